@@ -1,0 +1,90 @@
+"""peft adapters on a host's module: attach, switch, detach. The only file that knows peft."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from .interfaces import UnlearnError
+
+NAME = "unlearn"
+
+
+class Adapters:
+    """LoRA pairs on some linear layers of a backbone. `factors` maps the layer's path to (A `[r, in]`, B `[out, r]`)."""
+
+    def __init__(self, backbone: nn.Module, paths: Sequence[str]):
+        self._layers = {path: backbone.get_submodule(path) for path in paths}
+        self.factors: dict[str, tuple[nn.Parameter, nn.Parameter]] = {
+            path: (layer.lora_A[NAME].weight, layer.lora_B[NAME].weight) for path, layer in self._layers.items()
+        }
+
+    def switch(self, on: bool) -> None:
+        """On is the student, off the teacher: the same weights told apart by the adapters alone."""
+        for layer in self._layers.values():
+            layer.enable_adapters(on)
+
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        """The teacher, for the length of a block."""
+        self.switch(False)
+        try:
+            yield
+        finally:
+            self.switch(True)
+
+    def pair(self, path: str) -> tuple[Tensor, Tensor]:
+        """Copies of one layer's factors on the CPU: A `[r, in]`, B `[out, r]`."""
+        down, up = self.factors[path]
+        return down.detach().float().cpu().clone(), up.detach().float().cpu().clone()
+
+    def start(self, path: str, down: Tensor, up: Tensor) -> None:
+        """Set one layer's factors."""
+        with torch.no_grad():
+            self.factors[path][0].copy_(down)
+            self.factors[path][1].copy_(up)
+
+
+@contextmanager
+def attached(backbone: nn.Module, paths: Sequence[str], rank: int, seed: int) -> Iterator[Adapters]:
+    """Adapters of zero effect (B = 0, A random, scale alpha / rank = 1) in float32; removed without a trace at the end.
+
+    Raises `UnlearnError` when peft is missing or cannot adapt one of the layers.
+    """
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+        from peft.tuners.tuners_utils import BaseTunerLayer
+    except ImportError as e:
+        raise UnlearnError(
+            f"The package peft is missing or does not fit this host ({e}); install it with: pip install --no-deps peft"
+        ) from e
+    flags = {id(p): (p, p.requires_grad) for p in backbone.parameters()}
+    extras = set(vars(backbone))
+    modes = [(m, m.training) for m in backbone.modules()]
+    generator = torch.Generator().manual_seed(seed)
+    try:
+        pattern = "|".join(re.escape(path) for path in paths)
+        config = LoraConfig(r=rank, lora_alpha=rank, target_modules=rf"({pattern})", lora_dropout=0.0)
+        try:
+            inject_adapter_in_model(config, backbone, NAME)
+        except ValueError as e:
+            raise UnlearnError(f"These layers cannot be adapted by the installed peft: {e}") from e
+        adapters = Adapters(backbone, paths)
+        for down, up in adapters.factors.values():
+            down.data = (torch.randn(down.shape, generator=generator) / down.shape[1] ** 0.5).to(down.device)
+            up.data = torch.zeros(up.shape, device=up.device)
+        yield adapters
+    finally:
+        for path, layer in [(n, m) for n, m in backbone.named_modules() if isinstance(m, BaseTunerLayer)]:
+            parent, _, child = path.rpartition(".")
+            setattr(backbone.get_submodule(parent), child, layer.base_layer)
+        for name in set(vars(backbone)) - extras:
+            delattr(backbone, name)
+        for parameter, flag in flags.values():
+            parameter.requires_grad_(flag)
+        for module, mode in modes:
+            module.training = mode

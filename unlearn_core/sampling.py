@@ -1,0 +1,113 @@
+"""Sampling in noise-level space: schedules, Euler on dx/dsigma = d, and the bank of the teacher's own latents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .interfaces import Conditioning, HostModel
+
+
+def expand(sigma: Tensor, like: Tensor) -> Tensor:
+    """Noise levels `[b]` shaped to multiply with latents `[b, ...]`."""
+    return sigma.view(-1, *[1] * (like.dim() - 1))
+
+
+def direction(host: HostModel, x: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
+    """d(x; sigma, c) = (x - D(x; sigma, c)) / sigma (Karras et al. 2022, eq. 4): epsilon, or velocity for flow models."""
+    return (x - host.denoise(x, sigma, conditioning)) / expand(sigma, x)
+
+
+def schedule(host: HostModel, steps: int) -> Tensor:
+    """`steps + 1` noise levels from the highest trained one down to 0, evenly spaced in the trained levels."""
+    levels = host.sigmas
+    at = torch.linspace(len(levels) - 1, 0, steps + 1)[:-1].round().long()
+    return torch.cat([levels[at.to(levels.device)], levels.new_zeros(1)])
+
+
+def noise(shape: Sequence[int], seed: int, device: torch.device) -> Tensor:
+    """Normal noise drawn on the CPU, so that one seed is one noise on every device."""
+    return torch.randn(tuple(shape), generator=torch.Generator().manual_seed(seed)).to(device)
+
+
+@torch.no_grad()
+def euler(
+    host: HostModel,
+    conditioning: Conditioning,
+    start: Tensor,
+    sigmas: Tensor,
+    guidance: float = 1.0,
+    empty: Conditioning | None = None,
+    tick: Callable[[], None] = lambda: None,
+) -> Tensor:
+    """Euler's method from noise `start` `[b, c, h, w]` along `sigmas`; for epsilon models this is DDIM with eta 0.
+
+    guidance: classifier-free guidance weight g, d = d_empty + g (d_c - d_empty); 1 needs no second pass.
+    empty: the encoded empty prompt, one row. tick: called after each step.
+    """
+    b = len(start)
+    x = host.noised(torch.zeros_like(start), sigmas[:1].expand(b), start)
+    both = Conditioning.cat([conditioning, empty[[0] * b]]) if guidance != 1.0 and empty is not None else None
+    for now, after in zip(sigmas[:-1], sigmas[1:], strict=True):
+        if both is None:
+            d = direction(host, x, now.expand(b), conditioning)
+        else:
+            named, unnamed = direction(host, torch.cat([x, x]), now.expand(2 * b), both).chunk(2)
+            d = unnamed + guidance * (named - unnamed)
+        x = x + (after - now) * d
+        tick()
+    return x
+
+
+def sample(
+    host: HostModel,
+    conditioning: Conditioning,
+    seed: int,
+    steps: int,
+    guidance: float = 1.0,
+    empty: Conditioning | None = None,
+    batch: int = 32,
+    tick: Callable[[], None] = lambda: None,
+) -> Tensor:
+    """One latent per row of `conditioning`, `[b, c, h, w]`; row i has noise i of `seed` whatever the batch."""
+    start = noise((len(conditioning), *host.latent_shape), seed, host.device)
+    sigmas = schedule(host, steps)
+    rows = [slice(i, i + batch) for i in range(0, len(conditioning), batch)]
+    return torch.cat([euler(host, conditioning[r], start[r], sigmas, guidance, empty, tick) for r in rows])
+
+
+@dataclass(frozen=True)
+class LatentBank:
+    """The teacher's own clean latents for a list of prompts, drawn once and noised anew at every step.
+
+    latents: `[prompts, per_prompt, c, h, w]`; conditioning: one row a prompt.
+    """
+
+    latents: Tensor
+    conditioning: Conditioning
+
+    @classmethod
+    def draw(
+        cls,
+        host: HostModel,
+        conditioning: Conditioning,
+        per_prompt: int,
+        seed: int,
+        steps: int,
+        tick: Callable[[], None] = lambda: None,
+    ) -> LatentBank:
+        """Sample at guidance 1, as the model's own distribution is what has to be matched."""
+        rows = [i for i in range(len(conditioning)) for _ in range(per_prompt)]
+        latents = sample(host, conditioning[rows], seed, steps, tick=tick)
+        return cls(latents.view(len(conditioning), per_prompt, *host.latent_shape), conditioning)
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
+    def pick(self, prompts: Tensor, generator: torch.Generator) -> Tensor:
+        """A random latent for each of the prompt numbers `[b]`, `[b, c, h, w]`."""
+        which = torch.randint(0, self.latents.shape[1], prompts.shape, generator=generator)
+        return self.latents[prompts.to(self.latents.device), which.to(self.latents.device)]

@@ -1,0 +1,128 @@
+"""The demo model's networks and the small CLIP tokenizer, as diffusers / transformers objects.
+
+Widths are multiples of 32 because the original LDM code fixes 32 normalisation groups, and the
+autoencoder has attention in its middle for the same reason.
+"""
+
+import gzip
+import json
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from pictures import all_words
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+TEXT_WIDTH = 128
+POSITIONS = 77
+
+
+def make_autoencoder() -> AutoencoderKL:
+    return AutoencoderKL(
+        block_out_channels=(32, 32, 64, 64),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=32,
+        sample_size=128,
+    )
+
+
+def make_unet() -> UNet2DConditionModel:
+    return UNet2DConditionModel(
+        sample_size=16,
+        block_out_channels=(64, 128),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        layers_per_block=1,
+        attention_head_dim=4,
+        cross_attention_dim=TEXT_WIDTH,
+        norm_num_groups=32,
+    )
+
+
+def make_text_encoder(vocabulary: int) -> CLIPTextModel:
+    config = CLIPTextConfig(
+        vocab_size=vocabulary,
+        hidden_size=TEXT_WIDTH,
+        intermediate_size=4 * TEXT_WIDTH,
+        projection_dim=TEXT_WIDTH,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=POSITIONS,
+        hidden_act="quick_gelu",
+        bos_token_id=vocabulary - 2,
+        eos_token_id=vocabulary - 1,
+        pad_token_id=vocabulary - 1,
+    )
+    encoder = CLIPTextModel(config)
+    # A last bias of exactly zero makes each token's mean zero, and web UIs divide by that mean.
+    for name, parameter in encoder.named_parameters():
+        if name.endswith("final_layer_norm.bias"):
+            torch.nn.init.constant_(parameter, 0.1)
+    return encoder
+
+
+def write_tokenizer(folder: Path) -> int:
+    """CLIP's own tokenizer cut down to the world's words; returns its number of entries.
+
+    Kept are all byte symbols (so any text can be encoded), the merges that build the world's words
+    and the two end tokens.
+    """
+    source = Path(find_spec("open_clip").origin).parent / "bpe_simple_vocab_16e6.txt.gz"
+    lines = gzip.open(source, "rt", encoding="utf-8").read().split("\n")
+    merges = [tuple(line.split()) for line in lines[1 : 49152 - 256 - 2 + 1]]
+    rank = {pair: i for i, pair in enumerate(merges)}
+    needed = set()
+    for word in sorted(all_words()):
+        parts = [*word[:-1], word[-1] + "</w>"]
+        while len(parts) > 1:
+            best = min(zip(parts, parts[1:]), key=lambda pair: rank.get(pair, len(rank)))
+            if best not in rank:
+                break
+            needed.add(rank[best])
+            at = next(i for i in range(len(parts)) if tuple(parts[i : i + 2]) == best)
+            parts[at : at + 2] = ["".join(best)]
+    kept = [merges[i] for i in sorted(needed)]
+    symbols = byte_symbols()
+    entries = [
+        *symbols,
+        *(s + "</w>" for s in symbols),
+        *("".join(pair) for pair in kept),
+        "<|startoftext|>",
+        "<|endoftext|>",
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    vocabulary = {entry: i for i, entry in enumerate(entries)}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False), encoding="utf-8")
+    (folder / "merges.txt").write_text(
+        "#version: 0.2\n" + "\n".join(" ".join(p) for p in kept) + "\n", encoding="utf-8"
+    )
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps(
+            {
+                "tokenizer_class": "CLIPTokenizer",
+                "model_max_length": POSITIONS,
+                "bos_token": "<|startoftext|>",
+                "eos_token": "<|endoftext|>",
+                "pad_token": "<|endoftext|>",
+                "unk_token": "<|endoftext|>",
+            },
+            indent=1,
+        ),
+        encoding="utf-8",
+    )
+    return len(entries)
+
+
+def byte_symbols() -> list[str]:
+    """CLIP's printable stand-ins for the 256 byte values, in its own order."""
+    plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    rest = [b for b in range(256) if b not in plain]
+    return [chr(b) for b in plain] + [chr(256 + i) for i in range(len(rest))]
+
+
+def load_tokenizer(folder: Path) -> CLIPTokenizer:
+    return CLIPTokenizer.from_pretrained(folder)

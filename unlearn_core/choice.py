@@ -1,0 +1,119 @@
+"""What the model itself says about a target: which concepts are its neighbours and what may stand in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .config import ForgetConfig
+from .interfaces import Conditioning, HostModel, UnlearnError
+from .judge import read_as
+from .locality import Probe, probe_levels, score_distances, text_distances
+from .prompts import REMOVED, Scene, WordList, fill, mapped
+from .sampling import sample
+
+SIEVE = 20
+"""Rivals that are measured under the teacher; more are first sieved by their text alone."""
+LEVELS = 8
+"""Noise levels at which two prompts are compared."""
+GATE = 0.1
+"""Largest share of a candidate's pictures that may still read as the target."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """anchor: what is drawn instead (`REMOVED`: nothing). why: in words. neighbours: nearest first.
+
+    profile: distance between target and anchor at the probe levels, `[LEVELS]`.
+    refused: {candidate: share of its pictures that read as the target}.
+    """
+
+    anchor: str
+    why: str
+    neighbours: tuple[str, ...]
+    profile: Tensor
+    refused: dict[str, float]
+
+
+def choose(
+    host: HostModel,
+    config: ForgetConfig,
+    concept: str,
+    kind: str,
+    words: WordList,
+    scenes: Sequence[Scene],
+    latents: Tensor,
+    empty: Conditioning,
+    forgotten: Sequence[str],
+    tick: Callable[[], None] = lambda: None,
+) -> Choice:
+    """Rank rivals by score distance and take the nearest anchor that passes the gate.
+
+    scenes: forget scenes, one per row of `latents` (the teacher's own, `[m, c, h, w]`). forgotten: earlier targets.
+    Raises `UnlearnError` when no candidate passes.
+    """
+    probe = Probe.make(host, latents, probe_levels(host, LEVELS), config.seed)
+    reference = host.encode([s.prompt for s in scenes])
+    rivals = sieve(host, words, concept, kind, forgotten)
+    category = words.category(concept) if kind == "object" else ""
+    extra = [w for w in (config.anchor, category) if w and w not in rivals]
+    names = [*rivals, *extra, *([] if kind == "style" else [REMOVED])]
+    encoded = [host.encode([mapped(s, n, kind, words).prompt for s in scenes]) for n in names]
+    profiles = score_distances(host, probe, reference, encoded, tick)
+    profile = dict(zip(names, profiles, strict=True))
+    nearest = sorted(names, key=lambda n: float(profile[n].mean()))
+    neighbours = tuple(n for n in nearest if n in rivals)
+    if config.anchor:
+        return Choice(config.anchor, "given by the artist", neighbours, profile[config.anchor], {})
+    banned = {w.casefold() for w in forgotten}
+    refused: dict[str, float] = {}
+    for name in [n for n in nearest if n.casefold() not in banned][:10]:
+        share = share_read_as_target(host, config, kind, words, scenes, name, empty)
+        tick()
+        if share <= GATE:
+            distance = float(profile[name].mean())
+            why = f"nearest to '{concept}' under the model (distance {distance:.4f})"
+            if refused:
+                why += "; nearer ones still draw it: " + ", ".join(shown(n) for n in refused)
+            return Choice(name, why, neighbours, profile[name], refused)
+        refused[name] = share
+    raise UnlearnError(
+        f"Nothing near '{concept}' could take its place without drawing it; name one under 'Draw instead' (--anchor)."
+    )
+
+
+def sieve(host: HostModel, words: WordList, concept: str, kind: str, forgotten: Sequence[str]) -> tuple[str, ...]:
+    """At most `SIEVE` rivals, those whose text lies nearest, earlier targets left out."""
+    banned = {w.casefold() for w in forgotten}
+    rivals = [r for r in words.rivals(concept, kind) if r.casefold() not in banned]
+    if len(rivals) <= SIEVE:
+        return tuple(rivals)
+    template = (words.style_templates if kind == "style" else words.object_templates)[0]
+    encoded = host.encode([fill(template, w, w) for w in (concept, *rivals)])
+    order = text_distances(encoded[:1], encoded[1:]).argsort().tolist()
+    return tuple(rivals[i] for i in order[:SIEVE])
+
+
+def share_read_as_target(
+    host: HostModel,
+    config: ForgetConfig,
+    kind: str,
+    words: WordList,
+    scenes: Sequence[Scene],
+    name: str,
+    empty: Conditioning,
+) -> float:
+    """The gate: share of the candidate's own pictures that the model reads as the target, 0..1."""
+    targets = host.encode([s.prompt for s in scenes])
+    candidates = host.encode([mapped(s, name, kind, words).prompt for s in scenes])
+    pictures = sample(host, candidates, config.seed + 3, config.sampling_steps, config.guidance, empty)
+    with torch.no_grad():
+        return float((read_as(host, pictures, [targets, candidates], config.seed) == 0).float().mean())
+
+
+def shown(name: str) -> str:
+    """A candidate's name for a sentence."""
+    return name or "leaving it out"

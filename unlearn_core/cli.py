@@ -1,0 +1,266 @@
+"""The command line: python -m unlearn_core demo | forget | stack | preview | inspect | benchmark."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import delta as delta_file
+from .config import ForgetConfig, settings
+from .delta import Delta
+from .interfaces import BadSetting, Cancelled, StepReport, UnlearnError
+from .stack import Stack, combine_cat, combine_svd, lineage, parse_entry
+
+STOPPED = 130
+"""Exit code of a run that was stopped, as shells use it for Ctrl-C."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0 done, 1 a mistake said in one sentence, 2 usage, 130 stopped."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a console of an old code page must not end the run
+    args = parser().parse_args(arguments)
+    try:
+        return args.run(args)
+    except Cancelled as e:
+        print(e, file=sys.stderr)
+        return STOPPED
+    except UnlearnError as e:
+        print(f"error: {e}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        return STOPPED
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and options."""
+    top = argparse.ArgumentParser(prog="python -m unlearn_core", description="Make a local image model forget.")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run, text: str) -> argparse.ArgumentParser:
+        p = commands.add_parser(name, help=text, description=text)
+        p.set_defaults(run=run)
+        return p
+
+    known = ", ".join(f.name for f in settings() if f.name not in ("concept", "anchor", "keep"))
+    demo = command("demo", run_demo, "Forget a concept of the bundled demo model and show before and after.")
+    demo.add_argument("--out", type=Path, default=Path("demo-out"), help="folder for pictures, delta and report")
+    demo.add_argument("--concept", default="banana", help="an object or style of the demo model (default: banana)")
+    forget = command("forget", run_forget, "Train a delta that makes a checkpoint forget a concept.")
+    forget.add_argument("--checkpoint", required=True, help="a Stable Diffusion 1 checkpoint (.safetensors)")
+    forget.add_argument("--concept", required=True, help="what to forget")
+    forget.add_argument("--out", required=True, type=Path, help="the delta to write (.safetensors)")
+    forget.add_argument("--preview", type=Path, help="write before and after pictures here (.png)")
+    forget.add_argument("--report", type=Path, help="write the report here (.json)")
+    for p in (demo, forget):
+        p.add_argument("--anchor", default="", help="what to draw instead (default: chosen by the tool)")
+        p.add_argument("--keep", action="append", default=[], help="a concept that must survive; may be repeated")
+        p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=f"a setting: {known}")
+    stack = command("stack", run_stack, "Merge deltas into one file.")
+    stack.add_argument("deltas", nargs="+", metavar="DELTA[:STRENGTH]")
+    stack.add_argument("--out", required=True, type=Path, help="the merged delta (.safetensors)")
+    stack.add_argument("--method", choices=("cat", "svd"), default="cat", help="cat is exact, svd is smaller")
+    stack.add_argument("--rank", type=int, default=8, help="rank of the svd merge (default: 8)")
+    preview = command("preview", run_preview, "Draw prompts without and with a stack.")
+    preview.add_argument("--checkpoint", required=True)
+    preview.add_argument("--prompts", nargs="+", required=True, metavar="TEXT")
+    preview.add_argument("--out", required=True, type=Path, help="the picture to write (.png)")
+    preview.add_argument("--seed", type=int, default=0)
+    preview.add_argument("--steps", type=int, default=20)
+    preview.add_argument("--guidance", type=float, default=3.0)
+    for p in (demo, forget, preview):
+        p.add_argument("--stack", action="append", default=[], metavar="DELTA[:STRENGTH]", help="an earlier delta")
+        p.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps ... (default: auto)")
+    inspect = command("inspect", run_inspect, "Show what a delta file says about itself.")
+    inspect.add_argument("delta", metavar="DELTA.safetensors")
+    inspect.add_argument("--json", action="store_true", help="machine-readable")
+    benchmark = command("benchmark", run_benchmark, "Measure speed on this machine.")
+    benchmark.add_argument("--speed", action="store_true", required=True, help="step time against the bare bound")
+    benchmark.add_argument("--device", default="auto")
+    return top
+
+
+def run_demo(args: argparse.Namespace) -> int:
+    """The whole job on the bundled checkpoint, counted by the bundled classifier."""
+    from . import demo
+
+    names = [*demo.world()["objects"], *demo.world()["styles"]]
+    concept = args.concept.strip().casefold()
+    if concept not in names:
+        raise BadSetting(f"The demo model does not know '{args.concept}'; choose one of: {', '.join(names)}.")
+    args.checkpoint, args.concept = str(demo.CHECKPOINT), concept
+    stem = delta_file.safe_file_name(concept)
+    args.out.mkdir(parents=True, exist_ok=True)
+    folder, args.out = args.out, args.out / f"forget-{stem}.safetensors"
+    args.preview, args.report = folder / "before_after.png", folder / "report.json"
+    return run_forget(args, classify=True)
+
+
+def run_forget(args: argparse.Namespace, classify: bool = False) -> int:
+    """Train, save, report; a stopped run keeps its marked delta and ends with code 130."""
+    from .reporting import Bar, finished_report, save_pictures, write_json
+    from .standalone import StandaloneModel
+    from .train import forget
+
+    values = dict(pair.split("=", 1) if "=" in pair else usage(pair) for pair in args.set)
+    config = ForgetConfig.from_flat(values | {"concept": args.concept, "anchor": args.anchor, "keep": args.keep})
+    for file in (args.out, args.preview, args.report):
+        check_writable(file)
+    stack = read_stack(args.stack)
+    for sentence in lineage(stack):
+        print(f"note: {sentence}", file=sys.stderr)
+    host = StandaloneModel(args.checkpoint, args.device)
+    with Bar() as bar, StopOnInterrupt() as stop:
+
+        def progress(report: StepReport) -> bool:
+            bar.show(report)
+            return stop.wanted
+
+        result = forget(host, config, stack, progress)
+    named = Delta(result.delta.factors, result.delta.info, args.out.stem)
+    sha = delta_file.save(named, args.out)
+    report = finished_report(result.report, args.out, sha, host.layers())
+    if classify and not report["stopped"]:
+        report["classifier"] = classify_demo(host, stack, named, report["concept"], config.seed)
+    if args.preview:
+        save_pictures(args.preview, result.prompts, result.before, result.after)
+    if args.report:
+        write_json(args.report, report)
+    print_report(report, args)
+    return STOPPED if report["stopped"] else 0
+
+
+def classify_demo(host, stack: Stack, made: Delta, target: str, seed: int) -> dict:
+    """The demo classifier's counts before and after, with a progress bar."""
+    from . import demo
+    from .reporting import Counter
+
+    with Counter("counting") as counter:
+        return demo.measure(host, {"before": stack, "after": stack.with_delta(made)}, target, seed, counter.tick)
+
+
+def print_report(report: dict, args: argparse.Namespace) -> None:
+    """The run in a few lines."""
+    judge = report["judge"]
+    print(f"{report['concept']} -> {report['anchor'] or 'nothing in its place'} ({report['why']})")
+    print(f"judge: {judge['verdict']}; {report['steps']} steps, {report['seconds']:.0f} s {report['stopped']}")
+    if counted := report.get("classifier"):
+        print(
+            "classifier: target {target_before:.1%} -> {target_after:.1%}, other objects {others_before:.1%} -> "
+            "{others_after:.1%}, styles {styles_before:.1%} -> {styles_after:.1%}".format(**counted)
+        )
+    for label, file in (("delta", args.out), ("pictures", args.preview), ("report", args.report)):
+        if file:
+            print(f"{label}: {file.resolve()}")
+
+
+def run_stack(args: argparse.Namespace) -> int:
+    """Merge by concatenation (exact) or truncated SVD (smaller, its error printed)."""
+    check_writable(args.out)
+    stack = read_stack(args.deltas)
+    for sentence in lineage(stack):
+        print(f"note: {sentence}", file=sys.stderr)
+    if args.method == "svd":
+        merged, error = combine_svd(stack, args.rank)
+        print(f"relative error of the smaller merge: {error:.2e}")
+    else:
+        merged = combine_cat(stack)
+    sha = delta_file.save(Delta(merged.factors, merged.info, args.out.stem), args.out)
+    print(f"merged {len(stack)} deltas ({', '.join(stack.concepts())}) into {args.out.resolve()} (sha256 {sha[:16]})")
+    return 0
+
+
+def run_preview(args: argparse.Namespace) -> int:
+    """First row without, second row with the stack."""
+    from .preview import pictures
+    from .reporting import Counter, save_pictures
+    from .standalone import StandaloneModel
+
+    check_writable(args.out)
+    if not (1 <= args.steps <= 1000 and 1 <= args.guidance <= 30):
+        raise BadSetting("Steps have to be from 1 to 1000 and guidance from 1 to 30.")
+    stack = read_stack(args.stack)
+    host = StandaloneModel(args.checkpoint, args.device)
+    from .stack import check_fits
+
+    check_fits(stack, host.fingerprint, host.architecture, host.layers())
+    with Counter("drawing") as counter:
+        rows = [
+            pictures(host, s, args.prompts, args.seed, args.steps, args.guidance, counter.tick)
+            for s in ([Stack(), stack] if len(stack) else [Stack()])
+        ]
+    save_pictures(args.out, args.prompts, rows[0], rows[1] if len(rows) > 1 else None)
+    print(f"pictures: {args.out.resolve()}")
+    return 0
+
+
+def run_inspect(args: argparse.Namespace) -> int:
+    """A delta's own words, as text or JSON."""
+    from .reporting import described
+
+    facts = described(delta_file.load(args.delta), Path(args.delta))
+    if args.json:
+        print(json.dumps(facts, indent=2, ensure_ascii=False))
+    else:
+        for name, value in facts.items():
+            print(f"{name:18} {json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else value}")
+    return 0
+
+
+def run_benchmark(args: argparse.Namespace) -> int:
+    """Step time of the training loop against the same passes timed bare."""
+    from .benchmark.speed import measure
+
+    for name, value in measure(args.device).items():
+        print(f"{name:28} {value}")
+    return 0
+
+
+def usage(pair: str):
+    """Refuse a `--set` without an equals sign."""
+    raise BadSetting(f"'{pair}' is not KEY=VALUE.")
+
+
+def read_stack(texts: Sequence[str]) -> Stack:
+    """`DELTA[:STRENGTH]` texts as a stack, first is lowest."""
+    stack = Stack()
+    for text in texts:
+        path, strength = parse_entry(text)
+        stack = stack.with_delta(delta_file.load(path), strength)
+    return stack
+
+
+def check_writable(file: Path | None) -> None:
+    """Fail before the work and not after it: make the folder and try a file in it."""
+    if file is None:
+        return
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        probe = file.parent / f".{file.name}.try"
+        probe.touch()
+        probe.unlink()
+    except OSError as e:
+        raise UnlearnError(f"Cannot write into {file.parent} ({e.strerror or e}); choose another place.") from None
+
+
+class StopOnInterrupt:
+    """The first Ctrl-C asks for a clean stop, the second one ends at once."""
+
+    wanted = False
+
+    def __enter__(self) -> StopOnInterrupt:
+        self._before = signal.signal(signal.SIGINT, self._ask)
+        return self
+
+    def _ask(self, *_: object) -> None:
+        self.wanted = True
+        signal.signal(signal.SIGINT, self._before)
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._before)

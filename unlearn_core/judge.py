@@ -1,0 +1,163 @@
+"""Was it forgotten, did the rest survive: the model itself as the judge (diffusion classifier, Li et al. 2023)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .config import ForgetConfig
+from .interfaces import Conditioning, HostModel
+from .locality import Probe
+from .prompts import REMOVED, Scene, WordList, mapped, place
+from .sampling import expand, sample
+
+Teacher = Callable[[], AbstractContextManager]
+"""Gives a context in which the host's model is the one that still knows everything."""
+
+LEVELS = (0.25, 0.4, 0.55, 0.7, 0.85)
+"""Parts of the trained noise range at which pictures are read."""
+
+SHOWN = 12
+"""Pictures of an exam that are shown before and after, half of them the target's."""
+
+
+@torch.no_grad()
+def reading_errors(
+    host: HostModel,
+    latents: Tensor,
+    readings: Sequence[Conditioning],
+    seed: int,
+    tick: Callable[[], None] = lambda: None,
+) -> Tensor:
+    """E || D(z_s; s, c) - z_0 ||^2 / s^2 of each picture under each reading, `[b, readings]`.
+
+    latents: clean latents `[b, c, h, w]`. Each reading has one row per picture. Noise is shared by all readings.
+    """
+    at = torch.tensor([int(part * (len(host.sigmas) - 1)) for part in LEVELS])
+    probe = Probe.make(host, latents, host.sigmas[at.to(host.sigmas.device)], seed)
+    clean = latents.repeat_interleave(probe.levels, 0)
+    # (D - z_0) / s = (x - z_0) / s - d, in this form right for flow models too
+    truth = (probe.x - clean) / expand(probe.sigma, probe.x)
+    columns = []
+    for reading in readings:
+        error = (probe.directions(host, reading) - truth).pow(2).flatten(1).mean(1)
+        columns.append(error.view(-1, probe.levels).mean(1))
+        tick()
+    return torch.stack(columns, 1)
+
+
+def read_as(host: HostModel, latents: Tensor, readings: Sequence[Conditioning], seed: int) -> Tensor:
+    """Number of the reading that fits each picture best, `[b]` on the CPU."""
+    return reading_errors(host, latents, readings, seed).argmin(1).cpu()
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One model's answers: share of the target's pictures read as the target, share read right of each kept concept,
+
+    and some of the pictures as latents `[n, c, h, w]` with their prompts, the target's first.
+    """
+
+    target_share: float
+    kept: dict[str, float]
+    latents: Tensor
+    prompts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Exam:
+    """Questions to one model, asked before and after: pictures of the target, pictures of concepts to keep.
+
+    targets: scenes of the target that training does not use. kept: {concept: scenes}.
+    """
+
+    concept: str
+    kind: str
+    anchor: str
+    targets: tuple[Scene, ...]
+    kept: dict[str, tuple[Scene, ...]]
+    words: WordList
+    config: ForgetConfig
+
+    def take(self, host: HostModel, teacher: Teacher, empty: Conditioning, tick: Callable[[], None]) -> Answers:
+        """Draw and read the target's and the kept concepts' pictures."""
+        targets = self.draw(host, self.targets, empty, seed=1)
+        share = self.target_share(host, teacher, targets)
+        tick()
+        rows = [(name, scene) for name, scenes in self.kept.items() for scene in scenes]
+        others = self.draw(host, [scene for _, scene in rows], empty, seed=2)
+        kept = self.kept_shares(host, teacher, rows, others)
+        tick()
+        half = SHOWN // 2
+        latents = torch.cat([targets[:half], others[:: max(1, len(others) // half)][:half]])
+        scenes = [*self.targets[:half], *[scene for _, scene in rows][:: max(1, len(rows) // half)][:half]]
+        return Answers(share, kept, latents, tuple(s.prompt for s in scenes))
+
+    def still_drawn(self, host: HostModel, teacher: Teacher, empty: Conditioning) -> float:
+        """The quick question during training: share of the target's pictures still read as the target, 0..1."""
+        return self.target_share(host, teacher, self.draw(host, self.targets, empty, seed=1))
+
+    def draw(self, host: HostModel, scenes: Sequence[Scene], empty: Conditioning, seed: int) -> Tensor:
+        """Latents of the scenes as the model draws them now, `[scenes, c, h, w]`."""
+        prompts = host.encode([s.prompt for s in scenes])
+        c = self.config
+        return sample(host, prompts, c.seed + seed, c.sampling_steps, c.guidance, empty)
+
+    def target_share(self, host: HostModel, teacher: Teacher, latents: Tensor) -> float:
+        """Share of the target's pictures `[targets, c, h, w]` that the teacher reads as the target, 0..1."""
+        replacements = dict.fromkeys([self.anchor, REMOVED])
+        others = [[mapped(s, a, self.kind, self.words) for s in self.targets] for a in replacements]
+        readings = [host.encode([s.prompt for s in scenes]) for scenes in (list(self.targets), *others)]
+        with teacher():
+            return float((read_as(host, latents, readings, self.config.seed) == 0).float().mean())
+
+    def kept_shares(
+        self, host: HostModel, teacher: Teacher, rows: Sequence[tuple[str, Scene]], latents: Tensor
+    ) -> dict[str, float]:
+        """For each kept concept the share of its pictures that the teacher reads as it, 0..1.
+
+        Rivals of each reading: the target, the anchor and three other kept concepts.
+        """
+        names = list(self.kept)
+        stand_ins = [[self.concept] * len(rows), [self.anchor or self.concept] * len(rows)]
+        stand_ins += [[names[(names.index(n) + k) % len(names)] for n, _ in rows] for k in (1, 2, 3)]
+        own = [scene.prompt for _, scene in rows]
+        rivals = [
+            [place(scene, other, self.words.kind(other)).prompt for (_, scene), other in zip(rows, column, strict=True)]
+            for column in stand_ins
+        ]
+        with teacher():
+            errors = reading_errors(host, latents, [host.encode(p) for p in (own, *rivals)], self.config.seed).cpu()
+        shares: dict[str, list[float]] = {name: [] for name in names}
+        for i, (name, _) in enumerate(rows):
+            # a rival with the very same sentence is no rival
+            others = [errors[i, 1 + j] for j, column in enumerate(rivals) if column[i] != own[i]]
+            shares[name].append(float(all(errors[i, 0] < e for e in others)))
+        return {name: sum(v) / len(v) for name, v in shares.items()}
+
+
+def summary(before: Answers, after: Answers | None) -> dict:
+    """The judge's numbers for the report: shares 0..1, the neighbour that lost most, and a verdict in words.
+
+    after: None for a run that was stopped and not judged.
+    """
+    if after is None:
+        return {"forgotten_before": 1 - before.target_share, "verdict": "not judged: the run was stopped"}
+    kept_before, kept_after = (sum(a.kept.values()) / max(1, len(a.kept)) for a in (before, after))
+    losses = {name: before.kept[name] - after.kept[name] for name in before.kept}
+    worst = max(losses, key=lambda n: losses[n]) if losses else ""
+    left = after.target_share
+    gone = "forgotten" if left <= 0.05 else "partly forgotten" if left <= 0.5 else "not forgotten"
+    harm = f", but '{worst}' and others are harmed" if kept_after < kept_before - 0.05 else ", the rest kept"
+    return {
+        "forgotten_before": 1 - before.target_share,
+        "forgotten_after": 1 - left,
+        "kept_before": kept_before,
+        "kept_after": kept_after,
+        "worst_neighbour": {"concept": worst, "lost": losses.get(worst, 0.0)},
+        "verdict": gone + harm,
+    }

@@ -1,0 +1,59 @@
+"""One job's progress: phases with their share of the whole, time left, and the artist's wish to stop."""
+
+from __future__ import annotations
+
+import time
+
+from torch import Tensor
+
+from .interfaces import Cancelled, Progress, StepReport
+
+
+class Tracker:
+    """Turns ticks of work into `StepReport`s.
+
+    plan: {phase: expected number of ticks x expected cost of a tick}, in the order in which they run.
+    report: the host's callback, or None.
+    """
+
+    def __init__(self, plan: dict[str, float], report: Progress | None):
+        whole = sum(plan.values())
+        self._starts, self._shares, at = {}, {}, 0.0
+        for phase, cost in plan.items():
+            self._starts[phase], self._shares[phase] = at / whole, cost / whole
+            at += cost
+        self._report = report
+        self._begin = time.monotonic()
+        self._fraction = 0.0
+        self.stopping = False
+        self.phase, self._done, self._total = next(iter(plan)), 0, 1
+
+    @property
+    def seconds(self) -> float:
+        """Since the job began."""
+        return time.monotonic() - self._begin
+
+    def start(self, phase: str, total: int, message: str = "") -> None:
+        """Enter a phase of `total` ticks."""
+        self.phase, self._done, self._total = phase, 0, max(1, total)
+        self._send(message=message)
+
+    def tick(self, losses: dict[str, float] | None = None, message: str = "", pictures: Tensor | None = None) -> None:
+        """One unit of work is done. Outside training a wish to stop raises `Cancelled` here."""
+        self._done = min(self._done + 1, self._total)
+        self._send(losses or {}, message, pictures)
+        if self.stopping and self.phase != "training":
+            raise Cancelled("Stopped before anything was learned; the model is as it was.")
+
+    def _send(self, losses: dict[str, float] | None = None, message: str = "", pictures: Tensor | None = None) -> None:
+        now = self._starts[self.phase] + self._shares[self.phase] * self._done / self._total
+        self._fraction = max(self._fraction, min(1.0, now))
+        if self._report is None:
+            return
+        seconds = self.seconds
+        left = seconds / self._fraction * (1 - self._fraction) if self._fraction > 0.02 else None
+        report = StepReport(
+            self.phase, self._done, self._total, self._fraction, seconds, left, losses or {}, message, pictures
+        )
+        if self._report(report):
+            self.stopping = True

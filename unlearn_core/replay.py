@@ -1,0 +1,51 @@
+"""What the student has to go on drawing as before: replay prompts and how often each is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .prompts import WordList, scenes, spread
+
+SHARES = {"near": 0.45, "far": 0.25, "empty": 0.1, "erased": 0.2, "keep": 0.2}
+"""How much of the replay each group gets, as far as the group exists."""
+NEAR, FAR, SENTENCES, ERASED = 8, 12, 3, 16
+
+
+@dataclass(frozen=True)
+class Replay:
+    """prompts, and the probability of each in a draw, `[prompts]`."""
+
+    prompts: tuple[str, ...]
+    weights: Tensor
+
+    @classmethod
+    def make(
+        cls,
+        words: WordList,
+        kind: str,
+        neighbours: Sequence[str],
+        keep: Sequence[str],
+        erased: Sequence[str],
+        seed: int,
+    ) -> Replay:
+        """Nearest concepts, far ones, the empty prompt, earlier forget prompts and the artist's own list.
+
+        words: without the target and earlier targets. erased: forget prompts of earlier requests.
+        The empty prompt is there because under guidance g an error in it counts (1 - g) times.
+        """
+        near = list(neighbours[:NEAR])
+        far = spread([o for o in words.all_objects if o not in near], FAR, seed)
+        groups = {
+            "near": [s.prompt for w in near for s in scenes(words, w, kind, SENTENCES, seed + 1)],
+            "far": [s.prompt for w in far for s in scenes(words, w, "object", 1, seed + 1)],
+            "empty": [""],
+            "erased": spread(list(erased), ERASED, seed),
+            "keep": [s.prompt for w in keep for s in scenes(words, w, words.kind(w), SENTENCES, seed + 1)],
+        }
+        total = sum(SHARES[name] for name, prompts in groups.items() if prompts)
+        weights = [SHARES[name] / total / len(prompts) for name, prompts in groups.items() for _ in prompts]
+        return cls(tuple(p for prompts in groups.values() for p in prompts), torch.tensor(weights))

@@ -1,0 +1,292 @@
+"""An ordered stack of deltas: apply it to a model and take it off again, judge its lineage, merge it into one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .config import MAX_CONCEPT
+from .delta import SUFFIX, Delta, DeltaInfo, Factor, Parent, plain
+from .interfaces import BadDelta, BadSetting
+
+MAX_STRENGTH = 2.0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A delta at a strength: +1 is forgotten, 0 untouched. Raises `BadSetting` outside -2..2."""
+
+    delta: Delta
+    strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not abs(self.strength) <= MAX_STRENGTH:
+            raise BadSetting(
+                f"The strength {self.strength} of '{self.delta.label}' is not from -2 to 2: use 1 to forget."
+            )
+
+    def contents(self) -> dict[str, float]:
+        """{content hash: strength} of the delta itself and of all that is merged into it."""
+        inside = {p.sha256: self.strength * p.strength for p in self.delta.info.merged}
+        return {self.delta.content_hash(): self.strength, **inside}
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Deltas in the order they were learned in. Raises `BadDelta` when one is in it twice, also inside a merge."""
+
+    entries: tuple[Entry, ...] = ()
+
+    def __post_init__(self) -> None:
+        seen: set[str] = set()
+        for entry in self.entries:
+            contents = entry.contents().keys()
+            if seen & contents:
+                raise BadDelta(
+                    f"'{entry.delta.label}' is already in the stack: it would act twice, so remove one of them."
+                )
+            seen |= contents
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self.entries)
+
+    @property
+    def active(self) -> tuple[Entry, ...]:
+        """Entries of a strength other than 0."""
+        return tuple(e for e in self.entries if e.strength)
+
+    def with_delta(self, delta: Delta, strength: float = 1.0) -> Stack:
+        """A new stack with one more delta on top."""
+        return Stack((*self.entries, Entry(delta, float(strength))))
+
+    def concepts(self) -> tuple[str, ...]:
+        """All concepts in order, those inside merges too."""
+        return tuple(c for e in self.entries for c in e.delta.info.concepts)
+
+    def prompts(self) -> tuple[tuple[str, str], ...]:
+        """All (forget prompt, mapping) pairs, each once, for erasure replay."""
+        return tuple(dict.fromkeys(pair for e in self.entries for pair in e.delta.info.prompts))
+
+    def parents(self) -> tuple[Parent, ...]:
+        """How a delta that is trained on top of this stack remembers it."""
+        return tuple(
+            Parent(e.delta.label, e.delta.content_hash(), e.strength, e.delta.info.concept) for e in self.entries
+        )
+
+
+def parse_entry(text: str) -> tuple[Path, float]:
+    """`FILE[:STRENGTH]` -> (path, strength); a drive letter is no strength. Raises `BadSetting`."""
+    head, colon, tail = text.rpartition(":")
+    if not text.strip() or (colon and not head):
+        raise BadSetting(f"'{text}' names no delta: write FILE or FILE:STRENGTH.")
+    if not colon or text.lower().endswith(SUFFIX) or "/" in tail or "\\" in tail:
+        return Path(text), 1.0
+    try:
+        strength = float(tail)
+    except ValueError:
+        strength = math.nan
+    if not abs(strength) <= MAX_STRENGTH:
+        raise BadSetting(f"'{tail}' in '{text}' is not a strength from -2 to 2: use 1 to forget.")
+    return Path(head), strength
+
+
+def check_fits(stack: Stack, fingerprint: str, architecture: str, layer_names: Collection[str]) -> int:
+    """Number of the stack's layers, all of which the loaded model has.
+
+    layer_names: all names in delta files that the model's layers answer to. Raises `BadDelta` for a delta made for
+    another architecture or base, one of whose layers any is missing, or one without effect.
+    """
+    matched = 0
+    for entry in stack:
+        delta, info = entry.delta, entry.delta.info
+        if info.architecture != architecture:
+            raise BadDelta(
+                f"'{delta.label}' was made for a model of type {info.architecture}, "
+                f"but the loaded one is {architecture}: load the checkpoint that it was made for."
+            )
+        if info.base_fingerprint != fingerprint:
+            raise BadDelta(
+                f"'{delta.label}' was made for the base {info.base_fingerprint}, "
+                f"but the loaded one is {fingerprint}: load the checkpoint that it was made for."
+            )
+        missing = [name for name in delta.factors if name not in layer_names]
+        if len(missing) == len(delta.factors):
+            raise BadDelta(f"No layer of '{delta.label}' is in the loaded model: it would do nothing, so remove it.")
+        if missing:
+            raise BadDelta(
+                f"{len(missing)} of {len(delta.factors)} layers of '{delta.label}' are not in the loaded model "
+                f"(first: {missing[0]}): load the checkpoint that it was made for."
+            )
+        delta.check_effect()
+        matched += len(delta.factors)
+    return matched
+
+
+def lineage(stack: Stack) -> list[str]:
+    """Sentences on where the stack differs from what its deltas were trained on top of; empty when all is as it was.
+
+    Entries and parents of strength 0 count as absent.
+    """
+    sentences = []
+    contents = [e.contents() for e in stack.active]
+    place = {sha: (i, j) for i, inside in enumerate(contents) for j, sha in enumerate(inside)}
+    strengths = {sha: s for inside in contents for sha, s in inside.items()}
+    for i, entry in enumerate(stack.active):
+        label = entry.delta.label
+        parents = [p for p in entry.delta.info.parents if p.strength]
+        below = []
+        for p in parents:
+            trained = f"'{label}' was trained on top of '{p.name}'"
+            if p.sha256 not in place:
+                sentences.append(f"{trained}, which is missing from the stack.")
+                continue
+            if place[p.sha256][0] >= i:
+                sentences.append(f"{trained}, which must come before it.")
+            else:
+                below.append(place[p.sha256])
+            if not math.isclose(now := strengths[p.sha256], p.strength, abs_tol=1e-6):
+                sentences.append(f"{trained} at strength {p.strength:g}, but its strength is {now:g} here.")
+        if below != sorted(below):
+            names = ", ".join(f"'{p.name}'" for p in parents)
+            sentences.append(f"'{label}' was trained on top of {names} in this order, but the stack has another order.")
+        known = {p.sha256 for p in parents}
+        for other, inside in zip(stack.active[:i], contents[:i], strict=True):
+            whole, *merged = inside
+            if whole not in known and not (merged and known.issuperset(merged)):
+                sentences.append(f"'{label}' was trained without '{other.delta.label}': check both with a preview.")
+    return sentences
+
+
+@contextmanager
+def applied(module: nn.Module, layers: Mapping[str, str], stack: Stack) -> Iterator[int]:
+    """Add the stack's changes to the module's weights for the length of a block; yields the number of matched layers.
+
+    layers: {name in a delta file: dotted path of a linear layer or 1x1 convolution in `module`}. Sums in float32,
+    rounds once to the weight's own type. The weights keep their storage and have their own bits again afterwards,
+    also after an exception. Layers of strength 0 are not touched. Raises `BadDelta` when a delta matches no
+    layer or a layer has another size.
+    """
+    plan: dict[str, list[tuple[float, Factor]]] = {}
+    for entry in stack.active:
+        names = [name for name in entry.delta.factors if name in layers]
+        if not names:
+            raise BadDelta(
+                f"No layer of '{entry.delta.label}' is in the loaded model: it would do nothing, so remove it."
+            )
+        for name in names:
+            plan.setdefault(layers[name], []).append((entry.strength, entry.delta.factors[name]))
+    originals: list[tuple[Tensor, Tensor]] = []
+    try:
+        with torch.no_grad():
+            for path, changes in plan.items():
+                weight = module.get_submodule(path).weight
+                total = weight.float().flatten(1)
+                for strength, factor in changes:
+                    if (factor.up.shape[0], factor.down.shape[1]) != total.shape:
+                        raise BadDelta(
+                            f"The layer {path} has another size than in the delta: load the delta's checkpoint."
+                        )
+                    factor = Factor(factor.down.to(weight.device), factor.up.to(weight.device), factor.alpha)
+                    total = total + strength * factor.matrix()
+                originals.append((weight, weight.detach().clone()))
+                weight.copy_(total.view(weight.shape))
+        yield sum(map(len, plan.values()))
+    finally:
+        with torch.no_grad():
+            # backwards, so that a weight shared by two paths ends at its first, true value
+            for weight, original in reversed(originals):
+                weight.copy_(original)
+
+
+def combine_cat(stack: Stack) -> Delta:
+    """One delta that does exactly what the stack does: factors side by side, so ranks add up.
+
+    Strengths and scales are folded into `up`; alpha is the rank. Save it in float32, float16 would round the folded
+    factors. Raises `BadDelta` when there is nothing to combine or the deltas are for different bases.
+    """
+    parts: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    for entry in stack.active:
+        for name, f in entry.delta.factors.items():
+            up = plain(f.up, torch.float32) * (entry.strength * f.scale)
+            parts.setdefault(name, []).append((plain(f.down, torch.float32), up))
+    info = merged_info(stack, {"merge": "cat"})
+    factors = {}
+    for name, pairs in parts.items():
+        if len({(up.shape[0], down.shape[1]) for down, up in pairs}) > 1:
+            raise BadDelta(f"The deltas change the layer {name} in different sizes: they cannot be combined.")
+        down, up = torch.cat([d for d, _ in pairs]), torch.cat([u for _, u in pairs], 1)
+        factors[name] = Factor(down, up, len(down))
+    return Delta(factors, info)
+
+
+def combine_svd(stack: Stack, rank: int) -> tuple[Delta, float]:
+    """The nearest delta of at most `rank` a layer, and its relative error ||sum - kept|| / ||sum|| (Frobenius).
+
+    The singular values are those of a small matrix between the orthogonal parts of the thin factors, so a layer's
+    full matrix is never formed. Raises `BadSetting` for a rank below 1, `BadDelta` as `combine_cat` or when the
+    deltas cancel out.
+    """
+    if rank < 1:
+        raise BadSetting(f"The rank {rank} is too small: use 1 or more.")
+    whole = combine_cat(stack)
+    whole.check_effect()
+    factors, lost, total = {}, 0.0, 0.0
+    for name, f in whole.factors.items():
+        q_up, r_up = torch.linalg.qr(f.up.double())
+        q_down, r_down = torch.linalg.qr(f.down.double().T)
+        u, s, vh = torch.linalg.svd(r_up @ r_down.T, full_matrices=False)
+        root = s[:rank].sqrt()
+        down, up = root[:, None] * (vh[:rank] @ q_down.T), (q_up @ u[:, :rank]) * root
+        factors[name] = Factor(down.float(), up.float(), len(down))
+        lost, total = lost + s[rank:].square().sum().item(), total + s.square().sum().item()
+    return Delta(factors, merged_info(stack, {"merge": "svd", "rank": rank})), math.sqrt(lost / total)
+
+
+def merged_info(stack: Stack, config: dict[str, Any]) -> DeltaInfo:
+    """What a merge says about itself: all that is inside, and what that was trained on top of. Raises `BadDelta`."""
+    if not stack.active:
+        raise BadDelta("There is nothing to combine: give at least one delta of a strength other than 0.")
+    infos = [e.delta.info for e in stack.active]
+    first = infos[0]
+    for name in ("architecture", "prediction_type", "base_fingerprint"):
+        for entry in stack.active:
+            if (one := getattr(first, name)) != (other := getattr(entry.delta.info, name)):
+                raise BadDelta(
+                    f"'{stack.active[0].delta.label}' was made for the base {one} and '{entry.delta.label}' "
+                    f"for {other}: only deltas for one base can be combined."
+                )
+    inside: list[Parent] = []
+    for entry, parent in zip(stack.active, Stack(stack.active).parents(), strict=True):
+        merged = entry.delta.info.merged
+        inside += [Parent(p.name, p.sha256, entry.strength * p.strength, p.concept) for p in merged] or [parent]
+    hashes = {p.sha256 for p in inside} | {sha for e in stack.active for sha in e.contents()}
+    return DeltaInfo(
+        concept=joined([p.concept for p in inside]),
+        kind="style" if all(i.kind == "style" for i in infos) else "object",
+        anchor=joined([i.anchor for i in infos if i.anchor]),
+        architecture=first.architecture,
+        prediction_type=first.prediction_type,
+        base_fingerprint=first.base_fingerprint,
+        parents=tuple({p.sha256: p for i in infos for p in i.parents if p.sha256 not in hashes}.values()),
+        config=config,
+        prompts=Stack(stack.active).prompts(),
+        steps=sum(i.steps for i in infos),
+        stopped=joined([f"{i.concept}: {i.stopped}" for i in infos if i.stopped]),
+        merged=tuple(inside),
+    )
+
+
+def joined(words: list[str]) -> str:
+    """Words as one line that is short enough for a file's metadata."""
+    line = " + ".join(words)
+    return line if len(line) <= MAX_CONCEPT else line[: MAX_CONCEPT - 1] + "…"

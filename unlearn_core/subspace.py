@@ -1,0 +1,40 @@
+"""Where in text space a delta may act: the directions in which the target differs from what has to be kept.
+
+All requests read the same token vectors, so interference can be computed: a delta B A leaves a token c alone
+exactly when A c = 0. Rows of A are taken from the generalised eigenproblem
+
+    maximise  a^T S_t a / a^T (I + mu S_k) a
+
+with S_t the second moment of (target token - mapped token) and S_k that of all tokens that must not move. For
+mu = 0 these are the principal directions of the edit; for mu to infinity the hard null space of S_k.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def second_moment(tokens: Tensor) -> Tensor:
+    """E[c c^T] over token vectors `[..., d]`, float64 `[d, d]`."""
+    flat = tokens.reshape(-1, tokens.shape[-1]).double().cpu()
+    return flat.T @ flat / len(flat)
+
+
+def acting_directions(target: Tensor, mapped: Tensor, kept: Tensor, rank: int, strength: float) -> Tensor:
+    """Rows of A `[rank, d]`, best first, scaled so that the target's tokens answer with unit variance along the first.
+
+    target, mapped: tokens of the forget prompts and of their mapped prompts `[n, t, d]`. kept: tokens `[m, t, d]`.
+    strength: mu, in units of the kept tokens' mean variance; 0 ignores them.
+    """
+    s_t = second_moment(target - mapped)
+    s_k = second_moment(kept)
+    identity = torch.eye(len(s_k), dtype=s_k.dtype)
+    metric = identity + strength * s_k / (s_k.diagonal().mean())
+    values, vectors = torch.linalg.eigh(metric)
+    whiten = vectors @ torch.diag(values.rsqrt()) @ vectors.T
+    gains, ways = torch.linalg.eigh(whiten @ s_t @ whiten)
+    best = ways[:, gains.argsort(descending=True)[:rank]]
+    rows = (whiten @ best).T
+    response = (rows[:1] @ s_t @ rows[:1].T).clamp(min=1e-12).sqrt()
+    return (rows / response).float()

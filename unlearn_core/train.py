@@ -1,0 +1,200 @@
+"""forget(): the whole method on one screen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from . import losses
+from .choice import SIEVE, choose
+from .config import ForgetConfig
+from .delta import Delta, DeltaInfo, Factor
+from .interfaces import Cancelled, HostModel, Progress, TrainingFailed, UnlearnError
+from .judge import Exam, summary
+from .lessons import Lessons
+from .lora import Adapters, attached
+from .progress import Tracker
+from .prompts import WordList, mapped, scenes, spread, style_words
+from .replay import Replay
+from .sampling import LatentBank, direction
+from .stack import Stack, check_fits
+
+FORGET_PROMPTS, PROBED, JUDGED = 24, 6, 12
+KEPT_NEAR, KEPT_FAR = 5, 3
+CHECK_FROM, CHECK_EVERY = 50, 25
+"""The judge looks for the first time after CHECK_FROM steps, then every CHECK_EVERY."""
+WARM_UP = 10
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run gives: the delta, its report (plain JSON values, times in seconds) and pictures of `prompts`.
+
+    before, after: `[n, 3, H, W]` in 0..1, same prompts and noise, the target's first; after is None for a stopped run.
+    """
+
+    delta: Delta
+    report: dict
+    prompts: tuple[str, ...]
+    before: Tensor
+    after: Tensor | None
+
+
+def forget(
+    host: HostModel, config: ForgetConfig, stack: Stack | None = None, progress: Progress | None = None
+) -> Result:
+    """Train one delta that makes `host` forget `config.concept`, with base + `stack` as the teacher.
+
+    The host's model is the same afterwards, bit for bit, whatever happens. `progress` may return True for a stop.
+    Raises `Cancelled`, `TrainingFailed` or another `UnlearnError`.
+    """
+    stack = stack or Stack()
+    layers = host.layers()
+    check_fits(stack, host.fingerprint, host.architecture, layers)
+    words = WordList.load(host.words_file)
+    kind = words.kind(config.concept) if config.kind == "auto" else config.kind
+    concept = style_words(config.concept) if kind == "style" else config.concept
+    earlier = stack.concepts()
+    all_scenes = scenes(words, concept, kind, FORGET_PROMPTS + JUDGED, config.seed)
+    judged = all_scenes[:: max(2, len(all_scenes) // JUDGED)][:JUDGED]
+    shown = [s for s in all_scenes if s not in judged]
+    job = Tracker(plan(config), progress)
+
+    with host.session(stack) as backbone:
+        empty = host.encode([""])
+        asked = host.encode([s.prompt for s in shown])
+        job.start("sampling", 2 * config.sampling_steps, "the teacher draws the target")
+        bank = LatentBank.draw(host, asked, config.latents_per_prompt, config.seed, config.sampling_steps, job.tick)
+
+        job.start("choosing", SIEVE + 4, "looking for neighbours and a replacement")
+        probed = shown[:PROBED], bank.latents[:PROBED, 0]
+        choice = choose(host, config, concept, kind, words, *probed, empty, earlier, job.tick)
+        pairs = [(s.prompt, mapped(s, choice.anchor, kind, words).prompt) for s in shown]
+        second_hand = [(p, m.replace(concept, choice.anchor)) for p, m in stack.prompts() if concept in m.split()]
+        erased = [p for p, m in stack.prompts() if concept not in m.split()]
+        rest = words.without([concept, *earlier])
+        replay = Replay.make(rest, kind, choice.neighbours, config.keep, erased, config.seed)
+
+        job.start("replay", 4 * config.sampling_steps, "the teacher draws what has to stay")
+        lessons = Lessons.prepare(host, config, bank, pairs, second_hand, replay, choice.profile, job.tick)
+        watched = [*choice.neighbours[:KEPT_NEAR], *spread(rest.all_objects, KEPT_FAR, config.seed + 5), *config.keep]
+        kept = {w: tuple(scenes(rest, w, rest.kind(w), 2, config.seed + 6)) for w in dict.fromkeys(watched)}
+        exam = Exam(concept, kind, choice.anchor, tuple(judged), kept, words, config)
+
+        written = {path: name for name, path in reversed(layers.items()) if is_target(path, config.layers)}
+        paths = sorted(written)
+        if not paths:
+            raise UnlearnError(f"The model has no layers of the kind '{config.layers}' to train.")
+        with attached(backbone, paths, config.rank, config.seed) as adapters:
+            job.start("judging", 2, "before")
+            before = exam.take(host, adapters.off, empty, job.tick)
+            begun = job.seconds
+            steps = train(host, config, adapters, lessons, job, lambda: exam.still_drawn(host, adapters.off, empty))
+            trained = job.seconds - begun
+            after = None
+            if not job.stopping:
+                job.start("judging", 2, "after")
+                after = exam.take(host, adapters.off, empty, job.tick)
+            factors = {written[path]: Factor(*adapters.pair(path), float(config.rank)) for path in paths}
+
+    judge = summary(before, after)
+    info = DeltaInfo(
+        concept=concept,
+        kind=kind,
+        anchor=choice.anchor,
+        architecture=host.architecture,
+        prediction_type=host.prediction_type,
+        base_fingerprint=host.fingerprint,
+        parents=stack.parents(),
+        config=config.to_flat(),
+        prompts=tuple(pairs + second_hand),
+        judge=judge,
+        steps=steps,
+        stopped=f"stopped at step {steps}" if job.stopping else "",
+    )
+    delta = Delta(factors, info).rounded()
+    delta.check_effect()
+    report = {
+        "concept": concept,
+        "kind": kind,
+        "anchor": choice.anchor,
+        "why": choice.why,
+        "refused": choice.refused,
+        "neighbours": list(choice.neighbours),
+        "architecture": host.architecture,
+        "prediction_type": host.prediction_type,
+        "teacher_stack": earlier,
+        "steps": steps,
+        "stopped": info.stopped,
+        "seconds": job.seconds,
+        "training_seconds": trained,
+        "judge": judge,
+    }
+    pictures = [None if a is None else host.decode(a.latents) for a in (before, after)]
+    return Result(delta, report, before.prompts, *pictures)
+
+
+def train(
+    host: HostModel,
+    config: ForgetConfig,
+    adapters: Adapters,
+    lessons: Lessons,
+    job: Tracker,
+    still_drawn: Callable[[], float],
+) -> int:
+    """The loop: teacher (adapters off) and student see one batch; returns the number of steps made.
+
+    Ends when the judge no longer finds the target, at `config.steps`, or when the artist stops.
+    """
+    generator = torch.Generator().manual_seed(config.seed)
+    parameters = [p for pair in adapters.factors.values() for p in pair]
+    optimizer = torch.optim.AdamW(parameters, config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
+    job.start("training", config.steps, f"forgetting '{config.concept}'")
+    for step in range(config.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * min(1.0, (step + 1) / WARM_UP)
+        batch = lessons.draw(host, config.batch, generator)
+        with torch.no_grad(), adapters.off():
+            goal = direction(host, batch.x, batch.sigma, batch.teacher)
+        with torch.enable_grad():
+            distance = losses.squared_distance(direction(host, batch.x, batch.sigma, batch.student), goal)
+            forgetting, keeping = distance[: config.batch].mean(), distance[config.batch :].mean()
+            drift = losses.drift((a, b, 1.0) for a, b in adapters.factors.values())
+            loss = config.forget_weight * forgetting + config.keep_weight * keeping + config.drift_weight * drift
+            loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        named = {"forget": forgetting, "keep": keeping, "drift": drift}
+        values = {name: float(value.detach()) for name, value in named.items()}
+        if not all(map(math.isfinite, values.values())):
+            raise TrainingFailed("The loss is no longer a number; try a lower learning rate.")
+        job.tick(values)
+        done = step + 1
+        if job.stopping:
+            if config.on_stop == "discard":
+                raise Cancelled(f"Stopped at step {done}; nothing was kept, as you chose.")
+            return done
+        if done >= CHECK_FROM and (done - CHECK_FROM) % CHECK_EVERY == 0 and still_drawn() == 0:
+            return done
+    return config.steps
+
+
+LAYERS = {"kv": ("attn2.to_k", "attn2.to_v"), "cross": ("attn2.",), "attention": ("attn1.", "attn2.")}
+
+
+def is_target(path: str, layers: str) -> bool:
+    """Whether a layer's path belongs to the kind of layers that the settings name."""
+    return any(f".{part}" in f".{path}" for part in LAYERS[layers])
+
+
+def plan(config: ForgetConfig) -> dict[str, float]:
+    """Expected cost of each phase in forward passes, for the progress bar."""
+    drawn = FORGET_PROMPTS * config.latents_per_prompt * config.sampling_steps
+    judged = 3 * JUDGED * config.sampling_steps * 2
+    steps = 0.6 * config.steps * config.batch * 2 * 4
+    return {"sampling": drawn, "choosing": 40 * PROBED * 8, "replay": 2 * drawn, "training": steps, "judging": judged}

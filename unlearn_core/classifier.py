@@ -4,6 +4,7 @@ It exists to measure forgetting on the bundled demo model; `assets/demo/train_de
 the drawings themselves, never on pictures of the diffusion model.
 """
 
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -25,7 +26,7 @@ class DemoClassifier(nn.Module):
         self.objects, self.styles = [*objects, OTHER], [*styles, OTHER]
         widths = (3, 32, 64, 96, 128)
         layers = []
-        for a, b in zip(widths, widths[1:], strict=False):
+        for a, b in pairwise(widths):
             layers += [nn.Conv2d(a, b, 3, 2, 1), nn.BatchNorm2d(b), nn.ReLU()]
         self.body = nn.Sequential(*layers)
         self.object_head = nn.Linear(widths[-1], len(self.objects))
@@ -55,5 +56,5 @@ class DemoClassifier(nn.Module):
         with safe_open(file, "pt") as f:
             names = f.metadata()
             net = cls(names["objects"].split(","), names["styles"].split(","))
-            net.load_state_dict({k: f.get_tensor(k).float() for k in f.keys() if k in net.state_dict()}, strict=False)
+            net.load_state_dict({k: f.get_tensor(k).float() for k in net.state_dict() if k in f.keys()}, strict=False)
         return net.eval()

@@ -15,7 +15,7 @@ NAME = "unlearn"
 
 
 class Adapters:
-    """LoRA pairs on some linear layers of a backbone. `factors` maps the layer's path to (A `[r, in]`, B `[out, r]`)."""
+    """LoRA pairs on some linear layers of a backbone; `factors`: {layer's path: (A `[r, in]`, B `[out, r]`)}."""
 
     def __init__(self, backbone: nn.Module, paths: Sequence[str]):
         self._layers = {path: backbone.get_submodule(path) for path in paths}

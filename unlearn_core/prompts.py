@@ -17,7 +17,7 @@ REMOVED = ""
 
 @dataclass(frozen=True)
 class Scene:
-    """One sentence with its slots filled: template with `{o}` / `{an o}` and `{s}` / `{an s}`, object, style, suffix."""
+    """A sentence: template with slots `{o}` / `{an o}` and `{s}` / `{an s}`, object, style, ending."""
 
     template: str
     obj: str = ""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .interfaces import Conditioning, HostModel
+from .interfaces import Conditioning, HostModel, TrainingFailed
 
 
 def expand(sigma: Tensor, like: Tensor) -> Tensor:
@@ -17,7 +17,7 @@ def expand(sigma: Tensor, like: Tensor) -> Tensor:
 
 
 def direction(host: HostModel, x: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
-    """d(x; sigma, c) = (x - D(x; sigma, c)) / sigma (Karras et al. 2022, eq. 4): epsilon, or velocity for flow models."""
+    """d(x; sigma, c) = (x - D(x; sigma, c)) / sigma (Karras et al. 2022, eq. 4): epsilon, or a flow's velocity."""
     return (x - host.denoise(x, sigma, conditioning)) / expand(sigma, x)
 
 
@@ -99,9 +99,14 @@ class LatentBank:
         steps: int,
         tick: Callable[[], None] = lambda: None,
     ) -> LatentBank:
-        """Sample at guidance 1, as the model's own distribution is what has to be matched."""
+        """Sample at guidance 1, as the model's own distribution is what has to be matched.
+
+        Raises `TrainingFailed` when the model draws numbers that are not finite.
+        """
         rows = [i for i in range(len(conditioning)) for _ in range(per_prompt)]
         latents = sample(host, conditioning[rows], seed, steps, tick=tick)
+        if not torch.isfinite(latents).all():
+            raise TrainingFailed("The loaded model draws numbers that are not finite; load it in full precision.")
         return cls(latents.view(len(conditioning), per_prompt, *host.latent_shape), conditioning)
 
     def __len__(self) -> int:

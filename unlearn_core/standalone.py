@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from . import keys
+from . import clip_tokenizer, keys
 from .interfaces import BadCheckpoint, Conditioning, UnlearnError
 from .stack import Stack, applied
 
-DEMO = Path(__file__).resolve().parents[1] / "assets" / "demo" / "demo.safetensors"
 UNET, VAE, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.transformer."
 
 
@@ -195,12 +195,15 @@ def build_text_encoder(weights: dict[str, Tensor], config: dict, folder: Path) -
     """CLIP's text encoder and tokenizer, from the folder that the yaml names or the bundled standard ones."""
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-    version = config["model"]["params"]["cond_stage_config"]["params"].get("version", "")
+    version = config["model"]["params"]["cond_stage_config"].get("params", {}).get("version", "")
     local = folder / version
-    if version and local.is_dir():
+    if version and (local / "vocab.json").is_file():
         settings, tokenizer = CLIPTextConfig.from_pretrained(local), CLIPTokenizer.from_pretrained(local)
     else:
-        raise BadCheckpoint("The tokenizer folder that the yaml names is missing beside the checkpoint.")
+        settings = CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_attention_heads=12, num_hidden_layers=12)
+        with TemporaryDirectory() as made:
+            clip_tokenizer.write_tokenizer(Path(made), clip_tokenizer.read_merges())
+            tokenizer = CLIPTokenizer.from_pretrained(made)
     encoder = CLIPTextModel(settings)
     prefix = "text_model." if any(k.startswith("text_model.") for k in encoder.state_dict()) else ""
     own = {

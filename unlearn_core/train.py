@@ -13,10 +13,11 @@ from . import losses
 from .choice import SIEVE, choose
 from .config import ForgetConfig
 from .delta import Delta, DeltaInfo, Factor
-from .interfaces import Cancelled, HostModel, Progress, TrainingFailed, UnlearnError
+from .interfaces import BadSetting, Cancelled, HostModel, Progress, TrainingFailed, UnlearnError
 from .judge import Exam, summary
 from .lessons import Lessons
 from .lora import Adapters, attached
+from .memory import checkpointed
 from .progress import Tracker
 from .prompts import WordList, mapped, scenes, spread, style_words
 from .replay import Replay
@@ -59,6 +60,8 @@ def forget(
     kind = words.kind(config.concept) if config.kind == "auto" else config.kind
     concept = style_words(config.concept) if kind == "style" else config.concept
     earlier = stack.concepts()
+    if concept.casefold() in map(str.casefold, earlier):
+        raise BadSetting(f"The stack has already forgotten '{concept}': take that delta out or name another concept.")
     all_scenes = scenes(words, concept, kind, FORGET_PROMPTS + JUDGED, config.seed)
     judged = all_scenes[:: max(2, len(all_scenes) // JUDGED)][:JUDGED]
     shown = [s for s in all_scenes if s not in judged]
@@ -89,7 +92,10 @@ def forget(
         paths = sorted(written)
         if not paths:
             raise UnlearnError(f"The model has no layers of the kind '{config.layers}' to train.")
-        with attached(backbone, paths, config.rank, config.seed) as adapters:
+        with (
+            attached(backbone, paths, config.rank, config.seed) as adapters,
+            checkpointed(backbone, config.checkpointing),
+        ):
             job.start("judging", 2, "before")
             before = exam.take(host, adapters.off, empty, job.tick)
             begun = job.seconds

@@ -4,15 +4,15 @@ Widths are multiples of 32 because the original LDM code fixes 32 normalisation 
 autoencoder has attention in its middle for the same reason.
 """
 
-import gzip
-import json
-from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from pictures import all_words
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from unlearn_core import clip_tokenizer
 
 TEXT_WIDTH = 128
 POSITIONS = 77
@@ -71,57 +71,19 @@ def write_tokenizer(folder: Path) -> int:
     Kept are all byte symbols (so any text can be encoded), the merges that build the world's words
     and the two end tokens.
     """
-    source = Path(find_spec("open_clip").origin).parent / "bpe_simple_vocab_16e6.txt.gz"
-    lines = gzip.open(source, "rt", encoding="utf-8").read().split("\n")
-    merges = [tuple(line.split()) for line in lines[1 : 49152 - 256 - 2 + 1]]
+    merges = clip_tokenizer.read_merges()
     rank = {pair: i for i, pair in enumerate(merges)}
     needed = set()
     for word in sorted(all_words()):
         parts = [*word[:-1], word[-1] + "</w>"]
         while len(parts) > 1:
-            best = min(zip(parts, parts[1:]), key=lambda pair: rank.get(pair, len(rank)))
+            best = min(pairwise(parts), key=lambda pair: rank.get(pair, len(rank)))
             if best not in rank:
                 break
             needed.add(rank[best])
             at = next(i for i in range(len(parts)) if tuple(parts[i : i + 2]) == best)
             parts[at : at + 2] = ["".join(best)]
-    kept = [merges[i] for i in sorted(needed)]
-    symbols = byte_symbols()
-    entries = [
-        *symbols,
-        *(s + "</w>" for s in symbols),
-        *("".join(pair) for pair in kept),
-        "<|startoftext|>",
-        "<|endoftext|>",
-    ]
-    folder.mkdir(parents=True, exist_ok=True)
-    vocabulary = {entry: i for i, entry in enumerate(entries)}
-    (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False), encoding="utf-8")
-    (folder / "merges.txt").write_text(
-        "#version: 0.2\n" + "\n".join(" ".join(p) for p in kept) + "\n", encoding="utf-8"
-    )
-    (folder / "tokenizer_config.json").write_text(
-        json.dumps(
-            {
-                "tokenizer_class": "CLIPTokenizer",
-                "model_max_length": POSITIONS,
-                "bos_token": "<|startoftext|>",
-                "eos_token": "<|endoftext|>",
-                "pad_token": "<|endoftext|>",
-                "unk_token": "<|endoftext|>",
-            },
-            indent=1,
-        ),
-        encoding="utf-8",
-    )
-    return len(entries)
-
-
-def byte_symbols() -> list[str]:
-    """CLIP's printable stand-ins for the 256 byte values, in its own order."""
-    plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    rest = [b for b in range(256) if b not in plain]
-    return [chr(b) for b in plain] + [chr(256 + i) for i in range(len(rest))]
+    return clip_tokenizer.write_tokenizer(folder, [merges[i] for i in sorted(needed)])
 
 
 def load_tokenizer(folder: Path) -> CLIPTokenizer:

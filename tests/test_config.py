@@ -1,0 +1,60 @@
+"""Settings: bounds, words, round trip, and that every one can be shown by a user interface."""
+
+import dataclasses
+
+import pytest
+
+from unlearn_core import BadSetting, ForgetConfig, settings
+
+
+def test_round_trip_through_flat_values():
+    config = ForgetConfig(concept="cat", keep=("dog", "fox"), steps=12, closed_form=True)
+    assert ForgetConfig.from_flat(config.to_flat()) == config
+
+
+def test_texts_become_the_right_types():
+    made = ForgetConfig.from_flat({"concept": " a  cat ", "steps": "20", "learning_rate": "1e-3", "keep": "dog, fox,"})
+    assert (made.concept, made.steps, made.learning_rate, made.keep) == ("a cat", 20, 1e-3, ("dog", "fox"))
+    assert ForgetConfig.from_flat({"concept": "cat", "checkpointing": "yes"}).checkpointing is True
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"concept": ""},
+        {"concept": "   "},
+        {"concept": "x" * 121},
+        {"concept": "cat\x00"},
+        {"concept": "cat\u202egnp"},
+        {"concept": 7},
+        {"concept": "cat", "anchor": "CAT"},
+        {"concept": "cat", "keep": ("dog", "Cat")},
+        {"concept": "cat", "steps": 0},
+        {"concept": "cat", "steps": "many"},
+        {"concept": "cat", "steps": 1.5},
+        {"concept": "cat", "learning_rate": float("nan")},
+        {"concept": "cat", "learning_rate": float("inf")},
+        {"concept": "cat", "layers": "all"},
+        {"concept": "cat", "checkpointing": "perhaps"},
+        {"concept": "cat", "no_such_setting": 1},
+    ],
+)
+def test_nonsense_is_refused_with_one_sentence(values):
+    with pytest.raises(BadSetting) as e:
+        ForgetConfig.from_flat(values)
+    assert 20 < len(str(e.value)) < 600 and "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize("field", settings(), ids=lambda f: f.name)
+def test_every_setting_can_be_shown(field):
+    facts = field.metadata
+    assert facts["label"] and facts["help"].endswith(".")
+    if type(field.default) in (int, float):
+        assert facts["low"] <= field.default <= facts["high"]
+    if facts.get("choices"):
+        assert field.default in facts["choices"]
+
+
+def test_settings_are_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        ForgetConfig(concept="cat").steps = 3

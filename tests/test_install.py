@@ -152,6 +152,13 @@ def test_an_unknown_mode_shows_the_usage(fresh):
     assert call(fresh, "--help").returncode == 0
 
 
+def test_a_folder_that_cannot_be_written_is_named(fresh, monkeypatch, capsys):
+    install = load(fresh)
+    monkeypatch.setattr(install, "VENV", fresh / "install.py" / ".venv")
+    assert install.main(["demo"]) == 1
+    assert "install.py" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("version", [(3, 10, 4), (3, 15, 0)])
 def test_a_python_without_the_pinned_packages_is_named(fresh, monkeypatch, capsys, version):
     monkeypatch.setattr(sys, "version_info", version)
@@ -364,3 +371,5 @@ def test_a_real_host_gets_a_peft_that_trains_and_nothing_else_changes(real_host,
     assert after.keys() - before.keys() == added
     assert {name: after[name] for name in before} == before
     in_python(python, "-c", TRAIN_ONE_LAYER)
+    call(ROOT, cwd=tmp_path, python=python)
+    assert packages(python) == after

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LEVELS = (
     {"interfaces"},
     {"config"},
-    {"keys", "losses", "sampling", "prompts", "progress", "memory"},
+    {"keys", "losses", "sampling", "prompts", "progress", "memory", "clip_tokenizer"},
     {"locality", "subspace", "lora", "delta", "replay"},
     {"stack", "lessons"},
     {"preview", "judge", "classifier"},

@@ -1,82 +1,20 @@
-"""Merge algebra and application of stacks on real networks of width 8."""
+"""Stacks on real networks of width 8: applied and taken off, their lineage, their words on the command line."""
 
 import math
 from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
-from unlearn_core.delta import Delta, DeltaInfo, Factor, Parent, load, save
+from tests.small import BASE, LAYERS, A, B, C, X, a_delta, a_net, info, output_under, stack_of, weights_under
+from unlearn_core.delta import Delta, Factor, Parent
 from unlearn_core.interfaces import BadDelta, BadSetting
-from unlearn_core.stack import (
-    Entry,
-    Stack,
-    applied,
-    check_fits,
-    combine_cat,
-    combine_svd,
-    lineage,
-    parse_entry,
-)
-
-BASE = "0123456789abcdef"
-LAYERS = {"lora_unet_first": "first", "lora_unet_inner_conv": "inner.conv", "lora_unet_last": "last"}
-
-
-class Small(nn.Module):
-    """Two linear layers around a 1x1 convolution, all 8 wide, and a second name for the last one's weight."""
-
-    def __init__(self):
-        super().__init__()
-        self.first = nn.Linear(8, 8)
-        self.inner = nn.ModuleDict({"conv": nn.Conv2d(8, 8, 1)})
-        self.last = nn.Linear(8, 8)
-        self.tied = nn.Linear(8, 8)
-        self.tied.weight = self.last.weight
-
-    def forward(self, x):
-        return self.last(torch.tanh(self.inner["conv"](torch.tanh(self.first(x))[..., None, None])[..., 0, 0]))
+from unlearn_core.stack import Stack, applied, check_fits, combine_cat, lineage, parse_entry
 
 
 @pytest.fixture
 def net():
-    torch.manual_seed(0)
-    return Small()
-
-
-X = torch.linspace(-1, 1, 40).view(5, 8)
-
-
-def info(concept="banana", **changes):
-    values = {"kind": "object", "anchor": "", "architecture": "sd1", "prediction_type": "epsilon"}
-    return DeltaInfo(**{"concept": concept, "base_fingerprint": BASE, **values, **changes})
-
-
-def a_delta(concept="banana", seed=0, rank=2, alpha=1.0, names=tuple(LAYERS), **changes):
-    g = torch.Generator().manual_seed(seed)
-    factors = {n: Factor(torch.randn(rank, 8, generator=g), torch.randn(8, rank, generator=g), alpha) for n in names}
-    prompts = ((f"a {concept}", "a thing"), ("both", "nothing"))
-    return Delta(factors, info(concept, **{"prompts": prompts, **changes}))
-
-
-A, B, C = a_delta("banana", 1), a_delta("frog", 2, rank=3, alpha=2.0), a_delta("cat", 3)
-
-
-def stack_of(*pairs):
-    return Stack(tuple(Entry(delta, strength) for delta, strength in pairs))
-
-
-@torch.no_grad()
-def weights_under(net, stack, layers=LAYERS):
-    with applied(net, layers, stack):
-        return {name: p.clone() for name, p in net.state_dict().items()}
-
-
-@torch.no_grad()
-def output_under(net, stack):
-    with applied(net, LAYERS, stack):
-        return net(X)
+    return a_net()
 
 
 # Application
@@ -322,161 +260,6 @@ def test_lineage_survives_merging_without_the_parent():
     merge = combine_cat(stack_of((child, 1.0), (B, 1.0)))
     assert [p.name for p in merge.info.parents] == ["banana"]
     assert "missing" in lineage(stack_of((merge, 1.0)))[0]
-
-
-# Merging
-
-
-@pytest.mark.parametrize("strengths", [(1.0, 1.0, 1.0), (1.0, -0.5, 0.25), (2.0, 0.0, -2.0)])
-def test_cat_is_the_deltas_one_by_one(net, strengths):
-    stack = stack_of(*zip((A, B, C), strengths, strict=True))
-    merge = combine_cat(stack)
-    one_by_one, merged = weights_under(net, stack), weights_under(net, Stack().with_delta(merge))
-    for name in one_by_one:
-        assert torch.allclose(one_by_one[name], merged[name], atol=1e-5)
-    ranks = sum(f.rank for (d, s) in zip((A, B, C), strengths, strict=True) if s for f in [d.factors["lora_unet_last"]])
-    factor = merge.factors["lora_unet_last"]
-    assert factor.rank == factor.alpha == ranks and factor.scale == 1
-
-
-def test_cat_survives_its_file(net, tmp_path):
-    stack = stack_of((A, 0.3), (B, 1.0))
-    merge = combine_cat(stack)
-    save(merge, tmp_path / "merge.safetensors", torch.float32)
-    back = load(tmp_path / "merge.safetensors")
-    assert back.info == merge.info
-    assert torch.allclose(output_under(net, stack), output_under(net, Stack().with_delta(back)), atol=1e-5)
-
-
-def test_cat_of_different_layers(net):
-    one, other = a_delta("one", 7, names=("lora_unet_first",)), a_delta("two", 8, names=("lora_unet_last",))
-    merge = combine_cat(stack_of((one, 1.0), (other, 1.0)))
-    assert list(merge.factors) == ["lora_unet_first", "lora_unet_last"]
-    assert torch.allclose(merge.factors["lora_unet_first"].matrix(), one.factors["lora_unet_first"].matrix(), atol=1e-6)
-
-
-def test_merge_says_what_is_inside():
-    style = a_delta("monet", 9, kind="style", anchor="photo", steps=5, stopped="stopped at step 5")
-    child = a_delta(
-        "frog",
-        2,
-        anchor="dog",
-        steps=7,
-        parents=(Parent("gone", "e" * 64, 1.0, "tree"), *stack_of((style, 1.0)).parents()),
-    )
-    stack = stack_of((style, 0.5), (child, -1.0), (C, 0.0))
-    merged = combine_cat(stack).info
-    assert merged.concepts == ("monet", "frog") and merged.concept == "monet + frog" and merged.anchor == "photo + dog"
-    assert merged.merged == stack.parents()[:2]
-    assert [p.name for p in merged.parents] == ["gone"]
-    assert merged.prompts == (("a monet", "a thing"), ("both", "nothing"), ("a frog", "a thing"))
-    assert (merged.kind, merged.steps, merged.stopped) == ("object", 12, "monet: stopped at step 5")
-    assert (merged.base_fingerprint, merged.architecture, merged.config) == (BASE, "sd1", {"merge": "cat"})
-    assert combine_cat(stack_of((style, 1.0))).info.kind == "style"
-
-
-def test_merge_of_a_merge_is_flat(net):
-    inner = combine_cat(stack_of((A, 0.5), (B, 1.0)))
-    stack = stack_of((inner, -0.5), (C, 1.0))
-    merge = combine_cat(stack)
-    assert [(p.name, p.strength) for p in merge.info.merged] == [("banana", -0.25), ("frog", -0.5), ("cat", 1.0)]
-    assert torch.allclose(output_under(net, stack), output_under(net, Stack().with_delta(merge)), atol=1e-5)
-
-
-def test_many_concepts_make_a_short_line():
-    stack = Stack()
-    for i in range(12):
-        stack = stack.with_delta(a_delta(f"concept number {i}", 20 + i))
-    assert len(combine_cat(stack).info.concept) == 120 and len(combine_cat(stack).info.concepts) == 12
-
-
-@pytest.mark.parametrize(
-    "stack, words",
-    [
-        (Stack(), "nothing to combine"),
-        (stack_of((A, 0.0)), "nothing to combine"),
-        (stack_of((A, 1.0), (a_delta("x", 5, base_fingerprint="f" * 16), 1.0)), f"{BASE}.*{'f' * 16}"),
-        (stack_of((A, 1.0), (a_delta("x", 5, prediction_type="v_prediction"), 1.0)), "epsilon.*v_prediction"),
-    ],
-)
-def test_what_cannot_be_merged(stack, words):
-    with pytest.raises(BadDelta, match=words):
-        combine_cat(stack)
-
-
-def test_layers_of_different_sizes_cannot_be_merged():
-    wide = Delta({"lora_unet_last": Factor(torch.ones(1, 9), torch.ones(8, 1), 1.0)}, info("wide"))
-    with pytest.raises(BadDelta, match="different sizes"):
-        combine_cat(stack_of((A, 1.0), (wide, 1.0)))
-
-
-@pytest.mark.parametrize("rank", [5, 8, 20])
-def test_svd_of_full_rank_is_exact(net, rank):
-    stack = stack_of((A, 0.7), (B, 1.0))
-    merge, error = combine_svd(stack, rank)
-    assert error == 0
-    assert torch.allclose(output_under(net, stack), output_under(net, Stack().with_delta(merge)), atol=1e-5)
-    assert merge.factors["lora_unet_last"].rank == 5
-    assert merge.info.config == {"merge": "svd", "rank": rank}
-
-
-def test_svd_of_more_ranks_than_the_layer_is_wide(net):
-    stack = stack_of((a_delta("one", 5, rank=7), 1.0), (a_delta("two", 6, rank=7), -1.0))
-    merge, error = combine_svd(stack, 8)
-    assert error < 1e-12 and merge.factors["lora_unet_last"].rank == 8
-    assert torch.allclose(output_under(net, stack), output_under(net, Stack().with_delta(merge)), atol=1e-4)
-
-
-def test_svd_is_the_best_approximation_of_its_rank():
-    stack = stack_of((A, 1.0), (B, 1.0))
-    merge, error = combine_svd(stack, 2)
-    lost = total = 0.0
-    for name, factor in merge.factors.items():
-        whole = (A.factors[name].matrix() + B.factors[name].matrix()).double()
-        lost += (whole - factor.matrix().double()).square().sum().item()
-        total += whole.square().sum().item()
-        best = torch.linalg.svdvals(whole)[2:].square().sum().item()
-        assert (whole - factor.matrix().double()).square().sum().item() == pytest.approx(best, rel=1e-4)
-    assert error == pytest.approx(math.sqrt(lost / total), rel=1e-4)
-
-
-def test_svd_error_by_hand():
-    """Singular values 4 and 3 in one layer, 12 in the other: rank 1 loses the 3, so 3 / sqrt(4^2 + 3^2 + 12^2)."""
-
-    def unit(i, size):
-        return torch.eye(size)[i]
-
-    def one(layer, i, size, strength):
-        # alpha 2 at rank 1 doubles: up = half of the value wanted
-        return Factor(unit(i, size)[None], strength / 2 * unit(i, 8)[:, None], 2.0)
-
-    big = Delta({"a": one("a", 0, 8, 4.0), "b": one("b", 3, 8, 12.0)}, info("big"))
-    little = Delta({"a": one("a", 1, 8, 6.0)}, info("little"))
-    merge, error = combine_svd(stack_of((big, 1.0), (little, -0.5)), 1)
-    assert error == pytest.approx(3 / 13)
-    expected = torch.zeros(8, 8)
-    expected[0, 0] = 4
-    assert torch.allclose(merge.factors["a"].matrix(), expected, atol=1e-6)
-    assert combine_svd(stack_of((big, 1.0), (little, -0.5)), 2)[1] == pytest.approx(0, abs=1e-12)
-
-
-def test_svd_never_forms_the_layer(monkeypatch):
-    sizes = []
-    svd = torch.linalg.svd
-    monkeypatch.setattr(torch.linalg, "svd", lambda m, **k: sizes.append(tuple(m.shape)) or svd(m, **k))
-    wide = [
-        Delta({"a": Factor(torch.randn(2, 300), torch.randn(400, 2), 1.0)}, info(concept)) for concept in ("one", "two")
-    ]
-    combine_svd(stack_of(*((d, 1.0) for d in wide)), 2)
-    assert sizes == [(4, 4)]
-
-
-def test_svd_refuses_what_makes_no_sense():
-    with pytest.raises(BadSetting, match="rank"):
-        combine_svd(stack_of((A, 1.0)), 0)
-    minus = Delta({n: Factor(f.down, -f.up, f.alpha) for n, f in A.factors.items()}, info("minus"))
-    with pytest.raises(BadDelta, match="change nothing"):
-        combine_svd(stack_of((A, 1.0), (minus, 1.0)), 2)
 
 
 # Words of the command line

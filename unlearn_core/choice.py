@@ -19,8 +19,9 @@ SIEVE = 20
 """Rivals that are measured under the teacher; more are first sieved by their text alone."""
 LEVELS = 8
 """Noise levels at which two prompts are compared."""
-GATE = 0.1
-"""Largest share of a candidate's pictures that may still read as the target."""
+GATE, GATE_PICTURES = 0.1, 16
+"""Largest share of a candidate's pictures that may still read as the target, and how many are drawn. A category word
+or no word at all stands for many things, the target among them: twice as many, and none may read as it."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +69,14 @@ def choose(
     neighbours = tuple(n for n in nearest if n in rivals)
     if config.anchor:
         return Choice(config.anchor, "given by the artist", neighbours, profile[config.anchor], {})
+    gated = (list(scenes) * GATE_PICTURES)[:GATE_PICTURES]
     banned = {w.casefold() for w in forgotten}
     refused: dict[str, float] = {}
     for name in [n for n in nearest if n.casefold() not in banned][:10]:
-        share = share_read_as_target(host, config, kind, words, scenes, name, empty)
+        general = name in (REMOVED, category)
+        share = share_read_as_target(host, config, kind, words, gated * (2 if general else 1), name, empty)
         tick()
-        if share <= GATE:
+        if share <= (0 if general else GATE):
             distance = float(profile[name].mean())
             why = f"nearest to '{concept}' under the model (distance {distance:.4f})"
             if refused:

@@ -240,13 +240,12 @@ def plain(t: Tensor, dtype: torch.dtype) -> Tensor:
     return t.detach().to(device="cpu", dtype=dtype).contiguous().clone()
 
 
-def save(delta: Delta, path: str | Path, dtype: torch.dtype = torch.float16) -> str:
+def save(delta: Delta, path: str | Path) -> str:
     """Write a `.safetensors` file whole or not at all, folders included; returns the file's sha256.
 
-    dtype: float16 (default, half the size) or float32 (for merges, whose folded strengths float16 would round).
-    The delta must already have values of that dtype, see `Delta.rounded`: else the teacher in memory and the
-    file would differ (`ValueError`). Raises `BadSetting` for another suffix, `BadDelta` for a delta without effect,
-    `UnlearnError` when the file cannot be written.
+    The file gives back what is in memory: its type is float16 when that holds every value (see `Delta.rounded`), else
+    float32 (merges, whose folded strengths float16 would round). Raises `BadSetting` for another suffix, `BadDelta`
+    for a delta without effect, `UnlearnError` when the file cannot be written.
     """
     path = Path(path)
     if path.suffix != SUFFIX:
@@ -254,12 +253,11 @@ def save(delta: Delta, path: str | Path, dtype: torch.dtype = torch.float16) -> 
     delta.check_effect()
     tensors = {}
     for name, factor in delta.factors.items():
-        for part, t in zip(PARTS[:2], (factor.down, factor.up), strict=True):
-            stored = plain(t, dtype)
-            if not torch.equal(stored.float(), plain(t, torch.float32)):
-                raise ValueError(f"round the delta before it is saved: delta.rounded({dtype})")
-            tensors[name + part] = stored
-        tensors[name + PARTS[2]] = torch.tensor(factor.alpha, dtype=torch.float32)
+        values = (plain(factor.down, torch.float32), plain(factor.up, torch.float32), torch.tensor(factor.alpha))
+        tensors |= {name + part: t for part, t in zip(PARTS, values, strict=True)}
+    halves = {name: t.half() for name, t in tensors.items() if not name.endswith(PARTS[2])}
+    if all(torch.equal(t.float(), tensors[name]) for name, t in halves.items()):
+        tensors |= halves
     data = canonical(to_bytes(tensors, metadata(delta)))
     write_whole(path, data)
     return hashlib.sha256(data).hexdigest()

@@ -18,6 +18,7 @@ class Adapters:
     """LoRA pairs on some linear layers of a backbone; `factors`: {layer's path: (A `[r, in]`, B `[out, r]`)}."""
 
     def __init__(self, backbone: nn.Module, paths: Sequence[str]):
+        self._frozen: set[str] = set()
         self._layers = {path: backbone.get_submodule(path) for path in paths}
         self.factors: dict[str, tuple[nn.Parameter, nn.Parameter]] = {
             path: (layer.lora_A[NAME].weight, layer.lora_B[NAME].weight) for path, layer in self._layers.items()
@@ -42,11 +43,17 @@ class Adapters:
         down, up = self.factors[path]
         return down.detach().float().cpu().clone(), up.detach().float().cpu().clone()
 
-    def start(self, path: str, down: Tensor, up: Tensor) -> None:
-        """Set one layer's factors."""
+    def start(self, path: str, down: Tensor, up: Tensor, frozen: bool = False) -> None:
+        """Set one layer's factors; frozen: A stays as it is and only B is learned."""
         with torch.no_grad():
             self.factors[path][0].copy_(down)
             self.factors[path][1].copy_(up)
+        if frozen:
+            self._frozen.add(path)
+
+    def parameters(self) -> list[nn.Parameter]:
+        """What is learned."""
+        return [p for path, pair in self.factors.items() for p in (pair[1:] if path in self._frozen else pair)]
 
 
 @contextmanager

@@ -211,8 +211,8 @@ def applied(module: nn.Module, layers: Mapping[str, str], stack: Stack) -> Itera
 def combine_cat(stack: Stack) -> Delta:
     """One delta that does exactly what the stack does: factors side by side, so ranks add up.
 
-    Strengths and scales are folded into `up`; alpha is the rank. Save it in float32, float16 would round the folded
-    factors. Raises `BadDelta` when there is nothing to combine or the deltas are for different bases.
+    Strengths and scales are folded into `up`; alpha is the rank. Raises `BadDelta` when there is nothing to combine
+    or the deltas are for different bases.
     """
     parts: dict[str, list[tuple[Tensor, Tensor]]] = {}
     for entry in stack.active:

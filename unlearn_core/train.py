@@ -23,12 +23,14 @@ from .prompts import WordList, mapped, scenes, spread, style_words
 from .replay import Replay
 from .sampling import LatentBank, direction
 from .stack import Stack, check_fits
+from .subspace import acting_directions
 
 FORGET_PROMPTS, PROBED, JUDGED = 24, 6, 12
 KEPT_NEAR, KEPT_FAR = 5, 3
 CHECK_FROM, CHECK_EVERY = 50, 25
 """The judge looks for the first time after CHECK_FROM steps, then every CHECK_EVERY."""
-WARM_UP = 10
+WARM_UP, RECENT, CLOSED = 10, 20, 0.08
+"""Before the judge is asked, the mean forget loss of the RECENT last steps has to fall to CLOSED of the first ones'."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,8 @@ def forget(
             attached(backbone, paths, config.rank, config.seed) as adapters,
             checkpointed(backbone, config.checkpointing),
         ):
+            if config.protect:
+                confine(host, config, adapters, lessons, rest)
             job.start("judging", 2, "before")
             before = exam.take(host, adapters.off, empty, job.tick)
             begun = job.seconds
@@ -144,6 +148,18 @@ def forget(
     return Result(delta, report, before.prompts, *pictures)
 
 
+def confine(host: HostModel, config: ForgetConfig, adapters: Adapters, lessons: Lessons, rest: WordList) -> None:
+    """Fix A in the directions of text space that tell the target from everything that is to be kept; B is learned."""
+    known = [s.prompt for w in (*rest.all_objects, *rest.styles) for s in scenes(rest, w, rest.kind(w), 3, config.seed)]
+    kept = torch.cat([host.encode(["", *known]).tokens, lessons.replay.conditioning.tokens])
+    rows = acting_directions(
+        lessons.forget.conditioning.tokens, lessons.mapped.tokens, kept, config.rank, config.protect
+    )
+    for path, (down, up) in adapters.factors.items():
+        if down.shape[1] == rows.shape[1]:
+            adapters.start(path, rows, torch.zeros_like(up), frozen=True)
+
+
 def train(
     host: HostModel,
     config: ForgetConfig,
@@ -157,8 +173,9 @@ def train(
     Ends when the judge no longer finds the target, at `config.steps`, or when the artist stops.
     """
     generator = torch.Generator().manual_seed(config.seed)
-    parameters = [p for pair in adapters.factors.values() for p in pair]
+    parameters = adapters.parameters()
     optimizer = torch.optim.AdamW(parameters, config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
+    gaps: list[float] = []
     job.start("training", config.steps, f"forgetting '{config.concept}'")
     for step in range(config.steps):
         for group in optimizer.param_groups:
@@ -185,7 +202,9 @@ def train(
             if config.on_stop == "discard":
                 raise Cancelled(f"Stopped at step {done}; nothing was kept, as you chose.")
             return done
-        if done >= CHECK_FROM and (done - CHECK_FROM) % CHECK_EVERY == 0 and still_drawn() == 0:
+        gaps.append(values["forget"])
+        closed = sum(gaps[-RECENT:]) / RECENT <= CLOSED * sum(gaps[:WARM_UP]) / WARM_UP
+        if done >= CHECK_FROM and (done - CHECK_FROM) % CHECK_EVERY == 0 and closed and still_drawn() == 0:
             return done
     return config.steps
 

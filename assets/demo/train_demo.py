@@ -120,16 +120,23 @@ def broken(batch, rng):
     return torch.stack(out).clamp(-1, 1)
 
 
+@torch.no_grad()
+def round_trip(vae, flat):
+    """Pictures as the autoencoder gives them back: blurred in its own way."""
+    return torch.cat([vae.decode(vae.encode(b).latent_dist.mean).sample for b in flat.split(32)]).clamp(-1, 1)
+
+
 def train_classifier(world, unused, steps=800, batch=96):
+    """world: the pictures as drawn and after a round trip, `[2, pictures, 3, SIZE, SIZE]`; unused: emoji outside it."""
     rng = torch.Generator().manual_seed(SEED)
     torch.manual_seed(SEED)
     net = DemoClassifier(P.OBJECTS, P.STYLES)
-    flat = world.flatten(0, 2)
+    flat = world[0]
     per_style = len(P.BACKGROUNDS)
 
     def body(_):
         pick = torch.randint(0, len(flat), (batch,), generator=rng)
-        real = flat[pick]
+        real = world[torch.randint(0, 2, (batch,), generator=rng), pick]
         odd = broken(flat[torch.randint(0, len(flat), (batch // 6,), generator=rng)], rng)
         foreign = unused[torch.randint(0, len(unused), (batch // 6,), generator=rng)]
         objects, styles = net(jitter(torch.cat([real, odd, foreign]), rng))
@@ -282,15 +289,15 @@ def main():
     vae = cached(
         args.work / "autoencoder-final.safetensors", vae, lambda: train_decoder(world, vae.train(), args.decoder_steps)
     )
+    with torch.no_grad():
+        latents = torch.cat([vae.encode(b).latent_dist.mean for b in world.flatten(0, 2).split(32)]) * 0.18215
+        again = torch.cat([vae.decode(b / 0.18215).sample for b in latents.split(32)]).clamp(-1, 1)
     unused = torch.from_numpy(P.unused_pictures(sets, 400, random.Random(SEED)))
     classifier = cached(
         args.work / "classifier.safetensors",
         DemoClassifier(P.OBJECTS, P.STYLES),
-        lambda: train_classifier(world, unused),
+        lambda: train_classifier(torch.stack([world.flatten(0, 2), again]), torch.cat([unused, round_trip(vae, unused)])),
     )
-    with torch.no_grad():
-        latents = torch.cat([vae.encode(b).latent_dist.mean for b in world.flatten(0, 2).split(32)]) * 0.18215
-        again = torch.cat([vae.decode(b / 0.18215).sample for b in latents.split(32)]).clamp(-1, 1)
     error = (again - world.flatten(0, 2)).pow(2).mean().item() / 4
     truth = [(o, s) for o in P.OBJECTS for s in P.STYLES for _ in P.BACKGROUNDS]
     right = sum(a == b for a, b in zip(classifier.recognise(again), truth, strict=True))

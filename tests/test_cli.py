@@ -15,7 +15,6 @@ from safetensors.torch import load_file, save_file
 
 from unlearn_core import Delta, DeltaInfo, Stack, load, save
 from unlearn_core.cli import main
-from unlearn_core.delta import Factor
 from unlearn_core.demo import CHECKPOINT
 from unlearn_core.standalone import UNET, StandaloneModel
 

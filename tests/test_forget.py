@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from tests.tiny import TinyHost
 
+from tests.tiny import TinyHost
 from unlearn_core import BadSetting, Cancelled, ForgetConfig, Stack, TrainingFailed, forget, save
 from unlearn_core.sampling import direction, noise
 

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from tests.tiny import TinyHost
 from torch import nn
 
+from tests.tiny import TinyHost
 from unlearn_core import UnlearnError, losses
 from unlearn_core.lora import attached
 from unlearn_core.subspace import acting_directions, second_moment

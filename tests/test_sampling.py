@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from tests.tiny import TinyHost
 
+from tests.tiny import TinyHost
 from unlearn_core.interfaces import Conditioning
-from unlearn_core.locality import Probe, importance, probe_levels, score_distances
+from unlearn_core.locality import Probe, at_all_levels, importance, probe_levels, score_distances
 from unlearn_core.sampling import LatentBank, direction, euler, noise, sample, schedule
 
 
@@ -84,7 +84,7 @@ def test_score_distance_by_hand():
 
 
 def test_importance_is_a_distribution_that_follows_the_profile():
-    weights = importance(torch.tensor([0.0, 0.0, 1.0, 3.0]), 100)
+    weights = importance(at_all_levels(torch.tensor([0.0, 0.0, 1.0, 3.0]), 100))
     assert weights.sum().item() == pytest.approx(1.0, abs=1e-5)
     assert weights[:25].sum() < 0.06 < weights[75:].sum()
     assert (weights > 0).all()

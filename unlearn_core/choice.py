@@ -19,9 +19,12 @@ SIEVE = 20
 """Rivals that are measured under the teacher; more are first sieved by their text alone."""
 LEVELS = 8
 """Noise levels at which two prompts are compared."""
-GATE, GATE_PICTURES = 0.1, 16
-"""Largest share of a candidate's pictures that may still read as the target, and how many are drawn. A category word
-or no word at all stands for many things, the target among them: twice as many, and none may read as it."""
+GATE, GATE_PICTURES, GATE_STEPS = 0.1, 16, 8
+"""Largest share of a candidate's pictures that may still read as the target; how many are drawn, in how many steps.
+
+A category word or no word at all stands for many things, the target among them: for it twice as many pictures are
+drawn, and none may read as the target.
+"""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,9 @@ def choose(
     gated = (list(scenes) * GATE_PICTURES)[:GATE_PICTURES]
     banned = {w.casefold() for w in forgotten}
     refused: dict[str, float] = {}
-    for name in [n for n in nearest if n.casefold() not in banned][:10]:
+    # leaving it out draws anything at all, which no artist asks for: it is the last resort
+    candidates = [n for n in nearest if n != REMOVED and n.casefold() not in banned][:9]
+    for name in [*candidates, *(n for n in nearest if n == REMOVED)]:
         general = name in (REMOVED, category)
         share = share_read_as_target(host, config, kind, words, gated * (2 if general else 1), name, empty)
         tick()
@@ -112,7 +117,7 @@ def share_read_as_target(
     """The gate: share of the candidate's own pictures that the model reads as the target, 0..1."""
     targets = host.encode([s.prompt for s in scenes])
     candidates = host.encode([mapped(s, name, kind, words).prompt for s in scenes])
-    pictures = sample(host, candidates, config.seed + 3, config.sampling_steps, config.guidance, empty)
+    pictures = sample(host, candidates, config.seed + 3, GATE_STEPS, config.guidance, empty)
     with torch.no_grad():
         return float((read_as(host, pictures, [targets, candidates], config.seed) == 0).float().mean())
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .config import ForgetConfig
 from .interfaces import Conditioning, HostModel
-from .locality import importance
+from .locality import at_all_levels, importance
 from .replay import Replay
 from .sampling import LatentBank, noise
 
@@ -30,13 +30,17 @@ class Batch:
 
 @dataclass(frozen=True)
 class Lessons:
-    """Forget bank with its mapped prompts, replay bank, and the chances of noise levels and replay prompts."""
+    """Forget bank with its mapped prompts, replay bank, and the chances of noise levels and replay prompts.
+
+    gap: the forget loss that the teacher itself has, E || d_T(p_f) - d_T(m(p_f)) ||^2 at these noise levels.
+    """
 
     forget: LatentBank
     mapped: Conditioning
     replay: LatentBank
     replay_weights: Tensor
     level_weights: Tensor
+    gap: float
 
     @classmethod
     def prepare(
@@ -67,7 +71,9 @@ class Lessons:
             host, host.encode(replay.prompts), config.latents_per_prompt, config.seed + 12, config.sampling_steps, tick
         )
         mapped = host.encode([m for _, m in [*pairs, *second_hand]])
-        return cls(forget, mapped, kept, replay.weights, importance(profile, len(host.sigmas)))
+        distances = at_all_levels(profile, len(host.sigmas))
+        levels = importance(distances)
+        return cls(forget, mapped, kept, replay.weights, levels, float((levels * distances).sum()))
 
     def draw(self, host: HostModel, size: int, generator: torch.Generator) -> Batch:
         """`size` forget rows at the levels where target and anchor differ, `size` replay rows at all levels."""

@@ -74,12 +74,15 @@ def text_distances(reference: Conditioning, others: Conditioning) -> Tensor:
     return (others.tokens - reference.tokens).float().pow(2).mean((1, 2))
 
 
-def importance(profile: Tensor, count: int, floor: float = 0.1) -> Tensor:
-    """Probabilities of all `count` trained levels from distances at a few, `[count]`.
+def at_all_levels(profile: Tensor, count: int) -> Tensor:
+    """Distances measured at a few noise levels, interpolated to all `count` trained ones, `[count]`."""
+    few = profile.float().cpu()[None, None]
+    return torch.nn.functional.interpolate(few, size=count, mode="linear", align_corners=False)[0, 0].clamp(min=0)
 
-    Noise levels are drawn where the two prompts differ; `floor` of the mass stays uniform so that none is left out.
+
+def importance(distances: Tensor, floor: float = 0.1) -> Tensor:
+    """Probabilities of the noise levels from the distance of two prompts at each, `[levels]`.
+
+    Levels are drawn where the prompts differ; `floor` of the mass stays uniform so that none is left out.
     """
-    shares = torch.nn.functional.interpolate(
-        profile.float().cpu()[None, None], size=count, mode="linear", align_corners=False
-    )[0, 0].clamp(min=0)
-    return (1 - floor) * shares / shares.sum() + floor / count
+    return (1 - floor) * distances / distances.sum() + floor / len(distances)

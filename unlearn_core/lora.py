@@ -51,9 +51,37 @@ class Adapters:
         if frozen:
             self._frozen.add(path)
 
+    def weight(self, path: str) -> Tensor:
+        """The teacher's own weight of a layer, `[out, in]`."""
+        return self._layers[path].base_layer.weight.detach()
+
     def parameters(self) -> list[nn.Parameter]:
         """What is learned."""
         return [p for path, pair in self.factors.items() for p in (pair[1:] if path in self._frozen else pair)]
+
+
+class Average:
+    """Running mean of the factors over the last steps: what is judged and kept, quieter than the last step itself."""
+
+    def __init__(self, parameters: Sequence[nn.Parameter], decay: float):
+        self._parameters, self._decay, self._step = list(parameters), decay, 0
+        self._means = [p.detach().clone() for p in self._parameters]
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take in the current values; the first ones weigh little."""
+        self._step += 1
+        decay = min(self._decay, self._step / (self._step + 5))
+        for mean, p in zip(self._means, self._parameters, strict=True):
+            mean.lerp_(p, 1 - decay)
+
+    @torch.no_grad()
+    def swap(self) -> None:
+        """Exchange the current values and the mean."""
+        for mean, p in zip(self._means, self._parameters, strict=True):
+            kept = p.detach().clone()
+            p.copy_(mean)
+            mean.copy_(kept)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 @contextmanager
 def checkpointed(backbone: nn.Module, on: bool) -> Iterator[None]:
-    """Checkpoint the members of the backbone's own module lists (its down, up, double ... blocks); undone at the end."""
+    """Checkpoint the members of the backbone's own module lists (down, up, double ... blocks); undone at the end."""
     blocks = [m for child in backbone.children() if isinstance(child, nn.ModuleList) for m in child] if on else []
     found = [(block, vars(block).get("forward")) for block in blocks]
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,21 +17,22 @@ from .delta import Delta, DeltaInfo, Factor
 from .interfaces import BadSetting, Cancelled, HostModel, Progress, TrainingFailed, UnlearnError
 from .judge import Exam, summary
 from .lessons import Lessons
-from .lora import Adapters, attached
+from .lora import Adapters, Average, attached
 from .memory import checkpointed
 from .progress import Tracker
 from .prompts import WordList, mapped, scenes, spread, style_words
 from .replay import Replay
 from .sampling import LatentBank, direction
 from .stack import Stack, check_fits
-from .subspace import acting_directions
+from .subspace import acting_directions, closed_form
 
 FORGET_PROMPTS, PROBED, JUDGED = 24, 6, 12
 KEPT_NEAR, KEPT_FAR = 5, 3
 CHECK_FROM, CHECK_EVERY = 50, 25
 """The judge looks for the first time after CHECK_FROM steps, then every CHECK_EVERY."""
-WARM_UP, RECENT, CLOSED = 10, 20, 0.08
-"""Before the judge is asked, the mean forget loss of the RECENT last steps has to fall to CLOSED of the first ones'."""
+RECENT, CLOSED = 20, 0.1
+"""The judge is asked when the forget loss of the RECENT last steps has fallen to CLOSED of the teacher's own."""
+WARM_UP, AVERAGED = 10, 0.9
 
 
 @dataclass(frozen=True)
@@ -98,10 +100,10 @@ def forget(
             attached(backbone, paths, config.rank, config.seed) as adapters,
             checkpointed(backbone, config.checkpointing),
         ):
-            if config.protect:
-                confine(host, config, adapters, lessons, rest)
             job.start("judging", 2, "before")
             before = exam.take(host, adapters.off, empty, job.tick)
+            if config.protect or config.closed_form:
+                start_in_text_space(host, config, adapters, lessons, rest)
             begun = job.seconds
             steps = train(host, config, adapters, lessons, job, lambda: exam.still_drawn(host, adapters.off, empty))
             trained = job.seconds - begun
@@ -148,16 +150,22 @@ def forget(
     return Result(delta, report, before.prompts, *pictures)
 
 
-def confine(host: HostModel, config: ForgetConfig, adapters: Adapters, lessons: Lessons, rest: WordList) -> None:
-    """Fix A in the directions of text space that tell the target from everything that is to be kept; B is learned."""
+def start_in_text_space(
+    host: HostModel, config: ForgetConfig, adapters: Adapters, lessons: Lessons, rest: WordList
+) -> None:
+    """Let A begin in the directions that tell the target from what is kept, and B at zero or at the closed-form edit.
+
+    With protection A stays there, and only B is learned. Touches the layers that read text.
+    """
     known = [s.prompt for w in (*rest.all_objects, *rest.styles) for s in scenes(rest, w, rest.kind(w), 3, config.seed)]
     kept = torch.cat([host.encode(["", *known]).tokens, lessons.replay.conditioning.tokens])
-    rows = acting_directions(
-        lessons.forget.conditioning.tokens, lessons.mapped.tokens, kept, config.rank, config.protect
-    )
+    target, replaced = lessons.forget.conditioning.tokens, lessons.mapped.tokens
+    rows = acting_directions(target, replaced, kept, config.rank, config.protect)
     for path, (down, up) in adapters.factors.items():
-        if down.shape[1] == rows.shape[1]:
-            adapters.start(path, rows, torch.zeros_like(up), frozen=True)
+        if down.shape[1] == rows.shape[1] and "attn2" in path:
+            weight = adapters.weight(path)
+            start = closed_form(weight, rows, target, replaced, kept) if config.closed_form else torch.zeros_like(up)
+            adapters.start(path, rows, start, frozen=config.protect > 0)
 
 
 def train(
@@ -174,12 +182,13 @@ def train(
     """
     generator = torch.Generator().manual_seed(config.seed)
     parameters = adapters.parameters()
+    average = Average(parameters, AVERAGED)
     optimizer = torch.optim.AdamW(parameters, config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
-    gaps: list[float] = []
+    recent: deque[float] = deque(maxlen=RECENT)
     job.start("training", config.steps, f"forgetting '{config.concept}'")
-    for step in range(config.steps):
+    for step in range(1, config.steps + 1):
         for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * min(1.0, (step + 1) / WARM_UP)
+            group["lr"] = config.learning_rate * min(1.0, step / WARM_UP)
         batch = lessons.draw(host, config.batch, generator)
         with torch.no_grad(), adapters.off():
             goal = direction(host, batch.x, batch.sigma, batch.teacher)
@@ -192,21 +201,22 @@ def train(
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        named = {"forget": forgetting, "keep": keeping, "drift": drift}
-        values = {name: float(value.detach()) for name, value in named.items()}
+        average.update()
+        values = {k: float(v.detach()) for k, v in {"forget": forgetting, "keep": keeping, "drift": drift}.items()}
         if not all(map(math.isfinite, values.values())):
             raise TrainingFailed("The loss is no longer a number; try a lower learning rate.")
+        recent.append(values["forget"])
         job.tick(values)
-        done = step + 1
-        if job.stopping:
-            if config.on_stop == "discard":
-                raise Cancelled(f"Stopped at step {done}; nothing was kept, as you chose.")
-            return done
-        gaps.append(values["forget"])
-        closed = sum(gaps[-RECENT:]) / RECENT <= CLOSED * sum(gaps[:WARM_UP]) / WARM_UP
-        if done >= CHECK_FROM and (done - CHECK_FROM) % CHECK_EVERY == 0 and closed and still_drawn() == 0:
-            return done
-    return config.steps
+        if job.stopping and config.on_stop == "discard":
+            raise Cancelled(f"Stopped at step {step}; nothing was kept, as you chose.")
+        asked = step >= CHECK_FROM and (step - CHECK_FROM) % CHECK_EVERY == 0
+        last = job.stopping or step == config.steps
+        if last or (asked and sum(recent) / RECENT <= CLOSED * lessons.gap):
+            average.swap()
+            if last or still_drawn() == 0:
+                break
+            average.swap()
+    return step
 
 
 LAYERS = {"kv": ("attn2.to_k", "attn2.to_v"), "cross": ("attn2.",), "attention": ("attn1.", "attn2.")}

@@ -4,11 +4,11 @@ import json
 import re
 from pathlib import Path
 
-import pictures as P
 import torch
-from networks import POSITIONS, TEXT_WIDTH
 from safetensors.torch import save_file
 
+import pictures as P
+from networks import POSITIONS, TEXT_WIDTH
 from unlearn_core import keys
 
 UNET_SHAPE = keys.UNetShape(layers_per_block=1, attention=(False, True))

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from pictures import all_words
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from pictures import all_words
 from unlearn_core import clip_tokenizer
 
 TEXT_WIDTH = 128

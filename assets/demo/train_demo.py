@@ -22,7 +22,6 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1])]
 
 import networks  # noqa: E402
 import pictures as P  # noqa: E402
-
 from unlearn_core.classifier import DemoClassifier  # noqa: E402
 
 SEED = 7
@@ -296,7 +295,9 @@ def main():
     classifier = cached(
         args.work / "classifier.safetensors",
         DemoClassifier(P.OBJECTS, P.STYLES),
-        lambda: train_classifier(torch.stack([world.flatten(0, 2), again]), torch.cat([unused, round_trip(vae, unused)])),
+        lambda: train_classifier(
+            torch.stack([world.flatten(0, 2), again]), torch.cat([unused, round_trip(vae, unused)])
+        ),
     )
     error = (again - world.flatten(0, 2)).pow(2).mean().item() / 4
     truth = [(o, s) for o in P.OBJECTS for s in P.STYLES for _ in P.BACKGROUNDS]

@@ -30,7 +30,7 @@ def measure(device: str) -> dict[str, str]:
     latents = noise((24, 2, *host.latent_shape), 0, host.device)
     bank = LatentBank(latents, prompts)
     even = torch.ones(24)
-    lessons = Lessons(bank, prompts, bank, even, torch.ones(len(host.sigmas)))
+    lessons = Lessons(bank, prompts, bank, even, torch.ones(len(host.sigmas)), 1.0)
     paths = sorted({p for p in host.layers().values() if is_target(p, config.layers)})
     with host.session(Stack()) as backbone, attached(backbone, paths, config.rank, 0) as adapters:
         stamps: list[float] = []

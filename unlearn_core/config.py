@@ -40,7 +40,7 @@ class ForgetConfig:
     )
     seed: int = setting(0, "Seed", "Same seed, settings and model give the same delta.", low=0, high=2**32 - 1)
     steps: int = setting(
-        160,
+        200,
         "Most steps",
         "Training ends sooner when the judge says that the concept is gone.",
         low=1,
@@ -55,7 +55,7 @@ class ForgetConfig:
         advanced=True,
     )
     rank: int = setting(8, "Rank", "Size of the delta.", low=1, high=128, advanced=True)
-    learning_rate: float = setting(3e-3, "Learning rate", "Of AdamW.", low=1e-6, high=1e-1, advanced=True)
+    learning_rate: float = setting(4e-3, "Learning rate", "Of AdamW.", low=1e-6, high=1e-1, advanced=True)
     batch: int = setting(
         8, "Batch", "Forget prompts in a step; as many replay prompts come on top.", low=1, high=256, advanced=True
     )
@@ -88,7 +88,7 @@ class ForgetConfig:
         12, "Sampling steps", "Euler steps of the teacher's own pictures.", low=1, high=100, unit="steps", advanced=True
     )
     latents_per_prompt: int = setting(
-        2, "Latents a prompt", "Teacher's pictures drawn for each prompt and reused.", low=1, high=16, advanced=True
+        1, "Latents a prompt", "Teacher's pictures drawn for each prompt and reused.", low=1, high=16, advanced=True
     )
     guidance: float = setting(
         3.0, "Guidance", "Guidance of the judge's and the preview's pictures.", low=1.0, high=30.0, advanced=True

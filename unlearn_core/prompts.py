@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -137,6 +138,20 @@ def fill(template: str, obj: str, style: str) -> str:
         article = "an" if word[:1].casefold() in tuple("aeiou") else "a"
         template = template.replace(f"{{an {letter}}}", f"{article} {word}").replace(f"{{{letter}}}", word)
     return template
+
+
+def names(text: str, concept: str) -> bool:
+    """Whether a sentence names the concept as words of its own, in any case."""
+    return re.search(rf"(?<!\w){re.escape(concept)}(?!\w)", text, re.IGNORECASE) is not None
+
+
+def renamed(text: str, concept: str, anchor: str) -> str:
+    """The sentence with the concept's words replaced by the anchor's, article included."""
+    article = "an" if anchor[:1].casefold() in tuple("aeiou") else "a"
+    text = re.sub(
+        rf"(?<!\w)(an?) {re.escape(concept)}(?!\w)", lambda _: f"{article} {anchor}".strip(), text, flags=re.I
+    )
+    return re.sub(rf"(?<!\w){re.escape(concept)}(?!\w)", lambda _: anchor, text, flags=re.I)
 
 
 def spread(items: Sequence[str], count: int, seed: int) -> list[str]:

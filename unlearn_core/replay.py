@@ -12,7 +12,8 @@ from .prompts import WordList, scenes, spread
 
 SHARES = {"near": 0.45, "far": 0.25, "empty": 0.1, "erased": 0.2, "keep": 0.2}
 """How much of the replay each group gets, as far as the group exists."""
-NEAR, FAR, SENTENCES, ERASED = 8, 12, 3, 16
+NEAR, SENTENCES, FAR, ERASED = 8, 4, 32, 16
+"""Near concepts and sentences of each; far sentences; earlier forget prompts."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,10 @@ class Replay:
         The empty prompt is there because under guidance g an error in it counts (1 - g) times.
         """
         near = list(neighbours[:NEAR])
-        far = spread([o for o in words.all_objects if o not in near], FAR, seed)
+        far = spread(words.all_objects, FAR, seed)
         groups = {
             "near": [s.prompt for w in near for s in scenes(words, w, kind, SENTENCES, seed + 1)],
-            "far": [s.prompt for w in far for s in scenes(words, w, "object", 1, seed + 1)],
+            "far": [s.prompt for w in far for s in scenes(words, w, "object", max(1, FAR // len(far)), seed + 2)],
             "empty": [""],
             "erased": spread(list(erased), ERASED, seed),
             "keep": [s.prompt for w in keep for s in scenes(words, w, words.kind(w), SENTENCES, seed + 1)],

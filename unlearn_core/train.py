@@ -20,13 +20,13 @@ from .lessons import Lessons
 from .lora import Adapters, Average, attached
 from .memory import checkpointed
 from .progress import Tracker
-from .prompts import WordList, mapped, scenes, spread, style_words
+from .prompts import WordList, mapped, names, renamed, scenes, spread, style_words
 from .replay import Replay
 from .sampling import LatentBank, direction
 from .stack import Stack, check_fits
 from .subspace import acting_directions, closed_form
 
-FORGET_PROMPTS, PROBED, JUDGED = 24, 6, 12
+FORGET_PROMPTS, PROBED, JUDGED = 32, 6, 12
 KEPT_NEAR, KEPT_FAR = 5, 3
 CHECK_FROM, CHECK_EVERY = 50, 25
 """The judge looks for the first time after CHECK_FROM steps, then every CHECK_EVERY."""
@@ -81,8 +81,8 @@ def forget(
         probed = shown[:PROBED], bank.latents[:PROBED, 0]
         choice = choose(host, config, concept, kind, words, *probed, empty, earlier, job.tick)
         pairs = [(s.prompt, mapped(s, choice.anchor, kind, words).prompt) for s in shown]
-        second_hand = [(p, m.replace(concept, choice.anchor)) for p, m in stack.prompts() if concept in m.split()]
-        erased = [p for p, m in stack.prompts() if concept not in m.split()]
+        second_hand = [(p, renamed(m, concept, choice.anchor)) for p, m in stack.prompts() if names(m, concept)]
+        erased = [p for p, m in stack.prompts() if not names(m, concept)]
         rest = words.without([concept, *earlier])
         replay = Replay.make(rest, kind, choice.neighbours, config.keep, erased, config.seed)
 

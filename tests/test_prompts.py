@@ -93,8 +93,8 @@ def test_replay_has_every_group_at_its_share(words):
     replay = Replay.make(words.without(["banana"]), "object", near, ["owl"], ["a frog", "the frog"], 0)
     assert replay.weights.sum().item() == pytest.approx(1.0, abs=1e-6)
     by_prompt = dict(zip(replay.prompts, replay.weights.tolist(), strict=True))
-    assert by_prompt[""] == pytest.approx(0.1 / 1.2, abs=1e-6)
-    assert by_prompt["a frog"] == pytest.approx(0.1 / 1.2, abs=1e-6)
+    assert by_prompt[""] == pytest.approx(0.1 / 1.25, abs=1e-6)
+    assert by_prompt["a frog"] == pytest.approx(0.1 / 1.25, abs=1e-6)
     assert any(names(p, "owl") for p in replay.prompts)
     assert not any(names(p, "banana") for p in replay.prompts)
 

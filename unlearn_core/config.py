@@ -54,7 +54,7 @@ class ForgetConfig:
         choices=("keep", "discard"),
         advanced=True,
     )
-    rank: int = setting(8, "Rank", "Size of the delta.", low=1, high=128, advanced=True)
+    rank: int = setting(4, "Rank", "Size of the delta.", low=1, high=128, advanced=True)
     learning_rate: float = setting(4e-3, "Learning rate", "Of AdamW.", low=1e-6, high=1e-1, advanced=True)
     batch: int = setting(
         8, "Batch", "Forget prompts in a step; as many replay prompts come on top.", low=1, high=256, advanced=True

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from .prompts import WordList, scenes, spread
 
-SHARES = {"near": 0.45, "far": 0.25, "empty": 0.1, "erased": 0.2, "keep": 0.2}
+SHARES = {"near": 0.35, "far": 0.4, "empty": 0.1, "erased": 0.2, "keep": 0.2}
 """How much of the replay each group gets, as far as the group exists."""
-NEAR, SENTENCES, FAR, ERASED = 8, 4, 32, 16
+NEAR, SENTENCES, FAR, ERASED = 8, 4, 64, 16
 """Near concepts and sentences of each; far sentences; earlier forget prompts."""
 
 

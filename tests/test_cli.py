@@ -161,7 +161,7 @@ def test_ctrl_c_keeps_a_marked_delta_and_ends_with_130(tmp_path):
     command = [sys.executable, "-m", "unlearn_core", "forget", "--checkpoint", str(CHECKPOINT), *options]
     run = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, bufsize=0)
     seen = ""
-    while "training" not in seen:
+    while "keep 0." not in seen:  # the loss of a step
         seen += run.stderr.read(1)
     time.sleep(1)
     run.send_signal(signal.SIGINT)

@@ -85,7 +85,7 @@ class ForgetConfig:
         False, "Closed-form start", "Begin at the closed-form edit instead of zero.", advanced=True
     )
     sampling_steps: int = setting(
-        12, "Sampling steps", "Euler steps of the teacher's own pictures.", low=1, high=100, unit="steps", advanced=True
+        8, "Sampling steps", "Euler steps of the teacher's own pictures.", low=1, high=100, unit="steps", advanced=True
     )
     latents_per_prompt: int = setting(
         1, "Latents a prompt", "Teacher's pictures drawn for each prompt and reused.", low=1, high=16, advanced=True

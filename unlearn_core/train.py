@@ -30,7 +30,7 @@ FORGET_PROMPTS, PROBED, JUDGED = 32, 6, 12
 KEPT_NEAR, KEPT_FAR = 5, 3
 CHECK_FROM, CHECK_EVERY = 50, 25
 """The judge looks for the first time after CHECK_FROM steps, then every CHECK_EVERY."""
-RECENT, CLOSED = 20, 0.1
+RECENT, CLOSED = 20, 0.12
 """The judge is asked when the forget loss of the RECENT last steps has fallen to CLOSED of the teacher's own."""
 WARM_UP, AVERAGED = 10, 0.9
 

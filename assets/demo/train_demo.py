@@ -1,8 +1,8 @@
 """Make the bundled demo model from nothing: `python assets/demo/train_demo.py [--work DIR]`.
 
-About an hour on two CPU cores; needs npm (for the drawings) and, beside the project's development
-requirements, resvg_py and open_clip_torch (for CLIP's vocabulary file). Every stage writes its result
-into the work folder and is skipped when that exists, so a run that was cut off goes on.
+About an hour on two CPU cores; needs npm (for the drawings) and, beside `requirements/demo.txt`, the package
+resvg_py. Every stage writes its result into the work folder and is skipped when that exists, so a run that was cut
+off goes on.
 """
 
 import argparse

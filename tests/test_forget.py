@@ -107,11 +107,21 @@ def test_a_stop_keeps_nothing_when_so_chosen_or_too_early():
         forget(TinyHost(), config(), progress=lambda r: r.phase == "choosing")
 
 
+def test_a_stop_during_the_last_look_keeps_what_was_learned():
+    result = forget(TinyHost(), config(), progress=lambda r: r.phase == "after")
+    assert result.delta.info.stopped == "stopped at step 6" and result.after is None
+    with pytest.raises(Cancelled):
+        forget(TinyHost(), config(on_stop="discard"), progress=lambda r: r.phase == "after")
+
+
 def test_progress_never_falls_and_ends_at_one():
     reports = []
     forget(TinyHost(), config(), progress=reports.append)
     fractions = [r.fraction for r in reports]
     assert fractions == sorted(fractions) and fractions[-1] == 1.0
+    assert all(r.fraction < 0.99 for r in reports if r.phase != "after")
+    phases = list(dict.fromkeys(r.phase for r in reports))
+    assert phases == ["sampling", "choosing", "replay", "before", "training", "after"]
     assert [r.done for r in reports if r.phase == "training"] == list(range(7))
 
 

@@ -53,6 +53,7 @@ def choose(
     empty: Conditioning,
     forgotten: Sequence[str],
     tick: Callable[[], None] = lambda: None,
+    pulse: Callable[[], None] = lambda: None,
 ) -> Choice:
     """Rank rivals by score distance and take the nearest anchor that passes the gate.
 
@@ -79,7 +80,7 @@ def choose(
     candidates = [n for n in nearest if n != REMOVED and n.casefold() not in banned][:9]
     for name in [*candidates, *(n for n in nearest if n == REMOVED)]:
         general = name in (REMOVED, category)
-        share = share_read_as_target(host, config, kind, words, gated * (2 if general else 1), name, empty)
+        share = share_read_as_target(host, config, kind, words, gated * (2 if general else 1), name, empty, pulse)
         tick()
         if share <= (0 if general else GATE):
             distance = float(profile[name].mean())
@@ -113,13 +114,14 @@ def share_read_as_target(
     scenes: Sequence[Scene],
     name: str,
     empty: Conditioning,
+    pulse: Callable[[], None],
 ) -> float:
     """The gate: share of the candidate's own pictures that the model reads as the target, 0..1."""
     targets = host.encode([s.prompt for s in scenes])
     candidates = host.encode([mapped(s, name, kind, words).prompt for s in scenes])
-    pictures = sample(host, candidates, config.seed + 3, GATE_STEPS, config.guidance, empty)
+    pictures = sample(host, candidates, config.seed + 3, GATE_STEPS, config.guidance, empty, tick=pulse)
     with torch.no_grad():
-        return float((read_as(host, pictures, [targets, candidates], config.seed) == 0).float().mean())
+        return float((read_as(host, pictures, [targets, candidates], config.seed, pulse) == 0).float().mean())
 
 
 def shown(name: str) -> str:

@@ -116,21 +116,23 @@ def run_forget(args: argparse.Namespace, classify: bool = False) -> int:
     for sentence in lineage(stack):
         print(f"note: {sentence}", file=sys.stderr)
     host = StandaloneModel(args.checkpoint, args.device)
-    with Bar() as bar, StopOnInterrupt() as stop:
+    with StopOnInterrupt() as stop:
+        with Bar() as bar:
 
-        def progress(report: StepReport) -> bool:
-            bar.show(report)
-            return stop.wanted
+            def progress(report: StepReport) -> bool:
+                bar.show(report)
+                return stop.wanted
 
-        result = forget(host, config, stack, progress)
-    named = Delta(result.delta.factors, result.delta.info, args.out.stem)
-    sha = delta_file.save(named, args.out)
-    report = finished_report(result.report, args.out, sha, host.layers())
+            result = forget(host, config, stack, progress)
+        named = Delta(result.delta.factors, result.delta.info, args.out.stem)
+        sha = delta_file.save(named, args.out)
+        report = finished_report(result.report, args.out, sha, host.layers())
+        if args.preview:
+            save_pictures(args.preview, result.prompts, result.before, result.after)
+        if args.report:
+            write_json(args.report, report)
     if classify and not report["stopped"]:
         report["classifier"] = classify_demo(host, stack, named, report["concept"], config.seed)
-    if args.preview:
-        save_pictures(args.preview, result.prompts, result.before, result.after)
-    if args.report:
         write_json(args.report, report)
     print_report(report, args)
     return STOPPED if report["stopped"] else 0
@@ -250,7 +252,7 @@ def check_writable(file: Path | None) -> None:
 
 
 class StopOnInterrupt:
-    """The first Ctrl-C asks for a clean stop, the second one ends at once."""
+    """The first Ctrl-C asks for a clean stop and lets files be written, the second one ends at once."""
 
     wanted = False
 

@@ -123,7 +123,7 @@ class StepReport:
     """One message of a running job."""
 
     phase: str
-    """"sampling", "choosing", "training", "judging", "pictures"."""
+    """"sampling", "choosing", "replay", "before" (the judge's first look), "training", "after" (its last look)."""
     done: int
     total: int
     fraction: float
@@ -132,8 +132,6 @@ class StepReport:
     seconds_left: float | None
     losses: dict[str, float] = field(default_factory=dict)
     message: str = ""
-    pictures: Tensor | None = None
-    """Preview pictures `[b, 3, H, W]` in 0..1, when there are new ones."""
 
 
 Progress = Callable[[StepReport], bool | None]

@@ -50,9 +50,15 @@ def reading_errors(
     return torch.stack(columns, 1)
 
 
-def read_as(host: HostModel, latents: Tensor, readings: Sequence[Conditioning], seed: int) -> Tensor:
+def read_as(
+    host: HostModel,
+    latents: Tensor,
+    readings: Sequence[Conditioning],
+    seed: int,
+    tick: Callable[[], None] = lambda: None,
+) -> Tensor:
     """Number of the reading that fits each picture best, `[b]` on the CPU."""
-    return reading_errors(host, latents, readings, seed).argmin(1).cpu()
+    return reading_errors(host, latents, readings, seed, tick).argmin(1).cpu()
 
 
 @dataclass(frozen=True)
@@ -83,40 +89,54 @@ class Exam:
     words: WordList
     config: ForgetConfig
 
-    def take(self, host: HostModel, teacher: Teacher, empty: Conditioning, tick: Callable[[], None]) -> Answers:
-        """Draw and read the target's and the kept concepts' pictures."""
-        targets = self.draw(host, self.targets, empty, seed=1)
-        share = self.target_share(host, teacher, targets)
+    def take(
+        self,
+        host: HostModel,
+        teacher: Teacher,
+        empty: Conditioning,
+        tick: Callable[[], None],
+        pulse: Callable[[], None],
+    ) -> Answers:
+        """Draw and read the target's (first tick) and the kept concepts' pictures (second tick); pulse: in between."""
+        targets = self.draw(host, self.targets, empty, 1, pulse)
+        share = self.target_share(host, teacher, targets, pulse)
         tick()
         rows = [(name, scene) for name, scenes in self.kept.items() for scene in scenes]
-        others = self.draw(host, [scene for _, scene in rows], empty, seed=2)
-        kept = self.kept_shares(host, teacher, rows, others)
+        others = self.draw(host, [scene for _, scene in rows], empty, 2, pulse)
+        kept = self.kept_shares(host, teacher, rows, others, pulse)
         tick()
         half = SHOWN // 2
         latents = torch.cat([targets[:half], others[:: max(1, len(others) // half)][:half]])
         scenes = [*self.targets[:half], *[scene for _, scene in rows][:: max(1, len(rows) // half)][:half]]
         return Answers(share, kept, latents, tuple(s.prompt for s in scenes))
 
-    def still_drawn(self, host: HostModel, teacher: Teacher, empty: Conditioning) -> float:
+    def still_drawn(self, host: HostModel, teacher: Teacher, empty: Conditioning, pulse: Callable[[], None]) -> float:
         """The quick question during training: share of the target's pictures still read as the target, 0..1."""
-        return self.target_share(host, teacher, self.draw(host, self.targets, empty, seed=1))
+        return self.target_share(host, teacher, self.draw(host, self.targets, empty, 1, pulse), pulse)
 
-    def draw(self, host: HostModel, scenes: Sequence[Scene], empty: Conditioning, seed: int) -> Tensor:
+    def draw(
+        self, host: HostModel, scenes: Sequence[Scene], empty: Conditioning, seed: int, pulse: Callable[[], None]
+    ) -> Tensor:
         """Latents of the scenes as the model draws them now, `[scenes, c, h, w]`."""
         prompts = host.encode([s.prompt for s in scenes])
         c = self.config
-        return sample(host, prompts, c.seed + seed, c.sampling_steps, c.guidance, empty)
+        return sample(host, prompts, c.seed + seed, c.sampling_steps, c.guidance, empty, tick=pulse)
 
-    def target_share(self, host: HostModel, teacher: Teacher, latents: Tensor) -> float:
+    def target_share(self, host: HostModel, teacher: Teacher, latents: Tensor, pulse: Callable[[], None]) -> float:
         """Share of the target's pictures `[targets, c, h, w]` that the teacher reads as the target, 0..1."""
         replacements = dict.fromkeys([self.anchor, REMOVED])
         others = [[mapped(s, a, self.kind, self.words) for s in self.targets] for a in replacements]
         readings = [host.encode([s.prompt for s in scenes]) for scenes in (list(self.targets), *others)]
         with teacher():
-            return float((read_as(host, latents, readings, self.config.seed) == 0).float().mean())
+            return float((read_as(host, latents, readings, self.config.seed, pulse) == 0).float().mean())
 
     def kept_shares(
-        self, host: HostModel, teacher: Teacher, rows: Sequence[tuple[str, Scene]], latents: Tensor
+        self,
+        host: HostModel,
+        teacher: Teacher,
+        rows: Sequence[tuple[str, Scene]],
+        latents: Tensor,
+        pulse: Callable[[], None],
     ) -> dict[str, float]:
         """For each kept concept the share of its pictures that the teacher reads as it, 0..1.
 
@@ -131,7 +151,8 @@ class Exam:
             for column in stand_ins
         ]
         with teacher():
-            errors = reading_errors(host, latents, [host.encode(p) for p in (own, *rivals)], self.config.seed).cpu()
+            encoded = [host.encode(p) for p in (own, *rivals)]
+            errors = reading_errors(host, latents, encoded, self.config.seed, pulse).cpu()
         shares: dict[str, list[float]] = {name: [] for name in names}
         for i, (name, _) in enumerate(rows):
             # a rival with the very same sentence is no rival

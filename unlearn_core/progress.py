@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 
-from torch import Tensor
-
 from .interfaces import Cancelled, Progress, StepReport
 
 
@@ -38,22 +36,28 @@ class Tracker:
         self.phase, self._done, self._total = phase, 0, max(1, total)
         self._send(message=message)
 
-    def tick(self, losses: dict[str, float] | None = None, message: str = "", pictures: Tensor | None = None) -> None:
+    def tick(self, losses: dict[str, float] | None = None) -> None:
         """One unit of work is done. Outside training a wish to stop raises `Cancelled` here."""
         self._done = min(self._done + 1, self._total)
-        self._send(losses or {}, message, pictures)
+        self._send(losses or {})
+        self._obey()
+
+    def pulse(self) -> None:
+        """A sign of life between two units of work, so that a wish to stop is heard."""
+        self._send()
+        self._obey()
+
+    def _obey(self) -> None:
         if self.stopping and self.phase != "training":
             raise Cancelled("Stopped before anything was learned; the model is as it was.")
 
-    def _send(self, losses: dict[str, float] | None = None, message: str = "", pictures: Tensor | None = None) -> None:
+    def _send(self, losses: dict[str, float] | None = None, message: str = "") -> None:
         now = self._starts[self.phase] + self._shares[self.phase] * self._done / self._total
         self._fraction = max(self._fraction, min(1.0, now))
         if self._report is None:
             return
         seconds = self.seconds
         left = seconds / self._fraction * (1 - self._fraction) if self._fraction > 0.02 else None
-        report = StepReport(
-            self.phase, self._done, self._total, self._fraction, seconds, left, losses or {}, message, pictures
-        )
+        report = StepReport(self.phase, self._done, self._total, self._fraction, seconds, left, losses or {}, message)
         if self._report(report):
             self.stopping = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -22,6 +23,7 @@ class Bar:
     """One bar over the whole job: phase, loss and time left."""
 
     def __enter__(self) -> Bar:
+        self._shown, self._phase = 0.0, ""
         self._bar = tqdm(
             total=100.0,
             bar_format="{desc} {percentage:3.0f}%|{bar}| {postfix}",
@@ -31,12 +33,17 @@ class Bar:
         return self
 
     def show(self, report: StepReport) -> None:
-        """Move the bar."""
+        """Move the bar, at most ten times a second (its own economy would leave slow phases standing still)."""
+        now = time.monotonic()
+        if now - self._shown < 0.1 and report.phase == self._phase and report.fraction < 1:
+            return
+        self._shown, self._phase = now, report.phase
         self._bar.set_description_str(f"{report.phase:9}", refresh=False)
         loss = " ".join(f"{k} {v:.4f}" for k, v in report.losses.items() if k != "drift")
         left = "" if report.seconds_left is None else f"{report.seconds_left:.0f} s left"
         self._bar.set_postfix_str(", ".join(t for t in (loss, left) if t), refresh=False)
-        self._bar.update(100 * report.fraction - self._bar.n)
+        self._bar.n = 100 * report.fraction
+        self._bar.refresh()
 
     def __exit__(self, *_: object) -> None:
         self._bar.close()

@@ -6,16 +6,17 @@ import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from . import losses
-from .choice import SIEVE, choose
+from .choice import LEVELS, SIEVE, choose
 from .config import ForgetConfig
 from .delta import Delta, DeltaInfo, Factor
-from .interfaces import BadSetting, Cancelled, HostModel, Progress, TrainingFailed, UnlearnError
-from .judge import Exam, summary
+from .interfaces import BadSetting, Cancelled, Conditioning, HostModel, Progress, TrainingFailed, UnlearnError
+from .judge import Answers, Exam, summary
 from .lessons import Lessons
 from .lora import Adapters, Average, attached
 from .memory import checkpointed
@@ -79,7 +80,7 @@ def forget(
 
         job.start("choosing", SIEVE + 4, "looking for neighbours and a replacement")
         probed = shown[:PROBED], bank.latents[:PROBED, 0]
-        choice = choose(host, config, concept, kind, words, *probed, empty, earlier, job.tick)
+        choice = choose(host, config, concept, kind, words, *probed, empty, earlier, job.tick, job.pulse)
         pairs = [(s.prompt, mapped(s, choice.anchor, kind, words).prompt) for s in shown]
         second_hand = [(p, renamed(m, concept, choice.anchor)) for p, m in stack.prompts() if names(m, concept)]
         erased = [p for p, m in stack.prompts() if not names(m, concept)]
@@ -100,17 +101,15 @@ def forget(
             attached(backbone, paths, config.rank, config.seed) as adapters,
             checkpointed(backbone, config.checkpointing),
         ):
-            job.start("judging", 2, "before")
-            before = exam.take(host, adapters.off, empty, job.tick)
+            job.start("before", 2, "the judge looks at the teacher")
+            before = exam.take(host, adapters.off, empty, job.tick, job.pulse)
             if config.protect or config.closed_form:
                 start_in_text_space(host, config, adapters, lessons, rest)
             begun = job.seconds
-            steps = train(host, config, adapters, lessons, job, lambda: exam.still_drawn(host, adapters.off, empty))
+            ask = partial(exam.still_drawn, host, adapters.off, empty, job.pulse)
+            steps = train(host, config, adapters, lessons, job, ask)
             trained = job.seconds - begun
-            after = None
-            if not job.stopping:
-                job.start("judging", 2, "after")
-                after = exam.take(host, adapters.off, empty, job.tick)
+            after = None if job.stopping else last_look(exam, host, config, adapters, empty, job)
             factors = {written[path]: Factor(*adapters.pair(path), float(config.rank)) for path in paths}
 
     judge = summary(before, after)
@@ -148,6 +147,19 @@ def forget(
     }
     pictures = [None if a is None else host.decode(a.latents) for a in (before, after)]
     return Result(delta, report, before.prompts, *pictures)
+
+
+def last_look(
+    exam: Exam, host: HostModel, config: ForgetConfig, adapters: Adapters, empty: Conditioning, job: Tracker
+) -> Answers | None:
+    """The judge's answers after training; None when the artist stops here and keeps what was learned."""
+    job.start("after", 2, "the judge looks at the student")
+    try:
+        return exam.take(host, adapters.off, empty, job.tick, job.pulse)
+    except Cancelled:
+        if config.on_stop == "discard":
+            raise
+        return None
 
 
 def start_in_text_space(
@@ -230,6 +242,13 @@ def is_target(path: str, layers: str) -> bool:
 def plan(config: ForgetConfig) -> dict[str, float]:
     """Expected cost of each phase in forward passes, for the progress bar."""
     drawn = FORGET_PROMPTS * config.latents_per_prompt * config.sampling_steps
-    judged = 3 * JUDGED * config.sampling_steps * 2
-    steps = 0.6 * config.steps * config.batch * 2 * 4
-    return {"sampling": drawn, "choosing": 40 * PROBED * 8, "replay": 2 * drawn, "training": steps, "judging": judged}
+    looked = 2 * JUDGED * config.sampling_steps * 2 * 2
+    steps = config.steps * config.batch * 2 * 4
+    return {
+        "sampling": drawn,
+        "choosing": 40 * PROBED * LEVELS,
+        "replay": 3 * drawn,
+        "before": looked,
+        "training": steps,
+        "after": looked,
+    }

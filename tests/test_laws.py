@@ -19,7 +19,7 @@ LEVELS = (
     {"config"},
     {"keys", "losses", "sampling", "prompts", "progress", "memory", "clip_tokenizer"},
     {"locality", "subspace", "lora", "delta", "replay"},
-    {"stack", "lessons"},
+    {"stack", "lessons", "guard"},
     {"preview", "judge", "classifier"},
     {"choice"},
     {"train"},

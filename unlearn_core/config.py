@@ -73,10 +73,18 @@ class ForgetConfig:
     drift_weight: float = setting(
         1e-4, "Drift weight", "w_r, weight of the squared change of the weights.", low=0.0, high=10.0, advanced=True
     )
-    protect: float = setting(
+    guard_weight: float = setting(
         0.0,
-        "Protection",
-        "Strength of the soft null space that kept words lie in; 0 switches it off.",
+        "Guard weight",
+        "Weight of the change that hundreds of other words feel in the layers that read text.",
+        low=0.0,
+        high=1000.0,
+        advanced=True,
+    )
+    null_space: float = setting(
+        0.0,
+        "Null space",
+        "Learn only in directions that kept words do not share, this strictly; 0 switches it off.",
         low=0.0,
         high=1e6,
         advanced=True,

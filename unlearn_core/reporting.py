@@ -39,7 +39,7 @@ class Bar:
             return
         self._shown, self._phase = now, report.phase
         self._bar.set_description_str(f"{report.phase:9}", refresh=False)
-        loss = " ".join(f"{k} {v:.4f}" for k, v in report.losses.items() if k != "drift")
+        loss = " ".join(f"{k} {v:.4f}" for k, v in report.losses.items() if k in ("forget", "keep"))
         left = "" if report.seconds_left is None else f"{report.seconds_left:.0f} s left"
         self._bar.set_postfix_str(", ".join(t for t in (loss, left) if t), refresh=False)
         self._bar.n = 100 * report.fraction

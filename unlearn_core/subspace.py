@@ -21,6 +21,14 @@ def second_moment(tokens: Tensor) -> Tensor:
     return flat.T @ flat / len(flat)
 
 
+def kept_change(down: Tensor, up: Tensor, moment: Tensor) -> Tensor:
+    """E || B A c ||^2 over kept tokens c, without forming B A: tr((B^T B)(A S A^T)), S = E[c c^T] `[d, d]`.
+
+    A soft null space as a penalty: it is zero exactly when the delta leaves every kept token alone.
+    """
+    return ((up.T @ up) * (down @ moment @ down.T)).sum()
+
+
 def acting_directions(target: Tensor, mapped: Tensor, kept: Tensor, rank: int, strength: float) -> Tensor:
     """Rows of A `[rank, d]`, best first, scaled so that the target's tokens answer with unit variance along the first.
 

@@ -15,6 +15,7 @@ from . import losses
 from .choice import LEVELS, SIEVE, choose
 from .config import ForgetConfig
 from .delta import Delta, DeltaInfo, Factor
+from .guard import TextGuard, kept_tokens
 from .interfaces import BadSetting, Cancelled, Conditioning, HostModel, Progress, TrainingFailed, UnlearnError
 from .judge import Answers, Exam, summary
 from .lessons import Lessons
@@ -103,11 +104,13 @@ def forget(
         ):
             job.start("before", 2, "the judge looks at the teacher")
             before = exam.take(host, adapters.off, empty, job.tick, job.pulse)
-            if config.protect or config.closed_form:
-                start_in_text_space(host, config, adapters, lessons, rest)
+            kept = kept_tokens(host, [words, WordList.load(None)], [concept], config.seed)
+            guard = TextGuard.make(adapters, kept)
+            if config.null_space or config.closed_form:
+                start_in_text_space(config, adapters, lessons, kept)
             begun = job.seconds
             ask = partial(exam.still_drawn, host, adapters.off, empty, job.pulse)
-            steps = train(host, config, adapters, lessons, job, ask)
+            steps = train(host, config, adapters, lessons, guard, job, ask)
             trained = job.seconds - begun
             after = None if job.stopping else last_look(exam, host, config, adapters, empty, job)
             factors = {written[path]: Factor(*adapters.pair(path), float(config.rank)) for path in paths}
@@ -162,22 +165,18 @@ def last_look(
         return None
 
 
-def start_in_text_space(
-    host: HostModel, config: ForgetConfig, adapters: Adapters, lessons: Lessons, rest: WordList
-) -> None:
-    """Let A begin in the directions that tell the target from what is kept, and B at zero or at the closed-form edit.
+def start_in_text_space(config: ForgetConfig, adapters: Adapters, lessons: Lessons, kept: Tensor) -> None:
+    """Let A begin in the directions that tell the target from kept tokens, and B at zero or at the closed-form edit.
 
-    With protection A stays there, and only B is learned. Touches the layers that read text.
+    With a null space A stays there, and only B is learned. Touches the layers that read text.
     """
-    known = [s.prompt for w in (*rest.all_objects, *rest.styles) for s in scenes(rest, w, rest.kind(w), 3, config.seed)]
-    kept = torch.cat([host.encode(["", *known]).tokens, lessons.replay.conditioning.tokens])
     target, replaced = lessons.forget.conditioning.tokens, lessons.mapped.tokens
-    rows = acting_directions(target, replaced, kept, config.rank, config.protect)
+    rows = acting_directions(target, replaced, kept, config.rank, config.null_space)
     for path, (down, up) in adapters.factors.items():
         if down.shape[1] == rows.shape[1] and "attn2" in path:
             weight = adapters.weight(path)
             start = closed_form(weight, rows, target, replaced, kept) if config.closed_form else torch.zeros_like(up)
-            adapters.start(path, rows, start, frozen=config.protect > 0)
+            adapters.start(path, rows, start, frozen=config.null_space > 0)
 
 
 def train(
@@ -185,6 +184,7 @@ def train(
     config: ForgetConfig,
     adapters: Adapters,
     lessons: Lessons,
+    guard: TextGuard,
     job: Tracker,
     still_drawn: Callable[[], float],
 ) -> int:
@@ -208,13 +208,22 @@ def train(
             distance = losses.squared_distance(direction(host, batch.x, batch.sigma, batch.student), goal)
             forgetting, keeping = distance[: config.batch].mean(), distance[config.batch :].mean()
             drift = losses.drift((a, b, 1.0) for a, b in adapters.factors.values())
-            loss = config.forget_weight * forgetting + config.keep_weight * keeping + config.drift_weight * drift
+            moved = guard.penalty(adapters)
+            loss = (
+                config.forget_weight * forgetting
+                + config.keep_weight * keeping
+                + config.drift_weight * drift
+                + config.guard_weight * moved
+            )
             loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         average.update()
-        values = {k: float(v.detach()) for k, v in {"forget": forgetting, "keep": keeping, "drift": drift}.items()}
+        values = {
+            k: float(v.detach())
+            for k, v in {"forget": forgetting, "keep": keeping, "drift": drift, "moved": moved}.items()
+        }
         if not all(map(math.isfinite, values.values())):
             raise TrainingFailed("The loss is no longer a number; try a lower learning rate.")
         recent.append(values["forget"])

@@ -132,6 +132,8 @@ class StepReport:
     seconds_left: float | None
     losses: dict[str, float] = field(default_factory=dict)
     message: str = ""
+    latents: Tensor | None = None
+    """What the student draws of the target now, `[n, c, h, w]`, each time that the judge looks during training."""
 
 
 Progress = Callable[[StepReport], bool | None]

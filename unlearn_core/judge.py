@@ -110,9 +110,16 @@ class Exam:
         scenes = [*self.targets[:half], *[scene for _, scene in rows][:: max(1, len(rows) // half)][:half]]
         return Answers(share, kept, latents, tuple(s.prompt for s in scenes))
 
-    def still_drawn(self, host: HostModel, teacher: Teacher, empty: Conditioning, pulse: Callable[[], None]) -> float:
-        """The quick question during training: share of the target's pictures still read as the target, 0..1."""
-        return self.target_share(host, teacher, self.draw(host, self.targets, empty, 1, pulse), pulse)
+    def still_drawn(
+        self, host: HostModel, teacher: Teacher, empty: Conditioning, pulse: Callable[..., None], step: int
+    ) -> float:
+        """The quick question during training: share of the target's pictures still read as the target, 0..1.
+
+        Each step draws from other noise: a picture that was lucky once is not asked for twice.
+        """
+        drawn = self.draw(host, self.targets, empty, 1000 + step, pulse)
+        pulse(drawn[:SHOWN])
+        return self.target_share(host, teacher, drawn, pulse)
 
     def draw(
         self, host: HostModel, scenes: Sequence[Scene], empty: Conditioning, seed: int, pulse: Callable[[], None]

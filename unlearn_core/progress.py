@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+from torch import Tensor
+
 from .interfaces import Cancelled, Progress, StepReport
 
 
@@ -42,22 +44,22 @@ class Tracker:
         self._send(losses or {})
         self._obey()
 
-    def pulse(self) -> None:
-        """A sign of life between two units of work, so that a wish to stop is heard."""
-        self._send()
+    def pulse(self, latents: Tensor | None = None) -> None:
+        """A sign of life between two units of work, so that a wish to stop is heard; latents: see `StepReport`."""
+        self._send(latents=latents)
         self._obey()
 
     def _obey(self) -> None:
         if self.stopping and self.phase != "training":
             raise Cancelled("Stopped before anything was learned; the model is as it was.")
 
-    def _send(self, losses: dict[str, float] | None = None, message: str = "") -> None:
+    def _send(self, losses: dict[str, float] | None = None, message: str = "", latents: Tensor | None = None) -> None:
         now = self._starts[self.phase] + self._shares[self.phase] * self._done / self._total
         self._fraction = max(self._fraction, min(1.0, now))
         if self._report is None:
             return
         seconds = self.seconds
         left = seconds / self._fraction * (1 - self._fraction) if self._fraction > 0.02 else None
-        report = StepReport(self.phase, self._done, self._total, self._fraction, seconds, left, losses or {}, message)
-        if self._report(report):
+        at = (self.phase, self._done, self._total, self._fraction, seconds, left)
+        if self._report(StepReport(*at, losses or {}, message, latents)):
             self.stopping = True

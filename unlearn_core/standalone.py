@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -44,6 +44,7 @@ class StandaloneModel:
         self.latent_shape = (4, pixels // 8, pixels // 8)
         self.sigmas = discrete_sigmas(config["model"]["params"]).to(self.device)
         self._log_sigmas = self.sigmas.log()
+        self._half = half_type(self.device) if self.device.type == "cuda" else None
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
         """Encode prompts, cut to the encoder's length, padded with the end token as SD1's hosts do."""
@@ -61,8 +62,7 @@ class StandaloneModel:
         t = (sigma.log()[:, None] - self._log_sigmas).abs().argmin(1)
         sigma = sigma.view(-1, 1, 1, 1)
         scale = (1 + sigma**2).rsqrt()
-        # a fresh autocast each time: its cache of casted weights would hide the adapters' updates
-        with torch.autocast(self.device.type, half_type(self.device), enabled=self.device.type == "cuda"):
+        with self.precision():
             out = self.backbone(x * scale, t, conditioning.tokens).sample.float()
         if self.prediction_type == "v_prediction":
             return x * scale**2 - out * sigma * scale
@@ -72,8 +72,27 @@ class StandaloneModel:
     def decode(self, latents: Tensor) -> Tensor:
         """Pictures `[b, 3, H, W]` in 0..1 on the CPU."""
         factor = self.vae.config.scaling_factor
-        pictures = torch.cat([self.vae.decode(z / factor).sample.float().cpu() for z in latents.split(16)])
+        with self.precision() if self.device.type == "cpu" else nullcontext():
+            pictures = torch.cat([self.vae.decode(z / factor).sample.float().cpu() for z in latents.split(16)])
         return (pictures / 2 + 0.5).clamp(0, 1)
+
+    def precision(self) -> AbstractContextManager:
+        """Autocast where the denoiser runs in half precision, made afresh each time: the cache of casted weights
+
+        that a longer one keeps would hide the adapters' updates.
+        """
+        return torch.autocast(self.device.type, self._half, enabled=self._half is not None)
+
+    @contextmanager
+    def drafts(self) -> Iterator[None]:
+        """Pictures in bfloat16 on CPUs that compute in it, 2.5 times as fast; no place to train in."""
+        before = self._half
+        if self.device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            self._half = torch.bfloat16
+        try:
+            yield
+        finally:
+            self._half = before
 
     def layers(self) -> dict[str, str]:
         """{name in a delta file: path inside the diffusers UNet} of all linear layers, the written name first."""

@@ -28,11 +28,11 @@ from .sampling import LatentBank, direction
 from .stack import Stack, check_fits
 from .subspace import acting_directions, closed_form
 
-FORGET_PROMPTS, PROBED, JUDGED = 32, 6, 12
+FORGET_PROMPTS, PROBED, JUDGED = 32, 6, 16
 KEPT_NEAR, KEPT_FAR = 5, 3
-CHECK_FROM, CHECK_EVERY = 50, 25
+CHECK_FROM, CHECK_EVERY = 75, 25
 """The judge looks for the first time after CHECK_FROM steps, then every CHECK_EVERY."""
-RECENT, CLOSED = 20, 0.12
+RECENT, CLOSED = 20, 0.2
 """The judge is asked when the forget loss of the RECENT last steps has fallen to CLOSED of the teacher's own."""
 WARM_UP, AVERAGED = 10, 0.9
 
@@ -104,10 +104,12 @@ def forget(
         ):
             job.start("before", 2, "the judge looks at the teacher")
             before = exam.take(host, adapters.off, empty, job.tick, job.pulse)
-            kept = kept_tokens(host, [words, WordList.load(None)], [concept], config.seed)
-            guard = TextGuard.make(adapters, kept)
-            if config.null_space or config.closed_form:
-                start_in_text_space(config, adapters, lessons, kept)
+            guard = None
+            if config.guard_weight or config.null_space or config.closed_form:
+                tokens = kept_tokens(host, [words, WordList.load(None)], [concept], config.seed)
+                guard = TextGuard.make(adapters, tokens)
+                if config.null_space or config.closed_form:
+                    start_in_text_space(config, adapters, lessons, tokens)
             begun = job.seconds
             ask = partial(exam.still_drawn, host, adapters.off, empty, job.pulse)
             steps = train(host, config, adapters, lessons, guard, job, ask)
@@ -184,9 +186,9 @@ def train(
     config: ForgetConfig,
     adapters: Adapters,
     lessons: Lessons,
-    guard: TextGuard,
+    guard: TextGuard | None,
     job: Tracker,
-    still_drawn: Callable[[], float],
+    still_drawn: Callable[[int], float],
 ) -> int:
     """The loop: teacher (adapters off) and student see one batch; returns the number of steps made.
 
@@ -208,22 +210,15 @@ def train(
             distance = losses.squared_distance(direction(host, batch.x, batch.sigma, batch.student), goal)
             forgetting, keeping = distance[: config.batch].mean(), distance[config.batch :].mean()
             drift = losses.drift((a, b, 1.0) for a, b in adapters.factors.values())
-            moved = guard.penalty(adapters)
-            loss = (
-                config.forget_weight * forgetting
-                + config.keep_weight * keeping
-                + config.drift_weight * drift
-                + config.guard_weight * moved
-            )
+            loss = config.forget_weight * forgetting + config.keep_weight * keeping + config.drift_weight * drift
+            if guard and config.guard_weight:
+                loss = loss + config.guard_weight * guard.penalty(adapters)
             loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         average.update()
-        values = {
-            k: float(v.detach())
-            for k, v in {"forget": forgetting, "keep": keeping, "drift": drift, "moved": moved}.items()
-        }
+        values = {k: float(v.detach()) for k, v in {"forget": forgetting, "keep": keeping, "drift": drift}.items()}
         if not all(map(math.isfinite, values.values())):
             raise TrainingFailed("The loss is no longer a number; try a lower learning rate.")
         recent.append(values["forget"])
@@ -234,7 +229,7 @@ def train(
         last = job.stopping or step == config.steps
         if last or (asked and sum(recent) / RECENT <= CLOSED * lessons.gap):
             average.swap()
-            if last or still_drawn() == 0:
+            if last or still_drawn(step) == 0:
                 break
             average.swap()
     return step

@@ -30,8 +30,10 @@ from .subspace import acting_directions, closed_form
 
 FORGET_PROMPTS, PROBED, JUDGED = 32, 6, 16
 KEPT_NEAR, KEPT_FAR = 5, 3
-CHECK_FROM, CHECK_EVERY = 75, 25
+CHECK_FROM, CHECK_EVERY = 50, 25
 """The judge looks for the first time after CHECK_FROM steps, then every CHECK_EVERY."""
+SETTLE = 50
+"""Last steps, in which the learning rate falls to zero: what the hunt for the target has harmed heals here."""
 RECENT, CLOSED = 20, 0.2
 """The judge is asked when the forget loss of the RECENT last steps has fallen to CLOSED of the teacher's own."""
 WARM_UP, AVERAGED = 10, 0.9
@@ -192,7 +194,7 @@ def train(
 ) -> int:
     """The loop: teacher (adapters off) and student see one batch; returns the number of steps made.
 
-    Ends when the judge no longer finds the target, at `config.steps`, or when the artist stops.
+    Ends `SETTLE` steps after the judge no longer finds the target, at `config.steps`, or when the artist stops.
     """
     generator = torch.Generator().manual_seed(config.seed)
     parameters = adapters.parameters()
@@ -200,9 +202,11 @@ def train(
     optimizer = torch.optim.AdamW(parameters, config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
     recent: deque[float] = deque(maxlen=RECENT)
     job.start("training", config.steps, f"forgetting '{config.concept}'")
-    for step in range(1, config.steps + 1):
+    step, end = 0, config.steps
+    while step < end:
+        step += 1
         for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * min(1.0, step / WARM_UP)
+            group["lr"] = config.learning_rate * min(1.0, step / WARM_UP, (end - step + 1) / SETTLE)
         batch = lessons.draw(host, config.batch, generator)
         with torch.no_grad(), adapters.off():
             goal = direction(host, batch.x, batch.sigma, batch.teacher)
@@ -225,13 +229,15 @@ def train(
         job.tick(values)
         if job.stopping and config.on_stop == "discard":
             raise Cancelled(f"Stopped at step {step}; nothing was kept, as you chose.")
-        asked = step >= CHECK_FROM and (step - CHECK_FROM) % CHECK_EVERY == 0
-        last = job.stopping or step == config.steps
-        if last or (asked and sum(recent) / RECENT <= CLOSED * lessons.gap):
+        if job.stopping:
+            break
+        asked = step >= CHECK_FROM and (step - CHECK_FROM) % CHECK_EVERY == 0 and step + SETTLE < end
+        if asked and sum(recent) / RECENT <= CLOSED * lessons.gap:
             average.swap()
-            if last or still_drawn(step) == 0:
-                break
+            if still_drawn(step) == 0:
+                end = step + SETTLE
             average.swap()
+    average.swap()
     return step
 
 

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LEVELS = (
     {"interfaces"},
     {"config"},
-    {"keys", "losses", "sampling", "prompts", "progress", "memory", "clip_tokenizer"},
+    {"keys", "losses", "sampling", "prompts", "progress", "memory", "clip_tokenizer", "files"},
     {"locality", "subspace", "lora", "delta", "replay"},
     {"stack", "lessons", "guard"},
     {"preview", "judge", "classifier"},
@@ -105,7 +105,9 @@ def room_refusal(parts: tuple[str, ...], i: Imported) -> str:
         return f"{i.name} is ours: import it relatively"
     if standard(i.name) or (parts == ("extension", "host") and within(i.name, {"modules"})):
         return ""
-    allowed = TENSORS | {"unlearn_core": CORE_FILES.get(file, set()), "nodes": COMFY, "extension": WEBUI}[room]
+    allowed = (
+        TENSORS | {"unlearn_core": CORE_FILES.get(file, set()), "nodes": COMFY | {"yaml"}, "extension": WEBUI}[room]
+    )
     if within(i.name, allowed) or (i.lazy and within("?" + i.name, allowed)):
         return ""
     return f"{'/'.join(parts)} imports {i.name}" + (" at load" if within("?" + i.name, allowed) else "")

@@ -6,13 +6,11 @@ reading treats the file as hostile.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import math
 import os
 import re
-import secrets
 import struct
 import unicodedata
 from collections.abc import Mapping
@@ -26,7 +24,8 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from .config import MAX_CONCEPT
-from .interfaces import BadDelta, BadSetting, UnlearnError
+from .files import write_whole
+from .interfaces import BadDelta, BadSetting
 
 FORMAT = 1
 SUFFIX = ".safetensors"
@@ -251,16 +250,20 @@ def save(delta: Delta, path: str | Path) -> str:
     if path.suffix != SUFFIX:
         raise BadSetting(f"A delta is saved as {SUFFIX}: rename '{path.name}' to end so.")
     delta.check_effect()
-    tensors = {}
-    for name, factor in delta.factors.items():
-        values = (plain(factor.down, torch.float32), plain(factor.up, torch.float32), torch.tensor(factor.alpha))
-        tensors |= {name + part: t for part, t in zip(PARTS, values, strict=True)}
-    halves = {name: t.half() for name, t in tensors.items() if not name.endswith(PARTS[2])}
-    if all(torch.equal(t.float(), tensors[name]) for name, t in halves.items()):
-        tensors |= halves
-    data = canonical(to_bytes(tensors, metadata(delta)))
+    data = canonical(to_bytes(tensors(delta), metadata(delta)))
     write_whole(path, data)
     return hashlib.sha256(data).hexdigest()
+
+
+def tensors(delta: Delta) -> dict[str, Tensor]:
+    """The delta as a LoRA file's tensors: `NAME.lora_down.weight`, `NAME.lora_up.weight` and `NAME.alpha` a layer."""
+    whole = {}
+    for name, factor in delta.factors.items():
+        values = (plain(factor.down, torch.float32), plain(factor.up, torch.float32), torch.tensor(factor.alpha))
+        whole |= {name + part: t for part, t in zip(PARTS, values, strict=True)}
+    halves = {name: t.half() for name, t in whole.items() if not name.endswith(PARTS[2])}
+    lossless = all(torch.equal(t.float(), whole[name]) for name, t in halves.items())
+    return whole | halves if lossless else whole
 
 
 def metadata(delta: Delta) -> dict[str, str]:
@@ -288,25 +291,6 @@ def canonical(data: bytes) -> bytes:
     header = json.dumps(json.loads(data[8:end]), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
     header += b" " * (-len(header) % 8)
     return len(header).to_bytes(8, "little") + header + data[end:]
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write beside the place and move over it; the old file stays when anything fails. Raises `UnlearnError`."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.parent / f".unlearn-{secrets.token_hex(8)}.tmp"
-        try:
-            with open(temporary, "xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except (OSError, ValueError) as e:
-        if isinstance(e, OSError) and e.errno == errno.ENOSPC:
-            raise UnlearnError(f"The disk of {path.parent} is full: make room and try again.") from e
-        raise UnlearnError(f"'{path}' cannot be written, choose another folder or name ({e}).") from e
 
 
 def load(path: str | Path) -> Delta:

@@ -14,7 +14,8 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from tqdm import tqdm
 
-from .delta import Delta, load, write_whole
+from .delta import Delta, load
+from .files import write_whole
 from .interfaces import StepReport
 from .preview import grid
 

@@ -1,0 +1,188 @@
+"""The checkpoint that is loaded in ComfyUI as the core's `HostModel`: its own modules and weights, nothing copied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import comfy.model_base
+import comfy.model_management as memory
+import comfy.sampler_helpers
+import comfy.samplers
+import torch
+from torch import Tensor, nn
+
+from ..unlearn_core import BadCheckpoint, Conditioning, Stack, UnlearnError
+from ..unlearn_core import keys as names
+from .stacked import facts_of, stack_of
+
+ARCHITECTURES = {"SD15": "sd1", "SD20": "sd2", "SDXL": "sdxl"}
+PIXELS = {"sd1": 512, "sd2": 512, "sdxl": 1024}
+"""Side of a picture that forgetting works at where nobody says otherwise."""
+BATCH = 32
+"""Prompts that the text encoder reads at once."""
+
+
+class ComfyHostModel:
+    """A MODEL with its CLIP, and a VAE where one is wired; see `HostModel`. Without VAE pictures are ComfyUI's rough ones.
+
+    The MODEL comes with its stack (see `stacked`): that is the teacher, and `session` takes no other stack.
+    resolution: side of the pictures in pixels, 0 for the architecture's own. Raises `BadCheckpoint` for models that
+    want more than words.
+    """
+
+    def __init__(self, model, clip, vae=None, resolution: int = 0):
+        self._model, self._clip, self._vae = model, clip, vae
+        base = model.model
+        kind = type(base.model_config).__name__
+        facts = facts_of(model)
+        self.architecture = facts.architecture or ARCHITECTURES.get(kind, kind.lower())
+        if getattr(base, "concat_keys", ()):
+            raise BadCheckpoint("This is an inpainting or editing model: forget on the checkpoint it was made from.")
+        self.prediction_type = prediction_type(base)
+        self.device = model.load_device
+        self.words_file = facts.words_file
+        self.sigmas = torch.as_tensor(model.get_model_object("model_sampling").sigmas).float().to(self.device)
+        weights = original_weights(model)
+        self.fingerprint = names.fingerprint(weights)
+        self._shape = unet_shape(weights)
+        side = (resolution or facts.resolution or PIXELS.get(self.architecture, 1024)) // 8
+        self.latent_shape = (base.latent_format.latent_channels, side, side)
+        self._encoded: dict[str, Conditioning] = {}
+
+    def encode(self, prompts: Sequence[str]) -> Conditioning:
+        """Encode prompts with ComfyUI's CLIP, cut to its first chunk; nothing in them is read as a weight."""
+        missing = [p for p in dict.fromkeys(prompts) if p not in self._encoded]
+        for i in range(0, len(missing), BATCH):
+            part = missing[i : i + BATCH]
+            self._encoded |= dict(zip(part, self._read(part), strict=True))
+        return Conditioning.cat([self._encoded[p] for p in prompts])
+
+    def _read(self, prompts: Sequence[str]) -> list[Conditioning]:
+        with torch.no_grad():
+            tokens = [self._clip.tokenize(plain_words(p)) for p in prompts]
+            if self.architecture in ("sd1", "sd2"):
+                # the chunks of one long prompt are encoded side by side, and so are different short ones
+                chunks = {k: [t[k][0] for t in tokens] for k in tokens[0]}
+                rows = self._clip.encode_from_tokens(chunks).unflatten(1, (len(prompts), -1))[0]
+                return [Conditioning(row[None].float().to(self.device).clone()) for row in rows]
+            return [self._read_whole({k: t[k][:1] for k in t}) for t in tokens]
+
+    def _read_whole(self, tokens: dict) -> Conditioning:
+        out = self._clip.encode_from_tokens(tokens, return_dict=True)
+        extras = {k: v.float().to(self.device).clone() for k, v in out.items() if isinstance(v, Tensor) and k != "cond"}
+        return Conditioning(out["cond"].float().to(self.device).clone(), extras)
+
+    def noised(self, latents: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
+        """Latents at noise levels sigma `[b]` by the model's own rule."""
+        sampling = self._model.get_model_object("model_sampling")
+        return sampling.noise_scaling(sigma.view(-1, *[1] * (latents.dim() - 1)), noise, latents)
+
+    def denoise(self, x: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
+        """The clean latent as ComfyUI's samplers see it, differentiable."""
+        cond = comfy.sampler_helpers.convert_cond([[conditioning.tokens, dict(conditioning.extras)]])
+        model = self._model.model
+        ready = comfy.samplers.process_conds(model, x, {"positive": cond}, x.device)["positive"]
+        return comfy.samplers.calc_cond_batch(model, [ready], x, sigma, self._model.model_options)[0]
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Pictures `[b, 3, H, W]` in 0..1 on the CPU."""
+        latents = self._model.model.process_latent_out(latents.float())
+        if self._vae is None:
+            return rough(self._model.model.latent_format, latents)
+        return self._vae.decode(latents).movedim(-1, 1).float().cpu().clamp(0, 1)
+
+    def layers(self) -> dict[str, str]:
+        """{name in a delta file: path inside the diffusion model} of all linear layers, the written name first."""
+        named = {}
+        for path, module in self._model.model.diffusion_model.named_modules():
+            if isinstance(module, nn.Linear):
+                written = names.delta_name(path, self.architecture, self._shape)
+                named |= dict.fromkeys((written, *names.accepted_names(path, self._shape)), path)
+        return named
+
+    @contextmanager
+    def session(self, stack: Stack) -> Iterator[nn.Module]:
+        """The diffusion model, loaded with the MODEL's patches, as ordinary tensors that autograd takes."""
+        if stack.parents() != stack_of(self._model).parents():
+            raise UnlearnError("The stack is not the one that the MODEL carries: apply it to the MODEL first.")
+        with torch.inference_mode(False), torch.no_grad():
+            # together, so that reading prompts later need not push the denoiser out
+            memory.load_models_gpu([self._model, self._clip.patcher], force_full_load=True)
+            self._model.pre_run()
+            backbone = self._model.model.diffusion_model
+            training = getattr(memory, "in_training", None)
+            try:
+                if training is not None:
+                    memory.in_training = True
+                with aliased(backbone):
+                    yield backbone
+            finally:
+                if training is not None:
+                    memory.in_training = training
+                self._model.cleanup()
+                memory.soft_empty_cache()
+
+
+def prediction_type(base: comfy.model_base.BaseModel) -> str:
+    """The core's word for what the network predicts."""
+    kind = base.model_type.name
+    if kind == "EPS":
+        return "epsilon"
+    return "v_prediction" if kind.startswith("V_PREDICTION") else "flow"
+
+
+def original_weights(model) -> dict[str, Tensor]:
+    """The denoiser's weights by bare name, without the patches that are baked in while the MODEL is loaded."""
+    prefix = "diffusion_model."
+    weights = {prefix + k: v for k, v in model.model.diffusion_model.state_dict().items()}
+    weights |= {k: v.weight for k, v in model.backup.items() if k in weights}
+    return {k.removeprefix(prefix): v for k, v in weights.items()}
+
+
+def unet_shape(weights: dict[str, Tensor]) -> names.UNetShape | None:
+    """The UNet's shape, or None for a denoiser that is no UNet of the Stable Diffusion family."""
+    try:
+        return names.UNetShape.from_state_dict(weights)
+    except BadCheckpoint:
+        return None
+
+
+def plain_words(prompt: str) -> str:
+    """The prompt with the signs escaped that ComfyUI reads as weights."""
+    return prompt.replace("\\", "\\\\").replace("(", "\\(").replace(")", "\\)")
+
+
+def rough(latent_format, latents: Tensor) -> Tensor:
+    """Pictures `[b, 3, 8h, 8w]` straight from latents, by the linear map that ComfyUI previews with."""
+    if latent_format.latent_rgb_factors is None:
+        raise UnlearnError("This model's latents have no quick preview: wire a VAE into the node.")
+    factors = torch.tensor(latent_format.latent_rgb_factors, device=latents.device, dtype=latents.dtype)
+    rgb = torch.einsum("bchw,cr->brhw", latents, factors) / 2 + 0.5
+    return nn.functional.interpolate(rgb.clamp(0, 1), scale_factor=8).cpu()
+
+
+def alias(t: Tensor) -> Tensor:
+    """An ordinary tensor on the storage of one made in inference mode, which autograd would refuse."""
+    return torch.empty(0, dtype=t.dtype, device=t.device).set_(
+        t.untyped_storage(), t.storage_offset(), t.size(), t.stride()
+    )
+
+
+@contextmanager
+def aliased(module: nn.Module) -> Iterator[None]:
+    """The module with aliases in place of its parameters and buffers; the same objects are back afterwards."""
+    saved = []
+    try:
+        for m in module.modules():
+            for table in (m._parameters, m._buffers):
+                for name, t in table.items():
+                    if t is not None and t.is_inference():
+                        saved.append((table, name, t))
+                        new = alias(t)
+                        table[name] = nn.Parameter(new, requires_grad=False) if table is m._parameters else new
+        yield
+    finally:
+        for table, name, t in saved:
+            table[name] = t

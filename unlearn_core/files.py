@@ -1,0 +1,29 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from pathlib import Path
+
+from .interfaces import UnlearnError
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write beside the place and move over it; the old file stays when anything fails. Raises `UnlearnError`."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.parent / f".unlearn-{secrets.token_hex(8)}.tmp"
+        try:
+            with open(temporary, "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except (OSError, ValueError) as e:
+        if isinstance(e, OSError) and e.errno == errno.ENOSPC:
+            raise UnlearnError(f"The disk of {path.parent} is full: make room and try again.") from e
+        raise UnlearnError(f"'{path}' cannot be written, choose another folder or name ({e}).") from e

@@ -24,7 +24,7 @@ BATCH = 32
 
 
 class ComfyHostModel:
-    """A MODEL with its CLIP, and a VAE where one is wired; see `HostModel`. Without VAE pictures are ComfyUI's rough ones.
+    """A MODEL with its CLIP, and a VAE where one is wired; see `HostModel`. Without VAE pictures are rough ones.
 
     The MODEL comes with its stack (see `stacked`): that is the teacher, and `session` takes no other stack.
     resolution: side of the pictures in pixels, 0 for the architecture's own. Raises `BadCheckpoint` for models that
@@ -49,6 +49,11 @@ class ComfyHostModel:
         side = (resolution or facts.resolution or PIXELS.get(self.architecture, 1024)) // 8
         self.latent_shape = (base.latent_format.latent_channels, side, side)
         self._encoded: dict[str, Conditioning] = {}
+
+    @property
+    def stack(self) -> Stack:
+        """The deltas that are on the MODEL."""
+        return stack_of(self._model)
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
         """Encode prompts with ComfyUI's CLIP, cut to its first chunk; nothing in them is read as a weight."""
@@ -88,10 +93,20 @@ class ComfyHostModel:
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """Pictures `[b, 3, H, W]` in 0..1 on the CPU."""
-        latents = self._model.model.process_latent_out(latents.float())
         if self._vae is None:
-            return rough(self._model.model.latent_format, latents)
+            return self.rough(latents)
+        latents = self._model.model.process_latent_out(latents.float())
         return self._vae.decode(latents).movedim(-1, 1).float().cpu().clamp(0, 1)
+
+    @torch.no_grad()
+    def rough(self, latents: Tensor) -> Tensor:
+        """Pictures `[b, 3, 8h, 8w]` straight from latents, by the linear map that ComfyUI previews with."""
+        form = self._model.model.latent_format
+        if form.latent_rgb_factors is None:
+            raise UnlearnError("This model's latents have no quick preview: wire a VAE into the node.")
+        factors = torch.tensor(form.latent_rgb_factors, device=latents.device)
+        rgb = torch.einsum("bchw,cr->brhw", latents.float(), factors) / 2 + 0.5
+        return nn.functional.interpolate(rgb.clamp(0, 1), scale_factor=8).cpu()
 
     def layers(self) -> dict[str, str]:
         """{name in a delta file: path inside the diffusion model} of all linear layers, the written name first."""
@@ -105,7 +120,7 @@ class ComfyHostModel:
     @contextmanager
     def session(self, stack: Stack) -> Iterator[nn.Module]:
         """The diffusion model, loaded with the MODEL's patches, as ordinary tensors that autograd takes."""
-        if stack.parents() != stack_of(self._model).parents():
+        if stack.parents() != self.stack.parents():
             raise UnlearnError("The stack is not the one that the MODEL carries: apply it to the MODEL first.")
         with torch.inference_mode(False), torch.no_grad():
             # together, so that reading prompts later need not push the denoiser out
@@ -152,15 +167,6 @@ def unet_shape(weights: dict[str, Tensor]) -> names.UNetShape | None:
 def plain_words(prompt: str) -> str:
     """The prompt with the signs escaped that ComfyUI reads as weights."""
     return prompt.replace("\\", "\\\\").replace("(", "\\(").replace(")", "\\)")
-
-
-def rough(latent_format, latents: Tensor) -> Tensor:
-    """Pictures `[b, 3, 8h, 8w]` straight from latents, by the linear map that ComfyUI previews with."""
-    if latent_format.latent_rgb_factors is None:
-        raise UnlearnError("This model's latents have no quick preview: wire a VAE into the node.")
-    factors = torch.tensor(latent_format.latent_rgb_factors, device=latents.device, dtype=latents.dtype)
-    rgb = torch.einsum("bchw,cr->brhw", latents, factors) / 2 + 0.5
-    return nn.functional.interpolate(rgb.clamp(0, 1), scale_factor=8).cpu()
 
 
 def alias(t: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a MODEL carries through a workflow: the stack of deltas on it, and facts of its base. ComfyUI's patches do the work."""
+"""What a MODEL carries through a workflow: the deltas on it and facts of its base; ComfyUI's patches do the work."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ CORE_FILES = {
     "standalone": DIFFUSERS | {"?yaml"},
     "benchmark": DIFFUSERS,
 }
-COMFY = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "server"}
+COMFY = {"yaml", "PIL", "comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "server"}
 WEBUI = {"gradio", "PIL"}
 FREE_ROOMS = {"tests", "assets"}
 
@@ -105,9 +105,7 @@ def room_refusal(parts: tuple[str, ...], i: Imported) -> str:
         return f"{i.name} is ours: import it relatively"
     if standard(i.name) or (parts == ("extension", "host") and within(i.name, {"modules"})):
         return ""
-    allowed = (
-        TENSORS | {"unlearn_core": CORE_FILES.get(file, set()), "nodes": COMFY | {"yaml"}, "extension": WEBUI}[room]
-    )
+    allowed = TENSORS | {"unlearn_core": CORE_FILES.get(file, set()), "nodes": COMFY, "extension": WEBUI}[room]
     if within(i.name, allowed) or (i.lazy and within("?" + i.name, allowed)):
         return ""
     return f"{'/'.join(parts)} imports {i.name}" + (" at load" if within("?" + i.name, allowed) else "")

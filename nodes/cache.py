@@ -1,0 +1,97 @@
+"""Finished deltas on disk, by what they were made of: a workflow that is opened tomorrow does not train again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+import torch
+from torch import Tensor
+
+from ..unlearn_core import BadDelta, Delta, ForgetConfig, UnlearnError, load, save
+from .host import ComfyHostModel
+from .stacked import stack_of
+
+VERSION = 1
+"""Raised when the method changes so that the same request gives another delta."""
+LIMIT_VARIABLE, LIMIT_MB = "UNLEARN_CACHE_MB", 512
+
+
+def folder() -> Path:
+    """Where cached deltas lie."""
+    return Path(folder_paths.get_user_directory()) / "unlearn_cache"
+
+
+def key(host: ComfyHostModel, model, config: ForgetConfig) -> str:
+    """What a delta depends on, as a name: base, everything patched onto it, text encoder, size and settings."""
+    made_of = {
+        "version": VERSION,
+        "base": host.fingerprint,
+        "stack": [[p.sha256, p.strength] for p in stack_of(model).parents()],
+        "patches": hashed(sorted(model.patches.items())),
+        "text": hashed(host.encode([config.concept, "a photo"]).tokens),
+        "latent_shape": host.latent_shape,
+        "words_file": host.words_file,
+        "config": config.to_flat(),
+    }
+    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
+
+
+def hashed(value: Any) -> str:
+    """A hash of nested plain values and tensors, the same in every run."""
+    digest = hashlib.sha256()
+
+    def take(v: Any) -> None:
+        if isinstance(v, Tensor):
+            digest.update(f"{list(v.shape)}".encode() + v.detach().float().cpu().contiguous().numpy().tobytes())
+        elif isinstance(v, (list, tuple)):
+            for part in v:
+                take(part)
+        elif hasattr(v, "weights"):
+            take(v.weights)
+        else:
+            digest.update(repr(v).encode())
+
+    take(value)
+    return digest.hexdigest()
+
+
+def find(name: str) -> tuple[Delta, dict] | None:
+    """(delta, report) of an earlier run, or None."""
+    file, report = folder() / f"{name}.safetensors", folder() / f"{name}.json"
+    try:
+        with torch.inference_mode(False):
+            found = Delta(*unnamed(load(file))), json.loads(report.read_text("utf-8"))
+        os.utime(file)
+        return found
+    except (BadDelta, OSError, ValueError):
+        return None
+
+
+def unnamed(delta: Delta) -> tuple:
+    """A delta's parts without the name of its file, which here is a hash."""
+    return delta.factors, delta.info
+
+
+def keep(name: str, delta: Delta, report: dict) -> None:
+    """Remember a run, and forget the longest unused ones above the limit in megabytes (`UNLEARN_CACHE_MB`, 0: off)."""
+    limit = float(os.environ.get(LIMIT_VARIABLE, LIMIT_MB)) * 2**20
+    if limit <= 0:
+        return
+    try:
+        folder().mkdir(parents=True, exist_ok=True)
+        (folder() / f"{name}.json").write_text(json.dumps(report), "utf-8")
+        save(delta, folder() / f"{name}.safetensors")
+    except (OSError, UnlearnError):
+        return
+    files = sorted(folder().glob("*.safetensors"), key=lambda f: f.stat().st_mtime, reverse=True)
+    size = 0
+    for file in files:
+        size += file.stat().st_size
+        if size > limit and file.stem != name:
+            file.unlink(missing_ok=True)
+            file.with_suffix(".json").unlink(missing_ok=True)

@@ -1,0 +1,81 @@
+"""Pictures of a MODEL, and how a node shows them."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+
+import comfy.model_management as memory
+import folder_paths
+import torch
+from comfy_api.latest import io
+from PIL import Image
+from torch import Tensor
+
+from ..unlearn_core import UnlearnError
+from ..unlearn_core.preview import grid, pictures
+from .host import ComfyHostModel
+
+MOST = 64
+"""Prompts of one Before / After."""
+
+
+class BeforeAfter(io.ComfyNode):
+    """The same prompts and noise under two MODELs."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs and outputs."""
+        return io.Schema(
+            node_id="UnlearnBeforeAfter",
+            display_name="Before / After",
+            category="unlearning",
+            description="Draws the same prompts with the same noise by two MODELs: first row before, second row after.",
+            inputs=[
+                io.Model.Input("before", tooltip="The MODEL as it was."),
+                io.Model.Input("after", tooltip="The MODEL without the concept."),
+                io.Clip.Input("clip", tooltip="The checkpoint's text encoder."),
+                io.String.Input(
+                    "prompts", multiline=True, default="", tooltip="One prompt a line; each is one column of the grid."
+                ),
+                io.Int.Input("seed", default=0, min=0, max=2**32 - 1, tooltip="Column i has noise i of this seed."),
+                io.Int.Input("steps", default=20, min=1, max=200, tooltip="Euler steps of a picture."),
+                io.Float.Input("guidance", default=5.0, min=1.0, max=30.0, step=0.1, tooltip="Guidance scale (CFG)."),
+                io.Int.Input("resolution", default=0, min=0, max=2048, step=64, tooltip="Side in pixels; 0: its own."),
+                io.Vae.Input("vae", optional=True, tooltip="For sharp pictures; rough ones without."),
+            ],
+            outputs=[io.Image.Output(display_name="grid", tooltip="First row before, second row after.")],
+        )
+
+    @classmethod
+    def execute(cls, before, after, clip, prompts, seed, steps, guidance, resolution, vae=None) -> io.NodeOutput:
+        """Draw both rows; raises `UnlearnError` without prompts or with more than `MOST`."""
+        lines = [line.strip() for line in prompts.splitlines() if line.strip()]
+        if not 0 < len(lines) <= MOST:
+            raise UnlearnError(f"Write one prompt a line, 1 to {MOST} of them.")
+        hosts = [ComfyHostModel(m, clip, vae, resolution) for m in (before, after)]
+        rows = [drawn(h, lines, seed, steps, guidance) for h in hosts]
+        ui = {"unlearn_before": [show(grid(rows[:1]))], "unlearn_after": [show(grid(rows[1:]))]}
+        return io.NodeOutput(grid(rows).movedim(0, -1)[None], ui=ui)
+
+
+def drawn(host: ComfyHostModel, prompts: Sequence[str], seed: int, steps: int, guidance: float = 3.0) -> Tensor:
+    """One picture a prompt by a MODEL with all that is on it, `[prompts, 3, H, W]` in 0..1."""
+    with torch.inference_mode(False), torch.no_grad():
+        tick = memory.throw_exception_if_processing_interrupted
+        return pictures(host, host.stack, prompts, seed, steps, guidance, tick)
+
+
+def show(image: Tensor) -> dict[str, str]:
+    """Write `[3, H, W]` in 0..1 as a temporary PNG and give the address that ComfyUI's /view takes."""
+    folder = Path(folder_paths.get_temp_directory())
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"unlearn_{secrets.token_hex(8)}.png"
+    as_image(image).save(folder / name)
+    return {"filename": name, "subfolder": "", "type": "temp"}
+
+
+def as_image(image: Tensor) -> Image.Image:
+    """`[3, H, W]` in 0..1 as a PIL image."""
+    return Image.fromarray((image * 255).round().byte().movedim(0, -1).contiguous().cpu().numpy())

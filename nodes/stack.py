@@ -1,0 +1,187 @@
+"""Deltas as things to wire: load, save, put together, apply."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import folder_paths
+import torch
+from comfy_api.latest import io
+
+from ..unlearn_core import BadDelta, Delta, Stack, load, save
+from ..unlearn_core.delta import contained, safe_file_name
+from ..unlearn_core.stack import check_fits, lineage
+from .host import ComfyHostModel
+from .pictures import as_image
+from .schema import StackType
+from .stacked import stack_of, with_stack
+
+FOLDER = "loras"
+SLOTS = 8
+"""Deltas that one Stack Unlearning node takes."""
+
+
+def strength(name: str, optional: bool = False) -> io.Input:
+    """An input for a delta's strength."""
+    tooltip = "1 forgets, 0 leaves the MODEL alone."
+    return io.Float.Input(name, default=1.0, min=-2.0, max=2.0, step=0.05, tooltip=tooltip, optional=optional)
+
+
+class LoadDelta(io.ComfyNode):
+    """A delta from the loras folder as a stack of one."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs and outputs; the list is read anew when the page asks for it."""
+        return io.Schema(
+            node_id="UnlearnLoadDelta",
+            display_name="Load Delta",
+            category="unlearning",
+            description="Reads a delta file from the loras folder.",
+            inputs=[
+                io.Combo.Input(
+                    "delta", options=folder_paths.get_filename_list(FOLDER), tooltip="A file in the loras folder."
+                ),
+                strength("strength"),
+            ],
+            outputs=[StackType.Output(display_name="stack", tooltip="For Stack Unlearning or Apply Unlearning.")],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, delta, strength) -> str:
+        """Changes when the file does."""
+        file = folder_paths.get_full_path(FOLDER, delta)
+        return f"{delta} {strength} {Path(file).stat().st_mtime_ns if file else 0}"
+
+    @classmethod
+    def execute(cls, delta, strength) -> io.NodeOutput:
+        """Read the file; raises `BadDelta` for anything that is not a sound delta."""
+        file = folder_paths.get_full_path(FOLDER, delta)
+        if file is None:
+            raise BadDelta(f"There is no file '{delta}' in the loras folder.")
+        with torch.inference_mode(False):
+            return io.NodeOutput(Stack().with_delta(load(file), strength))
+
+
+class SaveDelta(io.ComfyNode):
+    """The last delta of a stack into the loras folder."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs and outputs."""
+        return io.Schema(
+            node_id="UnlearnSaveDelta",
+            display_name="Save Delta",
+            category="unlearning",
+            description="Writes the newest delta of a stack into the loras folder, where every LoRA loader finds it.",
+            inputs=[
+                StackType.Input("stack", tooltip="From Forget Concept."),
+                io.String.Input("name", default="", tooltip="File name without ending; empty: the concept's name."),
+                io.Image.Input("picture", optional=True, tooltip="Saved beside it as its preview picture."),
+            ],
+            outputs=[io.String.Output(display_name="file", tooltip="The name for a LoRA loader.")],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, stack, name, picture=None) -> io.NodeOutput:
+        """Write it; an existing file of other contents is never replaced, a number is added to the name."""
+        if not len(stack):
+            raise BadDelta("The stack is empty: there is nothing to save.")
+        delta = stack.entries[-1].delta
+        folder = folder_paths.get_folder_paths(FOLDER)[0]
+        stem = safe_file_name(name.strip() or f"forget {delta.info.concept}")
+        file = free_name(folder, stem, delta)
+        with torch.inference_mode(False):
+            save(Delta(delta.factors, delta.info, file.stem), file)
+            if picture is not None:
+                as_image(picture[0].movedim(-1, 0).clamp(0, 1)).save(file.with_suffix(".preview.png"))
+        return io.NodeOutput(file.name, ui={"text": (f"saved as {file.name}",)})
+
+
+def free_name(folder: str, stem: str, delta: Delta) -> Path:
+    """A name in `folder` that is free or holds this very delta."""
+    number = 1
+    while True:
+        file = contained(folder, f"{stem}{'' if number == 1 else f'_{number}'}.safetensors")
+        if not file.exists():
+            return file
+        try:
+            if load(file).content_hash() == delta.content_hash():
+                return file
+        except BadDelta:
+            pass
+        number += 1
+
+
+class StackUnlearning(io.ComfyNode):
+    """Several stacks as one, each with a strength and a switch, in the order of the slots."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs and outputs."""
+        inputs = []
+        for i in range(1, SLOTS + 1):
+            inputs += [
+                StackType.Input(f"stack_{i}", optional=True, tooltip="Lowest first: the order they were learned in."),
+                strength(f"strength_{i}", optional=True),
+                io.Boolean.Input(f"on_{i}", default=True, optional=True, tooltip="Off leaves this one out."),
+            ]
+        return io.Schema(
+            node_id="UnlearnStack",
+            display_name="Stack Unlearning",
+            category="unlearning",
+            description="Puts deltas together; the order of the slots is the order of the stack.",
+            inputs=inputs,
+            outputs=[
+                StackType.Output(display_name="stack", tooltip="All that are switched on."),
+                io.String.Output(display_name="lineage", tooltip="Where the stack differs from how it was learned."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, **slots) -> io.NodeOutput:
+        """Join the slots; raises `BadDelta` when one delta comes twice."""
+        joined = Stack()
+        for i in range(1, SLOTS + 1):
+            if slots.get(f"stack_{i}") is not None and slots.get(f"on_{i}", True):
+                for entry in slots[f"stack_{i}"]:
+                    joined = joined.with_delta(entry.delta, entry.strength * slots.get(f"strength_{i}", 1.0))
+        words = "\n".join(lineage(joined)) or "The stack is as it was learned."
+        return io.NodeOutput(joined, words, ui={"text": (words,)})
+
+
+class ApplyUnlearning(io.ComfyNode):
+    """A stack onto a MODEL."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs and outputs."""
+        return io.Schema(
+            node_id="UnlearnApply",
+            display_name="Apply Unlearning",
+            category="unlearning",
+            description="Makes a MODEL forget what the deltas of a stack stand for, without training.",
+            inputs=[
+                io.Model.Input("model", tooltip="The checkpoint that the deltas were made for."),
+                io.Clip.Input("clip", tooltip="Its text encoder."),
+                StackType.Input("stack", tooltip="From Load Delta, Stack Unlearning or Forget Concept."),
+                io.Boolean.Input(
+                    "any_base", default=False, tooltip="Apply it to another checkpoint too; the result is uncertain."
+                ),
+            ],
+            outputs=[
+                io.Model.Output(display_name="model", tooltip="The MODEL with the stack on it."),
+                StackType.Output(display_name="stack", tooltip="All deltas that are on it now."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model, clip, stack, any_base) -> io.NodeOutput:
+        """Check that it fits and patch it in; raises `BadDelta` with a sentence when it does not."""
+        with torch.inference_mode(False), torch.no_grad():
+            host = ComfyHostModel(model, clip)
+            if not any_base:
+                check_fits(stack, host.fingerprint, host.architecture, host.layers())
+            patched = with_stack(model, stack)
+        return io.NodeOutput(patched, stack_of(patched))

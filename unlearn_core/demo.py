@@ -15,7 +15,7 @@ from .stack import Stack
 
 FOLDER = Path(__file__).resolve().parents[1] / "assets" / "demo"
 CHECKPOINT = FOLDER / "demo.safetensors"
-IMAGES = 16
+IMAGES = 12
 """Pictures a concept."""
 STEPS = 8
 """Euler steps of a picture; the model is recognised as well as with 20."""

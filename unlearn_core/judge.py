@@ -115,11 +115,14 @@ class Exam:
     ) -> float:
         """The quick question during training: share of the target's pictures still read as the target, 0..1.
 
-        Each step draws from other noise: a picture that was lucky once is not asked for twice.
+        Each step draws from other noise, and twice as many pictures before it says none: one lucky look is no proof.
         """
-        drawn = self.draw(host, self.targets, empty, 1000 + step, pulse)
-        pulse(drawn[:SHOWN])
-        return self.target_share(host, teacher, drawn, pulse)
+        for part in range(2):
+            drawn = self.draw(host, self.targets, empty, 1000 + 2 * step + part, pulse)
+            pulse(drawn[:SHOWN])
+            if share := self.target_share(host, teacher, drawn, pulse):
+                break
+        return share
 
     def draw(
         self, host: HostModel, scenes: Sequence[Scene], empty: Conditioning, seed: int, pulse: Callable[[], None]

@@ -39,7 +39,14 @@ class BeforeAfter(io.ComfyNode):
                 io.String.Input(
                     "prompts", multiline=True, default="", tooltip="One prompt a line; each is one column of the grid."
                 ),
-                io.Int.Input("seed", default=0, min=0, max=2**32 - 1, tooltip="Column i has noise i of this seed."),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=2**32 - 1,
+                    control_after_generate=False,
+                    tooltip="Column i has noise i of this seed.",
+                ),
                 io.Int.Input("steps", default=20, min=1, max=200, tooltip="Euler steps of a picture."),
                 io.Float.Input("guidance", default=5.0, min=1.0, max=30.0, step=0.1, tooltip="Guidance scale (CFG)."),
                 io.Int.Input("resolution", default=0, min=0, max=2048, step=64, tooltip="Side in pixels; 0: its own."),

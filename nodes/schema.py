@@ -33,7 +33,10 @@ def setting_input(f: dataclasses.Field) -> io.Input:
     elif isinstance(f.default, bool):
         made = io.Boolean.Input(default=f.default, **common)
     elif isinstance(f.default, int):
-        made = io.Int.Input(default=f.default, min=facts["low"], max=facts["high"], **common)
+        # a seed that the page changes after each run would train anew each time
+        made = io.Int.Input(
+            default=f.default, min=facts["low"], max=facts["high"], control_after_generate=False, **common
+        )
     elif isinstance(f.default, float):
         made = io.Float.Input(default=f.default, min=facts["low"], max=facts["high"], step=STEP, **common)
     else:

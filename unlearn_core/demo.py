@@ -16,7 +16,9 @@ from .stack import Stack
 FOLDER = Path(__file__).resolve().parents[1] / "assets" / "demo"
 CHECKPOINT = FOLDER / "demo.safetensors"
 IMAGES = 12
-"""Pictures a concept."""
+"""Pictures of each concept that is kept."""
+TARGET_ROUNDS = 2
+"""Times that each caption template asks for the target, twice each time."""
 STEPS = 8
 """Euler steps of a picture; the model is recognised as well as with 20."""
 
@@ -46,7 +48,7 @@ def questions(target: str, images: int = IMAGES) -> tuple[list[Question], list[Q
     templates = [*w["templates"], *w["held_out_templates"]]
     about, rest = [], []
     pairs = [(target, s) for s in styles] if target in objects else [(o, target) for o in objects]
-    for i, template in enumerate(templates):
+    for i, template in enumerate(templates * TARGET_ROUNDS):
         o, s = pairs[i % len(pairs)]
         about.append(Question(fill(template, o, s), o, s))
         o, s = pairs[(5 * i + 2) % len(pairs)]

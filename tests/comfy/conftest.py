@@ -1,0 +1,36 @@
+"""A running ComfyUI of each supported version; tests that take `comfy` run once for each."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.comfy.sources import SOURCES
+
+
+@pytest.fixture(scope="session", params=SOURCES)
+def comfy(request, tmp_path_factory):
+    """A server with this pack in it; pytest sorts the tests so that only one runs at a time."""
+    pytest.importorskip("aiohttp", reason="needs requirements/comfy.txt")
+    from tests.comfy.server import Server
+
+    with Server(request.param, tmp_path_factory.mktemp(f"comfy {request.param}")) as server:
+        yield server
+
+
+@pytest.fixture
+def page(comfy):
+    """A connection to that server, as one web page has it."""
+    with comfy.client() as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def checkpoint(comfy):
+    """A function that makes a tiny checkpoint of a kind in the server's folder and gives its name there."""
+    from tests.comfy.tiny_checkpoints import write
+
+    def make(kind: str) -> str:
+        file = comfy.models / "checkpoints" / f"tiny {kind}.ckpt"
+        return (file if file.exists() else write(kind, file)).name
+
+    return make

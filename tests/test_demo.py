@@ -9,8 +9,10 @@ from unlearn_core import Stack
 from unlearn_core.classifier import DemoClassifier
 from unlearn_core.cli import main
 from unlearn_core.demo import CHECKPOINT, FOLDER, Question, world
+from unlearn_core.judge import read_as
 from unlearn_core.preview import pictures
 from unlearn_core.prompts import fill
+from unlearn_core.sampling import sample
 from unlearn_core.standalone import StandaloneModel
 
 pytestmark = pytest.mark.slow
@@ -45,19 +47,55 @@ def test_classifier_calls_broken_pictures_other():
     assert answers.count("other") >= 0.95 * len(answers)
 
 
-ONE_PICTURE = 0.125
-"""One picture of a concept's eight is the finest step of its rate."""
+def test_judge_agrees_with_classifier(host):
+    asked = captions(world()["templates"])
+    objects, empty = world()["objects"], host.encode([""])
+    with host.session(Stack()):
+        latents = sample(host, host.encode([q.caption for q in asked]), 7, 8, 3.0, empty)
+        template = world()["templates"][0]
+        readings = [host.encode([fill(template, o, q.style) for q in asked]) for o in objects]
+        judged = [objects[i] for i in read_as(host, latents, readings, seed=3).tolist()]
+        seen = DemoClassifier.load(FOLDER / "classifier.safetensors").recognise(host.decode(latents) * 2 - 1)
+    agreement = sum(o == j for (o, _), j in zip(seen, judged, strict=True)) / len(asked)
+    print(f"judge and classifier agree on {agreement:.1%} of {len(asked)} pictures")
+    assert agreement >= 0.9
 
 
-@pytest.mark.parametrize(("concept", "left"), [("banana", 0.02), ("cat", 0.02), ("ink", 0.05)])
-def test_demo_forgets_and_keeps(concept, left, tmp_path):
-    assert main(["demo", "--concept", concept, "--out", str(tmp_path)]) == 0
-    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+ONE_PICTURE = 1 / 12
+"""One picture of a concept's twelve is the finest step of its rate."""
+
+
+def run_demo(concept, out, *options):
+    assert main(["demo", "--concept", concept, "--out", str(out), *options]) == 0
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
     counted = report["classifier"]
-    assert counted["target_before"] >= 0.97 and counted["target_after"] <= left
+    assert counted["target_before"] >= 0.97 and counted["target_after"] <= 0.02
     assert counted["others_after"] >= 0.98 * counted["others_before"]
-    assert counted["styles_after"] >= 0.95 * counted["styles_before"]
+    assert counted["styles_after"] >= 0.98 * counted["styles_before"]
     assert counted["broken_after"] <= counted["broken_before"] + 0.01
-    assert all(r["after"] >= r["before"] - ONE_PICTURE for r in counted["per_concept"].values())
+    assert all(r["after"] >= min(0.9, r["before"] - ONE_PICTURE) for r in counted["per_concept"].values())
     assert report["unmatched_keys"] == 0
-    assert (tmp_path / "before_after.png").stat().st_size > 10_000
+    assert (out / "before_after.png").stat().st_size > 10_000
+    return report
+
+
+@pytest.fixture(scope="module")
+def banana(tmp_path_factory):
+    out = tmp_path_factory.mktemp("banana")
+    return run_demo("banana", out), out / "forget-banana.safetensors"
+
+
+def test_same_seed_gives_the_same_file(banana, tmp_path):
+    again = run_demo("banana", tmp_path)
+    assert again["delta_sha256"] == banana[0]["delta_sha256"]
+
+
+def test_second_request_keeps_the_first_forgotten(banana, tmp_path):
+    report = run_demo("frog", tmp_path, "--stack", str(banana[1]))
+    assert report["teacher_stack"] == ["banana"]
+    assert report["classifier"]["per_concept"]["banana"]["after"] <= 0.02
+
+
+@pytest.mark.parametrize("concept", ["cat", "ink"])
+def test_demo_forgets_and_keeps(concept, tmp_path):
+    run_demo(concept, tmp_path)

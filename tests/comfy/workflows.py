@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
+from tests.comfy.sources import ROOT
+
+WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
+
 
 def node(kind: str, **inputs) -> dict:
     """One node."""
@@ -29,3 +35,32 @@ def text_to_image(loader: dict, prompt: str = "a banana", side: int = 64, **samp
 def checkpoint_loader(name: str) -> dict:
     """The stock loader of a checkpoint."""
     return node("CheckpointLoaderSimple", ckpt_name=name)
+
+
+def shipped(name: str, object_info: dict) -> dict:
+    """A workflow of `example_workflows/` as the page would send it.
+
+    object_info: the server's description of its nodes, which says which inputs are widgets and in what order.
+    """
+    page = json.loads((ROOT / "example_workflows" / f"{name}.json").read_text("utf-8"))
+    links = {link: [str(source), slot] for link, source, slot, *_ in page["links"]}
+    prompt = {}
+    for part in page["nodes"]:
+        described = object_info[part["type"]]["input"]
+        inputs = {**described.get("required", {}), **described.get("optional", {})}
+        values = iter(part["widgets_values"])
+        sent = {}
+        for key, (kind, *options) in inputs.items():
+            if isinstance(kind, list) or kind in WIDGETS:
+                sent[key] = next(values)
+                if key == "seed" and (options[0] if options else {}).get("control_after_generate", True):
+                    next(values)  # what the page does to the seed afterwards
+        assert next(values, None) is None, f"{name}: {part['type']} has more values than widgets"
+        sent |= {i["name"]: links[i["link"]] for i in part["inputs"] if i["link"] is not None}
+        prompt[str(part["id"])] = node(part["type"], **sent)
+    return prompt
+
+
+def of_kind(prompt: dict, kind: str) -> list[str]:
+    """Ids of all nodes of a kind, in order."""
+    return [key for key, part in prompt.items() if part["class_type"] == kind]

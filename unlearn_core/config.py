@@ -74,7 +74,7 @@ class ForgetConfig:
         1e-4, "Drift weight", "w_r, weight of the squared change of the weights.", low=0.0, high=10.0, advanced=True
     )
     guard_weight: float = setting(
-        0.15,
+        0.1,
         "Guard weight",
         "Weight of the change that hundreds of other words feel in the layers that read text.",
         low=0.0,

@@ -36,6 +36,8 @@ SETTLE = 50
 """Last steps, in which the learning rate falls to zero: what the hunt for the target has harmed heals here."""
 RECENT, CLOSED = 20, 0.2
 """The judge is asked when the forget loss of the RECENT last steps has fallen to CLOSED of the teacher's own."""
+HUNTING = 0.1
+"""Part of the text guard's weight before the settling phase, so that it does not slow the hunt."""
 WARM_UP, AVERAGED = 10, 0.9
 
 
@@ -216,7 +218,8 @@ def train(
             drift = losses.drift((a, b, 1.0) for a, b in adapters.factors.values())
             loss = config.forget_weight * forgetting + config.keep_weight * keeping + config.drift_weight * drift
             if guard and config.guard_weight:
-                loss = loss + config.guard_weight * guard.penalty(adapters)
+                settling = step > end - SETTLE
+                loss = loss + config.guard_weight * (1.0 if settling else HUNTING) * guard.penalty(adapters)
             loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()

@@ -9,7 +9,7 @@ from tests.comfy.sources import ROOT
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 
 
-def node(kind: str, **inputs) -> dict:
+def node(kind: str, /, **inputs) -> dict:
     """One node."""
     return {"class_type": kind, "inputs": inputs}
 

@@ -160,7 +160,15 @@ def test_other_architectures_train_and_load_again(comfy, page, checkpoint, kind)
     if comfy.version != FULL and kind != "sd15":
         pytest.skip("one version is enough for the less used ones")
     loader = checkpoint_loader(checkpoint(kind))
-    words = {"anchor": "dog", "prompt": "a cat", "side": 64, "resolution": 64, "steps": 2, "guard_weight": 0.0}
+    words = {
+        "anchor": "dog",
+        "prompt": "a cat",
+        "side": 64,
+        "resolution": 64,
+        "steps": 2,
+        "guard_weight": 0.0,
+        "sampling_steps": 1,
+    }
     run = page.run(forgetting(loader, "cat", **words), timeout=900)
     file = run.outputs["delta"]["text"][0].removeprefix("saved as ")
     stock = text_to_image(loader, "a cat", 64)

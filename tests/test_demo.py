@@ -73,7 +73,7 @@ def run_demo(concept, out, *options, left=0.02, styles=0.98):
     assert counted["others_after"] >= 0.98 * counted["others_before"]
     assert counted["styles_after"] >= styles * counted["styles_before"]
     assert counted["broken_after"] <= counted["broken_before"] + 0.01
-    assert all(r["after"] >= min(0.8, r["before"] - ONE_PICTURE) for r in counted["per_concept"].values())
+    assert all(r["after"] >= min(0.9, r["before"] - ONE_PICTURE) for r in counted["per_concept"].values())
     assert report["unmatched_keys"] == 0
     assert (out / "before_after.png").stat().st_size > 10_000
     return report

@@ -75,16 +75,21 @@ def share(hits: list[bool]) -> float:
 
 
 def measure(host: HostModel, stacks: dict[str, Stack], target: str, seed: int, tick: Callable[[], None]) -> dict:
-    """Recognition rates 0..1 of target and others under each named stack, as the report's `classifier` part."""
+    """Recognition rates 0..1 of target and others under each named stack, as the report's `classifier` part.
+
+    What all the stacks have forgotten already counts in `per_concept` alone.
+    """
     about, rest = questions(target)
+    gone = set.intersection(*({c.casefold() for c in s.concepts()} for s in stacks.values()))
     of_object = target in world()["objects"]
     out: dict = {"images_per_concept": IMAGES, "target_images": len(about), "per_concept": {}}
     for name, stack in stacks.items():
         seen = recognition(host, stack, [*about, *rest], seed, tick)
         seen_target, seen_rest = seen[: len(about)], seen[len(about) :]
         out[f"target_{name}"] = share([(o if of_object else s) == target for o, s in seen_target])
-        out[f"others_{name}"] = share([o == q.obj for (o, _), q in zip(seen_rest, rest, strict=True)])
-        out[f"styles_{name}"] = share([s == q.style for (_, s), q in zip(seen_rest, rest, strict=True)])
+        pairs = list(zip(seen_rest, rest, strict=True))
+        out[f"others_{name}"] = share([o == q.obj for (o, _), q in pairs if q.obj not in gone])
+        out[f"styles_{name}"] = share([s == q.style for (_, s), q in pairs if q.style not in gone])
         out[f"broken_{name}"] = share([OTHER in answer for answer in seen_rest])
         for key, pick in (("obj", 0), ("style", 1)):
             for concept in dict.fromkeys(getattr(q, key) for q in rest):

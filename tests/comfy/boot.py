@@ -6,6 +6,7 @@ ComfyUI's core imports both packages at load, for video, audio and detection mod
 to the letter, and in the tests' environment they would break transformers, so empty stand-ins take their place here.
 """
 
+import importlib
 import importlib.abc
 import importlib.machinery
 import runpy
@@ -74,5 +75,7 @@ if __name__ == "__main__":
     install()
     # In place of this file's folder, whose server.py would hide ComfyUI's.
     sys.path[0] = str(Path(root).resolve())
+    # ComfyUI's nodes.py puts a folder with another `utils` in front of the right one.
+    importlib.import_module("utils")
     sys.argv = [script, *arguments]
     runpy.run_path(script, run_name="__main__")

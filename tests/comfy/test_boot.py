@@ -37,7 +37,7 @@ def test_stock_nodes_draw_with_a_tiny_checkpoint(page, checkpoint, kind):
     drawn = picture(page, run)
     assert drawn.shape == (64, 64, 3)
     # What is not finite is saved as black.
-    assert drawn.std() > 1 and 5 < drawn.mean() < 250
+    assert drawn.std() > 0.5 and 5 < drawn.mean() < 250
     assert {"execution_start", "progress", "execution_success"} <= {e.type for e in run.events}
     page.free()
 
@@ -49,7 +49,7 @@ def test_stock_nodes_draw_with_a_tiny_flux(page, checkpoint):
         workflow[name]["inputs"]["clip"] = ["words", 1]
     workflow["empty"] = node("EmptySD3LatentImage", width=64, height=64, batch_size=1)
     drawn = picture(page, page.run(workflow))
-    assert drawn.std() > 1 and 5 < drawn.mean() < 250
+    assert drawn.std() > 0.5 and 5 < drawn.mean() < 250
     page.free()
 
 

@@ -219,7 +219,7 @@ def small_autoencoder(w: Weights, root: str = "first_stage_model", channels: int
             block(f"{decoder}.{first + i}")
         w.layer(f"{decoder}.{first + 4}", (64, 64, 3, 3), bias=False)
     block(f"{decoder}.18")
-    w.layer(f"{decoder}.19", (3, 64, 3, 3), 0.5)
+    w.layer(f"{decoder}.19", (3, 64, 3, 3), 4.0)
     w.constant(f"{decoder}.19.bias", 0.5, 3)
 
 

@@ -77,9 +77,13 @@ class Server:
         """A new connection, to be used as a context manager."""
         return Client(self.address)
 
+    def log_text(self) -> str:
+        """All that the server printed."""
+        return self.log.read_text("utf-8", "replace")
+
     def log_tail(self, lines: int = LOG_LINES) -> str:
-        """The last lines of what the server printed."""
-        return "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-lines:])
+        """The last lines of it."""
+        return "\n".join(self.log_text().splitlines()[-lines:])
 
     def stop(self) -> None:
         """End the server and all that it started."""

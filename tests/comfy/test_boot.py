@@ -24,6 +24,12 @@ def picture(page, run, output="save"):
     return np.asarray(Image.open(io.BytesIO(page.view(address))).convert("RGB")).astype(float)
 
 
+def check(drawn, side):
+    """Neither empty nor broken; what is not finite is saved as black."""
+    assert drawn.shape == (side, side, 3)
+    assert drawn.std() > 0.5 and 5 < drawn.mean() < 250
+
+
 def test_the_server_is_of_the_version_and_knows_the_packs_nodes(comfy, page):
     assert page.get("/system_stats")["system"]["comfyui_version"] == comfy.version
     nodes = page.object_info()
@@ -31,26 +37,33 @@ def test_the_server_is_of_the_version_and_knows_the_packs_nodes(comfy, page):
     assert any(name.startswith("Unlearn") for name in nodes), comfy.log_tail()
 
 
-@pytest.mark.parametrize("kind", ["sd15", "sd2", "sd2-v", "sdxl"])
-def test_stock_nodes_draw_with_a_tiny_checkpoint(page, checkpoint, kind):
+KINDS = {"sd15": "EPS", "sd2": "EPS", "sd2-v": "V_PREDICTION", "sdxl": "EPS"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_stock_nodes_draw_with_a_tiny_checkpoint(comfy, page, checkpoint, kind):
+    before = len(comfy.log_text())
     run = page.run(text_to_image(checkpoint_loader(checkpoint(kind))))
-    drawn = picture(page, run)
-    assert drawn.shape == (64, 64, 3)
-    # What is not finite is saved as black.
-    assert drawn.std() > 1 and 5 < drawn.mean() < 250
+    check(picture(page, run), 64)
     assert {"execution_start", "progress", "execution_success"} <= {e.type for e in run.events}
+    assert f"model_type {KINDS[kind]}\n" in comfy.log_text()[before:]
     page.free()
 
 
-def test_stock_nodes_draw_with_a_tiny_flux(page, checkpoint):
+def test_stock_nodes_draw_with_a_tiny_flux(comfy, page, checkpoint):
     workflow = text_to_image(checkpoint_loader(checkpoint("flux")), cfg=1.0, scheduler="simple")
     workflow["words"] = checkpoint_loader(checkpoint("sd15"))
     for name in ("yes", "no"):
         workflow[name]["inputs"]["clip"] = ["words", 1]
     workflow["empty"] = node("EmptySD3LatentImage", width=64, height=64, batch_size=1)
-    drawn = picture(page, page.run(workflow))
-    assert drawn.std() > 1 and 5 < drawn.mean() < 250
+    check(picture(page, page.run(workflow)), 64)
+    assert "model_type FLUX\n" in comfy.log_text()
     page.free()
+
+
+def test_the_packs_loader_draws_with_the_demo_checkpoint(page):
+    run = page.run(text_to_image(node("UnlearnLoadDemoModel"), "a flat banana", side=128, steps=12))
+    check(picture(page, run), 128)
 
 
 def test_stock_detection_does_not_know_the_demo_checkpoint(comfy, page):

@@ -65,16 +65,12 @@ def find(name: str) -> tuple[Delta, dict] | None:
     file, report = folder() / f"{name}.safetensors", folder() / f"{name}.json"
     try:
         with torch.inference_mode(False):
-            found = Delta(*unnamed(load(file))), json.loads(report.read_text("utf-8"))
+            delta = load(file)
         os.utime(file)
-        return found
+        # without the name of its file, which here is a hash
+        return Delta(delta.factors, delta.info), json.loads(report.read_text("utf-8"))
     except (BadDelta, OSError, ValueError):
         return None
-
-
-def unnamed(delta: Delta) -> tuple:
-    """A delta's parts without the name of its file, which here is a hash."""
-    return delta.factors, delta.info
 
 
 def keep(name: str, delta: Delta, report: dict) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from comfy_api.latest import io
 
+from ..unlearn_core.demo import CHECKPOINT
 from .demo_model import load_demo
 from .stacked import FACTS, BaseFacts
 
-CHECKPOINT = Path(__file__).resolve().parents[1] / "assets" / "demo" / "demo.safetensors"
 SIDE = 128
 
 

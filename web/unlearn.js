@@ -3,8 +3,7 @@
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 
-const LEARNING = "UnlearnForgetConcept";
-const COMPARING = new Set([LEARNING, "UnlearnBeforeAfter"]);
+const COMPARING = new Set(["UnlearnForgetConcept", "UnlearnBeforeAfter"]);
 const SVG = "http://www.w3.org/2000/svg";
 const CURVE = { width: 300, height: 64 };
 
@@ -22,7 +21,7 @@ function inWords(report) {
 }
 
 /** Points of a curve through `values` in the box of CURVE, the largest value at its top. */
-export function points(values) {
+function points(values) {
   const top = Math.max(...values, 1e-12);
   const step = CURVE.width / Math.max(1, values.length - 1);
   return values.map((v, i) => `${(i * step).toFixed(1)},${(CURVE.height * (1 - v / top)).toFixed(1)}`).join(" ");

@@ -13,6 +13,7 @@ from .host import ComfyHostModel
 from .pictures import drawn, show
 from .progress import NodeProgress
 from .schema import StackType, config_from, setting_inputs
+from .schema import strength as strength_input
 from .stacked import stack_of, with_delta
 
 
@@ -32,14 +33,7 @@ class ForgetConcept(io.ComfyNode):
                 io.Model.Input("model", tooltip="The checkpoint, or what an earlier Forget Concept gave."),
                 io.Clip.Input("clip", tooltip="The checkpoint's text encoder."),
                 *setting_inputs(),
-                io.Float.Input(
-                    "strength",
-                    default=1.0,
-                    min=-2.0,
-                    max=2.0,
-                    step=0.05,
-                    tooltip="1 forgets, 0 leaves it be.",
-                ),
+                strength_input("strength"),
                 io.Int.Input(
                     "resolution",
                     default=0,

@@ -50,6 +50,12 @@ def setting_input(f: dataclasses.Field) -> io.Input:
     return made
 
 
+def strength(name: str, optional: bool = False) -> io.Input:
+    """An input for a delta's strength."""
+    tooltip = "1 forgets, 0 leaves the MODEL alone."
+    return io.Float.Input(name, default=1.0, min=-2.0, max=2.0, step=0.05, tooltip=tooltip, optional=optional)
+
+
 def config_from(values: dict[str, Any]) -> ForgetConfig:
     """The request that a node's values make; raises `BadSetting`."""
     return ForgetConfig.from_flat({f.name: values[f.name] for f in settings() if f.name in values})

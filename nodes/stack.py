@@ -13,18 +13,12 @@ from ..unlearn_core.delta import contained, safe_file_name
 from ..unlearn_core.stack import check_fits, lineage
 from .host import ComfyHostModel
 from .pictures import as_image
-from .schema import StackType
+from .schema import StackType, strength
 from .stacked import stack_of, with_stack
 
 FOLDER = "loras"
 SLOTS = 8
 """Deltas that one Stack Unlearning node takes."""
-
-
-def strength(name: str, optional: bool = False) -> io.Input:
-    """An input for a delta's strength."""
-    tooltip = "1 forgets, 0 leaves the MODEL alone."
-    return io.Float.Input(name, default=1.0, min=-2.0, max=2.0, step=0.05, tooltip=tooltip, optional=optional)
 
 
 class LoadDelta(io.ComfyNode):

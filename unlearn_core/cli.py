@@ -143,7 +143,7 @@ def classify_demo(host, stack: Stack, made: Delta, target: str, seed: int) -> di
     from . import demo
     from .reporting import Counter
 
-    with Counter("counting") as counter, host.drafts():
+    with Counter("counting") as counter:
         return demo.measure(host, {"before": stack, "after": stack.with_delta(made)}, target, seed, counter.tick)
 
 

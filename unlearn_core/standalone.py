@@ -23,11 +23,17 @@ class StandaloneModel:
     """A Stable Diffusion 1 checkpoint (original single-file layout, .safetensors) behind the denoiser contract.
 
     `NAME.yaml` beside the file gives the networks' sizes, a folder that it names as the text encoder's `version`
-    the tokenizer; without them the standard ones are taken. Computes in float32 on the CPU; on a GPU the
-    denoiser runs in bfloat16 or float16 autocast.
+    the tokenizer; without them the standard ones are taken. The denoiser runs in bfloat16 or float16 autocast,
+    except on CPUs that do not compute in bfloat16, or where `half` forbids it.
     """
 
-    def __init__(self, checkpoint: str | Path, device: str | torch.device = "cpu", resolution: int | None = None):
+    def __init__(
+        self,
+        checkpoint: str | Path,
+        device: str | torch.device = "cpu",
+        resolution: int | None = None,
+        half: bool = True,
+    ):
         path = Path(checkpoint)
         self.device = pick_device(device)
         weights = read_checkpoint(path)
@@ -44,7 +50,7 @@ class StandaloneModel:
         self.latent_shape = (4, pixels // 8, pixels // 8)
         self.sigmas = discrete_sigmas(config["model"]["params"]).to(self.device)
         self._log_sigmas = self.sigmas.log()
-        self._half = half_type(self.device) if self.device.type == "cuda" else None
+        self._half = half_type(self.device) if half else None
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
         """Encode prompts, cut to the encoder's length, padded with the end token as SD1's hosts do."""
@@ -83,17 +89,6 @@ class StandaloneModel:
         """
         return torch.autocast(self.device.type, self._half, enabled=self._half is not None)
 
-    @contextmanager
-    def drafts(self) -> Iterator[None]:
-        """Pictures in bfloat16 on CPUs that compute in it, 2.5 times as fast; no place to train in."""
-        before = self._half
-        if self.device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported():
-            self._half = torch.bfloat16
-        try:
-            yield
-        finally:
-            self._half = before
-
     def layers(self) -> dict[str, str]:
         """{name in a delta file: path inside the diffusers UNet} of all linear layers, the written name first."""
         named = {}
@@ -123,9 +118,12 @@ def pick_device(name: str | torch.device) -> torch.device:
         raise UnlearnError(f"The device '{name}' cannot be used here; try --device cpu.") from e
 
 
-def half_type(device: torch.device) -> torch.dtype:
-    """bfloat16 where the card has it, else float16."""
-    return torch.bfloat16 if device.type == "cpu" or torch.cuda.is_bf16_supported() else torch.float16
+def half_type(device: torch.device) -> torch.dtype | None:
+    """The half precision that the device computes in faster than in float32, bfloat16 if it can; None for none."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    native = device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.bfloat16 if native else None
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:

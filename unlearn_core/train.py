@@ -36,8 +36,11 @@ SETTLE = 50
 """Last steps, in which the learning rate falls to zero: what the hunt for the target has harmed heals here."""
 RECENT, CLOSED = 20, 0.2
 """The judge is asked when the forget loss of the RECENT last steps has fallen to CLOSED of the teacher's own."""
-HUNTING = 0.1
-"""Part of the text guard's weight before the settling phase, so that it does not slow the hunt."""
+HUNTING, SETTLING = 0.1, {"object": 1.0, "style": 0.3}
+"""Parts of the text guard's weight before and in the settling phase. Before, it would slow the hunt; a style shares
+
+its sentences with everything that is kept, so that the full weight would bring it back.
+"""
 WARM_UP, AVERAGED = 10, 0.9
 
 
@@ -116,7 +119,7 @@ def forget(
                     start_in_text_space(config, adapters, lessons, tokens)
             begun = job.seconds
             ask = partial(exam.still_drawn, host, adapters.off, empty, job.pulse)
-            steps = train(host, config, adapters, lessons, guard, job, ask)
+            steps = train(host, config, kind, adapters, lessons, guard, job, ask)
             trained = job.seconds - begun
             after = None if job.stopping else last_look(exam, host, config, adapters, empty, job)
             factors = {written[path]: Factor(*adapters.pair(path), float(config.rank)) for path in paths}
@@ -188,6 +191,7 @@ def start_in_text_space(config: ForgetConfig, adapters: Adapters, lessons: Lesso
 def train(
     host: HostModel,
     config: ForgetConfig,
+    kind: str,
     adapters: Adapters,
     lessons: Lessons,
     guard: TextGuard | None,
@@ -218,8 +222,8 @@ def train(
             drift = losses.drift((a, b, 1.0) for a, b in adapters.factors.values())
             loss = config.forget_weight * forgetting + config.keep_weight * keeping + config.drift_weight * drift
             if guard and config.guard_weight:
-                settling = step > end - SETTLE
-                loss = loss + config.guard_weight * (1.0 if settling else HUNTING) * guard.penalty(adapters)
+                part = SETTLING[kind] if step > end - SETTLE else HUNTING
+                loss = loss + config.guard_weight * part * guard.penalty(adapters)
             loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()

@@ -39,7 +39,7 @@ def main():
     from the_pack.unlearn_core.standalone import StandaloneModel
 
     model, clip, vae = load_demo(Path(CHECKPOINT))
-    host = StandaloneModel(CHECKPOINT)
+    host = StandaloneModel(CHECKPOINT, half=False)
     sigmas, start = schedule(host, STEPS), noise((1, *host.latent_shape), SEED, host.device)
     empty = clip.encode_from_tokens_scheduled(clip.tokenize(""))
     report = {}

@@ -44,7 +44,7 @@ def measure(device: str) -> dict[str, str]:
         bare, whole = [], []
         for _ in range(3):  # in turns, so that a busy moment of the machine meets both
             stamps.clear()
-            train(host, config, adapters, lessons, None, Tracker({"training": 1.0}, stamp), lambda _: 1.0)
+            train(host, config, "object", adapters, lessons, None, Tracker({"training": 1.0}, stamp), lambda _: 1.0)
             whole += [b - a for a, b in zip(stamps[2:], stamps[3:], strict=False)]
             for _ in range(STEPS):
                 synchronise(host.device)

@@ -1,4 +1,4 @@
-"""What a request leaves behind, whatever the method: a delta, or new values of some parameters. Put on and taken off."""
+"""What a request leaves behind, whatever the method: a delta, or changes of parameters; put on and taken off."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ KIND = "unlearn.benchmark"
 class Learned:
     """One request's outcome: `delta`, or `dense` {parameter of the UNet: what is added to it, same shape}.
 
-    concept: what is forgotten. replayed: concepts whose pictures the method has trained on to keep them. anchor: what is drawn instead.
+    concept: what is forgotten. replayed: concepts whose pictures the method has trained on to keep them.
+    anchor: what is drawn instead.
     """
 
     concept: str

@@ -1,9 +1,9 @@
 """LACU (arXiv 2512.02657 v2): mapping and replay chosen by the model; the whole UNet as in the paper, or a plain LoRA.
 
 Paper: 250 to 350 updates of 108 at 5e-5 after a warm-up of 30, weights 5, 25, 2e-4, ten candidates a sentence (eight
-replacements, the category word, the sentence without the concept) ranked by score distance on pure noise, replay of the ten
-nearest concepts. The range of noise levels is full here, as for DFR. The switches `erased`, `empty` and `far` add what the
-paper leaves out, for the table that shows what each gives.
+replacements, the category word, the sentence without the concept) ranked by score distance on pure noise, replay of the
+ten nearest concepts. The range of noise levels is full here, as for DFR. The switches `erased`, `empty` and `far` add
+what the paper leaves out, for the table that shows what each gives.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a whole stack has forgotten and kept, as the model itself sees it: the judge's numbers for merges and removals."""
+"""What a whole stack has forgotten and kept, as the model sees it: the judge's numbers for merges and removals."""
 
 from __future__ import annotations
 

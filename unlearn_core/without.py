@@ -27,7 +27,7 @@ class Removal:
 
 
 def without(stack: Stack, name: str) -> Removal:
-    """Take out the one delta that has this file stem or forgets this concept. Raises `BadSetting` when it is not one."""
+    """Take out the one delta that has this file stem or forgets this concept. Raises `BadSetting`."""
     wanted = name.strip().casefold()
     labels = [i for i, e in enumerate(stack) if e.delta.label.casefold() == wanted]
     concepts = [i for i, e in enumerate(stack) if wanted in (c.casefold() for c in e.delta.info.concepts)]
@@ -68,13 +68,16 @@ def notes(removed: Entry, rest: Stack, at: int) -> list[str]:
     return said + [s for s in lineage(rest) if f"'{label}'" not in s]
 
 
+def renamed(old: Entry, made: Result) -> Delta:
+    """The new delta under the old one's name."""
+    return Delta(made.delta.factors, made.delta.info, old.delta.name)
+
+
 def retrain(
     host: HostModel,
     removal: Removal,
     progress: Callable[[int, int], Progress | None] = lambda i, n: None,
-    keep: Callable[[Entry, Result], Delta] = lambda old, made: Delta(
-        made.delta.factors, made.delta.info, old.delta.name
-    ),
+    keep: Callable[[Entry, Result], Delta] = renamed,
 ) -> Stack:
     """Train the later deltas anew in their order, each with its recorded settings and all before it as its teacher.
 

@@ -1,1 +1,1 @@
-"""Measurements: many requests in a row beside published methods, attacks on a stack, speed of the training loop."""
+"""Measurements: many requests in a row beside published methods, speed of the training loop."""

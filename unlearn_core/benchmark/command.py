@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from ..console import check_writable
@@ -13,7 +12,7 @@ from .methods import METHODS, PUBLISHED
 
 
 def run(args: argparse.Namespace) -> int:
-    """Speed, a sequence, a search or attacks."""
+    """Speed, a sequence or a search."""
     if args.speed:
         from .speed import measure
 
@@ -23,8 +22,6 @@ def run(args: argparse.Namespace) -> int:
     if args.out is None:
         raise BadSetting("Say where to write with --out FOLDER.")
     check_writable(args.out / "results.json")
-    if args.robustness:
-        return run_robustness(args)
     if args.search:
         return run_search(args)
     return run_sequence(args)
@@ -84,13 +81,4 @@ def run_search(args: argparse.Namespace) -> int:
     found = search(args.search, args.out, args.pictures, args.device)
     for one in found["tried"]:
         print(f"UA {one['ua']:6.1%}  kept {one['kept']:6.1%}  {one['seconds']:5.0f} s  {one['method']}")
-    return 0
-
-
-def run_robustness(args: argparse.Namespace) -> int:
-    """Attack and print; the numbers are also in `robustness.json`."""
-    from .robustness import attack
-
-    found = attack(args.robustness, args.out, args.pictures, args.steps, args.device)
-    print(json.dumps(found["summary"], indent=2, ensure_ascii=False))
     return 0

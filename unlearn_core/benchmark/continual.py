@@ -1,6 +1,6 @@
 """The losses of arXiv 2512.02657 as they are: re-steering, generative replay, distance to the previous model.
 
-    L = w_u || d_S(z_s; s, p_f) - d_T(z_s; s, m(p_f)) ||^2 + w_p || d_S(z_s; s, p_r) - d_T(z_s; s, p_r) ||^2 + w_r |dW|^2
+    L = w_u || d_S(z_s; s, p_f) - d_T(z_s; s, m(p_f)) ||^2 + w_p || d_S(z_s; s, p_r) - d_T(z_s; s, p_r)||^2 + w_r |dW|^2
 
 z is the teacher's own picture of the forget or replay sentence. `dfr.py` and `lacu.py` choose m and p_r.
 """

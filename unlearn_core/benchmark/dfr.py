@@ -1,8 +1,8 @@
 """DFR (arXiv 2512.02657 v1): the whole UNet, one mapping a request, replay of unrelated sentences.
 
 Paper: 600 updates of 78 at 1e-5, weights 1, 10, 1e-4, noise levels up to 600 of 1000, 50 unrelated prompts, mapping by
-a language model. Here the mapping is the nearest word of the list, the range is full (on 16x16 latents the noisiest part
-decides what is drawn, so the paper's limit forgets nothing), updates and batch are fewer and the rate is higher.
+a language model. Here the mapping is the nearest word of the list, the range is full (on 16x16 latents the noisiest
+part decides what is drawn, so the paper's limit forgets nothing), updates and batch are fewer and the rate is higher.
 """
 
 from __future__ import annotations

@@ -7,11 +7,10 @@ from pathlib import Path
 
 
 def benchmark_options(p: argparse.ArgumentParser) -> None:
-    """One of --sequence, --search, --robustness and --speed, and what goes with them."""
+    """One of --sequence, --search and --speed, and what goes with them."""
     what = p.add_mutually_exclusive_group(required=True)
     what.add_argument("--sequence", metavar="A|B|hard|long", help="requests in a row, counted after each")
     what.add_argument("--search", metavar="METHOD", help="try a method's learning rates and steps on three requests")
-    what.add_argument("--robustness", nargs="+", metavar="DELTA[:STRENGTH]", help="attack a stack for the demo model")
     what.add_argument("--speed", action="store_true", help="step time against the bare bound")
     p.add_argument(
         "--methods",
@@ -22,6 +21,5 @@ def benchmark_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("--seeds", type=int, default=1, help="number of seeds, 0 upwards (default: 1)")
     p.add_argument("--requests", type=int, help="only the first so many requests")
     p.add_argument("--pictures", type=int, default=8, help="counted pictures of a kept concept; twice that of a target")
-    p.add_argument("--steps", type=int, default=200, help="steps of the attacks that train (default: 200)")
     p.add_argument("--out", type=Path, help="folder for results, table, plots and grids; a second run goes on there")
     p.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps ... (default: auto)")

@@ -16,8 +16,8 @@ REQUESTS = 3
 def search(name: str, folder: Path, pictures: int, device: str, progress=None) -> dict:
     """All settings of the method's `GRID` over the first requests of sequence A, seed 0; the best one on top.
 
-    Best: of those that forget (UA over all >= 95 %) the one that keeps most of near and far objects; where none forgets,
-    the one that forgets most. Writes `search-NAME.json` and returns it.
+    Best: of those that forget (UA over all >= 95 %) the one that keeps most of near and far objects; where none
+    forgets, the one that forgets most. Writes `search-NAME.json` and returns it.
     """
     grid = method(name).GRID
     specs = [with_settings(name, dict(zip(grid, values, strict=True))) for values in product(*grid.values())]

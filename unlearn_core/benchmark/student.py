@@ -168,7 +168,7 @@ def descend(
     tick: Tick,
     warm_up: int = 0,
 ) -> None:
-    """AdamW at a constant rate after a linear warm-up, gradients clipped at 1. `TrainingFailed` when the loss is none."""
+    """AdamW at a constant rate after a linear warm-up, gradients clipped at 1. Raises `TrainingFailed`."""
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(student.parameters, learning_rate, weight_decay=0.0)
     for step in range(1, steps + 1):

@@ -39,11 +39,12 @@ def table(rows: Sequence[dict]) -> str:
 
 
 EXPLAINED = (
-    "UA: forgotten concepts that the classifier does not recognise. relapse: recognition now less that right after its own",
-    "request, in points. leak: a forgotten concept under prompts that do not name it. near, far: kept objects of",
-    "the same or another family, relative to the base model. never replayed: no request has trained on them. worst object:",
-    "the kept object recognised least. KID: distance to the base model's pictures of kept captions, times 1000.",
-    "norm: of all changes together. size: values a request, as part of the UNet. In brackets the worst seed.",
+    "UA: forgotten concepts that the classifier does not recognise. relapse: recognition now less that right after its",
+    "own request, in points. leak: a forgotten concept under prompts that do not name it. near, far: kept objects of",
+    "the same or another family, relative to the base model. never replayed: no request has trained on them. worst",
+    "object: the kept object recognised least. KID: distance to the base model's pictures of kept captions,",
+    "times 1000. norm: of all changes together. size: values a request, as part of the UNet. In brackets the",
+    "worst seed.",
 )
 
 

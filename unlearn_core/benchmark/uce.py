@@ -2,9 +2,9 @@
 
     W' = (sum W c* c^T + l_p sum W k k^T + l W) (sum c c^T + l_p sum k k^T + l I)^-1     (eq. 7)
 
-for every key and value matrix of cross-attention: the target's tokens c answer as the anchor's c*, kept tokens k as before.
-W is the model after the earlier requests. Kept: sentences of all other things and styles of the word list, and what
-earlier requests have edited, so that it stays edited. Tokens that do not change are left to the ridge term.
+for every key and value matrix of cross-attention: the target's tokens c answer as the anchor's c*, kept tokens k as
+before. W is the model after the earlier requests. Kept: sentences of all other things and styles of the word list, and
+what earlier requests have edited, so that it stays edited. Tokens that do not change are left to the ridge term.
 """
 
 from __future__ import annotations

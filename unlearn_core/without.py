@@ -59,7 +59,8 @@ def notes(removed: Entry, rest: Stack, at: int) -> list[str]:
         f"{names} learned with '{label}' in place: they may now forget less or harm a little, and parts of "
         f"{concepts} may stay forgotten, since they were taught not to wake it. Train them anew for a clean stack."
     )
-    mapped = [e.delta.label for e in later if set(removed.delta.info.prompts) & set(e.delta.info.prompts)]
+    own = {p for p, _ in removed.delta.info.prompts}
+    mapped = [e.delta.label for e in later if own & {p for p, _ in e.delta.info.prompts}]
     if mapped:
         said.append(
             f"{', '.join(map(repr, mapped))} took over sentences of {concepts} that drew its own concept: "

@@ -20,11 +20,12 @@ LEVELS = (
     {"keys", "losses", "sampling", "prompts", "progress", "memory", "clip_tokenizer", "files"},
     {"locality", "subspace", "lora", "delta", "replay"},
     {"stack", "lessons", "guard"},
-    {"preview", "judge", "classifier"},
-    {"choice"},
+    {"preview", "judge", "classifier", "bake"},
+    {"choice", "review"},
     {"train"},
+    {"without"},
     {"__init__"},
-    {"standalone", "cli", "demo", "reporting", "benchmark", "__main__"},
+    {"console", "stack_command", "standalone", "cli", "demo", "reporting", "benchmark", "__main__"},
 )
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names}
 

@@ -31,8 +31,7 @@ def captions(w: Watched, own: Sequence[Sequence[Question]]) -> tuple[str, ...]:
 
 def strip(host: StandaloneModel, sheet: Sheet, file: Path) -> None:
     """Draw one row with the host as it is now and write it."""
-    with host.drafts():
-        drawn = pictures(host, Stack(), sheet.columns, NOISE, STEPS)
+    drawn = pictures(host, Stack(), sheet.columns, NOISE, STEPS)
     picture = grid([drawn], 0)
     image = Image.fromarray((picture * 255).round().byte().permute(1, 2, 0).numpy())
     save_png(image.resize((SIZE * len(drawn), SIZE), Image.Resampling.LANCZOS), file)

@@ -66,8 +66,7 @@ def target_questions(request: Request, w: Watched, count: int) -> list[Question]
 
 def look(host: StandaloneModel, asked: Sequence[Question], seed: int, tick: Callable[[], None] = lambda: None) -> Seen:
     """Draw and read, with the host as it is now; picture i has noise i of the seed."""
-    with host.drafts():
-        drawn = pictures(host, Stack(), [q.caption for q in asked], SEED + seed, STEPS, tick=tick)
+    drawn = pictures(host, Stack(), [q.caption for q in asked], SEED + seed, STEPS, tick=tick)
     return read(drawn)
 
 

@@ -83,7 +83,9 @@ class Desk:
                 file = free_file(folder, f"forget {result.delta.info.concept}")
                 delta = Delta(result.delta.factors, result.delta.info, file.stem)
                 save(delta, file)
-                save_card(file.with_suffix(PREVIEW), result.before[0], None if result.after is None else result.after[0])
+                save_card(
+                    file.with_suffix(PREVIEW), result.before[0], None if result.after is None else result.after[0]
+                )
                 self.door.saved(file)
                 self.shelf.put(file.name)
                 extra = ()
@@ -185,7 +187,9 @@ def defaults(quality: str) -> dict[str, Any]:
     return {f.name: f.default for f in settings()} | QUALITIES[quality]
 
 
-def drawn_rows(job: Job, host: Any, stacks: list[Stack], prompts: Sequence[str], seed: int, steps: int, guidance: float):
+def drawn_rows(
+    job: Job, host: Any, stacks: list[Stack], prompts: Sequence[str], seed: int, steps: int, guidance: float
+):
     """The prompts' pictures under each stack, `[prompts, 3, H, W]` each; raises `Cancelled` after a stop."""
     done, total = 0, len(stacks) * steps
 

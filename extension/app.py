@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         desk = Desk(StandaloneDoor(args.checkpoint, args.out.resolve(), args.device))
         with gradio.Blocks(title="Unlearn", analytics_enabled=False, theme=theme()) as page:
             build(desk, page)
-        page.queue(api_open=False) if "api_open" in page.queue.__code__.co_varnames else page.queue()
+        page.queue(api_open=False)
         options = {"share": False, "server_name": ADDRESS, "server_port": args.port, "quiet": True, "show_api": False}
         print(f"Unlearn is at http://{ADDRESS}:{args.port} (Ctrl-C ends it)", flush=True)
         page.launch(inbrowser=not args.no_browser, **options)

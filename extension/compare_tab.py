@@ -26,7 +26,9 @@ def compare_tab(desk: Desk, page: Any) -> Parts:
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
             teacher = gr.HTML("")
-            prompts = gr.Textbox(value="", lines=5, label="Prompts", info="One a line.", elem_id="unlearn_compare_prompts")
+            prompts = gr.Textbox(
+                value="", lines=5, label="Prompts", info="One a line.", elem_id="unlearn_compare_prompts"
+            )
             with gr.Row():
                 seed = gr.Number(value=0, precision=0, label="Seed", elem_id="unlearn_compare_seed")
                 steps = gr.Number(value=20, precision=0, label="Steps", elem_id="unlearn_compare_steps")

@@ -16,10 +16,9 @@ IDLE = "Name something that this model shall no longer draw, and press Start."
 
 
 class Parts(NamedTuple):
-    """What the other tabs connect to. begun, done: gradio events."""
+    """What the other tabs connect to. news: gradio events after which the stack may be another one."""
 
-    begun: Any
-    done: Any
+    news: list
     teacher: Any
 
 
@@ -88,13 +87,16 @@ def forget_tab(desk: Desk, page: Any) -> Parts:
     done = begun.then(watch, None, shown, show_progress="hidden", **FREE)
     keep.click(said(lambda: stop(False)), None, [problem], queue=False)
     discard.click(said(lambda: stop(True)), None, [problem], queue=False)
-    page.load(watch, None, shown, show_progress="hidden", **FREE)
+    attached = page.load(watch, None, shown, show_progress="hidden", **FREE)
 
     presets = sorted({name for values in QUALITIES.values() for name in values})
     quality.change(
-        lambda q: [gr.update(value=defaults(q)[n]) for n in presets], [quality], [fields[n] for n in presets], queue=False
+        lambda q: [gr.update(value=defaults(q)[n]) for n in presets],
+        [quality],
+        [fields[n] for n in presets],
+        queue=False,
     )
-    return Parts(begun, done, teacher)
+    return Parts([begun, done, attached], teacher)
 
 
 def outcome(view: View | None, in_host: bool) -> str:

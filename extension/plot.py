@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+MOST_DECADES = 4
+"""The keep loss begins at almost nothing: all of that would press the rest flat."""
 WIDTH, HEIGHT = 560, 170
 LEFT, RIGHT, TOP, BOTTOM = 46, 8, 10, 22
 MOST_POINTS = 280
@@ -22,6 +24,7 @@ def curve(points: Sequence[tuple[int, float, float]]) -> str:
         return ""
     low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
     high = max(high, low + 1)
+    low = max(low, high - MOST_DECADES)
 
     def x(step: float) -> float:
         return LEFT + (step - first) / (last - first) * (WIDTH - LEFT - RIGHT)

@@ -49,10 +49,9 @@ class StackTab:
                 self.baked_name = gr.Textbox("", label="Name", info="Empty: made from both names.")
                 self.bake = gr.Button("Write the copy", elem_id="unlearn_bake")
             self.bake_status = gr.HTML("", elem_id="unlearn_bake_status")
-        with gr.Accordion("Delete a file", open=False):
-            with gr.Row():
-                self.sure = gr.Checkbox(False, label="Yes, delete the delta chosen above for good")
-                self.delete = gr.Button("Delete", variant="stop", elem_id="unlearn_delete")
+        with gr.Accordion("Delete a file", open=False), gr.Row():
+            self.sure = gr.Checkbox(False, label="Yes, delete the delta chosen above for good")
+            self.delete = gr.Button("Delete", variant="stop", elem_id="unlearn_delete")
 
     @staticmethod
     def slot(place: int) -> tuple:
@@ -141,7 +140,9 @@ class StackTab:
         if not tags:
             return prompt, views.notice("The stack is empty or switched off.", "bad")
         missing = [t for t in tags.split() if t not in prompt]
-        return " ".join([prompt.strip(), *missing]).strip(), views.notice("The prompt in txt2img has the stack now.", "good")
+        return " ".join([prompt.strip(), *missing]).strip(), views.notice(
+            "The prompt in txt2img has the stack now.", "good"
+        )
 
     # What is shown
 

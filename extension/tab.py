@@ -24,7 +24,7 @@ def theme() -> Any:
 
 def build(desk: Desk, page: Any, prompt: Any = None) -> None:
     """Fill `page`, the Blocks that are open. prompt: the host's txt2img prompt, where there is one."""
-    gr.HTML(f"<style>{CSS}</style>", visible=True)
+    gr.HTML(f"<style>{CSS}</style>")
     with gr.Tabs():
         with gr.TabItem("Forget", elem_id="unlearn_tab_forget"):
             forget = forget_tab(desk, page)
@@ -32,4 +32,4 @@ def build(desk: Desk, page: Any, prompt: Any = None) -> None:
             stack = StackTab(desk, prompt)
         with gr.TabItem("Before / After", elem_id="unlearn_tab_compare"):
             compare = compare_tab(desk, page)
-    stack.connect(page, [forget.begun, forget.done], [forget.teacher, compare.teacher])
+    stack.connect(page, forget.news, [forget.teacher, compare.teacher])

@@ -40,7 +40,11 @@ def minutes(seconds: float) -> str:
     seconds = round(seconds)
     if seconds < 60:
         return f"{seconds} s"
-    return f"{seconds // 60} min {seconds % 60:02} s" if seconds < 3600 else f"{seconds // 3600} h {seconds % 3600 // 60} min"
+    return (
+        f"{seconds // 60} min {seconds % 60:02} s"
+        if seconds < 3600
+        else f"{seconds // 3600} h {seconds % 3600 // 60} min"
+    )
 
 
 def status(view: View | None, idle: str) -> str:
@@ -92,7 +96,9 @@ def live(view: View | None, name: str) -> str:
     if view is None or view.finished or not view.pictures:
         return ""
     images = "".join(f'<img src="{escape(p)}" alt="">' for p in view.pictures)
-    return f'<div class="unlearn-live"><div class="small">{escape(name)} as it is drawn now</div><div>{images}</div></div>'
+    return (
+        f'<div class="unlearn-live"><div class="small">{escape(name)} as it is drawn now</div><div>{images}</div></div>'
+    )
 
 
 def verdict(report: dict) -> str:

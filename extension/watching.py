@@ -29,7 +29,7 @@ def watcher(desk: Desk, kind: str, show: Callable[[View | None], list]) -> Calla
             view = job.wait(version, PATIENCE)
             if view.version != version:
                 version, now = view.version, show(view)
-                yield [gr.update() if last and a == b else a for a, b in zip(now, last or now)]
+                yield [gr.update() if last and a == b else a for a, b in zip(now, last or now, strict=True)]
                 last = now
             if view.finished:
                 return

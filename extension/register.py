@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from html import escape
 from typing import Any
 
 TITLE, NAME = "Unlearn", "unlearn_tab"
@@ -14,25 +15,27 @@ def register() -> None:
         from .host import connect
 
         connect(TITLE, NAME)
-    except Exception:
+    except Exception as error:
         traceback.print_exc()
-        try:
-            from .host_callbacks import on_tabs
-        except Exception:
-            return
-        on_tabs(lambda: [(broken(why), TITLE, NAME)])
+        explain(f"{type(error).__name__}: {error}")
 
 
-def broken(error: Exception) -> Any:
+def explain(why: str) -> None:
+    """Add a tab with a reason in place of the real one, where even the host's list of tabs can be had."""
+    try:
+        from .host_callbacks import on_tabs
+    except Exception:
+        return
+    on_tabs(lambda: [(broken(why), TITLE, NAME)])
+
+
+def broken(why: str) -> Any:
     """A tab with one sentence on why nothing else is here."""
-    from html import escape
-
     import gradio as gr
 
-    why = escape(f"{type(error).__name__}: {error}")
     with gr.Blocks(analytics_enabled=False) as page:
         gr.HTML(
-            f"<p><b>Unlearn could not start.</b></p><p>{why}</p><p>Run its install.py with the Python of this web UI, "
-            "or update the extension, then restart. Everything else here works as before.</p>"
+            f"<p><b>Unlearn could not start.</b></p><p>{escape(why)}</p>"
+            "<p>Run its install.py with the Python of this web UI, or update the extension, then restart. Everything else here works as before.</p>"
         )
     return page

@@ -75,10 +75,10 @@ def desk(tmp_path):
     return actions.Desk(Door(tmp_path))
 
 
-def short(desk, concept, **values):
+def short(desk, concept, prompts="", **values):
     """A few steps on the demo model."""
     small = {"steps": 2, "batch": 2, "sampling_steps": 1, "guard_weight": 0.0}
-    return wait(desk.forget({"concept": concept, **small, **values}, values.pop("prompts", "")))
+    return wait(desk.forget({"concept": concept, **small, **values}, prompts))
 
 
 # Jobs

@@ -7,6 +7,10 @@ from html import escape
 from typing import Any
 
 TITLE, NAME = "Unlearn", "unlearn_tab"
+ADVICE = (
+    "Run its install.py with the Python of this web UI, or update the extension, then restart. "
+    "Everything else here works as before."
+)
 
 
 def register() -> None:
@@ -34,8 +38,5 @@ def broken(why: str) -> Any:
     import gradio as gr
 
     with gr.Blocks(analytics_enabled=False) as page:
-        gr.HTML(
-            f"<p><b>Unlearn could not start.</b></p><p>{escape(why)}</p>"
-            "<p>Run its install.py with the Python of this web UI, or update the extension, then restart. Everything else here works as before.</p>"
-        )
+        gr.HTML(f"<p><b>Unlearn could not start.</b></p><p>{escape(why)}</p><p>{ADVICE}</p>")
     return page

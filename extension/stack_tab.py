@@ -62,7 +62,7 @@ class StackTab:
             with gr.Column(scale=6, min_width=220):
                 facts = gr.HTML("")
             with gr.Column(scale=4, min_width=160):
-                strength = gr.Slider(-MAX_STRENGTH, MAX_STRENGTH, value=1.0, step=0.05, label="Strength (1: forgotten)")
+                strength = gr.Slider(-MAX_STRENGTH, MAX_STRENGTH, value=1.0, step=0.05, label="Strength")
             buttons = [gr.Button(text, size="sm", min_width=40, scale=0) for text in ("▲", "▼", "✕")]
         return (line, on, facts, strength, *buttons)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable
@@ -52,10 +53,19 @@ def bake(checkpoint: Path, stack: Stack, out: Path, tick: Callable[[int, int], N
     except (SafetensorError, OSError, ValueError) as e:
         raise BadCheckpoint(f"{checkpoint.name} cannot be read: {e}") from e
     write(tensors, metadata, out)
+    copy_companions(checkpoint, out)
+    return len(changes)
+
+
+def copy_companions(checkpoint: Path, out: Path) -> None:
+    """Copy what lies beside a checkpoint and belongs to it, the tokenizer's folder that its yaml names included."""
     for suffix in BESIDE:
         if (beside := checkpoint.with_suffix(suffix)).is_file():
             shutil.copyfile(beside, out.with_suffix(suffix))
-    return len(changes)
+    config = checkpoint.with_suffix(".yaml")
+    named = re.search(r"version:\s*['\"]?([\w-]+)", config.read_text("utf-8")) if config.is_file() else None
+    if named and (folder := checkpoint.parent / named[1]).is_dir() and out.parent != checkpoint.parent:
+        shutil.copytree(folder, out.parent / named[1], dirs_exist_ok=True)
 
 
 WANTED = tuple(names.FINGERPRINTED)

@@ -41,6 +41,8 @@ CORE_FILES = {
 }
 COMFY = {"yaml", "PIL", "comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "server"}
 WEBUI = {"gradio", "PIL"}
+WEBUI_HOST = {"modules", "networks"}
+WEBUI_HOST_FILES = {"host", "host_model", "host_callbacks"}
 FREE_ROOMS = {"tests", "assets"}
 
 NEVER_USED = {"os.system", "os.popen", "torch.load", "importlib.import_module"}
@@ -69,7 +71,7 @@ def violations(path: str, source: str) -> list[str]:
     tree = ast.parse(source)
     if path == "__init__.py":
         refuse = root_refusal
-    elif path in ("install.py", "scripts/unlearn.py"):
+    elif path in ("install.py", "scripts/unlearn.py", "extension/__main__.py"):
         refuse = script_refusal
     elif parts[0] == "unlearn_core" and parts[1] not in LEVEL_OF:
         return [f"0: {parts[1]} has no place in LEVELS"]
@@ -104,7 +106,7 @@ def room_refusal(parts: tuple[str, ...], i: Imported) -> str:
         return own_refusal(room, file, i)
     if within(i.name, {"unlearn_core", "nodes", "extension"}):
         return f"{i.name} is ours: import it relatively"
-    if standard(i.name) or (parts == ("extension", "host") and within(i.name, {"modules"})):
+    if standard(i.name) or (room == "extension" and file in WEBUI_HOST_FILES and within(i.name, WEBUI_HOST)):
         return ""
     allowed = TENSORS | {"unlearn_core": CORE_FILES.get(file, set()), "nodes": COMFY, "extension": WEBUI}[room]
     if within(i.name, allowed) or (i.lazy and within("?" + i.name, allowed)):

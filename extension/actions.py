@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from ..unlearn_core import BadSetting, Cancelled, Delta, ForgetConfig, Stack, UnlearnError, forget, save, settings
+from ..unlearn_core.bake import bake
 from ..unlearn_core.preview import pictures
 from ..unlearn_core.reporting import save_pictures
 from ..unlearn_core.stack import check_fits, combine_cat, combine_svd, lineage
-from .bake import bake
 from .door import Door
 from .jobs import Job, Jobs
 from .library import PREVIEW, SLOTS, Card, Row, Shelf, cards, free_file
@@ -138,7 +139,9 @@ class Desk:
 
         def work(job: Job) -> Path:
             job.begin()
-            bake(checkpoint, stack, out, job.tick)
+            layers = len({name for entry in stack.active for name in entry.delta.factors})
+            done = count(1)
+            bake(stack, checkpoint, out, lambda: job.tick(next(done), layers))
             return out
 
         return self.jobs.start(BAKE, f"Baking {out.name}", work)

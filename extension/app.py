@@ -89,7 +89,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         import gradio
     except ImportError as e:
-        print(f"error: gradio is missing ({e}); run: python install.py app", file=sys.stderr)
+        print(
+            f"error: gradio is missing ({e}); install it: python -m pip install -r requirements/webui-app.txt",
+            file=sys.stderr,
+        )
         return 1
     from .tab import build, theme
 

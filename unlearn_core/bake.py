@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from .stack import Stack, check_fits
 PREFIX = "model.diffusion_model."
 """Before the denoiser's names in full checkpoints; files of a denoiser alone have none."""
 DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}
+BESIDE = (".yaml", ".words.json")
+"""What belongs to a checkpoint, lies beside it and has to lie beside the copy too."""
 NOTE = "unlearn.baked"
 """The one text that is added: what was forgotten, at which strengths, by which deltas."""
 
@@ -61,9 +64,22 @@ def bake(stack: Stack, checkpoint: str | Path, out: str | Path, tick: Callable[[
     try:
         with safe_open(source, "pt", device="cpu") as file:  # has checked lengths and offsets of the whole header
             header, begin = read_header(source)
-            return write_copy(stack, file, header, begin, source, target, tick)
+            baked = write_copy(stack, file, header, begin, source, target, tick)
+        copy_companions(source, target)
+        return baked
     except (SafetensorError, OSError, RuntimeError, ValueError, KeyError) as e:
         raise BadCheckpoint(f"'{source.name}' is not a readable {SUFFIX} checkpoint ({e}).") from e
+
+
+def copy_companions(checkpoint: Path, out: Path) -> None:
+    """Copy what lies beside a checkpoint and belongs to it, the tokenizer's folder that its yaml names included."""
+    for suffix in BESIDE:
+        if (beside := checkpoint.with_suffix(suffix)).is_file():
+            shutil.copyfile(beside, out.with_suffix(suffix))
+    config = checkpoint.with_suffix(".yaml")
+    named = re.search(r"version:\s*['\"]?([\w-]+)", config.read_text("utf-8")) if config.is_file() else None
+    if named and (folder := checkpoint.parent / named[1]).is_dir() and out.parent != checkpoint.parent:
+        shutil.copytree(folder, out.parent / named[1], dirs_exist_ok=True)
 
 
 def read_header(path: Path) -> tuple[dict[str, Any], int]:

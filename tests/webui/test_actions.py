@@ -10,8 +10,8 @@ import torch
 
 from tests.webui.pack import ROOT, load
 
-jobs, library, actions, views, plot, bake = (
-    load(f"extension.{name}") for name in ("jobs", "library", "actions", "views", "plot", "bake")
+jobs, library, actions, views, plot = (
+    load(f"extension.{name}") for name in ("jobs", "library", "actions", "views", "plot")
 )
 core, standalone = load("unlearn_core"), load("unlearn_core.standalone")
 DEMO = ROOT / "assets" / "demo" / "demo.safetensors"

@@ -37,7 +37,7 @@ CORE_FILES = {
     "cli": {"PIL", "tqdm"},
     "reporting": {"PIL", "tqdm"},
     "standalone": DIFFUSERS | {"?yaml"},
-    "benchmark": DIFFUSERS,
+    "benchmark": DIFFUSERS | {"tqdm"},
 }
 COMFY = {"yaml", "PIL", "comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "server"}
 WEBUI = {"gradio", "PIL"}

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..unlearn_core import BadCheckpoint, Conditioning, Stack
 from ..unlearn_core import keys as names
+from ..unlearn_core.sampling import discrete_denoised
 from ..unlearn_core.stack import applied
 
 FACTOR = 8
@@ -56,15 +57,12 @@ class LdmModel:
 
     def denoise(self, x: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
         """The clean latent, as the standalone model computes it."""
-        sigma = sigma.view(-1)
-        t = (sigma.log()[:, None] - self._log_sigmas).abs().argmin(1)
-        sigma = sigma.view(-1, 1, 1, 1)
-        scale = (1 + sigma**2).rsqrt()
-        with devices.autocast():
-            out = self.backbone(x * scale, t, context=conditioning.tokens).float()
-        if self.prediction_type == "v_prediction":
-            return x * scale**2 - out * sigma * scale
-        return x - sigma * out
+
+        def predict(scaled: Tensor, t: Tensor) -> Tensor:
+            with devices.autocast():
+                return self.backbone(scaled, t, context=conditioning.tokens).float()
+
+        return discrete_denoised(predict, x, sigma, self._log_sigmas, self.prediction_type)
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
@@ -76,12 +74,7 @@ class LdmModel:
 
     def layers(self) -> dict[str, str]:
         """{name in a delta file: path inside the UNet} of all linear layers, the written name first."""
-        named = {}
-        for path, module in self.backbone.named_modules():
-            if isinstance(module, nn.Linear):
-                written = names.delta_name(path, self.architecture, self._shape)
-                named |= dict.fromkeys((written, *names.accepted_names(path, self._shape)), path)
-        return named
+        return names.linear_layers(self.backbone, self.architecture, self._shape)
 
     @contextmanager
     def session(self, stack: Stack) -> Iterator[nn.Module]:

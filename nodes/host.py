@@ -110,12 +110,7 @@ class ComfyHostModel:
 
     def layers(self) -> dict[str, str]:
         """{name in a delta file: path inside the diffusion model} of all linear layers, the written name first."""
-        named = {}
-        for path, module in self._model.model.diffusion_model.named_modules():
-            if isinstance(module, nn.Linear):
-                written = names.delta_name(path, self.architecture, self._shape)
-                named |= dict.fromkeys((written, *names.accepted_names(path, self._shape)), path)
-        return named
+        return names.linear_layers(self._model.model.diffusion_model, self.architecture, self._shape)
 
     @contextmanager
     def session(self, stack: Stack) -> Iterator[nn.Module]:

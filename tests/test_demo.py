@@ -47,6 +47,10 @@ def test_classifier_calls_broken_pictures_other():
     assert answers.count("other") >= 0.95 * len(answers)
 
 
+ONE_PICTURE = 1 / 12
+"""One picture of a concept's twelve is the finest step of its rate."""
+
+
 def test_judge_agrees_with_the_classifier(host):
     asked = captions(world()["templates"])
     drawn = draw_latents(host, [q.caption for q in asked])
@@ -73,7 +77,8 @@ def run_demo(concept, out, *options):
     assert counted["others_after"] >= 0.98 * counted["others_before"]
     assert counted["styles_after"] >= 0.98 * counted["styles_before"]
     assert counted["broken_after"] <= counted["broken_before"] + 0.01
-    assert all(r["after"] >= 0.9 * r["before"] for r in counted["per_concept"].values())
+    for rate in counted["per_concept"].values():
+        assert rate["after"] >= max(0.9 * rate["before"], min(0.9, rate["before"] - ONE_PICTURE))
     assert report["unmatched_keys"] == 0
     assert (out / "before_after.png").stat().st_size > 10_000
     return report

@@ -27,9 +27,6 @@ DOUBT = 1.05
 so that no picture passes by a hair; too strict for a verdict, since the replacement of a likeness reads alike.
 """
 
-GONE = 0.1
-"""Largest share of the target's pictures, read as the target, of a concept that counts as forgotten."""
-
 SHOWN = 12
 """Pictures of an exam that are shown before and after, half of them the target's."""
 
@@ -197,7 +194,7 @@ def summary(before: Answers, after: Answers | None) -> dict:
     losses = {name: before.kept[name] - after.kept[name] for name in before.kept}
     worst = max(losses, key=lambda n: losses[n]) if losses else ""
     left = after.target_share
-    gone = "forgotten" if left <= GONE else "partly forgotten" if left <= 0.5 else "not forgotten"
+    gone = "forgotten" if left <= 0.05 else "partly forgotten" if left <= 0.5 else "not forgotten"
     harm = f", but '{worst}' and others are harmed" if kept_after < kept_before - 0.05 else ", the rest kept"
     return {
         "forgotten_before": 1 - before.target_share,

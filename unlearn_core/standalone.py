@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from . import clip_tokenizer, keys
 from .interfaces import BadCheckpoint, Conditioning, UnlearnError
+from .sampling import discrete_denoised
 from .stack import Stack, applied
 
 UNET, VAE, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.transformer."
@@ -64,15 +66,12 @@ class StandaloneModel:
 
     def denoise(self, x: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
         """The clean latent from an epsilon or v model: scale in by 1/sqrt(1+sigma^2), nearest trained t, and back."""
-        sigma = sigma.view(-1)
-        t = (sigma.log()[:, None] - self._log_sigmas).abs().argmin(1)
-        sigma = sigma.view(-1, 1, 1, 1)
-        scale = (1 + sigma**2).rsqrt()
-        with self.precision():
-            out = self.backbone(x * scale, t, conditioning.tokens).sample.float()
-        if self.prediction_type == "v_prediction":
-            return x * scale**2 - out * sigma * scale
-        return x - sigma * out
+
+        def predict(scaled: Tensor, t: Tensor) -> Tensor:
+            with self.precision():
+                return self.backbone(scaled, t, conditioning.tokens).sample.float()
+
+        return discrete_denoised(predict, x, sigma, self._log_sigmas, self.prediction_type)
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
@@ -91,13 +90,8 @@ class StandaloneModel:
 
     def layers(self) -> dict[str, str]:
         """{name in a delta file: path inside the diffusers UNet} of all linear layers, the written name first."""
-        named = {}
-        for path, module in self.backbone.named_modules():
-            if isinstance(module, nn.Linear):
-                ldm = keys.diffusers_to_ldm(path, self.shape)
-                written = keys.delta_name(ldm, self.architecture, self.shape)
-                named |= dict.fromkeys((written, *keys.accepted_names(ldm, self.shape)), path)
-        return named
+        original = partial(keys.diffusers_to_ldm, shape=self.shape)
+        return keys.linear_layers(self.backbone, self.architecture, self.shape, original)
 
     @contextmanager
     def session(self, stack: Stack) -> Iterator[nn.Module]:

@@ -23,8 +23,8 @@ def start_peak() -> None:
 
 def peak_mb() -> float | None:
     """Most memory used since `start_peak`; on systems without it since the process began, None where unknown."""
-    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
-        return torch.cuda.max_memory_allocated() / 2**20
+    if torch.cuda.is_available():
+        return peak_memory_mb()
     try:
         line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) / 2**10

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import comfy.model_base
 import comfy.model_management as memory
@@ -131,7 +131,9 @@ class ComfyHostModel:
             try:
                 if training is not None:
                     memory.in_training = True
-                with aliased(backbone):
+                # transformers add onto their streams in place, which autograd takes only with copies of what it saved
+                in_place = torch.autograd.graph.allow_mutation_on_saved_tensors
+                with aliased(backbone), in_place() if self._shape is None else nullcontext():
                     yield backbone
             finally:
                 if training is not None:

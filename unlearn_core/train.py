@@ -15,7 +15,7 @@ from . import losses
 from .choice import LEVELS, SIEVE, choose
 from .config import ForgetConfig
 from .delta import Delta, DeltaInfo, Factor
-from .guard import TextGuard, kept_tokens
+from .guard import TextGuard, guarded, kept_tokens
 from .interfaces import BadSetting, Cancelled, Conditioning, HostModel, Progress, TrainingFailed, UnlearnError
 from .judge import Answers, Exam, summary
 from .lessons import Lessons
@@ -109,7 +109,8 @@ def forget(
             job.start("before", 2, "the judge looks at the teacher")
             before = exam.take(host, adapters.off, empty, job.tick, job.pulse)
             guard = None
-            if config.guard_weight or config.null_space or config.closed_form:
+            text_layers = any(map(guarded, paths))
+            if text_layers and (config.guard_weight or config.null_space or config.closed_form):
                 tokens = kept_tokens(host, [words, WordList.load(None)], [concept], config.seed)
                 guard = TextGuard.make(adapters, tokens)
                 if config.null_space or config.closed_form:
@@ -244,7 +245,12 @@ def train(
     return step
 
 
-LAYERS = {"kv": ("attn2.to_k", "attn2.to_v"), "cross": ("attn2.",), "attention": ("attn1.", "attn2.")}
+LAYERS = {
+    "kv": ("attn2.to_k", "attn2.to_v", "txt_attn.qkv"),
+    "cross": ("attn2.", "txt_attn."),
+    "attention": ("attn1.", "attn2.", "txt_attn.", "img_attn."),
+}
+"""Parts of paths: UNets' attention to text is attn2, that of models with a stream for text (Flux) txt_attn."""
 
 
 def is_target(path: str, layers: str) -> bool:

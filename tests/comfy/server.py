@@ -18,6 +18,7 @@ from tests.comfy.client import DIRECT, Client
 
 ROOT = sources.ROOT
 PACK = "unlearn-deltas"
+PROBE = Path(__file__).with_name("probe")
 MODEL_FOLDERS = ("checkpoints", "loras", "vae", "text_encoders", "diffusion_models", "embeddings")
 OTHER_FOLDERS = ("custom_nodes", "input", "output", "temp", "user")
 NOT_COPIED = shutil.ignore_patterns(".*", "__pycache__", "demo-out")
@@ -45,6 +46,7 @@ class Server:
             (folder / name).mkdir(exist_ok=True)
         if pack is not None:
             link(pack, folder / "custom_nodes" / PACK)
+            link(PROBE, folder / "custom_nodes" / PROBE.name)
 
     def __enter__(self) -> Server:
         port = free_port()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 
-import comfy.model_base
 import comfy.model_management as memory
+import comfy.model_sampling
 import comfy.sampler_helpers
 import comfy.samplers
 import torch
@@ -39,10 +39,11 @@ class ComfyHostModel:
         self.architecture = facts.architecture or ARCHITECTURES.get(kind, kind.lower())
         if getattr(base, "concat_keys", ()):
             raise BadCheckpoint("This is an inpainting or editing model: forget on the checkpoint it was made from.")
-        self.prediction_type = prediction_type(base)
+        sampling = model.get_model_object("model_sampling")
+        self.prediction_type = prediction_type(sampling)
         self.device = model.load_device
         self.words_file = facts.words_file
-        self.sigmas = torch.as_tensor(model.get_model_object("model_sampling").sigmas).float().to(self.device)
+        self.sigmas = torch.as_tensor(sampling.sigmas).float().to(self.device)
         weights = original_weights(model)
         self.fingerprint = names.fingerprint(weights)
         self._shape = unet_shape(weights)
@@ -142,12 +143,11 @@ class ComfyHostModel:
                 memory.soft_empty_cache()
 
 
-def prediction_type(base: comfy.model_base.BaseModel) -> str:
-    """The core's word for what the network predicts."""
-    kind = base.model_type.name
-    if kind == "EPS":
-        return "epsilon"
-    return "v_prediction" if kind.startswith("V_PREDICTION") else "flow"
+def prediction_type(sampling: nn.Module) -> str:
+    """The core's word for what the network predicts, as the MODEL is set up now: a stock node may have changed it."""
+    if isinstance(sampling, comfy.model_sampling.V_PREDICTION):
+        return "v_prediction"
+    return "epsilon" if isinstance(sampling, comfy.model_sampling.EPS) else "flow"
 
 
 def original_weights(model) -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ from .guard import TextGuard, guarded, kept_tokens
 from .interfaces import BadSetting, Cancelled, Conditioning, HostModel, Progress, TrainingFailed, UnlearnError
 from .judge import Answers, Exam, summary
 from .lessons import Lessons
-from .lora import Adapters, Average, attached
+from .lora import Adapters, Average, attached, peft_parts
 from .memory import checkpointed
 from .progress import Tracker
 from .prompts import WordList, mapped, names, renamed, scenes, spread, style_words
@@ -64,6 +64,8 @@ def forget(
     Raises `Cancelled`, `TrainingFailed` or another `UnlearnError`.
     """
     stack = stack or Stack()
+    # now rather than after minutes of drawing
+    peft_parts()
     layers = host.layers()
     check_fits(stack, host.fingerprint, host.architecture, layers)
     words = WordList.load(host.words_file)

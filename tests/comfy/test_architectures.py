@@ -10,7 +10,7 @@ pytest.importorskip("aiohttp", reason="needs requirements/comfy.txt")
 
 from tests.comfy.client import Interrupted, NodeFailed
 from tests.comfy.sources import ROOT
-from tests.comfy.workflows import node
+from tests.comfy.workflows import QUICK, forget, node, own_events, saved_as
 from unlearn_core import load
 from unlearn_core.delta import tensors
 
@@ -24,7 +24,7 @@ KINDS = {
     "flux-narrow": ("flux", "flow", r"double_blocks\.\d\.txt_attn\.qkv"),
 }
 """{tiny checkpoint: (architecture and prediction type in its deltas, names of the layers that learn)}."""
-SHORT = {"anchor": "dog", "steps": 3, "batch": 2, "guard_weight": 0.0, "sampling_steps": 1, "resolution": 64}
+SHORT = {**QUICK, "sampling_steps": 1, "resolution": 64}
 
 
 def loaded(name, file):
@@ -42,8 +42,7 @@ def forgetting(name, file, target="cat", broken_at=None, **settings):
     if broken_at:
         nodes["break"] = node("ProbeBreak", model=model, at=broken_at)
         model = ["break", 0]
-    wish = {"concept": target, "keep": "", "kind": "auto", "seed": 0, "strength": 1.0, **SHORT, **settings}
-    nodes["forget"] = node("UnlearnForgetConcept", model=model, clip=clip, vae=["load", 2], **wish)
+    nodes["forget"] = forget(target, model, clip, ["load", 2], **{**SHORT, **settings})
     nodes["delta"] = node("UnlearnSaveDelta", stack=["forget", 1], name=f"{name} {target}")
     return nodes
 
@@ -62,7 +61,7 @@ def test_forgets_and_leaves_the_checkpoint_as_it_was(comfy, page, checkpoint, na
     written = len(comfy.log_text())
 
     run = page.run(forgetting(name, checkpoint), timeout=900)
-    file = run.outputs["delta"]["text"][0].removeprefix("saved as ")
+    file = saved_as(run)
     delta = load(comfy.models / "loras" / file)
     architecture, prediction, layer = KINDS[name]
     assert (delta.info.architecture, delta.info.prediction_type) == (architecture, prediction)
@@ -77,7 +76,7 @@ def test_forgets_and_leaves_the_checkpoint_as_it_was(comfy, page, checkpoint, na
     assert "lora key not loaded" not in log and "NOT LOADED" not in log and len(tensors(delta)) > 0
     assert look(page, nodes, model, patched=False) == base
 
-    events = sum(e.type == "unlearn.progress" for e in run.events)
+    events = len(own_events(run))
     at = random.randrange(1, events)
     since, started = len(page.events), page.queue(forgetting(name, checkpoint, seed=1))
     seen = iter(range(at))

@@ -230,7 +230,7 @@ KINDS = ("sd15", "sd2", "sd2-v", "sdxl", "flux", "flux-narrow")
 
 
 def write(kind: str, file: Path, seed: int = 0) -> Path:
-    """Write a checkpoint of one of `KINDS` as `file` (.ckpt) and return its path. The two of Flux have no text encoder."""
+    """Write a checkpoint of one of `KINDS` as `file` (.ckpt) and return its path; Flux has no text encoder."""
     w = Weights(seed)
     if kind == "sd15":
         unet(w, (1, 1), (1, 0), 1, (0, 0, 1, 1), 768)

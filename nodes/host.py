@@ -39,6 +39,11 @@ class ComfyHostModel:
         self.architecture = facts.architecture or ARCHITECTURES.get(kind, kind.lower())
         if getattr(base, "concat_keys", ()):
             raise BadCheckpoint("This is an inpainting or editing model: forget on the checkpoint it was made from.")
+        form = base.latent_format
+        if form.latent_dimensions != 2:
+            raise BadCheckpoint(
+                f"A model of the type {self.architecture} draws no single pictures: load one that does."
+            )
         sampling = model.get_model_object("model_sampling")
         self.prediction_type = prediction_type(sampling)
         self.device = model.load_device
@@ -47,8 +52,9 @@ class ComfyHostModel:
         weights = original_weights(model)
         self.fingerprint = names.fingerprint(weights)
         self._shape = unet_shape(weights)
-        side = (resolution or facts.resolution or PIXELS.get(self.architecture, 1024)) // 8
-        self.latent_shape = (base.latent_format.latent_channels, side, side)
+        self._pixels = getattr(form, "spacial_downscale_ratio", 8)
+        side = (resolution or facts.resolution or PIXELS.get(self.architecture, 1024)) // self._pixels
+        self.latent_shape = (form.latent_channels, side, side)
         self._encoded: dict[str, Conditioning] = {}
 
     @property
@@ -101,13 +107,14 @@ class ComfyHostModel:
 
     @torch.no_grad()
     def rough(self, latents: Tensor) -> Tensor:
-        """Pictures `[b, 3, 8h, 8w]` straight from latents, by the linear map that ComfyUI previews with."""
+        """Pictures `[b, 3, H, W]` straight from latents, by the linear map that ComfyUI previews with."""
         form = self._model.model.latent_format
         if form.latent_rgb_factors is None:
             raise UnlearnError("This model's latents have no quick preview: wire a VAE into the node.")
         factors = torch.tensor(form.latent_rgb_factors, device=latents.device)
-        rgb = torch.einsum("bchw,cr->brhw", latents.float(), factors) / 2 + 0.5
-        return nn.functional.interpolate(rgb.clamp(0, 1), scale_factor=8).cpu()
+        bias = torch.tensor(getattr(form, "latent_rgb_factors_bias", None) or [0.0] * 3, device=latents.device)
+        rgb = (torch.einsum("bchw,cr->brhw", latents.float(), factors) + bias.view(-1, 1, 1)) / 2 + 0.5
+        return nn.functional.interpolate(rgb.clamp(0, 1), scale_factor=self._pixels).cpu()
 
     def layers(self) -> dict[str, str]:
         """{name in a delta file: path inside the diffusion model} of all linear layers, the written name first."""

@@ -68,7 +68,7 @@ class Server:
                 start_new_session=True,
             )
         try:
-            self._await_answer(240)
+            self._await_answer(600)
         except BaseException:
             self.stop()
             raise

@@ -49,7 +49,7 @@ def forgetting(name, file, target="cat", broken_at=None, **settings):
 
 def look(page, nodes, model, patched):
     """What a MODEL of these nodes is to the last bit."""
-    run = page.run({**nodes, "look": node("ProbeModel", model=model, patched=patched)}, timeout=900)
+    run = page.run({**nodes, "look": node("ProbeModel", model=model, patched=patched)})
     return json.loads(run.outputs["look"]["text"][0])
 
 
@@ -60,7 +60,7 @@ def test_forgets_and_leaves_the_checkpoint_as_it_was(comfy, page, checkpoint, na
     assert base["requires_grad"] == base["hooks"] == base["own forwards"] == 0
     written = len(comfy.log_text())
 
-    run = page.run(forgetting(name, checkpoint), timeout=900)
+    run = page.run(forgetting(name, checkpoint))
     file = saved_as(run)
     delta = load(comfy.models / "loras" / file)
     architecture, prediction, layer = KINDS[name]
@@ -80,7 +80,7 @@ def test_forgets_and_leaves_the_checkpoint_as_it_was(comfy, page, checkpoint, na
     at = random.randrange(1, events)
     since, started = len(page.events), page.queue(forgetting(name, checkpoint, seed=1))
     seen = iter(range(at))
-    page.until(lambda e: e.type == "unlearn.progress" and next(seen, None) is None, 600, since)
+    page.until(lambda e: e.type == "unlearn.progress" and next(seen, None) is None, since=since)
     page.interrupt()
     with pytest.raises(Interrupted):
         page.wait(started)
@@ -88,9 +88,9 @@ def test_forgets_and_leaves_the_checkpoint_as_it_was(comfy, page, checkpoint, na
 
     at = random.randrange(1, events)
     with pytest.raises(NodeFailed, match="broken on purpose"):
-        page.run(forgetting(name, checkpoint, seed=1, broken_at=at), timeout=900)
+        page.run(forgetting(name, checkpoint, seed=1, broken_at=at))
     assert look(page, nodes, model, patched=False) == base, f"broken at call {at}"
 
-    page.run(forgetting(name, checkpoint, seed=1), timeout=900)
+    page.run(forgetting(name, checkpoint, seed=1))
     assert look(page, nodes, model, patched=False) == base
     page.free()

@@ -68,7 +68,7 @@ def test_the_other_shipped_workflows_run(page, name):
     for key in of_kind(prompt, "UnlearnForgetConcept"):
         target = prompt[key]["inputs"]["concept"]
         prompt[key]["inputs"] |= {**QUICK, "anchor": "flat" if target == "ink" else "dog"}
-    run = page.run(prompt, timeout=900)
+    run = page.run(prompt)
     for key in of_kind(prompt, "SaveImage") + of_kind(prompt, "PreviewImage"):
         drawn = pictures(page, run, key)
         assert drawn.std() > 0.05 and drawn.shape[-1] >= 128
@@ -82,14 +82,14 @@ def test_forget_one_as_shipped(comfy, page):
     plain = json.loads(json.dumps(prompt))
     (sampler,) = of_kind(plain, "KSampler")
     plain[sampler]["inputs"]["model"] = prompt[forget]["inputs"]["model"]
-    before = pictures(page, page.run(plain, timeout=900), save)
-    run = page.run(prompt, timeout=900)
+    before = pictures(page, page.run(plain), save)
+    run = page.run(prompt)
     after = pictures(page, run, save)
     assert share(before, "banana") == 1.0
     if comfy.version == FULL:
         assert share(after, "banana") == 0.0
     reports = own_events(run)
-    again = page.run(prompt, timeout=900)
+    again = page.run(prompt)
     assert torch.equal(pictures(page, again, save), after)
     files = list((comfy.models / "loras").glob("forget_banana*.safetensors"))
     assert len(files) == 1 and load(files[0]).info.concept == "banana"
@@ -103,7 +103,7 @@ def pear(comfy):
     """A quick run that forgets a pear, and its workflow."""
     workflow = forgetting(DEMO, "pear", **QUICK)
     with comfy.client() as page:
-        return page.run(workflow, timeout=900), workflow
+        return page.run(workflow), workflow
 
 
 def test_a_saved_delta_in_the_stock_loader_is_the_nodes_model(comfy, page, pear):
@@ -122,7 +122,7 @@ def test_the_second_node_learns_on_top_of_the_first(comfy, page, pear):
     wish = {**QUICK, "anchor": "flat"}
     workflow["second"] = forget("ink", ["forget", 0], ["load", 1], ["load", 2], **wish)
     workflow["delta"]["inputs"]["stack"] = ["second", 1]
-    second = page.run(workflow, timeout=900)
+    second = page.run(workflow)
     assert "on top of: pear" in second.outputs["second"]["text"][0]
     parents = load(comfy.models / "loras" / saved_as(second)).info.parents
     assert [p.sha256 for p in parents] == [load(comfy.models / "loras" / saved_as(run)).content_hash()]
@@ -133,11 +133,11 @@ def test_a_model_with_another_lora_is_learned_on_as_it_is(comfy, page, pear):
     workflow = forgetting(DEMO, "truck", **QUICK)
     lora = node("LoraLoaderModelOnly", model=["load", 0], lora_name=saved_as(run), strength_model=0.5)
     workflow["lora"], workflow["forget"]["inputs"]["model"] = lora, ["lora", 0]
-    done = page.run(workflow, timeout=900)
+    done = page.run(workflow)
     patches = len(load(comfy.models / "loras" / saved_as(run)).factors)
     assert f"with other LoRAs on it ({patches} patches)" in done.outputs["forget"]["text"][0]
     assert load(comfy.models / "loras" / saved_as(done)).info.parents == ()
-    without = page.run(forgetting(DEMO, "truck", **QUICK), timeout=900)
+    without = page.run(forgetting(DEMO, "truck", **QUICK))
     assert saved_as(without) != saved_as(done), "the LoRA made no difference to what was learned"
 
 
@@ -168,4 +168,4 @@ def test_a_wrong_wish_is_one_sentence(page, values, sentence):
     workflow = forgetting(DEMO, "banana")
     workflow["forget"]["inputs"] |= values
     with pytest.raises(NodeFailed, match=sentence):
-        page.run(workflow, timeout=600)
+        page.run(workflow)

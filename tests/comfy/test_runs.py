@@ -26,7 +26,7 @@ GROWN = 0.05
 
 
 def test_events_of_a_run(page):
-    run = page.run(forgetting(DEMO, "bus", **QUICK), timeout=900)
+    run = page.run(forgetting(DEMO, "bus", **QUICK))
     bar = [e.data for e in run.events if e.type == "progress" and e.data["node"] == "forget"]
     values = [p["value"] for p in bar]
     assert len(values) > 10 and all(a < b for a, b in zip(values, values[1:], strict=False))
@@ -49,7 +49,7 @@ def test_an_interrupt_is_heard_and_leaves_nothing(comfy, page):
     before = pictures(page, page.run(plain))
     cached = sorted((comfy.folder / "user").rglob("unlearn_cache/*"))
     started = page.queue(forgetting(DEMO, "cat", **{**QUICK, "steps": 5000, "learning_rate": 1e-6}))
-    page.until(lambda e: e.type == "unlearn.progress" and e.data["losses"], 900)
+    page.until(lambda e: e.type == "unlearn.progress" and e.data["losses"])
     asked = len(page.events)
     page.interrupt()
     with pytest.raises(Interrupted):
@@ -66,7 +66,7 @@ def test_memory_comes_back(comfy, page):
     held = []
     # the first run of a process also fills the memory of libraries for good
     for seed in range(3):
-        page.run(forgetting(DEMO, "fox", **QUICK, seed=seed), timeout=900)
+        page.run(forgetting(DEMO, "fox", **QUICK, seed=seed))
         page.free()
         page.run(text_to_image(DEMO, "a fox", 128))
         held.append(comfy.memory())
@@ -75,17 +75,17 @@ def test_memory_comes_back(comfy, page):
 
 def test_a_restart_does_not_train_again_and_a_new_training_gives_the_same_bytes(comfy, page):
     workflow = forgetting(DEMO, "apple", **QUICK)
-    run = page.run(workflow, timeout=900)
+    run = page.run(workflow)
     drawn, file = pictures(page, run), comfy.models / "loras" / saved_as(run)
     learned = load(file).factors
     with Server(comfy.version, comfy.folder) as restarted, restarted.client() as other:
-        again = other.run(workflow, timeout=900)
+        again = other.run(workflow)
         assert own_events(again) == [] and "(from the cache)" in again.outputs["forget"]["text"][0]
         assert torch.equal(pictures(other, again), drawn)
 
         shutil.rmtree(comfy.folder / "user" / "unlearn_cache")
         other.free()
-        trained = other.run(workflow, timeout=900)
+        trained = other.run(workflow)
         assert own_events(trained) and saved_as(trained) == file.name
         assert torch.equal(pictures(other, trained), drawn)
     (cached,) = (comfy.folder / "user" / "unlearn_cache").glob("*.safetensors")
@@ -97,7 +97,7 @@ def test_the_command_line_makes_the_same_choices_and_the_same_delta(comfy, page,
     if comfy.version != FULL:
         pytest.skip(f"one version is enough: {FULL}")
     wish = {"steps": 12, "guard_weight": 0.0, "sampling_steps": 4}
-    run = page.run(forgetting(DEMO, "rabbit", **wish), timeout=900)
+    run = page.run(forgetting(DEMO, "rabbit", **wish))
     theirs = load(comfy.models / "loras" / saved_as(run))
     arguments = ["forget", "--checkpoint", str(CHECKPOINT), "--concept", "rabbit", "--device", "cpu"]
     arguments += [text for name, value in wish.items() for text in ("--set", f"{name}={value}")]

@@ -180,13 +180,12 @@ def stack_from_files() -> Page:
     page = Page()
     loader = page.add("UnlearnLoadDemoModel", 0, 0)
     first = page.add("UnlearnLoadDelta", 0, 180, delta="demo/forget_banana.safetensors")
-    second = page.add("UnlearnLoadDelta", 0, 340, delta="demo/forget_ink.safetensors")
+    second = page.add("UnlearnLoadDelta", 0, 340, delta="demo/forget_cat.safetensors")
     page.add(
         "Note",
         0,
         500,
-        text="The second delta was learned on top of the first, so both are on. "
-        "Switch one off or change its strength, and queue again.",
+        text="Two deltas that were learned apart. Switch one off or change its strength, and queue again.",
     )
     stack = page.add("UnlearnStack", 360, 180, {"stack_1": (first, 0), "stack_2": (second, 0)})
     links = {"model": (loader, 0), "clip": (loader, 1), "stack": (stack, 0)}

@@ -101,10 +101,11 @@ class Exam:
         teacher: Teacher,
         empty: Conditioning,
         tick: Callable[[], None],
-        pulse: Callable[[], None],
+        pulse: Callable[..., None],
     ) -> Answers:
         """Draw and read the target's (first tick) and the kept concepts' pictures (second tick); pulse: in between."""
         targets = self.draw(host, self.targets, empty, 1, pulse)
+        pulse(targets[:SHOWN])
         share = self.target_share(host, teacher, targets, pulse)
         tick()
         rows = [(name, scene) for name, scenes in self.kept.items() for scene in scenes]

@@ -15,11 +15,11 @@ from . import losses
 from .choice import LEVELS, SIEVE, choose
 from .config import ForgetConfig
 from .delta import Delta, DeltaInfo, Factor
-from .guard import TextGuard, kept_tokens
+from .guard import TextGuard, guarded, kept_tokens
 from .interfaces import BadSetting, Cancelled, Conditioning, HostModel, Progress, TrainingFailed, UnlearnError
 from .judge import Answers, Exam, summary
 from .lessons import Lessons
-from .lora import Adapters, Average, attached
+from .lora import Adapters, Average, attached, peft_parts
 from .memory import checkpointed
 from .progress import Tracker
 from .prompts import WordList, mapped, names, renamed, scenes, spread, style_words
@@ -67,6 +67,8 @@ def forget(
     Raises `Cancelled`, `TrainingFailed` or another `UnlearnError`.
     """
     stack = stack or Stack()
+    # now rather than after minutes of drawing
+    peft_parts()
     layers = host.layers()
     check_fits(stack, host.fingerprint, host.architecture, layers)
     words = WordList.load(host.words_file)
@@ -112,7 +114,8 @@ def forget(
             job.start("before", 2, "the judge looks at the teacher")
             before = exam.take(host, adapters.off, empty, job.tick, job.pulse)
             guard = None
-            if config.guard_weight or config.null_space or config.closed_form:
+            text_layers = any(map(guarded, paths))
+            if text_layers and (config.guard_weight or config.null_space or config.closed_form):
                 tokens = kept_tokens(host, [words, WordList.load(None)], [concept], config.seed)
                 guard = TextGuard.make(adapters, tokens)
                 if config.null_space or config.closed_form:
@@ -248,7 +251,12 @@ def train(
     return step
 
 
-LAYERS = {"kv": ("attn2.to_k", "attn2.to_v"), "cross": ("attn2.",), "attention": ("attn1.", "attn2.")}
+LAYERS = {
+    "kv": ("attn2.to_k", "attn2.to_v", "txt_attn.qkv"),
+    "cross": ("attn2.", "txt_attn."),
+    "attention": ("attn1.", "attn2.", "txt_attn.", "img_attn."),
+}
+"""Parts of paths: UNets' attention to text is attn2, that of models with a stream for text (Flux) txt_attn."""
 
 
 def is_target(path: str, layers: str) -> bool:

@@ -27,6 +27,9 @@ DOUBT = 1.05
 so that no picture passes by a hair; too strict for a verdict, since the replacement of a likeness reads alike.
 """
 
+ROUNDS = 2
+"""Times that an exam asks for the target in each of its scenes, each time from other noise."""
+
 SHOWN = 12
 """Pictures of an exam that are shown before and after, half of them the target's."""
 
@@ -84,7 +87,7 @@ class Answers:
 class Exam:
     """Questions to one model, asked before and after: pictures of the target, pictures of concepts to keep.
 
-    targets: scenes of the target that training does not use. kept: {concept: scenes}.
+    targets: scenes of the target that training does not use, asked for `ROUNDS` times. kept: {concept: scenes}.
     """
 
     concept: str
@@ -104,9 +107,10 @@ class Exam:
         pulse: Callable[..., None],
     ) -> Answers:
         """Draw and read the target's (first tick) and the kept concepts' pictures (second tick); pulse: in between."""
-        targets = self.draw(host, self.targets, empty, 1, pulse)
+        asked = self.targets * ROUNDS
+        targets = self.draw(host, asked, empty, 1, pulse)
         pulse(targets[:SHOWN])
-        share = self.target_share(host, teacher, targets, pulse)
+        share = self.target_share(host, teacher, asked, targets, pulse)
         tick()
         rows = [(name, scene) for name, scenes in self.kept.items() for scene in scenes]
         others = self.draw(host, [scene for _, scene in rows], empty, 2, pulse)
@@ -127,7 +131,7 @@ class Exam:
         for part in range(2):
             drawn = self.draw(host, self.targets, empty, 1000 + 2 * step + part, pulse)
             pulse(drawn[:SHOWN])
-            if share := self.target_share(host, teacher, drawn, pulse, DOUBT):
+            if share := self.target_share(host, teacher, self.targets, drawn, pulse, DOUBT):
                 break
         return share
 
@@ -140,15 +144,21 @@ class Exam:
         return sample(host, prompts, c.seed + seed, c.sampling_steps, c.guidance, empty, tick=pulse)
 
     def target_share(
-        self, host: HostModel, teacher: Teacher, latents: Tensor, pulse: Callable[[], None], doubt: float = 1.0
+        self,
+        host: HostModel,
+        teacher: Teacher,
+        asked: Sequence[Scene],
+        latents: Tensor,
+        pulse: Callable[[], None],
+        doubt: float = 1.0,
     ) -> float:
-        """Share of the target's pictures `[targets, c, h, w]` that the teacher reads as the target, 0..1.
+        """Share of the target's pictures `[asked, c, h, w]` that the teacher reads as the target, 0..1.
 
         doubt: times its best other reading's error that a picture's error as the target has to reach.
         """
         replacements = dict.fromkeys([self.anchor, REMOVED])
-        others = [[mapped(s, a, self.kind, self.words) for s in self.targets] for a in replacements]
-        readings = [host.encode([s.prompt for s in scenes]) for scenes in (list(self.targets), *others)]
+        others = [[mapped(s, a, self.kind, self.words) for s in asked] for a in replacements]
+        readings = [host.encode([s.prompt for s in scenes]) for scenes in (asked, *others)]
         with teacher():
             errors = reading_errors(host, latents, readings, self.config.seed, pulse)
         return float((errors[:, 0] < doubt * errors[:, 1:].amin(1)).float().mean())

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .prompts import WordList, scenes, spread
+from .prompts import Scene, WordList, scenes, spread
 
 SHARES = {"near": 0.35, "far": 0.4, "empty": 0.1, "erased": 0.2, "keep": 0.2}
 """How much of the replay each group gets, as far as the group exists."""
-NEAR, SENTENCES, FAR, ERASED = 8, 4, 64, 16
-"""Near concepts and sentences of each (more where there are fewer); far sentences; earlier forget prompts."""
+NEAR, FAR, ERASED = 8, 64, 16
+"""Near concepts; far sentences; earlier forget prompts."""
+SENTENCES = {"object": 4, "style": 8}
+"""Sentences of a near concept, more where there are fewer than `NEAR`; a style has to stay on every object."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +41,21 @@ class Replay:
         The empty prompt is there because under guidance g an error in it counts (1 - g) times.
         """
         near = list(neighbours[:NEAR])
-        sentences = NEAR * SENTENCES // max(1, len(near))
+        sentences = NEAR * SENTENCES[kind] // max(1, len(near))
         far = spread(words.all_objects, FAR, seed)
         groups = {
             "near": [s.prompt for w in near for s in scenes(words, w, kind, sentences, seed + 1)],
             "far": [s.prompt for w in far for s in scenes(words, w, "object", max(1, FAR // len(far)), seed + 2)],
             "empty": [""],
             "erased": spread(list(erased), ERASED, seed),
-            "keep": [s.prompt for w in keep for s in scenes(words, w, words.kind(w), SENTENCES, seed + 1)],
+            "keep": [s.prompt for w in keep for s in of_kind(words, w, seed + 1)],
         }
         total = sum(SHARES[name] for name, prompts in groups.items() if prompts)
         weights = [SHARES[name] / total / len(prompts) for name, prompts in groups.items() for _ in prompts]
         return cls(tuple(p for prompts in groups.values() for p in prompts), torch.tensor(weights))
+
+
+def of_kind(words: WordList, concept: str, seed: int) -> list[Scene]:
+    """Sentences of a concept, as many as its kind needs."""
+    kind = words.kind(concept)
+    return scenes(words, concept, kind, SENTENCES[kind], seed)

@@ -17,7 +17,7 @@ from .config import ForgetConfig
 from .delta import Delta, DeltaInfo, Factor
 from .guard import TextGuard, guarded, kept_tokens
 from .interfaces import BadSetting, Cancelled, Conditioning, HostModel, Progress, TrainingFailed, UnlearnError
-from .judge import Answers, Exam, summary
+from .judge import ROUNDS, Answers, Exam, summary
 from .lessons import Lessons
 from .lora import Adapters, Average, attached, peft_parts
 from .memory import checkpointed
@@ -41,7 +41,9 @@ HUNTING, SETTLING = 0.1, {"object": 1.0, "style": 0.3}
 
 its sentences with everything that is kept, so that the full weight would bring it back.
 """
-WARM_UP, AVERAGED = 10, 0.9
+WARM_UP = 10
+AVERAGED = {"object": 0.9, "style": 0.97}
+"""Share of the average that each step keeps; a style's sentences pull everything, so its single steps are rougher."""
 
 
 @dataclass(frozen=True)
@@ -207,7 +209,7 @@ def train(
     """
     generator = torch.Generator().manual_seed(config.seed)
     parameters = adapters.parameters()
-    average = Average(parameters, AVERAGED)
+    average = Average(parameters, AVERAGED[kind])
     optimizer = torch.optim.AdamW(parameters, config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
     recent: deque[float] = deque(maxlen=RECENT)
     job.start("training", config.steps, f"forgetting '{config.concept}'")
@@ -267,7 +269,7 @@ def is_target(path: str, layers: str) -> bool:
 def plan(config: ForgetConfig) -> dict[str, float]:
     """Expected cost of each phase in forward passes, for the progress bar."""
     drawn = FORGET_PROMPTS * config.latents_per_prompt * config.sampling_steps
-    looked = 2 * JUDGED * config.sampling_steps * 2 * 2
+    looked = 2 * JUDGED * ROUNDS * config.sampling_steps * 2 * 2
     steps = config.steps * config.batch * 2 * 4
     return {
         "sampling": drawn,

@@ -1,0 +1,76 @@
+"""Two concepts forgotten one after the other by the shipped workflow, counted on pictures of the stock sampler."""
+
+import pytest
+import torch
+
+pytest.importorskip("aiohttp", reason="needs requirements/comfy.txt")
+
+from tests.comfy.workflows import node, of_kind, pictures, shipped, text_to_image
+from unlearn_core.classifier import OTHER, DemoClassifier
+from unlearn_core.demo import FOLDER, STEPS, questions
+
+pytestmark = pytest.mark.slow
+
+FULL = "0.30.0"
+GONE = ("banana", "ink")
+ASKED, EACH = 32, 6
+"""Pictures of each forgotten concept, and of each other object."""
+
+
+def drawn(page, nodes, model, loader, captions):
+    """One picture of each caption, every one from noise of its own, `[n, 3, H, W]`."""
+    stock = text_to_image(nodes[loader], side=128, steps=STEPS)
+    for n in ("no", "empty"):
+        nodes = {**nodes, n: stock[n]}
+    nodes["no"]["inputs"]["clip"] = [loader, 1]
+    for i, caption in enumerate(captions):
+        nodes |= {
+            f"text {i}": node("CLIPTextEncode", clip=[loader, 1], text=caption),
+            f"latent {i}": node(
+                "KSampler", **stock["sample"]["inputs"] | {"model": model, "positive": [f"text {i}", 0], "seed": i}
+            ),
+            f"picture {i}": node("VAEDecode", samples=[f"latent {i}", 0], vae=[loader, 2]),
+            f"shown {i}": node("PreviewImage", images=[f"picture {i}", 0]),
+        }
+    run = page.run(nodes)
+    return torch.cat([pictures(page, run, f"shown {i}") for i in range(len(captions))])
+
+
+def rate(hits):
+    return sum(hits) / len(hits)
+
+
+def test_two_requests_in_a_row_are_gone_and_the_rest_is_kept(comfy, page):
+    if comfy.version != FULL:
+        pytest.skip(f"one version is enough: {FULL}")
+    nodes = shipped("unlearn_chain_three", page.object_info())
+    (loader,) = of_kind(nodes, "UnlearnLoadDemoModel")
+    chain = {nodes[k]["inputs"]["concept"]: k for k in of_kind(nodes, "UnlearnForgetConcept")}
+    second = chain[GONE[1]]
+    assert nodes[second]["inputs"]["model"] == [chain[GONE[0]], 0]
+    nodes = {k: nodes[k] for k in (loader, *(chain[c] for c in GONE))}
+
+    about = [questions(c)[0][:ASKED] for c in GONE]
+    rest = [q for q in questions(GONE[1], 2 * EACH)[1] if q.obj != GONE[0]][::2]
+    captions = [q.caption for q in (*about[0], *about[1], *rest)]
+    classifier = DemoClassifier.load(FOLDER / "classifier.safetensors")
+    before, after = (
+        classifier.recognise(drawn(page, used, [model, 0], loader, captions) * 2 - 1)
+        for used, model in (({loader: nodes[loader]}, loader), (nodes, second))
+    )
+    left = [
+        [rate([c in answer for answer in seen[i * ASKED : (i + 1) * ASKED]]) for i, c in enumerate(GONE)]
+        for seen in (before, after)
+    ]
+    kept = [seen[len(GONE) * ASKED :] for seen in (before, after)]
+    objects, styles = (
+        [rate([a[part] == getattr(q, name) for a, q in zip(seen, rest, strict=True)]) for seen in kept]
+        for part, name in ((0, "obj"), (1, "style"))
+    )
+    broken = [sum(OTHER in a for a in seen) for seen in kept]
+    print(
+        f"recognised before, after: {GONE} {left}, objects {objects}, styles {styles}, broken {broken} of {len(rest)}"
+    )
+    assert min(left[0]) >= 0.97 and max(left[1]) <= 0.02
+    assert objects[1] >= 0.98 * objects[0] and styles[1] >= 0.98 * styles[0]
+    assert broken[1] <= broken[0]

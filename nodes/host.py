@@ -9,6 +9,7 @@ import comfy.model_management as memory
 import comfy.model_sampling
 import comfy.sampler_helpers
 import comfy.samplers
+import comfy.supported_models_base
 import torch
 from torch import Tensor, nn
 
@@ -34,9 +35,8 @@ class ComfyHostModel:
     def __init__(self, model, clip, vae=None, resolution: int = 0):
         self._model, self._clip, self._vae = model, clip, vae
         base = model.model
-        kind = type(base.model_config).__name__
         facts = facts_of(model)
-        self.architecture = facts.architecture or ARCHITECTURES.get(kind, kind.lower())
+        self.architecture = facts.architecture or architecture(base.model_config)
         if getattr(base, "concat_keys", ()):
             raise BadCheckpoint("This is an inpainting or editing model: forget on the checkpoint it was made from.")
         form = base.latent_format
@@ -143,6 +143,12 @@ class ComfyHostModel:
                     memory.in_training = training
                 self._model.cleanup()
                 memory.soft_empty_cache()
+
+
+def architecture(config: comfy.supported_models_base.BASE) -> str:
+    """The core's word for a kind of model; slimmer relatives (SSD-1B, Segmind Vega) are named after their family."""
+    family = [kind.__name__ for kind in type(config).__mro__]
+    return next((ARCHITECTURES[k] for k in family if k in ARCHITECTURES), family[0].lower())
 
 
 def prediction_type(sampling: nn.Module) -> str:

@@ -28,7 +28,10 @@ so that no picture passes by a hair; too strict for a verdict, since the replace
 """
 
 ROUNDS = 2
-"""Times that an exam asks for the target in each of its scenes, each time from other noise."""
+"""Times that an exam asks for the target in each of its scenes, each time from other noise: one look is no proof."""
+
+GONE = 0.05
+"""Share of the target's pictures up to which a concept is called forgotten."""
 
 SHOWN = 12
 """Pictures of an exam that are shown before and after, half of them the target's."""
@@ -107,10 +110,7 @@ class Exam:
         pulse: Callable[..., None],
     ) -> Answers:
         """Draw and read the target's (first tick) and the kept concepts' pictures (second tick); pulse: in between."""
-        asked = self.targets * ROUNDS
-        targets = self.draw(host, asked, empty, 1, pulse)
-        pulse(targets[:SHOWN])
-        share = self.target_share(host, teacher, asked, targets, pulse)
+        share, targets = self.asked_for(host, teacher, empty, pulse, 1)
         tick()
         rows = [(name, scene) for name, scenes in self.kept.items() for scene in scenes]
         others = self.draw(host, [scene for _, scene in rows], empty, 2, pulse)
@@ -121,19 +121,36 @@ class Exam:
         scenes = [*self.targets[:half], *[scene for _, scene in rows][:: max(1, len(rows) // half)][:half]]
         return Answers(share, kept, latents, tuple(s.prompt for s in scenes))
 
-    def still_drawn(
-        self, host: HostModel, teacher: Teacher, empty: Conditioning, pulse: Callable[..., None], step: int
-    ) -> float:
-        """The quick question during training: share of the target's pictures still read as the target, 0..1.
+    def asked_for(
+        self, host: HostModel, teacher: Teacher, empty: Conditioning, pulse: Callable[..., None], seed: int
+    ) -> tuple[float, Tensor]:
+        """Share of the target's pictures read as the target, 0..1, and the pictures `[ROUNDS * targets, c, h, w]`."""
+        asked = self.targets * ROUNDS
+        drawn = self.draw(host, asked, empty, seed, pulse)
+        pulse(drawn[:SHOWN])
+        return self.target_share(host, teacher, asked, drawn, pulse), drawn
 
-        Each step draws from other noise, and twice as many pictures before it says none: one lucky look is no proof.
+    def still_drawn(
+        self,
+        host: HostModel,
+        teacher: Teacher,
+        empty: Conditioning,
+        pulse: Callable[..., None],
+        step: int,
+        settled: bool,
+    ) -> bool:
+        """The question during training, asked from other noise at each step: is the target still drawn?
+
+        While it is hunted one picture of it is enough, and near misses count; once all has settled, `GONE` is the bound.
         """
-        for part in range(2):
+        if settled:
+            return self.asked_for(host, teacher, empty, pulse, 1000 + 2 * step)[0] > GONE
+        for part in range(ROUNDS):
             drawn = self.draw(host, self.targets, empty, 1000 + 2 * step + part, pulse)
             pulse(drawn[:SHOWN])
-            if share := self.target_share(host, teacher, self.targets, drawn, pulse, DOUBT):
-                break
-        return share
+            if self.target_share(host, teacher, self.targets, drawn, pulse, DOUBT):
+                return True
+        return False
 
     def draw(
         self, host: HostModel, scenes: Sequence[Scene], empty: Conditioning, seed: int, pulse: Callable[[], None]
@@ -205,7 +222,7 @@ def summary(before: Answers, after: Answers | None) -> dict:
     losses = {name: before.kept[name] - after.kept[name] for name in before.kept}
     worst = max(losses, key=lambda n: losses[n]) if losses else ""
     left = after.target_share
-    gone = "forgotten" if left <= 0.05 else "partly forgotten" if left <= 0.5 else "not forgotten"
+    gone = "forgotten" if left <= GONE else "partly forgotten" if left <= 0.5 else "not forgotten"
     harm = f", but '{worst}' and others are harmed" if kept_after < kept_before - 0.05 else ", the rest kept"
     return {
         "forgotten_before": 1 - before.target_share,

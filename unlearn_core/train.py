@@ -201,11 +201,12 @@ def train(
     lessons: Lessons,
     guard: TextGuard | None,
     job: Tracker,
-    still_drawn: Callable[[int], float],
+    still_drawn: Callable[[int, bool], bool],
 ) -> int:
     """The loop: teacher (adapters off) and student see one batch; returns the number of steps made.
 
-    Ends `SETTLE` steps after the judge no longer finds the target, at `config.steps`, or when the artist stops.
+    Ends `SETTLE` steps after the judge no longer finds the target, if it does not find it again after them, at
+    `config.steps`, or when the artist stops.
     """
     generator = torch.Generator().manual_seed(config.seed)
     parameters = adapters.parameters()
@@ -243,12 +244,14 @@ def train(
             raise Cancelled(f"Stopped at step {step}; nothing was kept, as you chose.")
         if job.stopping:
             break
+        settled = step == end < config.steps
         asked = step >= CHECK_FROM and (step - CHECK_FROM) % CHECK_EVERY == 0 and step + SETTLE < end
-        if asked and sum(recent) / RECENT <= CLOSED * lessons.gap:
+        if settled or (asked and sum(recent) / RECENT <= CLOSED * lessons.gap):
             average.swap()
-            if still_drawn(step) == 0:
-                end = step + SETTLE
+            drawn = still_drawn(step, settled)
             average.swap()
+            if settled == drawn:
+                end = config.steps if settled else step + SETTLE
     average.swap()
     return step
 

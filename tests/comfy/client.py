@@ -149,6 +149,8 @@ class Client:
     def free(self) -> None:
         """Unload the models and empty the cache of outputs before the next run."""
         self.post("/free", {"unload_models": True, "free_memory": True})
+        # The queue's thread does it when it wakes; a run that comes at once would be taken first.
+        time.sleep(1)
 
     # events
 

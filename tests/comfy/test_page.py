@@ -53,7 +53,7 @@ def test_a_template_is_opened_run_and_looked_at(window, tmp_path):
     for name, value in wish.items():
         window.evaluate(f"{NODE}.widgets.find(w => w.name === {name!r}).value = {json.dumps(value)}")
     window.evaluate(SHOW)
-    assert window.evaluate(f"{NODE}.unlearnPanel.root.isConnected")
+    window.until(f"{NODE}.unlearnPanel.root.isConnected", 60)
     window.screenshot(tmp_path / "opened.png")
 
     window.evaluate("app.queuePrompt(0)")

@@ -56,5 +56,5 @@ class ConceptAblation:
                 prior = losses.squared_distance(anchored, truth).mean()
                 return losses.squared_distance(found, anchored).mean() + self.prior_weight * prior
 
-            descend(student, loss, self.steps, self.learning_rate, seed, tick)
+            descend(student.parameters, loss, self.steps, self.learning_rate, seed, tick)
             return student.learned(anchor, task.pairs(task.mapped(anchor)), self.steps)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from ..console import check_writable
@@ -12,7 +13,7 @@ from .methods import METHODS, PUBLISHED
 
 
 def run(args: argparse.Namespace) -> int:
-    """Speed, a sequence or a search."""
+    """Speed, a sequence, a search, or other ways of asking."""
     if args.speed:
         from .speed import measure
 
@@ -24,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     check_writable(args.out / "results.json")
     if args.search:
         return run_search(args)
-    return run_sequence(args)
+    return run_robustness(args) if args.robustness else run_sequence(args)
 
 
 def run_sequence(args: argparse.Namespace) -> int:
@@ -38,6 +39,25 @@ def run_sequence(args: argparse.Namespace) -> int:
     print((args.out / "table.md").read_text(encoding="utf-8"))
     for file in written:
         print(file.resolve())
+    return 0
+
+
+def run_robustness(args: argparse.Namespace) -> int:
+    """What a finished run draws when it is asked in other ways."""
+    from tqdm import tqdm
+
+    from .robustness import measure, ticks
+    from .run import Plan
+
+    plan = Plan(args.sequence, specs(args.methods), args.seeds, args.requests, args.pictures)
+    with tqdm(total=ticks(plan), file=sys.stderr) as bar:
+
+        def tick(words: str) -> None:
+            bar.set_description_str(words)
+            bar.update()
+
+        measure(plan, args.out, args.device, tick)
+    print((args.out / "robustness.md").read_text(encoding="utf-8"))
     return 0
 
 

@@ -60,7 +60,7 @@ def distil(
         fit = weights.forget * distance[:batch].mean() + weights.keep * distance[batch:].mean()
         return fit + weights.drift * student.drift()
 
-    descend(student, loss, steps, learning_rate, task.seed, tick, warm_up)
+    descend(student.parameters, loss, steps, learning_rate, task.seed, tick, warm_up)
 
 
 def erased(past: Sequence[Learned], each: int = 4) -> list[str]:

@@ -57,5 +57,5 @@ class ESD:
                 goal = unnamed - self.eta * (named - unnamed)
                 return losses.squared_distance(direction(host, x, sigma, asked), goal).mean()
 
-            descend(student, loss, self.steps, self.learning_rate, seed, tick)
+            descend(student.parameters, loss, self.steps, self.learning_rate, seed, tick)
             return student.learned("", task.pairs([""] * len(task.prompts)), self.steps)

@@ -18,6 +18,7 @@ def benchmark_options(p: argparse.ArgumentParser) -> None:
         metavar="NAME[:KEY=VALUE+...],...",
         help="ours, published or single names, with settings: ours:rank=8+layers=cross (default: ours)",
     )
+    p.add_argument("--robustness", action="store_true", help="of a sequence that was run: ask in other ways, attack it")
     p.add_argument("--seeds", type=int, default=1, help="number of seeds, 0 upwards (default: 1)")
     p.add_argument("--requests", type=int, help="only the first so many requests")
     p.add_argument("--pictures", type=int, default=8, help="counted pictures of a kept concept; twice that of a target")

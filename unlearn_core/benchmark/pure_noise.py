@@ -50,5 +50,5 @@ class PureNoise:
                     goal = direction(host, x, sigma, replaced[which])
                 return losses.squared_distance(direction(host, x, sigma, prompts[which]), goal).mean()
 
-            descend(student, loss, self.steps, self.learning_rate, seed, tick)
+            descend(student.parameters, loss, self.steps, self.learning_rate, seed, tick)
             return student.learned(anchor, task.pairs(task.mapped(anchor)), self.steps)

@@ -160,7 +160,7 @@ def whole(task: Task, backbone: nn.Module, part: Callable[[str], bool] = lambda 
 
 
 def descend(
-    student: Student,
+    parameters: Sequence[nn.Parameter],
     loss_of: Callable[[torch.Generator], Tensor],
     steps: int,
     learning_rate: float,
@@ -170,7 +170,7 @@ def descend(
 ) -> None:
     """AdamW at a constant rate after a linear warm-up, gradients clipped at 1. Raises `TrainingFailed`."""
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(student.parameters, learning_rate, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(parameters, learning_rate, weight_decay=0.0)
     for step in range(1, steps + 1):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate * min(1.0, step / max(1, warm_up))
@@ -179,7 +179,7 @@ def descend(
             loss.backward()
         if not math.isfinite(float(loss.detach())):
             raise TrainingFailed("The loss is no longer a number; try a lower learning rate.")
-        torch.nn.utils.clip_grad_norm_(student.parameters, 1.0)
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         tick(step / steps)

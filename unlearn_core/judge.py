@@ -141,7 +141,7 @@ class Exam:
     ) -> bool:
         """The question during training, asked from other noise at each step: is the target still drawn?
 
-        While it is hunted one picture of it is enough, and near misses count; once all has settled, `GONE` is the bound.
+        While it is hunted one picture of it is enough, and near misses count; when all has settled, `GONE` counts.
         """
         if settled:
             return self.asked_for(host, teacher, empty, pulse, 1000 + 2 * step)[0] > GONE

@@ -10,7 +10,7 @@ from ..unlearn_core import forget
 from ..unlearn_core.preview import grid
 from . import cache
 from .host import ComfyHostModel
-from .pictures import drawn, show
+from .pictures import comparison, drawn
 from .progress import NodeProgress
 from .schema import StackType, config_from, setting_inputs
 from .schema import strength as strength_input
@@ -72,10 +72,11 @@ class ForgetConcept(io.ComfyNode):
             patched = with_delta(model, delta, strength)
             hosts = host, ComfyHostModel(patched, clip, vae, resolution)
             before, after = (drawn(h, report["prompts"], config.seed, config.sampling_steps) for h in hosts)
-        ui = {"unlearn_before": [show(grid([before]))], "unlearn_after": [show(grid([after]))]}
         text = in_words(report, foreign(model), found is not None)
         picture = grid([before, after]).movedim(0, -1)[None]
-        return io.NodeOutput(patched, stack_of(patched), picture, text, ui={**ui, "text": (text,)})
+        return io.NodeOutput(
+            patched, stack_of(patched), picture, text, ui={**comparison(before, after), "text": (text,)}
+        )
 
 
 def in_words(report: dict, others: int, cached: bool) -> str:

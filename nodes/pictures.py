@@ -19,6 +19,8 @@ from .host import ComfyHostModel
 
 MOST = 64
 """Prompts of one Before / After."""
+ABREAST = 4
+"""Pictures in a row on a node."""
 
 
 class BeforeAfter(io.ComfyNode):
@@ -63,8 +65,7 @@ class BeforeAfter(io.ComfyNode):
             raise UnlearnError(f"Write one prompt a line, 1 to {MOST} of them.")
         hosts = [ComfyHostModel(m, clip, vae, resolution) for m in (before, after)]
         rows = [drawn(h, lines, seed, steps, guidance) for h in hosts]
-        ui = {"unlearn_before": [show(grid(rows[:1]))], "unlearn_after": [show(grid(rows[1:]))]}
-        return io.NodeOutput(grid(rows).movedim(0, -1)[None], ui=ui)
+        return io.NodeOutput(grid(rows).movedim(0, -1)[None], ui=comparison(*rows))
 
 
 def drawn(host: ComfyHostModel, prompts: Sequence[str], seed: int, steps: int, guidance: float = 3.0) -> Tensor:
@@ -72,6 +73,13 @@ def drawn(host: ComfyHostModel, prompts: Sequence[str], seed: int, steps: int, g
     with torch.inference_mode(False), torch.no_grad():
         tick = memory.throw_exception_if_processing_interrupted
         return pictures(host, host.stack, prompts, seed, steps, guidance, tick)
+
+
+def comparison(before: Tensor, after: Tensor) -> dict[str, list[dict[str, str]]]:
+    """What a node's slider lays over one another: the pictures `[n, 3, H, W]`, `ABREAST` in a row."""
+    return {
+        f"unlearn_{name}": [show(grid(rows.split(ABREAST)))] for name, rows in (("before", before), ("after", after))
+    }
 
 
 def show(image: Tensor) -> dict[str, str]:

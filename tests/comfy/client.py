@@ -111,7 +111,7 @@ class Client:
         """JSON from a path."""
         return json.loads(self.request(path))
 
-    def post(self, path: str, data: dict) -> Any:
+    def post(self, path: str, data: Any) -> Any:
         """JSON to a path; its JSON answer, or None."""
         answer = self.request(path, json.dumps(data).encode())
         return json.loads(answer) if answer else None

@@ -35,15 +35,14 @@ BOX = f"(b => [b.x, b.y, b.width, b.height])({NODE}.unlearnPanel.compare.getBoun
 
 
 @pytest.fixture
-def window(comfy, tmp_path):
-    """The page of the server, empty of dialogs."""
+def window(comfy, page, tmp_path):
+    """The page of the server, without the templates that greet a newcomer."""
     if comfy.version != FULL:
         pytest.skip(f"the page is the same in all versions: {FULL}")
+    page.post("/settings/Comfy.TutorialCompleted", True)
     with Browser(tmp_path) as browser:
         browser.goto(f"http://{comfy.address}/")
         browser.until(READY, 300)
-        for key in ("keyDown", "keyUp"):
-            browser.call("Input.dispatchKeyEvent", type=key, key="Escape", code="Escape", windowsVirtualKeyCode=27)
         yield browser
 
 

@@ -24,7 +24,7 @@ KINDS = {
     "flux-narrow": ("flux", "flow", r"double_blocks\.\d\.txt_attn\.qkv"),
 }
 """{tiny checkpoint: (architecture and prediction type in its deltas, names of the layers that learn)}."""
-FULL, EVERYWHERE = "0.30.0", ("sd15", "sdxl")
+FULL, EVERYWHERE = "0.30.0", ("sd15",)
 """The version in which all kinds are tried, and the kinds that are tried in every version."""
 SHORT = {**QUICK, "sampling_steps": 1, "resolution": 64}
 

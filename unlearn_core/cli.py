@@ -53,7 +53,11 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument("--out", type=Path, default=Path("demo-out"), help="folder for pictures, delta and report")
     demo.add_argument("--concept", default="banana", help="an object or style of the demo model (default: banana)")
     forget = command("forget", run_forget, "Train a delta that makes a checkpoint forget a concept.")
-    forget.add_argument("--checkpoint", required=True, help="a Stable Diffusion 1 checkpoint (.safetensors)")
+    forget.add_argument(
+        "--checkpoint",
+        required=True,
+        help="a Stable Diffusion 1, 2 or XL checkpoint (.safetensors or a diffusers folder)",
+    )
     forget.add_argument("--concept", required=True, help="what to forget")
     forget.add_argument("--out", required=True, type=Path, help="the delta to write (.safetensors)")
     forget.add_argument("--preview", type=Path, help="write before and after pictures here (.png)")
@@ -77,6 +81,14 @@ def parser() -> argparse.ArgumentParser:
     for p in (demo, forget, preview):
         p.add_argument("--stack", action="append", default=[], metavar="DELTA[:STRENGTH]", help="an earlier delta")
         p.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps ... (default: auto)")
+    for p in (forget, preview):
+        p.add_argument(
+            "--prediction",
+            choices=("epsilon", "v_prediction"),
+            default="",
+            help="what the checkpoint predicts (default: read off its tensors)",
+        )
+    demo.set_defaults(prediction="")
     inspect = command("inspect", run_inspect, "Show what a delta file says about itself.")
     inspect.add_argument("delta", metavar="DELTA.safetensors")
     inspect.add_argument("--json", action="store_true", help="machine-readable")
@@ -115,7 +127,7 @@ def run_forget(args: argparse.Namespace, classify: bool = False) -> int:
     stack = read_stack(args.stack)
     for sentence in lineage(stack):
         print(f"note: {sentence}", file=sys.stderr)
-    host = StandaloneModel(args.checkpoint, args.device)
+    host = StandaloneModel(args.checkpoint, args.device, prediction_type=args.prediction)
     with StopOnInterrupt() as stop:
         with Bar() as bar:
 
@@ -188,7 +200,7 @@ def run_preview(args: argparse.Namespace) -> int:
     if not (1 <= args.steps <= 1000 and 1 <= args.guidance <= 30):
         raise BadSetting("Steps have to be from 1 to 1000 and guidance from 1 to 30.")
     stack = read_stack(args.stack)
-    host = StandaloneModel(args.checkpoint, args.device)
+    host = StandaloneModel(args.checkpoint, args.device, prediction_type=args.prediction)
     from .stack import check_fits
 
     check_fits(stack, host.fingerprint, host.architecture, host.layers())

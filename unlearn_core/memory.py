@@ -86,7 +86,7 @@ class Cost:
 def measure(run: Callable[[], Tensor], backbone: nn.Module) -> Cost:
     """Count what the pass `run`, made with gradient for one row, would keep; the tensors themselves are let go."""
     owned = {t.untyped_storage().data_ptr() for t in (*backbone.parameters(), *backbone.buffers())}
-    inside = {block: 0 for block in blocks(backbone)}
+    inside = dict.fromkeys(blocks(backbone), 0)
     current: list[nn.Module] = []
     total, largest = 0, 0
 

@@ -23,7 +23,7 @@ TILED_FROM = 96
 
 
 class StandaloneModel:
-    """A Stable Diffusion 1, 2 or XL checkpoint (a .safetensors file or a diffusers folder) behind the denoiser contract.
+    """A Stable Diffusion 1, 2 or XL checkpoint (file or diffusers folder) behind the denoiser contract.
 
     `NAME.yaml` beside a file may correct what its tensors cannot say, see `checkpoint`. Computes in float32 on the
     CPU; on a GPU the denoiser's weights are kept in bfloat16 or float16. prediction_type: overrules the checkpoint's.

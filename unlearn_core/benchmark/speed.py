@@ -13,6 +13,7 @@ from ..demo import CHECKPOINT
 from ..interfaces import StepReport
 from ..lessons import Lessons
 from ..lora import attached
+from ..memory import paced
 from ..progress import Tracker
 from ..sampling import LatentBank, direction, noise
 from ..stack import Stack
@@ -33,6 +34,8 @@ def measure(device: str) -> dict[str, str]:
     lessons = Lessons(bank, prompts, bank, even, torch.ones(len(host.sigmas)), 1.0)
     paths = sorted({p for p in host.layers().values() if is_target(p, config.layers)})
     with host.session(Stack()) as backbone, attached(backbone, paths, config.rank, 0) as adapters:
+        learned = sum(p.numel() for pair in adapters.factors.values() for p in pair)
+        pace = paced(host, backbone, config.batch, learned, config.checkpointing, config.memory)
         stamps: list[float] = []
 
         def stamp(_: StepReport) -> None:
@@ -44,7 +47,7 @@ def measure(device: str) -> dict[str, str]:
         bare, whole = [], []
         for _ in range(3):  # in turns, so that a busy moment of the machine meets both
             stamps.clear()
-            train(host, config, adapters, lessons, None, Tracker({"training": 1.0}, stamp), lambda _: 1.0)
+            train(host, config, adapters, lessons, None, Tracker({"training": 1.0}, stamp), lambda _: 1.0, pace)
             whole += [b - a for a, b in zip(stamps[2:], stamps[3:], strict=False)]
             for _ in range(STEPS):
                 synchronise(host.device)
@@ -69,6 +72,7 @@ def measure(device: str) -> dict[str, str]:
         "seconds per step": f"{step:.4f}",
         "bare passes": f"{bound:.4f}",
         "overhead": f"{step / bound:.3f}x",
+        "memory": pace.plan.sentence(),
     }
 
 

@@ -33,6 +33,7 @@ def key(host: ComfyHostModel, model, config: ForgetConfig) -> str:
         "base": host.fingerprint,
         "stack": [[p.sha256, p.strength] for p in stack_of(model).parents()],
         "patches": hashed(sorted(model.patches.items())),
+        "sampling": [host.prediction_type, hashed(host.sigmas)],
         "text": hashed(host.encode([config.concept, "a photo"]).tokens),
         "latent_shape": host.latent_shape,
         "words_file": host.words_file,

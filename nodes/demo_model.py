@@ -29,7 +29,8 @@ def load_demo(checkpoint: Path) -> tuple[comfy.model_patcher.ModelPatcher, comfy
     params = yaml.safe_load(checkpoint.with_suffix(".yaml").read_text("utf-8"))["model"]["params"]
     autoencoder = params["first_stage_config"]["params"]
     clip = load_text_encoder(weights, checkpoint.parent / params["cond_stage_config"]["params"]["version"])
-    vae = comfy.sd.VAE(sd=part(weights, VAE), config={"params": {k: autoencoder[k] for k in ("ddconfig", "embed_dim")}})
+    sizes = {"params": {k: autoencoder[k] for k in ("ddconfig", "embed_dim")}}
+    vae = comfy.sd.VAE(sd=part(weights, VAE), config=sizes, dtype=torch.float32)
     return load_denoiser(weights, params["unet_config"]["params"]["num_heads"]), clip, vae
 
 
@@ -91,5 +92,7 @@ def load_text_encoder(weights: dict[str, Tensor], folder: Path) -> comfy.sd.CLIP
     )
     table = weights[EMBEDDING]
     full = torch.nn.functional.pad(table, (0, 0, 0, CLIP_VOCABULARY - len(table)))
-    clip.load_sd(part({**weights, EMBEDDING: full}, TEXT))
+    # which the checkpoint lacks, as SD1's do; nothing reads it, but memory that nobody wrote is not for a model
+    projection = torch.eye(table.shape[1])
+    clip.load_sd(part({**weights, EMBEDDING: full, TEXT + "text_projection.weight": projection}, TEXT))
     return clip

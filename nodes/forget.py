@@ -14,7 +14,7 @@ from .pictures import drawn, show
 from .progress import NodeProgress
 from .schema import StackType, config_from, setting_inputs
 from .schema import strength as strength_input
-from .stacked import stack_of, with_delta
+from .stacked import foreign, stack_of, with_delta
 
 
 class ForgetConcept(io.ComfyNode):
@@ -73,13 +73,13 @@ class ForgetConcept(io.ComfyNode):
             hosts = host, ComfyHostModel(patched, clip, vae, resolution)
             before, after = (drawn(h, report["prompts"], config.seed, config.sampling_steps) for h in hosts)
         ui = {"unlearn_before": [show(grid([before]))], "unlearn_after": [show(grid([after]))]}
-        text = in_words(report, found is not None)
+        text = in_words(report, foreign(model), found is not None)
         picture = grid([before, after]).movedim(0, -1)[None]
         return io.NodeOutput(patched, stack_of(patched), picture, text, ui={**ui, "text": (text,)})
 
 
-def in_words(report: dict, cached: bool) -> str:
-    """The report as a person reads it."""
+def in_words(report: dict, others: int, cached: bool) -> str:
+    """The report as a person reads it. others: patches on the MODEL that are no deltas."""
     judge = report["judge"]
     lines = [
         f"{report['concept']} -> {report['anchor'] or 'nothing in its place'} ({report['why']})",
@@ -91,4 +91,6 @@ def in_words(report: dict, cached: bool) -> str:
     ]
     if report["teacher_stack"]:
         lines.append("on top of: " + ", ".join(report["teacher_stack"]))
+    if others:
+        lines.append(f"learned on the MODEL as it came, with other LoRAs on it ({others} patches)")
     return "\n".join(lines)

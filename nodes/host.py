@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
-import comfy.model_base
 import comfy.model_management as memory
+import comfy.model_sampling
 import comfy.sampler_helpers
 import comfy.samplers
 import torch
@@ -39,15 +39,22 @@ class ComfyHostModel:
         self.architecture = facts.architecture or ARCHITECTURES.get(kind, kind.lower())
         if getattr(base, "concat_keys", ()):
             raise BadCheckpoint("This is an inpainting or editing model: forget on the checkpoint it was made from.")
-        self.prediction_type = prediction_type(base)
+        form = base.latent_format
+        if form.latent_dimensions != 2:
+            raise BadCheckpoint(
+                f"A model of the type {self.architecture} draws no single pictures: load one that does."
+            )
+        sampling = model.get_model_object("model_sampling")
+        self.prediction_type = prediction_type(sampling)
         self.device = model.load_device
         self.words_file = facts.words_file
-        self.sigmas = torch.as_tensor(model.get_model_object("model_sampling").sigmas).float().to(self.device)
+        self.sigmas = torch.as_tensor(sampling.sigmas).float().to(self.device)
         weights = original_weights(model)
         self.fingerprint = names.fingerprint(weights)
         self._shape = unet_shape(weights)
-        side = (resolution or facts.resolution or PIXELS.get(self.architecture, 1024)) // 8
-        self.latent_shape = (base.latent_format.latent_channels, side, side)
+        self._pixels = getattr(form, "spacial_downscale_ratio", 8)
+        side = (resolution or facts.resolution or PIXELS.get(self.architecture, 1024)) // self._pixels
+        self.latent_shape = (form.latent_channels, side, side)
         self._encoded: dict[str, Conditioning] = {}
 
     @property
@@ -100,22 +107,18 @@ class ComfyHostModel:
 
     @torch.no_grad()
     def rough(self, latents: Tensor) -> Tensor:
-        """Pictures `[b, 3, 8h, 8w]` straight from latents, by the linear map that ComfyUI previews with."""
+        """Pictures `[b, 3, H, W]` straight from latents, by the linear map that ComfyUI previews with."""
         form = self._model.model.latent_format
         if form.latent_rgb_factors is None:
             raise UnlearnError("This model's latents have no quick preview: wire a VAE into the node.")
         factors = torch.tensor(form.latent_rgb_factors, device=latents.device)
-        rgb = torch.einsum("bchw,cr->brhw", latents.float(), factors) / 2 + 0.5
-        return nn.functional.interpolate(rgb.clamp(0, 1), scale_factor=8).cpu()
+        bias = torch.tensor(getattr(form, "latent_rgb_factors_bias", None) or [0.0] * 3, device=latents.device)
+        rgb = (torch.einsum("bchw,cr->brhw", latents.float(), factors) + bias.view(-1, 1, 1)) / 2 + 0.5
+        return nn.functional.interpolate(rgb.clamp(0, 1), scale_factor=self._pixels).cpu()
 
     def layers(self) -> dict[str, str]:
         """{name in a delta file: path inside the diffusion model} of all linear layers, the written name first."""
-        named = {}
-        for path, module in self._model.model.diffusion_model.named_modules():
-            if isinstance(module, nn.Linear):
-                written = names.delta_name(path, self.architecture, self._shape)
-                named |= dict.fromkeys((written, *names.accepted_names(path, self._shape)), path)
-        return named
+        return names.linear_layers(self._model.model.diffusion_model, self.architecture, self._shape)
 
     @contextmanager
     def session(self, stack: Stack) -> Iterator[nn.Module]:
@@ -131,7 +134,9 @@ class ComfyHostModel:
             try:
                 if training is not None:
                     memory.in_training = True
-                with aliased(backbone):
+                # transformers add onto their streams in place, which autograd takes only with copies of what it saved
+                in_place = torch.autograd.graph.allow_mutation_on_saved_tensors
+                with aliased(backbone), in_place() if self._shape is None else nullcontext():
                     yield backbone
             finally:
                 if training is not None:
@@ -140,12 +145,11 @@ class ComfyHostModel:
                 memory.soft_empty_cache()
 
 
-def prediction_type(base: comfy.model_base.BaseModel) -> str:
-    """The core's word for what the network predicts."""
-    kind = base.model_type.name
-    if kind == "EPS":
-        return "epsilon"
-    return "v_prediction" if kind.startswith("V_PREDICTION") else "flow"
+def prediction_type(sampling: nn.Module) -> str:
+    """The core's word for what the network predicts, as the MODEL is set up now: a stock node may have changed it."""
+    if isinstance(sampling, comfy.model_sampling.V_PREDICTION):
+        return "v_prediction"
+    return "epsilon" if isinstance(sampling, comfy.model_sampling.EPS) else "flow"
 
 
 def original_weights(model) -> dict[str, Tensor]:

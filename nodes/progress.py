@@ -14,7 +14,7 @@ from .host import ComfyHostModel
 from .pictures import as_image
 
 EVENT = "unlearn.progress"
-PARTS = 1000
+PARTS = 10_000
 PREVIEW_SIDE = 512
 SHOWN = 4
 """Pictures side by side in a preview."""
@@ -26,11 +26,16 @@ class NodeProgress:
     def __init__(self, host: ComfyHostModel, node_id: str):
         self._host, self._node = host, node_id
         self._bar = comfy.utils.ProgressBar(PARTS, node_id=node_id)
+        self._shown, self._picture = 0, None
 
     def __call__(self, report: StepReport) -> None:
         memory.throw_exception_if_processing_interrupted()
-        preview = None if report.latents is None else self.preview(report.latents)
-        self._bar.update_absolute(round(PARTS * report.fraction), PARTS, preview)
+        if report.latents is not None:
+            self._picture = self.preview(report.latents)
+        # a picture between two parts of the bar waits for the next one, so that the bar only ever grows
+        if (now := round(PARTS * report.fraction)) > self._shown:
+            self._bar.update_absolute(now, PARTS, self._picture)
+            self._shown, self._picture = now, None
         send(
             {
                 "node": self._node,

@@ -10,6 +10,7 @@ from comfy_api.latest import io
 
 from ..unlearn_core import BadDelta, Delta, Stack, load, save
 from ..unlearn_core.delta import contained, safe_file_name
+from ..unlearn_core.demo import CHECKPOINT
 from ..unlearn_core.stack import check_fits, lineage
 from .host import ComfyHostModel
 from .pictures import as_image
@@ -17,6 +18,8 @@ from .schema import StackType, strength
 from .stacked import stack_of, with_stack
 
 FOLDER = "loras"
+BUNDLED, BUNDLED_AS = CHECKPOINT.with_name("deltas"), "demo/"
+"""Deltas of the demo model that come with the pack, and how their names begin in the list."""
 SLOTS = 8
 """Deltas that one Stack Unlearning node takes."""
 
@@ -34,7 +37,9 @@ class LoadDelta(io.ComfyNode):
             description="Reads a delta file from the loras folder.",
             inputs=[
                 io.Combo.Input(
-                    "delta", options=folder_paths.get_filename_list(FOLDER), tooltip="A file in the loras folder."
+                    "delta",
+                    options=[*folder_paths.get_filename_list(FOLDER), *bundled()],
+                    tooltip="A file in the loras folder, or one of the demo model's that come with the pack.",
                 ),
                 strength("strength"),
             ],
@@ -44,17 +49,27 @@ class LoadDelta(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, delta, strength) -> str:
         """Changes when the file does."""
-        file = folder_paths.get_full_path(FOLDER, delta)
+        file = delta_file(delta)
         return f"{delta} {strength} {Path(file).stat().st_mtime_ns if file else 0}"
 
     @classmethod
     def execute(cls, delta, strength) -> io.NodeOutput:
         """Read the file; raises `BadDelta` for anything that is not a sound delta."""
-        file = folder_paths.get_full_path(FOLDER, delta)
+        file = delta_file(delta)
         if file is None:
             raise BadDelta(f"There is no file '{delta}' in the loras folder.")
         with torch.inference_mode(False):
             return io.NodeOutput(Stack().with_delta(load(file), strength))
+
+
+def bundled() -> dict[str, Path]:
+    """{name in the list: file} of the demo model's deltas."""
+    return {BUNDLED_AS + f.name: f for f in sorted(BUNDLED.glob("*.safetensors"))}
+
+
+def delta_file(name: str) -> str | Path | None:
+    """The file behind a name in the list: in the loras folder, else a bundled one, else None."""
+    return folder_paths.get_full_path(FOLDER, name) or bundled().get(name)
 
 
 class SaveDelta(io.ComfyNode):

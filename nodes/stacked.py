@@ -56,6 +56,11 @@ def with_stack(model, stack: Stack):
     return model
 
 
+def foreign(model) -> int:
+    """Number of patches that are none of the stack's: other LoRAs, of whatever origin."""
+    return count(model) - sum(len(entry.delta.factors) for entry in stack_of(model))
+
+
 def count(model) -> int:
     """Number of patches of a MODEL."""
     return sum(map(len, model.patches.values()))

@@ -9,8 +9,10 @@ from unlearn_core import Stack
 from unlearn_core.classifier import DemoClassifier
 from unlearn_core.cli import main
 from unlearn_core.demo import CHECKPOINT, FOLDER, Question, world
+from unlearn_core.judge import read_as
 from unlearn_core.preview import pictures
 from unlearn_core.prompts import fill
+from unlearn_core.sampling import sample
 from unlearn_core.standalone import StandaloneModel
 
 pytestmark = pytest.mark.slow
@@ -49,15 +51,34 @@ ONE_PICTURE = 1 / 12
 """One picture of a concept's twelve is the finest step of its rate."""
 
 
-def run_demo(concept, out, *options, left=0.02, styles=0.98):
+def test_judge_agrees_with_the_classifier(host):
+    asked = captions(world()["templates"])
+    drawn = draw_latents(host, [q.caption for q in asked])
+    seen = DemoClassifier.load(FOLDER / "classifier.safetensors").recognise(host.decode(drawn) * 2 - 1)
+    for kind, names in (("obj", list(world()["objects"])), ("style", list(world()["styles"]))):
+        readings = [host.encode([q.caption.replace(getattr(q, kind), n) for q in asked]) for n in names]
+        with torch.no_grad():
+            read = [names[i] for i in read_as(host, drawn, readings, seed=0).tolist()]
+        agreed = sum(a == b[kind == "style"] for a, b in zip(read, seen, strict=True)) / len(asked)
+        print(f"judge and classifier agree on the {kind} of {agreed:.1%} of {len(asked)} pictures")
+        assert agreed >= 0.9
+
+
+def draw_latents(host, prompts):
+    with torch.no_grad():
+        return sample(host, host.encode(prompts), 5, 8, 3.0, host.encode([""]))
+
+
+def run_demo(concept, out, *options):
     assert main(["demo", "--concept", concept, "--out", str(out), *options]) == 0
     report = json.loads((out / "report.json").read_text(encoding="utf-8"))
     counted = report["classifier"]
-    assert counted["target_before"] >= 0.97 and counted["target_after"] <= left
+    assert counted["target_before"] >= 0.97 and counted["target_after"] <= 0.02
     assert counted["others_after"] >= 0.98 * counted["others_before"]
-    assert counted["styles_after"] >= styles * counted["styles_before"]
+    assert counted["styles_after"] >= 0.98 * counted["styles_before"]
     assert counted["broken_after"] <= counted["broken_before"] + 0.01
-    assert all(r["after"] >= min(0.9, r["before"] - ONE_PICTURE) for r in counted["per_concept"].values())
+    for rate in counted["per_concept"].values():
+        assert rate["after"] >= max(0.9 * rate["before"], min(0.9, rate["before"] - ONE_PICTURE))
     assert report["unmatched_keys"] == 0
     assert (out / "before_after.png").stat().st_size > 10_000
     return report
@@ -85,5 +106,4 @@ def test_demo_forgets_a_near_pairs_half(tmp_path):
 
 
 def test_demo_forgets_a_style(tmp_path):
-    # Not yet as good as objects: the marks are 2 % left and 98 % of the other styles.
-    run_demo("ink", tmp_path, left=0.05, styles=0.95)
+    run_demo("ink", tmp_path)

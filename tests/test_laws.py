@@ -20,14 +20,15 @@ LEVELS = (
     {"keys", "losses", "sampling", "prompts", "progress", "memory", "clip_tokenizer", "files"},
     {"locality", "subspace", "lora", "delta", "replay"},
     {"stack", "lessons", "guard"},
-    {"preview", "judge", "classifier"},
-    {"choice"},
+    {"preview", "judge", "classifier", "bake"},
+    {"choice", "review"},
     {"train"},
+    {"without"},
     {"__init__"},
     {"checkpoint"},
     {"encoders"},
     {"networks"},
-    {"standalone", "cli", "demo", "reporting", "benchmark", "__main__"},
+    {"console", "stack_command", "standalone", "cli", "demo", "reporting", "benchmark", "__main__"},
 )
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names}
 
@@ -41,10 +42,12 @@ CORE_FILES = {
     "checkpoint": {"?yaml"},
     "encoders": DIFFUSERS,
     "networks": DIFFUSERS,
-    "benchmark": DIFFUSERS,
+    "benchmark": DIFFUSERS | {"tqdm"},
 }
 COMFY = {"yaml", "PIL", "comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "server"}
 WEBUI = {"gradio", "PIL"}
+WEBUI_HOST = {"modules", "networks"}
+WEBUI_HOST_FILES = {"host", "host_model", "host_callbacks"}
 FREE_ROOMS = {"tests", "assets"}
 
 NEVER_USED = {"os.system", "os.popen", "torch.load", "importlib.import_module"}
@@ -73,7 +76,7 @@ def violations(path: str, source: str) -> list[str]:
     tree = ast.parse(source)
     if path == "__init__.py":
         refuse = root_refusal
-    elif path in ("install.py", "scripts/unlearn.py"):
+    elif path in ("install.py", "scripts/unlearn.py", "extension/__main__.py"):
         refuse = script_refusal
     elif parts[0] == "unlearn_core" and parts[1] not in LEVEL_OF:
         return [f"0: {parts[1]} has no place in LEVELS"]
@@ -108,7 +111,7 @@ def room_refusal(parts: tuple[str, ...], i: Imported) -> str:
         return own_refusal(room, file, i)
     if within(i.name, {"unlearn_core", "nodes", "extension"}):
         return f"{i.name} is ours: import it relatively"
-    if standard(i.name) or (parts == ("extension", "host") and within(i.name, {"modules"})):
+    if standard(i.name) or (room == "extension" and file in WEBUI_HOST_FILES and within(i.name, WEBUI_HOST)):
         return ""
     allowed = TENSORS | {"unlearn_core": CORE_FILES.get(file, set()), "nodes": COMFY, "extension": WEBUI}[room]
     if within(i.name, allowed) or (i.lazy and within("?" + i.name, allowed)):

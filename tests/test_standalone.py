@@ -13,7 +13,7 @@ PROMPTS = ["a banana in ink style", ""]
 
 @pytest.fixture(scope="module")
 def host():
-    return StandaloneModel(CHECKPOINT)
+    return StandaloneModel(CHECKPOINT, half=False)
 
 
 def test_direction_equals_diffusers_epsilon_at_ten_noise_levels(host):

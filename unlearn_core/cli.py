@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from . import delta as delta_file
+from . import stack_command
+from .benchmark.options import benchmark_options
 from .config import ForgetConfig, settings
+from .console import STOPPED, StopOnInterrupt, check_writable, read_stack
 from .delta import Delta
 from .interfaces import BadSetting, Cancelled, StepReport, UnlearnError
-from .stack import Stack, combine_cat, combine_svd, lineage, parse_entry
-
-STOPPED = 130
-"""Exit code of a run that was stopped, as shells use it for Ctrl-C."""
+from .stack import Stack, lineage
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,11 +65,7 @@ def parser() -> argparse.ArgumentParser:
         p.add_argument("--anchor", default="", help="what to draw instead (default: chosen by the tool)")
         p.add_argument("--keep", action="append", default=[], help="a concept that must survive; may be repeated")
         p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=f"a setting: {known}")
-    stack = command("stack", run_stack, "Merge deltas into one file.")
-    stack.add_argument("deltas", nargs="+", metavar="DELTA[:STRENGTH]")
-    stack.add_argument("--out", required=True, type=Path, help="the merged delta (.safetensors)")
-    stack.add_argument("--method", choices=("cat", "svd"), default="cat", help="cat is exact, svd is smaller")
-    stack.add_argument("--rank", type=int, default=8, help="rank of the svd merge (default: 8)")
+    stack_command.add_options(command("stack", stack_command.run, stack_command.HELP))
     preview = command("preview", run_preview, "Draw prompts without and with a stack.")
     preview.add_argument("--checkpoint", required=True)
     preview.add_argument("--prompts", nargs="+", required=True, metavar="TEXT")
@@ -92,9 +87,7 @@ def parser() -> argparse.ArgumentParser:
     inspect = command("inspect", run_inspect, "Show what a delta file says about itself.")
     inspect.add_argument("delta", metavar="DELTA.safetensors")
     inspect.add_argument("--json", action="store_true", help="machine-readable")
-    benchmark = command("benchmark", run_benchmark, "Measure speed on this machine.")
-    benchmark.add_argument("--speed", action="store_true", required=True, help="step time against the bare bound")
-    benchmark.add_argument("--device", default="auto")
+    benchmark_options(command("benchmark", run_benchmark, "Ten requests in a row beside published methods; speed."))
     return top
 
 
@@ -155,7 +148,7 @@ def classify_demo(host, stack: Stack, made: Delta, target: str, seed: int) -> di
     from . import demo
     from .reporting import Counter
 
-    with Counter("counting") as counter, host.drafts():
+    with Counter("counting") as counter:
         return demo.measure(host, {"before": stack, "after": stack.with_delta(made)}, target, seed, counter.tick)
 
 
@@ -172,22 +165,6 @@ def print_report(report: dict, args: argparse.Namespace) -> None:
     for label, file in (("delta", args.out), ("pictures", args.preview), ("report", args.report)):
         if file:
             print(f"{label}: {file.resolve()}")
-
-
-def run_stack(args: argparse.Namespace) -> int:
-    """Merge by concatenation (exact) or truncated SVD (smaller, its error printed)."""
-    check_writable(args.out)
-    stack = read_stack(args.deltas)
-    for sentence in lineage(stack):
-        print(f"note: {sentence}", file=sys.stderr)
-    if args.method == "svd":
-        merged, error = combine_svd(stack, args.rank)
-        print(f"relative error of the smaller merge: {error:.2e}")
-    else:
-        merged = combine_cat(stack)
-    sha = delta_file.save(Delta(merged.factors, merged.info, args.out.stem), args.out)
-    print(f"merged {len(stack)} deltas ({', '.join(stack.concepts())}) into {args.out.resolve()} (sha256 {sha[:16]})")
-    return 0
 
 
 def run_preview(args: argparse.Namespace) -> int:
@@ -228,53 +205,12 @@ def run_inspect(args: argparse.Namespace) -> int:
 
 
 def run_benchmark(args: argparse.Namespace) -> int:
-    """Step time of the training loop against the same passes timed bare."""
-    from .benchmark.speed import measure
+    """The measurements; their code is loaded only here."""
+    from .benchmark.command import run
 
-    for name, value in measure(args.device).items():
-        print(f"{name:28} {value}")
-    return 0
+    return run(args)
 
 
 def usage(pair: str):
     """Refuse a `--set` without an equals sign."""
     raise BadSetting(f"'{pair}' is not KEY=VALUE.")
-
-
-def read_stack(texts: Sequence[str]) -> Stack:
-    """`DELTA[:STRENGTH]` texts as a stack, first is lowest."""
-    stack = Stack()
-    for text in texts:
-        path, strength = parse_entry(text)
-        stack = stack.with_delta(delta_file.load(path), strength)
-    return stack
-
-
-def check_writable(file: Path | None) -> None:
-    """Fail before the work and not after it: make the folder and try a file in it."""
-    if file is None:
-        return
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        probe = file.parent / f".{file.name}.try"
-        probe.touch()
-        probe.unlink()
-    except OSError as e:
-        raise UnlearnError(f"Cannot write into {file.parent} ({e.strerror or e}); choose another place.") from None
-
-
-class StopOnInterrupt:
-    """The first Ctrl-C asks for a clean stop and lets files be written, the second one ends at once."""
-
-    wanted = False
-
-    def __enter__(self) -> StopOnInterrupt:
-        self._before = signal.signal(signal.SIGINT, self._ask)
-        return self
-
-    def _ask(self, *_: object) -> None:
-        self.wanted = True
-        signal.signal(signal.SIGINT, self._before)
-
-    def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGINT, self._before)

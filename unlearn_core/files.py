@@ -5,19 +5,29 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from .interfaces import UnlearnError
 
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write beside the place and move over it; the old file stays when anything fails. Raises `UnlearnError`."""
+    with whole_file(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A new file to write and seek in, which takes the place of `path` at the end of the block, or nothing does."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.parent / f".unlearn-{secrets.token_hex(8)}.tmp"
         try:
             with open(temporary, "xb") as file:
-                file.write(data)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)

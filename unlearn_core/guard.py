@@ -35,6 +35,11 @@ def kept_tokens(host: HostModel, lists: Sequence[WordList], moving: Sequence[str
     return torch.cat([host.encode(kept[i : i + 64]).tokens for i in range(0, len(kept), 64)])
 
 
+def guarded(path: str) -> bool:
+    """Whether a layer reads text tokens as they are; a stream for text (Flux) has mixed them with the picture."""
+    return path.endswith(("attn2.to_k", "attn2.to_v"))
+
+
 @dataclass(frozen=True)
 class TextGuard:
     """The kept tokens' second moment and each guarded layer's own answer to them.
@@ -52,7 +57,7 @@ class TextGuard:
         answers = {}
         for path in adapters.factors:
             weight = adapters.weight(path)
-            if path.rpartition(".")[2] in ("to_k", "to_v") and weight.shape[1] == len(moment) and "attn2" in path:
+            if guarded(path) and weight.shape[1] == len(moment):
                 w = weight.double().cpu()
                 answers[path] = float(((w @ moment) * w).sum())
         return cls(moment.float().to(tokens.device), answers)

@@ -133,7 +133,7 @@ class StepReport:
     losses: dict[str, float] = field(default_factory=dict)
     message: str = ""
     latents: Tensor | None = None
-    """What the student draws of the target now, `[n, c, h, w]`, each time that the judge looks during training."""
+    """What the model draws of the target now, `[n, c, h, w]`, each time that the judge looks."""
 
 
 Progress = Callable[[StepReport], bool | None]

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .interfaces import BadCheckpoint
 
@@ -174,3 +174,18 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {list(tensors[name].shape)}\n".encode())
         digest.update(values[at].to(torch.float16).cpu().numpy().astype("<f2").tobytes())
     return digest.hexdigest()[:16]
+
+
+def linear_layers(
+    backbone: nn.Module, architecture: str, shape: UNetShape | None, original: Callable[[str], str] = str
+) -> dict[str, str]:
+    """{name in a delta file: path inside the module} of all linear layers, the written name first.
+
+    original: a path as the original layout has it, where the module has another.
+    """
+    named = {}
+    for path, module in backbone.named_modules():
+        if isinstance(module, nn.Linear):
+            layer = original(path)
+            named |= dict.fromkeys((delta_name(layer, architecture, shape), *accepted_names(layer, shape)), path)
+    return named

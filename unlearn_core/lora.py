@@ -84,12 +84,8 @@ class Average:
             mean.copy_(kept)
 
 
-@contextmanager
-def attached(backbone: nn.Module, paths: Sequence[str], rank: int, seed: int) -> Iterator[Adapters]:
-    """Adapters of zero effect (B = 0, A random, scale alpha / rank = 1) in float32; removed without a trace at the end.
-
-    Raises `UnlearnError` when peft is missing or cannot adapt one of the layers.
-    """
+def peft_parts() -> tuple:
+    """What is used of peft; raises `UnlearnError` with what to do when it is not there."""
     try:
         from peft import LoraConfig, inject_adapter_in_model
         from peft.tuners.tuners_utils import BaseTunerLayer
@@ -97,6 +93,16 @@ def attached(backbone: nn.Module, paths: Sequence[str], rank: int, seed: int) ->
         raise UnlearnError(
             f"The package peft is missing or does not fit this host ({e}); install it with: pip install --no-deps peft"
         ) from e
+    return LoraConfig, inject_adapter_in_model, BaseTunerLayer
+
+
+@contextmanager
+def attached(backbone: nn.Module, paths: Sequence[str], rank: int, seed: int) -> Iterator[Adapters]:
+    """Adapters of zero effect (B = 0, A random, scale alpha / rank = 1) in float32; removed without a trace at the end.
+
+    Raises `UnlearnError` when peft is missing or cannot adapt one of the layers.
+    """
+    LoraConfig, inject_adapter_in_model, BaseTunerLayer = peft_parts()
     flags = {id(p): (p, p.requires_grad) for p in backbone.parameters()}
     extras = set(vars(backbone))
     modes = [(m, m.training) for m in backbone.modules()]

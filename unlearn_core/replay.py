@@ -13,7 +13,7 @@ from .prompts import WordList, scenes, spread
 SHARES = {"near": 0.35, "far": 0.4, "empty": 0.1, "erased": 0.2, "keep": 0.2}
 """How much of the replay each group gets, as far as the group exists."""
 NEAR, SENTENCES, FAR, ERASED = 8, 4, 64, 16
-"""Near concepts and sentences of each; far sentences; earlier forget prompts."""
+"""Near concepts and sentences of each (more where there are fewer); far sentences; earlier forget prompts."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,10 @@ class Replay:
         The empty prompt is there because under guidance g an error in it counts (1 - g) times.
         """
         near = list(neighbours[:NEAR])
+        sentences = NEAR * SENTENCES // max(1, len(near))
         far = spread(words.all_objects, FAR, seed)
         groups = {
-            "near": [s.prompt for w in near for s in scenes(words, w, kind, SENTENCES, seed + 1)],
+            "near": [s.prompt for w in near for s in scenes(words, w, kind, sentences, seed + 1)],
             "far": [s.prompt for w in far for s in scenes(words, w, "object", max(1, FAR // len(far)), seed + 2)],
             "empty": [""],
             "erased": spread(list(erased), ERASED, seed),

@@ -33,17 +33,20 @@ class Bar:
         )
         return self
 
-    def show(self, report: StepReport) -> None:
-        """Move the bar, at most ten times a second (its own economy would leave slow phases standing still)."""
+    def show(self, report: StepReport, fraction: float | None = None) -> None:
+        """Move the bar, at most ten times a second (its own economy would leave slow phases standing still).
+
+        fraction: of several jobs, where the report is one of them.
+        """
         now = time.monotonic()
         if now - self._shown < 0.1 and report.phase == self._phase and report.fraction < 1:
             return
         self._shown, self._phase = now, report.phase
         self._bar.set_description_str(f"{report.phase:9}", refresh=False)
         loss = " ".join(f"{k} {v:.4f}" for k, v in report.losses.items() if k in ("forget", "keep"))
-        left = "" if report.seconds_left is None else f"{report.seconds_left:.0f} s left"
+        left = "" if report.seconds_left is None or fraction is not None else f"{report.seconds_left:.0f} s left"
         self._bar.set_postfix_str(", ".join(t for t in (loss, left) if t), refresh=False)
-        self._bar.n = 100 * report.fraction
+        self._bar.n = 100 * (report.fraction if fraction is None else fraction)
         self._bar.refresh()
 
     def __exit__(self, *_: object) -> None:

@@ -116,3 +116,21 @@ class LatentBank:
         """A random latent for each of the prompt numbers `[b]`, `[b, c, h, w]`."""
         which = torch.randint(0, self.latents.shape[1], prompts.shape, generator=generator)
         return self.latents[prompts.to(self.latents.device), which.to(self.latents.device)]
+
+
+def discrete_denoised(
+    predict: Callable[[Tensor, Tensor], Tensor], x: Tensor, sigma: Tensor, log_sigmas: Tensor, prediction_type: str
+) -> Tensor:
+    """The clean latent `[b, c, h, w]` from an epsilon or v network trained at discrete times.
+
+    Scale in by 1/sqrt(1+sigma^2), nearest trained t, and back (Karras et al. 2022, preconditioning of VP models).
+    predict: (latents of variance 1, times `[b]`) -> the network's answer. x: at noise level sigma `[b]`.
+    """
+    sigma = sigma.view(-1)
+    t = (sigma.log()[:, None] - log_sigmas).abs().argmin(1)
+    sigma = sigma.view(-1, 1, 1, 1)
+    scale = (1 + sigma**2).rsqrt()
+    out = predict(x * scale, t)
+    if prediction_type == "v_prediction":
+        return x * scale**2 - out * sigma * scale
+    return x - sigma * out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from . import keys, memory
 from .interfaces import Conditioning, UnlearnError
 from .networks import load
+from .sampling import discrete_denoised
 from .stack import Stack, applied
 
 READ_AT_ONCE = 32
@@ -25,8 +27,9 @@ TILED_FROM = 96
 class StandaloneModel:
     """A Stable Diffusion 1, 2 or XL checkpoint (file or diffusers folder) behind the denoiser contract.
 
-    `NAME.yaml` beside a file may correct what its tensors cannot say, see `checkpoint`. Computes in float32 on the
-    CPU; on a GPU the denoiser's weights are kept in bfloat16 or float16. prediction_type: overrules the checkpoint's.
+    `NAME.yaml` beside a file may correct what its tensors cannot say, see `checkpoint`. The denoiser runs in bfloat16
+    or float16, except on CPUs that do not compute in bfloat16, or where `half` forbids it; a GPU also keeps its
+    weights so. prediction_type: overrules the checkpoint's.
     offload: text encoders and autoencoder lie on the CPU while they are not used; by default where the card is small.
     """
 
@@ -35,13 +38,15 @@ class StandaloneModel:
         checkpoint: str | Path,
         device: str | torch.device = "cpu",
         resolution: int | None = None,
+        half: bool = True,
         prediction_type: str = "",
         offload: bool | None = None,
     ):
         path = Path(checkpoint)
         self.device = pick_device(device)
-        self._half = half_type(self.device) if self.device.type == "cuda" else None
-        networks = load(path, self._half or torch.float32, prediction_type)
+        self._half = half_type(self.device) if half else None
+        kept = self._half if self._half is not None and self.device.type == "cuda" else torch.float32
+        networks = load(path, kept, prediction_type)
         facts = networks.facts
         self.architecture, self.prediction_type = facts.architecture, facts.prediction_type
         self.shape, self.fingerprint = facts.shape, networks.fingerprint
@@ -120,15 +125,12 @@ class StandaloneModel:
 
     def denoise(self, x: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
         """The clean latent from an epsilon or v model: scale in by 1/sqrt(1+sigma^2), nearest trained t, and back."""
-        sigma = sigma.view(-1)
-        t = (sigma.log()[:, None] - self._log_sigmas).abs().argmin(1)
-        sigma = sigma.view(-1, 1, 1, 1)
-        scale = (1 + sigma**2).rsqrt()
-        with self.precision():
-            out = self.predict(x * scale, t, conditioning).float()
-        if self.prediction_type == "v_prediction":
-            return x * scale**2 - out * sigma * scale
-        return x - sigma * out
+
+        def predict(scaled: Tensor, t: Tensor) -> Tensor:
+            with self.precision():
+                return self.predict(scaled, t, conditioning).float()
+
+        return discrete_denoised(predict, x, sigma, self._log_sigmas, self.prediction_type)
 
     def predict(self, x: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
         """The network's own answer (epsilon or v) to latents of variance 1 at time steps t `[b]`."""
@@ -154,26 +156,10 @@ class StandaloneModel:
         """
         return torch.autocast(self.device.type, self._half, enabled=self._half is not None)
 
-    @contextmanager
-    def drafts(self) -> Iterator[None]:
-        """Pictures in bfloat16 on CPUs that compute in it, 2.5 times as fast; no place to train in."""
-        before = self._half
-        if self.device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported():
-            self._half = torch.bfloat16
-        try:
-            yield
-        finally:
-            self._half = before
-
     def layers(self) -> dict[str, str]:
         """{name in a delta file: path inside the diffusers UNet} of all linear layers, the written name first."""
-        named = {}
-        for path, module in self.backbone.named_modules():
-            if isinstance(module, nn.Linear):
-                ldm = keys.diffusers_to_ldm(path, self.shape)
-                written = keys.delta_name(ldm, self.architecture, self.shape)
-                named |= dict.fromkeys((written, *keys.accepted_names(ldm, self.shape)), path)
-        return named
+        original = partial(keys.diffusers_to_ldm, shape=self.shape)
+        return keys.linear_layers(self.backbone, self.architecture, self.shape, original)
 
     @contextmanager
     def session(self, stack: Stack) -> Iterator[nn.Module]:
@@ -194,6 +180,9 @@ def pick_device(name: str | torch.device) -> torch.device:
         raise UnlearnError(f"The device '{name}' cannot be used here; try --device cpu.") from e
 
 
-def half_type(device: torch.device) -> torch.dtype:
-    """bfloat16 where the card has it, else float16."""
-    return torch.bfloat16 if device.type == "cpu" or torch.cuda.is_bf16_supported() else torch.float16
+def half_type(device: torch.device) -> torch.dtype | None:
+    """The half precision that the device computes in faster than in float32, bfloat16 if it can; None for none."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    native = device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.bfloat16 if native else None

@@ -15,11 +15,11 @@ from . import losses
 from .choice import LEVELS, SIEVE, choose
 from .config import ForgetConfig
 from .delta import Delta, DeltaInfo, Factor
-from .guard import TextGuard, kept_tokens
+from .guard import TextGuard, guarded, kept_tokens
 from .interfaces import BadSetting, Cancelled, Conditioning, HostModel, Progress, TrainingFailed, UnlearnError
 from .judge import Answers, Exam, summary
 from .lessons import Batch, Lessons
-from .lora import Adapters, Average, attached
+from .lora import Adapters, Average, attached, peft_parts
 from .memory import Frugal, Pace, Plan, checkpointed, paced
 from .progress import Tracker
 from .prompts import WordList, mapped, names, renamed, scenes, spread, style_words
@@ -36,8 +36,11 @@ SETTLE = 50
 """Last steps, in which the learning rate falls to zero: what the hunt for the target has harmed heals here."""
 RECENT, CLOSED = 20, 0.2
 """The judge is asked when the forget loss of the RECENT last steps has fallen to CLOSED of the teacher's own."""
-HUNTING = 0.1
-"""Part of the text guard's weight before the settling phase, so that it does not slow the hunt."""
+HUNTING, SETTLING = 0.1, {"object": 1.0, "style": 0.3}
+"""Parts of the text guard's weight before and in the settling phase. Before, it would slow the hunt; a style shares
+
+its sentences with everything that is kept, so that the full weight would bring it back.
+"""
 WARM_UP, AVERAGED = 10, 0.9
 
 
@@ -64,6 +67,8 @@ def forget(
     Raises `Cancelled`, `TrainingFailed` or another `UnlearnError`.
     """
     stack = stack or Stack()
+    # now rather than after minutes of drawing
+    peft_parts()
     layers = host.layers()
     check_fits(stack, host.fingerprint, host.architecture, layers)
     words = WordList.load(host.words_file)
@@ -112,14 +117,15 @@ def forget(
             job.start("before", 2, "the judge looks at the teacher")
             before = exam.take(host, adapters.off, empty, job.tick, job.pulse)
             guard = None
-            if config.guard_weight or config.null_space or config.closed_form:
+            text_layers = any(map(guarded, paths))
+            if text_layers and (config.guard_weight or config.null_space or config.closed_form):
                 tokens = kept_tokens(host, [words, WordList.load(None)], [concept], config.seed)
                 guard = TextGuard.make(adapters, tokens)
                 if config.null_space or config.closed_form:
                     start_in_text_space(config, adapters, lessons, tokens)
             begun = job.seconds
             ask = partial(exam.still_drawn, host, adapters.off, empty, job.pulse)
-            steps = train(host, config, adapters, lessons, guard, job, ask, pace)
+            steps = train(host, config, kind, adapters, lessons, guard, job, ask, pace)
             trained = job.seconds - begun
             after = None if job.stopping else last_look(exam, host, config, adapters, empty, job)
             factors = {written[path]: Factor(*adapters.pair(path), float(config.rank)) for path in paths}
@@ -192,6 +198,7 @@ def start_in_text_space(config: ForgetConfig, adapters: Adapters, lessons: Lesso
 def train(
     host: HostModel,
     config: ForgetConfig,
+    kind: str,
     adapters: Adapters,
     lessons: Lessons,
     guard: TextGuard | None,
@@ -215,7 +222,7 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * min(1.0, step / WARM_UP, (end - step + 1) / SETTLE)
         batch = lessons.draw(host, config.batch, generator)
-        guarding = config.guard_weight * (1.0 if step > end - SETTLE else HUNTING)
+        guarding = config.guard_weight * (SETTLING[kind] if step > end - SETTLE else HUNTING)
         learn_it = partial(learn, host, config, adapters, batch, guard, guarding)
         values = pace.attempt(learn_it, undo=lambda: optimizer.zero_grad(set_to_none=True))
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -272,7 +279,12 @@ def learn(
     return {k: float(v) for k, v in sums.items()}
 
 
-LAYERS = {"kv": ("attn2.to_k", "attn2.to_v"), "cross": ("attn2.",), "attention": ("attn1.", "attn2.")}
+LAYERS = {
+    "kv": ("attn2.to_k", "attn2.to_v", "txt_attn.qkv"),
+    "cross": ("attn2.", "txt_attn."),
+    "attention": ("attn1.", "attn2.", "txt_attn.", "img_attn."),
+}
+"""Parts of paths: UNets' attention to text is attn2, that of models with a stream for text (Flux) txt_attn."""
 
 
 def is_target(path: str, layers: str) -> bool:

@@ -19,6 +19,8 @@ import aiohttp
 
 PREVIEW_KINDS = (1, 4)
 """Numbers of binary messages that carry a picture: plain, and with a description in front."""
+PATIENCE = 1800
+"""Seconds that a run may take: machines that do much else are slow, and pytest has a limit of its own."""
 # Variables such as http_proxy must not send requests for this machine elsewhere.
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -150,7 +152,7 @@ class Client:
 
     # events
 
-    def until(self, found: Callable[[Event], bool], timeout: float = 300, since: int = 0) -> Event:
+    def until(self, found: Callable[[Event], bool], timeout: float = PATIENCE, since: int = 0) -> Event:
         """The first event from number `since` on that `found` accepts. Raises `TimeoutError`, `ConnectionError`."""
         deadline, at = time.monotonic() + timeout, since
         with self._news:
@@ -165,7 +167,7 @@ class Client:
                     seen = [e.type for e in self.events[since:]][-10:]
                     raise TimeoutError(f"nothing of that kind within {timeout} s; last events: {seen}")
 
-    def wait(self, prompt_id: str, timeout: float = 300) -> Run:
+    def wait(self, prompt_id: str, timeout: float = PATIENCE) -> Run:
         """Wait for a queued run's end. Raises `NodeFailed`, `Interrupted`, `TimeoutError`, `ConnectionError`."""
         since = self._started[prompt_id]
         # The server says this last, after the history was written.
@@ -182,7 +184,7 @@ class Client:
         outputs = self.history(prompt_id)["outputs"]
         return Run(prompt_id, events, sum(e.type == "preview" for e in events), outputs)
 
-    def run(self, prompt: dict, timeout: float = 300) -> Run:
+    def run(self, prompt: dict, timeout: float = PATIENCE) -> Run:
         """Queue a workflow and wait for its end."""
         return self.wait(self.queue(prompt), timeout)
 

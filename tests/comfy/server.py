@@ -13,11 +13,14 @@ import time
 import urllib.error
 from pathlib import Path
 
+import psutil
+
 from tests.comfy import sources
 from tests.comfy.client import DIRECT, Client
 
 ROOT = sources.ROOT
 PACK = "unlearn-deltas"
+PROBE = Path(__file__).with_name("probe")
 MODEL_FOLDERS = ("checkpoints", "loras", "vae", "text_encoders", "diffusion_models", "embeddings")
 OTHER_FOLDERS = ("custom_nodes", "input", "output", "temp", "user")
 NOT_COPIED = shutil.ignore_patterns(".*", "__pycache__", "demo-out")
@@ -31,11 +34,11 @@ class BootError(Exception):
 class Server:
     """A context manager. `folder` is ComfyUI's base directory; it is made and belongs to this server.
 
-    version: a key of `sources.SOURCES`. pack: the folder that is put into `custom_nodes`, None for a bare ComfyUI.
+    version: a key of `sources.SOURCES`. environment: variables of its process beside this one's.
     """
 
-    def __init__(self, version: str, folder: Path, pack: Path | None = ROOT, arguments: tuple[str, ...] = ()):
-        self.version, self.folder, self.arguments = version, folder, arguments
+    def __init__(self, version: str, folder: Path, environment: dict[str, str] | None = None):
+        self.version, self.folder, self.environment = version, folder, environment or {}
         self.models, self.output = folder / "models", folder / "output"
         self.log = folder / "server.log"
         self.tree = sources.tree(version)
@@ -43,8 +46,9 @@ class Server:
             (self.models / name).mkdir(parents=True, exist_ok=True)
         for name in OTHER_FOLDERS:
             (folder / name).mkdir(exist_ok=True)
-        if pack is not None:
-            link(pack, folder / "custom_nodes" / PACK)
+        for pack, name in ((ROOT, PACK), (PROBE, PROBE.name)):
+            if not (place := folder / "custom_nodes" / name).exists():
+                link(pack, place)
 
     def __enter__(self) -> Server:
         port = free_port()
@@ -52,10 +56,10 @@ class Server:
         command = [sys.executable, str(Path(__file__).with_name("boot.py")), str(self.tree), str(self.tree / "main.py")]
         command += ["--cpu", f"--base-directory={self.folder}", "--listen=127.0.0.1", f"--port={port}"]
         command += ["--disable-api-nodes", "--disable-auto-launch", "--database-url=sqlite:///:memory:"]
-        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
+        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1", **self.environment}
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
-                [*command, *self.arguments],
+                command,
                 cwd=self.folder,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -64,7 +68,7 @@ class Server:
                 start_new_session=True,
             )
         try:
-            self._await_answer(240)
+            self._await_answer(600)
         except BaseException:
             self.stop()
             raise
@@ -76,6 +80,10 @@ class Server:
     def client(self) -> Client:
         """A new connection, to be used as a context manager."""
         return Client(self.address)
+
+    def memory(self) -> int:
+        """Bytes of main memory that its process holds now."""
+        return psutil.Process(self.process.pid).memory_info().rss
 
     def log_text(self) -> str:
         """All that the server printed."""

@@ -1,4 +1,4 @@
-"""The pack's loader of the demo checkpoint, inside each ComfyUI, against the standalone model."""
+"""The pack's loader of the demo checkpoint and its cache, inside each ComfyUI."""
 
 import json
 import subprocess
@@ -14,12 +14,29 @@ pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent
 
 
-@pytest.mark.parametrize("version", SOURCES)
-def test_comfyui_draws_the_pictures_of_the_standalone_model(version):
+@pytest.fixture(scope="module", params=SOURCES)
+def seen(request, tmp_path_factory):
+    """What the script saw inside a ComfyUI of a version."""
     pytest.importorskip("aiohttp", reason="needs requirements/comfy.txt")
-    command = [sys.executable, HERE / "boot.py", tree(version), HERE / "demo_parity.py", "--cpu"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=500)
+    folder = tmp_path_factory.mktemp("user")
+    command = [sys.executable, HERE / "boot.py", tree(request.param), HERE / "inside.py", folder, "--cpu"]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    for prompt, (mean, largest, contrast) in json.loads(done.stdout.splitlines()[-1]).items():
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_comfyui_draws_the_pictures_of_the_standalone_model(seen):
+    for prompt, (mean, largest, contrast) in seen["pictures"].items():
         assert mean < 0.01 and largest < 0.5, f"of 255, for {prompt}"
         assert contrast > 0.05, f"an empty picture for {prompt}"
+
+
+def test_all_its_numbers_are_float32_and_written(seen):
+    assert seen["types"] == dict.fromkeys(("model", "clip", "vae"), ["torch.float32"])
+    matrix = seen["projection"]
+    assert matrix == [[float(i == j) for j in range(len(matrix))] for i in range(len(matrix))]
+
+
+def test_the_cache_keeps_to_its_limit_and_to_what_was_used_last(seen):
+    kept = ("delta0", "delta4", "delta5")
+    assert seen["cache"] == sorted(name + ending for name in kept for ending in (".json", ".safetensors"))

@@ -129,29 +129,30 @@ def unet(
     w.layer(f"{root}.out.2", (4, width, 3, 3))
 
 
-def flux(w: Weights, context: int = 768) -> None:
-    """Flux with one block of each kind; its text is as wide as SD1's encoder, so that one's conditioning fits."""
-    root, width, inner = "model.diffusion_model", 3072, 4 * 3072
+def flux(w: Weights, width: int = 3072, blocks: int = 1, context: int = 768) -> None:
+    """Flux with `blocks` of each kind; its text is as wide as SD1's encoder, so that one's conditioning fits."""
+    root, inner = "model.diffusion_model", 4 * width
     for name, source in (("img_in", 64), ("txt_in", context)):
         w.layer(f"{root}.{name}", (width, source))
     for name, source in (("time_in", 256), ("vector_in", context), ("guidance_in", 256)):
         w.layer(f"{root}.{name}.in_layer", (width, source))
         w.layer(f"{root}.{name}.out_layer", (width, width))
-    for stream in ("img", "txt"):
-        block = f"{root}.double_blocks.0.{stream}"
-        w.layer(f"{block}_mod.lin", (6 * width, width), 0.3)
-        w.layer(f"{block}_attn.qkv", (3 * width, width))
-        w.layer(f"{block}_attn.proj", (width, width), 0.5)
-        w.layer(f"{block}_mlp.0", (inner, width))
-        w.layer(f"{block}_mlp.2", (width, inner), 0.5)
+    for i in range(blocks):
+        for stream in ("img", "txt"):
+            block = f"{root}.double_blocks.{i}.{stream}"
+            w.layer(f"{block}_mod.lin", (6 * width, width), 0.3)
+            w.layer(f"{block}_attn.qkv", (3 * width, width))
+            w.layer(f"{block}_attn.proj", (width, width), 0.5)
+            w.layer(f"{block}_mlp.0", (inner, width))
+            w.layer(f"{block}_mlp.2", (width, inner), 0.5)
+            for which in ("query", "key"):
+                w.constant(f"{block}_attn.norm.{which}_norm.scale", 1.0, 128)
+        block = f"{root}.single_blocks.{i}"
+        w.layer(f"{block}.modulation.lin", (3 * width, width), 0.3)
+        w.layer(f"{block}.linear1", (3 * width + inner, width))
+        w.layer(f"{block}.linear2", (width, width + inner), 0.5)
         for which in ("query", "key"):
-            w.constant(f"{block}_attn.norm.{which}_norm.scale", 1.0, 128)
-    block = f"{root}.single_blocks.0"
-    w.layer(f"{block}.modulation.lin", (3 * width, width), 0.3)
-    w.layer(f"{block}.linear1", (3 * width + inner, width))
-    w.layer(f"{block}.linear2", (width, width + inner), 0.5)
-    for which in ("query", "key"):
-        w.constant(f"{block}.norm.{which}_norm.scale", 1.0, 128)
+            w.constant(f"{block}.norm.{which}_norm.scale", 1.0, 128)
     w.layer(f"{root}.final_layer.adaLN_modulation.1", (2 * width, width), 0.3)
     w.layer(f"{root}.final_layer.linear", (64, width))
 
@@ -225,11 +226,11 @@ def small_autoencoder(w: Weights, root: str = "first_stage_model", channels: int
 
 # Whole files
 
-KINDS = ("sd15", "sd2", "sd2-v", "sdxl", "flux")
+KINDS = ("sd15", "sd2", "sd2-v", "sdxl", "flux", "flux-narrow")
 
 
 def write(kind: str, file: Path, seed: int = 0) -> Path:
-    """Write a checkpoint of one of `KINDS` as `file` (.ckpt) and return its path. "flux" has no text encoder."""
+    """Write a checkpoint of one of `KINDS` as `file` (.ckpt) and return its path; Flux has no text encoder."""
     w = Weights(seed)
     if kind == "sd15":
         unet(w, (1, 1), (1, 0), 1, (0, 0, 1, 1), 768)
@@ -251,8 +252,9 @@ def write(kind: str, file: Path, seed: int = 0) -> Path:
         clip(w, "conditioner.embedders.0.transformer.text_model")
         open_clip(w, "conditioner.embedders.1.model", 32, 1280)
         small_autoencoder(w, scale=0.13025)
-    elif kind == "flux":
-        flux(w)
+    elif kind in ("flux", "flux-narrow"):
+        # narrower than any real one: only the probe's loader takes it in every version
+        flux(w) if kind == "flux" else flux(w, width=256, blocks=2)
         small_autoencoder(w, "vae", channels=16)
     else:
         raise ValueError(kind)

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 
-from tests.comfy.sources import ROOT
+import numpy as np
+import torch
+from PIL import Image
 
+from tests.comfy.sources import ROOT
+from unlearn_core import settings
+
+DEMO = {"class_type": "UnlearnLoadDemoModel", "inputs": {}}
+QUICK = {"anchor": "dog", "steps": 3, "batch": 2, "guard_weight": 0.0, "sampling_steps": 2}
+"""Settings of a run that learns next to nothing in seconds."""
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 
 
@@ -32,6 +41,39 @@ def text_to_image(loader: dict, prompt: str = "a banana", side: int = 64, **samp
     }
 
 
+def forget(concept: str, model: list, clip: list, vae: list, **values) -> dict:
+    """A Forget Concept with its defaults, other `values` in place of some."""
+    asked = [f for f in settings() if f.name != "on_stop" and not f.metadata.get("advanced")]
+    wish = {f.name: "" if isinstance(f.default, tuple) else f.default for f in asked}
+    wish |= {"strength": 1.0, "resolution": 0, **values, "concept": concept}
+    return node("UnlearnForgetConcept", model=model, clip=clip, vae=vae, **wish)
+
+
+def forgetting(loader: dict, target: str, prompt: str = "", side: int = 128, **values) -> dict:
+    """Load, forget (node "forget"), draw and save a picture ("save"), save the delta ("delta")."""
+    workflow = text_to_image(loader, prompt or f"a {target}", side)
+    workflow["forget"] = forget(target, ["load", 0], ["load", 1], ["load", 2], **values)
+    workflow["sample"]["inputs"]["model"] = ["forget", 0]
+    workflow["delta"] = node("UnlearnSaveDelta", stack=["forget", 1], name="")
+    return workflow
+
+
+def saved_as(run) -> str:
+    """The name of the file that node "delta" wrote."""
+    return run.outputs["delta"]["text"][0].removeprefix("saved as ")
+
+
+def pictures(page, run, output: str = "save") -> torch.Tensor:
+    """A node's saved pictures, `[n, 3, H, W]` in 0..1."""
+    images = [Image.open(io.BytesIO(page.view(a))).convert("RGB") for a in run.images(output)]
+    return torch.stack([torch.from_numpy(np.asarray(i).copy()).movedim(-1, 0) for i in images]) / 255
+
+
+def own_events(run) -> list[dict]:
+    """What our nodes told the page during a run."""
+    return [e.data for e in run.events if e.type == "unlearn.progress"]
+
+
 def checkpoint_loader(name: str) -> dict:
     """The stock loader of a checkpoint."""
     return node("CheckpointLoaderSimple", ckpt_name=name)
@@ -46,6 +88,8 @@ def shipped(name: str, object_info: dict) -> dict:
     links = {link: [str(source), slot] for link, source, slot, *_ in page["links"]}
     prompt = {}
     for part in page["nodes"]:
+        if part["type"] == "Note":
+            continue
         described = object_info[part["type"]]["input"]
         inputs = {**described.get("required", {}), **described.get("optional", {})}
         values = iter(part["widgets_values"])

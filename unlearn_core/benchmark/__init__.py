@@ -1,1 +1,1 @@
-"""Measurements: speed of the training loop."""
+"""Measurements: many requests in a row beside published methods, speed of the training loop."""

@@ -47,7 +47,8 @@ def measure(device: str) -> dict[str, str]:
         bare, whole = [], []
         for _ in range(3):  # in turns, so that a busy moment of the machine meets both
             stamps.clear()
-            train(host, config, adapters, lessons, None, Tracker({"training": 1.0}, stamp), lambda _: 1.0, pace)
+            job = Tracker({"training": 1.0}, stamp)
+            train(host, config, "object", adapters, lessons, None, job, lambda _: 1.0, pace)
             whole += [b - a for a, b in zip(stamps[2:], stamps[3:], strict=False)]
             for _ in range(STEPS):
                 synchronise(host.device)

@@ -1,0 +1,111 @@
+"""The tab on its own: `python -m extension`, on the bundled demo model or a checkpoint file."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..unlearn_core import HostModel, UnlearnError
+from ..unlearn_core.demo import CHECKPOINT
+from ..unlearn_core.standalone import StandaloneModel
+from .actions import Desk
+from .jobs import Job
+
+FOLDER = Path("unlearn-out")
+ADDRESS = "127.0.0.1"
+
+
+class StandaloneDoor:
+    """One checkpoint file, loaded when it is first needed; deltas and pictures go into one folder."""
+
+    in_host = False
+
+    def __init__(self, checkpoint: Path, folder: Path, device: str = "auto"):
+        self._file, self._folder, self._device = checkpoint, folder, device
+        self._model: StandaloneModel | None = None
+        self._lock = threading.Lock()
+
+    def folder(self) -> Path:
+        """Where deltas lie."""
+        return self._folder
+
+    def pictures_folder(self) -> Path:
+        """Where before and after pictures are saved."""
+        return self._folder
+
+    def checkpoints_folder(self) -> Path:
+        """Where a baked copy goes: not beside the bundled model."""
+        return self._folder
+
+    def base(self) -> str:
+        """The checkpoint's name."""
+        return "the bundled demo model" if self._file == CHECKPOINT else self._file.name
+
+    def fingerprint(self) -> str | None:
+        """Known once the checkpoint is loaded."""
+        return self._model.fingerprint if self._model else None
+
+    def checkpoint(self) -> Path:
+        """The file itself."""
+        return self._file
+
+    @contextmanager
+    def model(self, job: Job) -> Iterator[HostModel]:
+        """The model; nobody else uses it."""
+        with self._lock:
+            if self._model is None:
+                self._model = StandaloneModel(self._file, self._device)
+            yield self._model
+
+    def saved(self, file: Path) -> None:
+        """Nobody has to be told."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    p = argparse.ArgumentParser(prog="python -m extension", description="The Unlearn tab without a web UI around it.")
+    p.add_argument("--checkpoint", type=Path, default=CHECKPOINT, help="a Stable Diffusion 1 checkpoint (.safetensors)")
+    p.add_argument("--out", type=Path, default=FOLDER, help=f"folder for deltas and pictures (default: {FOLDER})")
+    p.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps ... (default: auto)")
+    p.add_argument("--port", type=int, default=7861, help="of the page (default: 7861)")
+    p.add_argument("--no-browser", action="store_true", help="do not open the page")
+    return p
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve the page on this machine alone until Ctrl-C; returns the exit code."""
+    args = parser().parse_args(arguments)
+    if not args.checkpoint.is_file():
+        print(f"error: There is no checkpoint at {args.checkpoint}.", file=sys.stderr)
+        return 1
+    # before gradio is imported: it must not phone home
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    try:
+        import gradio
+    except ImportError as e:
+        print(
+            f"error: gradio is missing ({e}); install it: python -m pip install -r requirements/webui-app.txt",
+            file=sys.stderr,
+        )
+        return 1
+    from .tab import build, theme
+
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+        desk = Desk(StandaloneDoor(args.checkpoint, args.out.resolve(), args.device))
+        with gradio.Blocks(title="Unlearn", analytics_enabled=False, theme=theme()) as page:
+            build(desk, page)
+        page.queue(api_open=False)
+        options = {"share": False, "server_name": ADDRESS, "server_port": args.port, "quiet": True, "show_api": False}
+        print(f"Unlearn is at http://{ADDRESS}:{args.port} (Ctrl-C ends it)", flush=True)
+        page.launch(inbrowser=not args.no_browser, **options)
+    except (UnlearnError, OSError) as e:
+        print(f"error: {e}", file=sys.stderr)
+        return 1
+    return 0

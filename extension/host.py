@@ -1,0 +1,108 @@
+"""The door into Automatic1111, Forge and their relatives: their folders, queue, progress and API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from modules import paths, script_callbacks, shared
+from modules.call_queue import queue_lock
+
+from ..unlearn_core import BadCheckpoint, HostModel, StepReport, UnlearnError
+from . import api
+from .actions import Desk
+from .host_model import LdmModel, without_loras
+from .jobs import Job
+from .tab import build
+
+PROMPT = "txt2img_prompt"
+
+
+class WebuiDoor:
+    """The web UI that this runs in; its checkpoint is whatever is loaded when a job begins."""
+
+    in_host = True
+
+    def folder(self) -> Path:
+        """The host's LoRA folder."""
+        return Path(shared.cmd_opts.lora_dir).resolve()
+
+    def pictures_folder(self) -> Path:
+        """A folder among the host's outputs."""
+        return Path(getattr(paths, "data_path", ".")) / "outputs" / "unlearn"
+
+    def checkpoints_folder(self) -> Path:
+        """Beside the loaded checkpoint."""
+        return self.checkpoint().parent
+
+    def base(self) -> str:
+        """The chosen checkpoint's name."""
+        return str(shared.opts.data.get("sd_model_checkpoint") or "the loaded checkpoint")
+
+    def fingerprint(self) -> str | None:
+        """Not asked of a model that another thread may be using."""
+        return None
+
+    def checkpoint(self) -> Path:
+        """The loaded checkpoint's file."""
+        info = getattr(shared.sd_model, "sd_checkpoint_info", None)
+        if info is None:
+            raise BadCheckpoint("No checkpoint is loaded: choose one at the top of the page.")
+        return Path(info.filename)
+
+    @contextmanager
+    def model(self, job: Job) -> Iterator[HostModel]:
+        """The loaded model, behind the host's queue; its progress shows the job, its Interrupt stops it."""
+        if is_forge():
+            raise UnlearnError("Training inside Forge is not supported yet: forget with the command line or ComfyUI.")
+        with queue_lock:
+            shared.state.begin(job="unlearn")
+            try:
+                job.interrupted = told
+                with without_loras(shared.sd_model):
+                    yield LdmModel(shared.sd_model, self.checkpoint())
+            finally:
+                shared.state.end()
+
+    def saved(self, file: Path) -> None:
+        """Let the host read its list of LoRAs again."""
+        try:
+            import networks
+        except ImportError:
+            return
+        networks.list_available_networks()
+
+
+def is_forge() -> bool:
+    """Whether the host is Forge or built on it."""
+    return find_spec("modules_forge") is not None
+
+
+def told(report: StepReport) -> bool:
+    """Show a report on the host's own progress bar; True when its Interrupt or Skip was pressed."""
+    state = shared.state
+    state.job_count, state.job_no = 1, 0
+    state.sampling_steps, state.sampling_step = 1000, round(1000 * report.fraction)
+    return bool(state.interrupted or state.skipped or getattr(state, "stopping_generation", False))
+
+
+def connect(title: str, name: str) -> None:
+    """Add the tab and the API routes."""
+    desk, found = Desk(WebuiDoor()), {}
+
+    def remember(component: Any, **facts: Any) -> None:
+        if facts.get("elem_id") == PROMPT:
+            found[PROMPT] = component
+
+    def tabs() -> list:
+        with gr.Blocks(analytics_enabled=False) as page:
+            build(desk, page, found.get(PROMPT))
+        return [(page, title, name)]
+
+    script_callbacks.on_after_component(remember)
+    script_callbacks.on_ui_tabs(tabs)
+    script_callbacks.on_app_started(lambda _, app: api.add(app, desk))

@@ -1,0 +1,120 @@
+"""Automatic1111's loaded LDM model as the core's `HostModel`: its own modules and weights, nothing copied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from modules import devices, prompt_parser
+from torch import Tensor, nn
+
+from ..unlearn_core import BadCheckpoint, Conditioning, Stack
+from ..unlearn_core import keys as names
+from ..unlearn_core.sampling import discrete_denoised
+from ..unlearn_core.stack import applied
+
+FACTOR = 8
+"""Pixels of a latent's side."""
+
+
+class LdmModel:
+    """Stable Diffusion 1 or 2 as `shared.sd_model` holds it. Raises `BadCheckpoint` for anything else."""
+
+    def __init__(self, model: Any, file: Path):
+        unet = getattr(getattr(model, "model", None), "diffusion_model", None)
+        if unet is None or getattr(model, "is_sdxl", False) or getattr(model, "is_sd3", False):
+            raise BadCheckpoint("Only Stable Diffusion 1 and 2 checkpoints can be trained inside this web UI so far.")
+        if getattr(model.model, "conditioning_key", "crossattn") not in (None, "crossattn"):
+            raise BadCheckpoint("This is an inpainting or editing model: forget on the checkpoint it was made from.")
+        self._model, self.backbone = model, unet
+        weights = unet.state_dict()
+        self.fingerprint = names.fingerprint(weights)
+        self._shape = names.UNetShape.from_state_dict(weights)
+        self.architecture = "sd2" if getattr(model, "is_sd2", False) else "sd1"
+        self.prediction_type = "v_prediction" if model.parameterization == "v" else "epsilon"
+        self.device = next(unet.parameters()).device
+        self.words_file = str(w) if (w := file.with_suffix(".words.json")).is_file() else None
+        alphas = model.alphas_cumprod.detach().double().cpu()
+        self.sigmas = ((1 - alphas) / alphas).sqrt().float().to(self.device)
+        self._log_sigmas = self.sigmas.log()
+        side = model.first_stage_model.encoder.resolution // FACTOR if file.with_suffix(".yaml").is_file() else 64
+        self.latent_shape = (4, side, side)
+
+    @torch.no_grad()
+    def encode(self, prompts: Sequence[str]) -> Conditioning:
+        """Encode prompts by the host's text encoder, cut to its first chunk; nothing in them is read as a weight."""
+        with devices.autocast():
+            plain = prompt_parser.SdConditioning([escaped(p) for p in prompts], width=512, height=512)
+            tokens = self._model.get_learned_conditioning(plain)
+        return Conditioning(tokens[:, :77].float().to(self.device))
+
+    def noised(self, latents: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
+        """z + sigma * noise."""
+        return latents + sigma.view(-1, 1, 1, 1) * noise
+
+    def denoise(self, x: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
+        """The clean latent, as the standalone model computes it."""
+
+        def predict(scaled: Tensor, t: Tensor) -> Tensor:
+            with devices.autocast():
+                return self.backbone(scaled, t, context=conditioning.tokens).float()
+
+        return discrete_denoised(predict, x, sigma, self._log_sigmas, self.prediction_type)
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Pictures `[b, 3, H, W]` in 0..1 on the CPU."""
+        vae = self._model.first_stage_model
+        dtype = next(vae.parameters()).dtype
+        parts = [self._model.decode_first_stage(z.to(dtype)).float().cpu() for z in latents.split(4)]
+        return (torch.cat(parts) / 2 + 0.5).clamp(0, 1)
+
+    def layers(self) -> dict[str, str]:
+        """{name in a delta file: path inside the UNet} of all linear layers, the written name first."""
+        return names.linear_layers(self.backbone, self.architecture, self._shape)
+
+    @contextmanager
+    def session(self, stack: Stack) -> Iterator[nn.Module]:
+        """The UNet with the earlier deltas added to its weights; original bits afterwards."""
+        flags = [(p, p.requires_grad) for p in self.backbone.parameters()]
+        try:
+            self.backbone.requires_grad_(False)
+            with applied(self.backbone, self.layers(), stack):
+                yield self.backbone
+        finally:
+            for parameter, flag in flags:
+                parameter.requires_grad_(flag)
+
+
+def escaped(prompt: str) -> str:
+    """The prompt with the signs escaped that the web UI reads as weights."""
+    for sign in "\\()[]":
+        prompt = prompt.replace(sign, "\\" + sign)
+    return prompt
+
+
+@contextmanager
+def without_loras(model: Any) -> Iterator[None]:
+    """The model with its own weights: active LoRAs are baked into them, so they are taken out and put back."""
+    try:
+        import networks
+    except ImportError:
+        yield
+        return
+    kept = list(networks.loaded_networks)
+    modules = [m for m in model.modules() if hasattr(m, "network_layer_name")]
+
+    def apply(wanted: list) -> None:
+        networks.loaded_networks[:] = wanted
+        with torch.no_grad():
+            for module in modules:
+                networks.network_apply_weights(module)
+
+    apply([])
+    try:
+        yield
+    finally:
+        apply(kept)

@@ -1,0 +1,206 @@
+"""Work that goes on whether a page looks or not: one job at a time, its state kept on the server."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..unlearn_core import Cancelled, StepReport, UnlearnError
+
+WAITING, RUNNING, DONE, STOPPED, FAILED = "waiting", "running", "done", "stopped", "failed"
+FINISHED = (DONE, STOPPED, FAILED)
+REMEMBERED = 20
+"""Finished jobs that can still be asked for."""
+PERIOD = 0.3
+"""Seconds between two looks of a page, at least."""
+
+
+class Busy(UnlearnError):
+    """Another job is running."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What a page shows of a job at one moment.
+
+    losses: (step, forget, keep) of each training step. pictures: what the student draws of the target now, as the
+    work's own objects. result: what the work returned. fraction: 0..1; times in seconds.
+    """
+
+    id: str
+    kind: str
+    title: str
+    state: str = WAITING
+    version: int = 0
+    phase: str = ""
+    message: str = ""
+    done: int = 0
+    total: int = 0
+    fraction: float = 0.0
+    seconds: float = 0.0
+    seconds_left: float | None = None
+    stopping: bool = False
+    losses: tuple[tuple[int, float, float], ...] = ()
+    pictures: Any = None
+    error: str = ""
+    result: Any = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing will change any more."""
+        return self.state in FINISHED
+
+
+class Job:
+    """One piece of work in a thread of its own. `hear` is its progress callback for the core.
+
+    picture: turns `StepReport.latents` into something to show; a failure there is not one of the work.
+    interrupted: asked at each report, True when the host's own stop button was pressed.
+    """
+
+    def __init__(self, kind: str, title: str):
+        self._view = View(secrets.token_hex(8), kind, title)
+        self._changed = threading.Condition()
+        self._discard = False
+        self._begun = time.monotonic()
+        self.picture: Callable[[Any], Any] | None = None
+        self.interrupted: Callable[[StepReport], bool] = lambda _: False
+
+    @property
+    def id(self) -> str:
+        """A name that cannot be guessed."""
+        return self._view.id
+
+    def view(self) -> View:
+        """The state now."""
+        with self._changed:
+            return self._view
+
+    def wait(self, version: int, timeout: float) -> View:
+        """The state once it is another one than `version`, or after `timeout` seconds."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._view.version != version, timeout)
+            return self._view
+
+    def stop(self, discard: bool = False) -> None:
+        """Ask for a stop; it is obeyed within a step. discard: keep nothing of what was learned."""
+        self._discard = self._discard or discard
+        self._set(stopping=True)
+
+    def begin(self) -> None:
+        """The work has all it waited for. Raises `Cancelled` when it was stopped meanwhile."""
+        self._begun = time.monotonic()
+        if self.view().stopping:
+            raise Cancelled("Stopped before anything was learned; the model is as it was.")
+        self._set(state=RUNNING)
+
+    def hear(self, report: StepReport) -> bool:
+        """Take a report of the core in; True asks it to stop. Raises `Cancelled` when nothing is to be kept."""
+        new: dict[str, Any] = {
+            "phase": report.phase,
+            "done": report.done,
+            "total": report.total,
+            "fraction": report.fraction,
+            "seconds": report.seconds,
+            "seconds_left": report.seconds_left,
+        }
+        if report.message:
+            new["message"] = report.message
+        if "forget" in report.losses:
+            point = (report.done, report.losses["forget"], report.losses.get("keep", 0.0))
+            new["losses"] = (*self._view.losses, point)
+        if report.latents is not None and self.picture:
+            try:
+                new["pictures"] = self.picture(report.latents)
+            except Exception:
+                traceback.print_exc()
+        self._set(**new)
+        if self.interrupted(report) and not self._view.stopping:
+            self.stop()
+        if self._discard:
+            raise Cancelled("Stopped; nothing was kept, as you chose.")
+        return self._view.stopping
+
+    def tick(self, done: int, total: int, message: str = "") -> None:
+        """Progress of work that is no training, as `hear`; a stop raises `Cancelled`."""
+        seconds = time.monotonic() - self._begun
+        left = seconds / done * (total - done) if done else None
+        if self.hear(StepReport("drawing", done, total, done / max(1, total), seconds, left, {}, message)):
+            raise Cancelled("Stopped.")
+
+    def run(self, work: Callable[[Job], Any]) -> None:
+        """Do the work and keep its result, or what went wrong in one sentence."""
+        try:
+            result = work(self)
+            state = STOPPED if self.view().stopping else DONE
+            self._set(state=state, result=result, fraction=1.0, seconds_left=None)
+        except Cancelled as e:
+            self._set(state=STOPPED, error=str(e))
+        except UnlearnError as e:
+            self._set(state=FAILED, error=str(e))
+        except MemoryError:
+            self._set(state=FAILED, error=NO_MEMORY)
+        except Exception as e:
+            traceback.print_exc()
+            self._set(state=FAILED, error=in_one_sentence(e))
+        finally:
+            self.picture = None
+
+    def _set(self, **new: Any) -> None:
+        with self._changed:
+            self._view = replace(self._view, version=self._view.version + 1, **new)
+            self._changed.notify_all()
+
+
+NO_MEMORY = (
+    "There is not enough memory: close other programs, switch on gradient checkpointing or take a smaller batch "
+    "under Advanced, and start again. The model is as it was."
+)
+
+
+def in_one_sentence(error: Exception) -> str:
+    """What a person reads about an error that nobody foresaw."""
+    if "out of memory" in str(error).lower() or type(error).__name__ == "OutOfMemoryError":
+        return NO_MEMORY
+    first = (str(error).strip().splitlines() or [""])[0][:300]
+    return (
+        f"Something went wrong that is not your doing ({type(error).__name__}: {first}); the console says more. "
+        "The model is as it was."
+    )
+
+
+class Jobs:
+    """All jobs of this process, the newest ones remembered."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, Job] = {}
+        self._lock = threading.Lock()
+
+    def start(self, kind: str, title: str, work: Callable[[Job], Any]) -> Job:
+        """Start a thread for the work. Raises `Busy` while another job runs."""
+        with self._lock:
+            if running := self.running():
+                raise Busy(f"Still busy ({running.view().title}): wait for it or stop it first.")
+            job = Job(kind, title)
+            self._jobs[job.id] = job
+            for old in list(self._jobs)[:-REMEMBERED]:
+                del self._jobs[old]
+        threading.Thread(target=job.run, args=(work,), name=f"unlearn {kind}", daemon=True).start()
+        return job
+
+    def running(self) -> Job | None:
+        """The job that is not finished, or None."""
+        return next((j for j in list(self._jobs.values()) if not j.view().finished), None)
+
+    def get(self, job_id: str) -> Job | None:
+        """A job by its name, or None."""
+        return self._jobs.get(job_id)
+
+    def newest(self, kind: str) -> Job | None:
+        """The last one of a kind that was started, or None."""
+        return next((j for j in reversed(list(self._jobs.values())) if j.view().kind == kind), None)

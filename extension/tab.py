@@ -1,0 +1,35 @@
+"""The layout: one set of Blocks for gradio 3.41 and 4.40, in a host's tab or alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from .actions import Desk
+from .compare_tab import compare_tab
+from .forget_tab import forget_tab
+from .stack_tab import StackTab
+
+CSS = Path(__file__).with_name("tab.css").read_text("utf-8")
+SYSTEM_FONTS = ("system-ui", "sans-serif")
+MONOSPACE = ("ui-monospace", "monospace")
+
+
+def theme() -> Any:
+    """Gradio's own look with the system's fonts: the usual ones are fetched from the network."""
+    return gr.themes.Default(font=SYSTEM_FONTS, font_mono=MONOSPACE)
+
+
+def build(desk: Desk, page: Any, prompt: Any = None) -> None:
+    """Fill `page`, the Blocks that are open. prompt: the host's txt2img prompt, where there is one."""
+    gr.HTML(f"<style>{CSS}</style>")
+    with gr.Tabs():
+        with gr.TabItem("Forget", elem_id="unlearn_tab_forget"):
+            forget = forget_tab(desk, page)
+        with gr.TabItem("Stack", elem_id="unlearn_tab_stack"):
+            stack = StackTab(desk, prompt)
+        with gr.TabItem("Before / After", elem_id="unlearn_tab_compare"):
+            compare = compare_tab(desk, page)
+    stack.connect(page, forget.news, [forget.teacher, compare.teacher])

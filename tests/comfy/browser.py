@@ -1,0 +1,140 @@
+"""Headless Chromium over its debugging protocol: one page, its console, its mouse, its picture."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+QUIET = ("--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync")
+# root may not use the sandbox, and a container's shared memory is too small for pages
+ALONE = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic")
+
+
+def chromium() -> str | None:
+    """The browser's program, or None."""
+    return next(filter(None, map(shutil.which, NAMES)), None)
+
+
+class PageError(Exception):
+    """A script raised in the page."""
+
+
+class Browser:
+    """A context manager. `problems` are texts of console errors and uncaught exceptions, with their addresses."""
+
+    def __init__(self, folder: Path, size: tuple[int, int] = (1600, 1000)):
+        self.folder, self.size = folder, size
+        self.problems: list[str] = []
+        self._loop = asyncio.new_event_loop()
+        self._last = 0
+
+    def __enter__(self) -> Browser:
+        width, height = self.size
+        places = [f"--user-data-dir={self.folder}", "--remote-debugging-port=0", f"--window-size={width},{height}"]
+        with open(self.folder / "chromium.log", "wb") as log:
+            self._process = subprocess.Popen(
+                [chromium(), *ALONE, *QUIET, *places, "about:blank"], stdout=log, stderr=subprocess.STDOUT
+            )
+        try:
+            self._loop.run_until_complete(self._connect())
+            for domain in ("Page", "Runtime", "Log"):
+                self.call(f"{domain}.enable")
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(Exception):
+            self._loop.run_until_complete(self._session.close())
+        self._process.terminate()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+        self._loop.close()
+
+    def call(self, method: str, **parameters: Any) -> dict:
+        """One command of the protocol and its answer."""
+        return self._loop.run_until_complete(asyncio.wait_for(self._call(method, parameters), 120))
+
+    def goto(self, address: str) -> None:
+        """Open a page; `until` tells when it is ready."""
+        self.call("Page.navigate", url=address)
+
+    def evaluate(self, script: str) -> Any:
+        """The value of a JavaScript expression, awaited where it is a promise. Raises `PageError`."""
+        answer = self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
+        if details := answer.get("exceptionDetails"):
+            raise PageError(details.get("exception", {}).get("description", details["text"]))
+        return answer["result"].get("value")
+
+    def until(self, script: str, timeout: float = 120, pause: float = 0.25) -> Any:
+        """The first value of an expression that is true. Raises `TimeoutError`."""
+        deadline = time.monotonic() + timeout
+        while not (value := self.evaluate(script)):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not true within {timeout} s: {script}")
+            time.sleep(pause)
+        return value
+
+    def drag(self, start: tuple[float, float], end: tuple[float, float], moves: int = 8) -> None:
+        """Press the left button at one point of the window, move, and let it go at another."""
+        (x, y), (to_x, to_y) = start, end
+        self.mouse("mousePressed", x, y)
+        for i in range(1, moves + 1):
+            self.mouse("mouseMoved", x + (to_x - x) * i / moves, y + (to_y - y) * i / moves)
+        self.mouse("mouseReleased", to_x, to_y)
+
+    def mouse(self, kind: str, x: float, y: float) -> None:
+        """One event of the mouse with its left button."""
+        self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1)
+
+    def screenshot(self, file: Path) -> Path:
+        """What the window shows, as PNG."""
+        file.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
+        return file
+
+    async def _connect(self) -> None:
+        port = self.folder / "DevToolsActivePort"
+        for _ in range(600):
+            if port.exists() and (lines := port.read_text().split()):
+                break
+            if self._process.poll() is not None:
+                raise ConnectionError((self.folder / "chromium.log").read_text("utf-8", "replace")[-2000:])
+            await asyncio.sleep(0.1)
+        else:
+            raise ConnectionError("the browser did not open its debugging port")
+        self._session = aiohttp.ClientSession()
+        async with self._session.get(f"http://127.0.0.1:{lines[0]}/json/list") as answer:
+            (page,) = [p for p in await answer.json() if p["type"] == "page"]
+        self._socket = await self._session.ws_connect(page["webSocketDebuggerUrl"], max_msg_size=0)
+
+    async def _call(self, method: str, parameters: dict) -> dict:
+        self._last += 1
+        await self._socket.send_json({"id": self._last, "method": method, "params": parameters})
+        while True:
+            message = json.loads(await self._socket.receive_str())
+            if message.get("id") == self._last:
+                if "error" in message:
+                    raise PageError(f"{method}: {message['error']['message']}")
+                return message["result"]
+            self._note(message.get("method"), message.get("params", {}))
+
+    def _note(self, event: str | None, about: dict) -> None:
+        if event == "Runtime.exceptionThrown":
+            self.problems.append(json.dumps(about["exceptionDetails"]))
+        elif (event == "Runtime.consoleAPICalled" and about["type"] == "error") or (
+            event == "Log.entryAdded" and about["entry"]["level"] == "error"
+        ):
+            self.problems.append(json.dumps(about))

@@ -1,0 +1,102 @@
+"""Runs inside ComfyUI: what can be seen only from its own process.
+
+usage: python boot.py COMFYUI_FOLDER inside.py FOLDER --cpu
+Prints as its last line {"pictures": {prompt: [mean and largest difference, in 1/255, between ComfyUI's sampler on the
+pack's demo loader and the standalone model; contrast]}, "types": number types in the demo's networks, "projection":
+the text encoder's last matrix, "cache": file names that are left in a small cache}.
+"""
+
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+
+import comfy.options
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+PROMPTS = ("a flat banana", "a photo of a cat", "two frogs in ink style")
+STEPS, GUIDANCE, SEED = 12, 3.0, 5
+
+
+def load_pack():
+    """The repository as ComfyUI loads it: a package under a name of its own."""
+    spec = importlib.util.spec_from_file_location(
+        "the_pack", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
+    )
+    sys.modules["the_pack"] = pack = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(pack)
+
+
+def main():
+    """Look at all of it."""
+    folder = Path(sys.argv.pop(1))
+    comfy.options.enable_args_parsing()
+    load_pack()
+    from the_pack.nodes.demo_model import load_demo
+    from the_pack.unlearn_core.demo import CHECKPOINT
+
+    model, clip, vae = load_demo(Path(CHECKPOINT))
+    networks = {"model": model.model, "clip": clip.cond_stage_model, "vae": vae.first_stage_model}
+    report = {
+        "pictures": compared(model, clip, vae, CHECKPOINT),
+        "types": {name: sorted({str(p.dtype) for p in n.parameters()}) for name, n in networks.items()},
+        "projection": networks["clip"].clip_l.transformer.text_projection.weight.tolist(),
+        "cache": cached(folder),
+    }
+    print(json.dumps(report))
+
+
+def compared(model, clip, vae, checkpoint):
+    """Pictures of both samplers from the same noise, sigmas and guidance."""
+    # Only now: it decides on its devices by the arguments when it is loaded.
+    from comfy.sample import sample
+    from the_pack.unlearn_core.sampling import euler, noise, schedule
+    from the_pack.unlearn_core.standalone import StandaloneModel
+
+    host = StandaloneModel(checkpoint, half=False)
+    sigmas, start = schedule(host, STEPS), noise((1, *host.latent_shape), SEED, host.device)
+    empty = clip.encode_from_tokens_scheduled(clip.tokenize(""))
+    report = {}
+    for prompt in PROMPTS:
+        with torch.inference_mode():
+            named = clip.encode_from_tokens_scheduled(clip.tokenize(prompt))
+            blank = torch.zeros_like(start)
+            settings = (STEPS, GUIDANCE, "euler", "normal", named, empty, blank)
+            latents = sample(model, start, *settings, sigmas=sigmas, disable_pbar=True)
+            theirs = vae.decode(latents).movedim(-1, 1).float().cpu()
+        # ComfyUI starts at sqrt(1 + sigma^2) times the noise, the standalone sampler at sigma times it.
+        same = start * (1 + sigmas[0] ** -2).sqrt()
+        ours = host.decode(euler(host, host.encode([prompt]), same, sigmas, GUIDANCE, host.encode([""])))
+        off = (theirs - ours).abs() * 255
+        report[prompt] = [off.mean().item(), off.max().item(), ours.std().item()]
+    return report
+
+
+def cached(folder):
+    """Six deltas into a cache for three of them, the first one used again before the last is put in."""
+    import folder_paths
+    from the_pack.nodes import cache
+    from the_pack.unlearn_core.delta import Delta, DeltaInfo, Factor
+
+    folder_paths.set_user_directory(str(folder))
+    facts = {"kind": "object", "anchor": "dog", "architecture": "sd1", "prediction_type": "epsilon"}
+    info = DeltaInfo(concept="cat", base_fingerprint="0" * 16, **facts)
+    factor = Factor(torch.randn(64, 256), torch.randn(256, 64), 64.0)
+    left = []
+    for number, limit in enumerate(("10", "10", "10", "10", "10", None, "0")):
+        name = f"delta{number}"
+        if limit is None:
+            sizes = [f.stat().st_size for f in cache.folder().glob("*.safetensors")]
+            limit = str(3.5 * max(sizes) / 2**20)
+            for age, file in enumerate(sorted(cache.folder().glob("*.safetensors"), reverse=True)):
+                os.utime(file, (1e9 - age, 1e9 - age))
+            assert cache.find("delta0")[0].info.concept == "cat"
+        os.environ[cache.LIMIT_VARIABLE] = limit
+        cache.keep(name, Delta({"lora_unet_a": factor}, info), {"number": number})
+        left = sorted(f.name for f in cache.folder().iterdir())
+    return left
+
+
+main()

@@ -1,0 +1,113 @@
+"""A node pack for the tests: loads tiny checkpoints fast, says what is in a MODEL to the bit, breaks on purpose."""
+
+import hashlib
+import json
+from types import SimpleNamespace
+
+import comfy.model_detection
+import comfy.model_management
+import comfy.sd
+import folder_paths
+
+LAYERS = 3
+"""Of each text encoder: the last but one is read, and most of a run's time would go into the others."""
+ENCODERS = ("", "clip_l", "clip_h", "clip_g")
+HEAD = 128
+
+
+class ProbeLoader:
+    """ComfyUI's own checkpoint loading with short text encoders, and a word list of few words beside it."""
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"ckpt_name": ("STRING", {}), "words_file": ("STRING", {})}}
+
+    RETURN_TYPES, FUNCTION, CATEGORY = ("MODEL", "CLIP", "VAE"), "load", "probe"
+
+    def load(self, ckpt_name, words_file):
+        short = {f"{name}_model_config": {"num_hidden_layers": LAYERS} for name in ENCODERS}
+        detect = comfy.model_detection.detect_unet_config
+
+        def narrow(*args, **kwargs):
+            config = detect(*args, **kwargs)
+            if config and config.get("image_model") == "flux":
+                # older versions take the number of heads of the real one
+                config["num_heads"] = config["hidden_size"] // HEAD
+            return config
+
+        comfy.model_detection.detect_unet_config = narrow
+        try:
+            file = folder_paths.get_full_path("checkpoints", ckpt_name)
+            model, clip, vae = comfy.sd.load_checkpoint_guess_config(file, te_model_options=short)[:3]
+        finally:
+            comfy.model_detection.detect_unet_config = detect
+        facts = SimpleNamespace(architecture="", resolution=0, words_file=words_file or None)
+        model.set_attachments("unlearn_facts", facts)
+        return model, clip, vae
+
+
+class ProbeModel:
+    """Everything about a MODEL's network that training could have changed, as JSON.
+
+    patched: with the MODEL's LoRA patches in its weights, or without any.
+    """
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"model": ("MODEL",), "patched": ("BOOLEAN", {})}, "optional": {"after": ("*",)}}
+
+    RETURN_TYPES, FUNCTION, CATEGORY, OUTPUT_NODE = ("MODEL",), "look", "probe", True
+
+    @classmethod
+    def IS_CHANGED(cls, **_):
+        return float("nan")
+
+    def look(self, model, patched, after=None):
+        comfy.model_management.unload_all_models()
+        if patched:
+            comfy.model_management.load_models_gpu([model], force_full_load=True)
+        network = model.model
+        digest = hashlib.sha256()
+        for name, tensor in sorted(network.state_dict().items()):
+            digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+            digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+        modules = list(network.named_modules())
+        seen = {
+            "weights": digest.hexdigest(),
+            "modules": hashlib.sha256("".join(f"{n} {type(m)}" for n, m in modules).encode()).hexdigest(),
+            "training": sum(m.training for _, m in modules),
+            "hooks": sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for _, m in modules),
+            "own forwards": sum("forward" in vars(m) for _, m in modules),
+            "requires_grad": sum(p.requires_grad for p in network.parameters()),
+            "in_training": bool(getattr(comfy.model_management, "in_training", False)),
+        }
+        if patched:
+            comfy.model_management.unload_all_models()
+        return {"ui": {"text": [json.dumps(seen)]}, "result": (model,)}
+
+
+class ProbeBreak:
+    """A MODEL whose network raises at a call of its own."""
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"model": ("MODEL",), "at": ("INT", {})}}
+
+    RETURN_TYPES, FUNCTION, CATEGORY = ("MODEL",), "break_it", "probe"
+
+    def break_it(self, model, at):
+        calls = 0
+
+        def call(apply_model, args):
+            nonlocal calls
+            calls += 1
+            if calls >= at:
+                raise RuntimeError(f"broken on purpose at call {calls}")
+            return apply_model(args["input"], args["timestep"], **args["c"])
+
+        model = model.clone()
+        model.set_model_unet_function_wrapper(call)
+        return (model,)
+
+
+NODE_CLASS_MAPPINGS = {c.__name__: c for c in (ProbeLoader, ProbeModel, ProbeBreak)}

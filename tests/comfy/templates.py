@@ -1,0 +1,226 @@
+"""The workflows of `example_workflows/`, made from today's settings so that none of their values goes stale.
+
+usage: python -m tests.comfy.templates   writes the files anew; a test compares them with what this would write.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from unlearn_core import settings
+
+FOLDER = Path(__file__).resolve().parents[2] / "example_workflows"
+SIZES = {
+    "UnlearnForgetConcept": [360, 620],
+    "UnlearnBeforeAfter": [380, 460],
+    "UnlearnStack": [280, 480],
+    "PreviewImage": [420, 320],
+    "SaveImage": [340, 360],
+    "KSampler": [280, 270],
+    "CLIPTextEncode": [280, 120],
+    "Note": [320, 160],
+}
+
+
+def setting_values(advanced: bool) -> list[tuple[str, Any]]:
+    """(name, default as a widget holds it) of the settings that are, or are not, folded away."""
+    chosen = [f for f in settings() if f.name != "on_stop" and bool(f.metadata.get("advanced")) == advanced]
+    return [(f.name, "" if isinstance(f.default, tuple) else f.default) for f in chosen]
+
+
+def kinds() -> dict[str, tuple[list, list, list]]:
+    """{node: (inputs for links, (widget, value), outputs)}, each in the order in which the page counts them."""
+    model, clip, vae, image = ("model", "MODEL"), ("clip", "CLIP"), ("vae", "VAE"), ("images", "IMAGE")
+    stack, latent = ("stack", "UNLEARN_STACK"), ("LATENT", "LATENT")
+    conditioning = [(n, "CONDITIONING") for n in ("positive", "negative")]
+    forget = [*setting_values(False), ("strength", 1.0), ("resolution", 0), *setting_values(True)]
+    sampler = [("seed", 0), ("control", "fixed"), ("steps", 20), ("cfg", 3.0), ("sampler_name", "euler")]
+    drawn = [("prompts", ""), ("seed", 0), ("steps", 20), ("guidance", 5.0), ("resolution", 0)]
+    slots = [x for i in range(1, 9) for x in ((f"strength_{i}", 1.0), (f"on_{i}", True))]
+    reported = [("before and after", "IMAGE"), ("report", "STRING")]
+    return {
+        "UnlearnLoadDemoModel": ([], [], [model, clip, vae]),
+        "UnlearnForgetConcept": ([model, clip, vae], forget, [model, stack, *reported]),
+        "UnlearnBeforeAfter": ([("before", "MODEL"), ("after", "MODEL"), clip, vae], drawn, [("grid", "IMAGE")]),
+        "UnlearnSaveDelta": ([stack, ("picture", "IMAGE")], [("name", "")], [("file", "STRING")]),
+        "UnlearnLoadDelta": ([], [("delta", ""), ("strength", 1.0)], [stack]),
+        "UnlearnStack": ([(f"stack_{i}", stack[1]) for i in range(1, 9)], slots, [stack, ("lineage", "STRING")]),
+        "UnlearnApply": ([model, clip, stack], [("any_base", False)], [model, stack]),
+        "CLIPTextEncode": ([clip], [("text", "")], [("CONDITIONING", "CONDITIONING")]),
+        "EmptyLatentImage": ([], [("width", 128), ("height", 128), ("batch_size", 4)], [latent]),
+        "KSampler": (
+            [model, *conditioning, ("latent_image", "LATENT")],
+            [*sampler, ("scheduler", "normal"), ("denoise", 1.0)],
+            [latent],
+        ),
+        "VAEDecode": ([("samples", "LATENT"), vae], [], [("IMAGE", "IMAGE")]),
+        "SaveImage": ([image], [("filename_prefix", "unlearn")], []),
+        "PreviewImage": ([image], [], []),
+        "Note": ([], [("text", "")], []),
+    }
+
+
+class Page:
+    """A workflow as the page saves it."""
+
+    def __init__(self):
+        self.nodes: list[dict] = []
+        self.links: list[list] = []
+        self._kinds = kinds()
+
+    def add(self, kind: str, x: int, y: int, links: dict[str, tuple[int, int]] | None = None, **values: Any) -> int:
+        """A node at a place; links: {input: (node, output)}. values: widgets other than their defaults. Its number."""
+        links = links or {}
+        inputs, widgets, outputs = self._kinds[kind]
+        unknown = {*values} - {n for n, _ in widgets} | {*links} - {n for n, _ in inputs}
+        assert not unknown, f"{kind} has no {unknown}"
+        number = len(self.nodes) + 1
+        node = {
+            "id": number,
+            "type": kind,
+            "pos": [x, y],
+            "size": SIZES.get(kind, [260, 100]),
+            "flags": {},
+            "order": number - 1,
+            "mode": 0,
+            "inputs": [{"name": n, "type": t, "link": None} for n, t in inputs],
+            "outputs": [{"name": n, "type": t, "links": [], "slot_index": i} for i, (n, t) in enumerate(outputs)],
+            "properties": {} if kind == "Note" else {"Node name for S&R": kind},
+            "widgets_values": [values.get(n, v) for n, v in widgets],
+        }
+        for i, part in enumerate(node["inputs"]):
+            if part["name"] in links:
+                source, slot = links[part["name"]]
+                part["link"] = len(self.links) + 1
+                self.links.append([part["link"], source, slot, number, i, part["type"]])
+                self.nodes[source - 1]["outputs"][slot]["links"].append(part["link"])
+        self.nodes.append(node)
+        return number
+
+    def draw(self, model: tuple[int, int], loader: int, x: int, y: int, text: str) -> int:
+        """Stock nodes that draw four pictures with a MODEL and save them."""
+        yes = self.add("CLIPTextEncode", x, y, {"clip": (loader, 1)}, text=text)
+        no = self.add("CLIPTextEncode", x, y + 180, {"clip": (loader, 1)})
+        empty = self.add("EmptyLatentImage", x, y + 360)
+        both = {"positive": (yes, 0), "negative": (no, 0)}
+        sampled = self.add("KSampler", x + 320, y, {"model": model, **both, "latent_image": (empty, 0)})
+        decoded = self.add("VAEDecode", x + 640, y, {"samples": (sampled, 0), "vae": (loader, 2)})
+        return self.add("SaveImage", x + 640, y + 110, {"images": (decoded, 0)})
+
+    def forget(self, model: tuple[int, int], loader: int, x: int, y: int, concept: str) -> int:
+        """A Forget Concept with everything else as it is."""
+        links = {"model": model, "clip": (loader, 1), "vae": (loader, 2)}
+        return self.add("UnlearnForgetConcept", x, y, links, concept=concept)
+
+    def compare(self, before: int, after: int, loader: int, x: int, y: int, prompts: tuple[str, ...]) -> int:
+        """A Before / After of two nodes' MODELs and its picture; guidance as the demo model likes it."""
+        links = {"before": (before, 0), "after": (after, 0), "clip": (loader, 1), "vae": (loader, 2)}
+        grid = self.add("UnlearnBeforeAfter", x, y, links, prompts="\n".join(prompts), guidance=3.0)
+        return self.add("PreviewImage", x + 420, y, {"images": (grid, 0)})
+
+    def saved(self) -> dict:
+        """The whole file."""
+        ends = {"last_node_id": len(self.nodes), "last_link_id": len(self.links)}
+        return {
+            **ends,
+            "nodes": self.nodes,
+            "links": self.links,
+            "groups": [],
+            "config": {},
+            "extra": {},
+            "version": 0.4,
+        }
+
+
+def demo_model() -> Page:
+    """Draw with the bundled model."""
+    page = Page()
+    loader = page.add("UnlearnLoadDemoModel", 0, 0)
+    page.add("Note", 0, 180, text="The demo model draws 24 objects in 4 styles: glossy, blob, flat, ink.")
+    page.draw((loader, 0), loader, 360, 0, "a flat banana")
+    return page
+
+
+def forget_one() -> Page:
+    """Forget a thing, look at it, keep the delta, and draw on with the MODEL that has forgotten."""
+    page = Page()
+    loader = page.add("UnlearnLoadDemoModel", 0, 0)
+    page.add(
+        "Note",
+        0,
+        180,
+        text="Queue it: the node learns for two or three minutes on a CPU. For your own checkpoint, "
+        "put Load Checkpoint in the place of Load Demo Model.",
+    )
+    forget = page.forget((loader, 0), loader, 360, 0, "banana")
+    page.add("PreviewImage", 760, 0, {"images": (forget, 2)})
+    page.add("UnlearnSaveDelta", 760, 380, {"stack": (forget, 1), "picture": (forget, 2)})
+    page.draw((forget, 0), loader, 1220, 0, "a flat banana")
+    return page
+
+
+def chain_three() -> Page:
+    """Three Forget Concepts one behind the other: each learns on top of those before it."""
+    page = Page()
+    loader = page.add("UnlearnLoadDemoModel", 0, 0)
+    page.add("Note", 0, 180, text="MODEL into the next Forget Concept: each learns on top of those before it.")
+    last = loader
+    for i, concept in enumerate(("banana", "ink", "frog")):
+        last = page.forget((last, 0), loader, 360 + 400 * i, 0, concept)
+    prompts = ("a flat banana", "a frog in ink style", "a blob frog", "a flat cat", "a glossy guitar")
+    page.compare(loader, last, loader, 1560, 0, prompts)
+    page.add("UnlearnSaveDelta", 1560, 560, {"stack": (last, 1)}, name="forget three")
+    return page
+
+
+def stack_from_files() -> Page:
+    """Deltas from files onto the checkpoint, without training."""
+    page = Page()
+    loader = page.add("UnlearnLoadDemoModel", 0, 0)
+    first = page.add("UnlearnLoadDelta", 0, 180, delta="demo/forget_banana.safetensors")
+    second = page.add("UnlearnLoadDelta", 0, 340, delta="demo/forget_cat.safetensors")
+    page.add(
+        "Note",
+        0,
+        500,
+        text="Two deltas that were learned apart. Switch one off or change its strength, and queue again.",
+    )
+    stack = page.add("UnlearnStack", 360, 180, {"stack_1": (first, 0), "stack_2": (second, 0)})
+    links = {"model": (loader, 0), "clip": (loader, 1), "stack": (stack, 0)}
+    applied = page.add("UnlearnApply", 700, 0, links)
+    prompts = (
+        "a flat banana",
+        "a glossy banana",
+        "a cat in ink style",
+        "an ink guitar",
+        "a flat cat",
+        "a glossy guitar",
+    )
+    page.compare(loader, applied, loader, 1020, 0, prompts)
+    return page
+
+
+def before_after() -> Page:
+    """The same prompts and noise with and without a concept."""
+    page = Page()
+    loader = page.add("UnlearnLoadDemoModel", 0, 0)
+    page.add(
+        "Note", 0, 180, text="One prompt a line. Drag the line in the picture on the node: left after, right before."
+    )
+    forget = page.forget((loader, 0), loader, 360, 0, "cat")
+    prompts = ("a flat cat", "a cat in ink style", "a flat dog", "a glossy fox", "a blob banana", "a flat guitar")
+    page.compare(loader, forget, loader, 760, 0, prompts)
+    return page
+
+
+def workflows() -> dict[str, dict]:
+    """{file name without ending: what is in the file}."""
+    made = (demo_model, forget_one, chain_three, stack_from_files, before_after)
+    return {f"unlearn_{make.__name__}": make().saved() for make in made}
+
+
+if __name__ == "__main__":
+    for name, page in workflows().items():
+        (FOLDER / f"{name}.json").write_text(json.dumps(page, indent=1) + "\n", "utf-8", newline="\n")

@@ -1,0 +1,100 @@
+"""The benchmark at the smallest scale: every method really trains, is put on and taken off exactly, and is counted."""
+
+import json
+
+import pytest
+import torch
+
+from unlearn_core.benchmark.changes import Learned, distance_moved, under
+from unlearn_core.benchmark.command import write_up
+from unlearn_core.benchmark.measures import kernel_distance
+from unlearn_core.benchmark.methods import METHODS, method
+from unlearn_core.benchmark.run import Plan, run
+from unlearn_core.benchmark.sequences import SEQUENCES, Request, watched
+from unlearn_core.demo import CHECKPOINT, world
+from unlearn_core.interfaces import BadSetting
+from unlearn_core.standalone import StandaloneModel
+
+QUICK = {
+    "ours": "ours:steps=2+sampling_steps=2+batch=2",
+    "esd-lora": "esd-lora:steps=1+sampling_steps=2+batch=1",
+    "pure-noise-lora": "pure-noise-lora:steps=1+batch=1",
+    "concept-ablation": "concept-ablation:steps=1+sampling_steps=1+batch=1",
+    "uce": "uce",
+    "dfr-full": "dfr-full:steps=1+sampling_steps=1+batch=1",
+    "lacu-full": "lacu-full:steps=1+sampling_steps=1+batch=1",
+    "lacu-lora": "lacu-lora:steps=2+sampling_steps=1+batch=1+erased=1+empty=1+far=1",
+}
+
+
+@pytest.fixture(scope="module")
+def host():
+    return StandaloneModel(CHECKPOINT)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_learns_and_comes_off_exactly(host, name, tmp_path):
+    before = {k: v.clone() for k, v in host.backbone.state_dict().items()}
+    how, past = method(QUICK[name]), []
+    for request in (Request("frog", "elephant"), Request("ink")):
+        parts = []
+        learned = how.learn(host, request, past, 0, parts.append)
+        assert parts == sorted(parts) and parts[-1] == pytest.approx(1.0)
+        assert learned.concept == request.concept and learned.numbers() > 0
+        learned.save(tmp_path / "one.safetensors")
+        past.append(Learned.load(tmp_path / "one.safetensors"))
+        assert past[-1].prompts == learned.prompts and past[-1].replayed == learned.replayed
+    assert distance_moved(host, past) > 0
+    with under(host, past) as backbone:
+        assert any(not torch.equal(v, before[k]) for k, v in backbone.state_dict().items())
+    after = host.backbone.state_dict()
+    assert before.keys() == after.keys() and all(torch.equal(v, after[k]) for k, v in before.items())
+    assert not any(p.requires_grad for p in host.backbone.parameters())
+
+
+def test_sequences_are_what_they_promise():
+    w = world()
+    for name, requests in SEQUENCES.items():
+        concepts = [r.concept for r in requests]
+        assert len(set(concepts)) == len(concepts) == (20 if name == "long" else 10)
+        assert sum(r.kind == "style" for r in requests) == 2
+        left = watched(requests)
+        assert {"fox", "turtle", "penguin", "lemon", "violin", "hamburger"} >= left.held_out
+        assert left.held_out and left.near and left.styles
+        assert set(left.objects).isdisjoint(c for r in requests for c in r.classes)
+    assert {r.concept for r in SEQUENCES["A"]} == {r.concept for r in SEQUENCES["B"]}
+    assert "animal" in w["superclasses"] and Request("animal").classes == tuple(w["superclasses"]["animal"])
+
+
+@pytest.mark.parametrize(
+    "spec", ["nothing", "ours:colour=red", "ours:steps=-1", "uce:ridge", "uce:ridge=x", "uce:ridge=-1", "uce:a=1"]
+)
+def test_wrong_methods_are_refused(spec):
+    with pytest.raises(BadSetting):
+        method(spec)
+
+
+def test_kernel_distance_is_zero_for_one_distribution():
+    g = torch.Generator().manual_seed(0)
+    one, two = torch.randn(400, 8, generator=g), torch.randn(400, 8, generator=g)
+    assert abs(kernel_distance(one, two)) < 0.05 < kernel_distance(one, two + 0.5)
+
+
+def test_a_stopped_run_goes_on_and_is_written_up(tmp_path):
+    uce = Plan("A", ("uce",), 1, 1, 2)
+    first = run(uce, tmp_path, "cpu", lambda part, words: None)
+    row = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))["rows"][0]
+    assert row["concept"] == "banana" and 0 <= row["ua_new"] <= 1 and row["base_recognised"] >= 0.75
+    for key in ("relapse", "leak", "leak_base", "near_not_replayed", "far", "kid", "norm", "seconds", "peak_memory_mb"):
+        assert isinstance(row[key], float), key
+    seen = []
+    both = run(Plan("A", ("uce",), 1, 2, 2), tmp_path, "cpu", lambda part, words: seen.append(part))
+    assert seen == sorted(seen) and seen[-1] == 1.0
+    assert [r["request"] for r in both.rows.values()] == [1, 2]
+    assert next(iter(both.rows.values())) == next(iter(first.rows.values()))
+    pytest.importorskip("matplotlib.figure")
+    written = write_up(list(both.rows.values()), tmp_path)
+    assert all(f.stat().st_size > 500 for f in written) and len(written) == 3
+    assert "| UCE, closed form `uce`" in (tmp_path / "table.md").read_text(encoding="utf-8")
+    with pytest.raises(BadSetting, match="--pictures 2"):
+        run(Plan("A", ("uce",), 1, 1, 3), tmp_path, "cpu", lambda part, words: None)

@@ -1,0 +1,35 @@
+"""A thin stand-in for what Automatic1111 calls `modules`, enough for the tab to be added and laid out."""
+
+import sys
+import threading
+import types
+
+
+def install(folder, calls):
+    """Put the stand-in into `sys.modules`; `calls` collects what is registered, by name."""
+
+    def module(name, **facts):
+        made = types.ModuleType(name)
+        made.__dict__.update(facts)
+        sys.modules[name] = made
+        return made
+
+    def collect(name):
+        return lambda f: calls.setdefault(name, []).append(f)
+
+    state = types.SimpleNamespace(interrupted=False, skipped=False, stopping_generation=False, job="")
+    state.begin, state.end = lambda job="": setattr(state, "job", job), lambda: setattr(state, "job", "")
+    options = types.SimpleNamespace(data={"sd_model_checkpoint": "demo"})
+    shared = module("modules.shared", cmd_opts=types.SimpleNamespace(lora_dir=str(folder)), opts=options, state=state)
+    shared.sd_model = None
+    names = ("on_ui_tabs", "on_app_started", "on_after_component")
+    parts = {
+        "shared": shared,
+        "paths": module("modules.paths", data_path=str(folder)),
+        "script_callbacks": module("modules.script_callbacks", **{n: collect(n) for n in names}),
+        "call_queue": module("modules.call_queue", queue_lock=threading.Lock()),
+        "devices": module("modules.devices"),
+        "prompt_parser": module("modules.prompt_parser"),
+    }
+    module("modules", __path__=[], **parts)
+    return shared

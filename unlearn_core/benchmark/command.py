@@ -1,0 +1,84 @@
+"""`python -m unlearn_core benchmark`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..console import check_writable
+from ..files import write_whole
+from ..interfaces import BadSetting
+from .methods import METHODS, PUBLISHED
+
+
+def run(args: argparse.Namespace) -> int:
+    """Speed, a sequence or a search."""
+    if args.speed:
+        from .speed import measure
+
+        for name, value in measure(args.device).items():
+            print(f"{name:28} {value}")
+        return 0
+    if args.out is None:
+        raise BadSetting("Say where to write with --out FOLDER.")
+    check_writable(args.out / "results.json")
+    if args.search:
+        return run_search(args)
+    return run_sequence(args)
+
+
+def run_sequence(args: argparse.Namespace) -> int:
+    """All rows, then table, plots and grids of everything that is in the folder."""
+    from .run import Plan
+    from .run import run as run_plan
+
+    plan = Plan(args.sequence, specs(args.methods), args.seeds, args.requests, args.pictures)
+    results = run_plan(plan, args.out, args.device)
+    written = write_up(list(results.rows.values()), args.out)
+    print((args.out / "table.md").read_text(encoding="utf-8"))
+    for file in written:
+        print(file.resolve())
+    return 0
+
+
+def specs(text: str) -> tuple[str, ...]:
+    """`ours,published` -> all methods that it names, each once."""
+    names: list[str] = []
+    for part in (p.strip() for p in text.split(",")):
+        names += PUBLISHED if part == "published" else [part] if part else []
+    if not names:
+        raise BadSetting(f"Name at least one method: {', '.join(METHODS)}.")
+    return tuple(dict.fromkeys(names))
+
+
+def write_up(rows: list[dict], folder: Path) -> list[Path]:
+    """`table.md`, a plot a sequence, a grid a run. Returns what was written."""
+    from ..delta import safe_file_name
+    from .grids import assemble
+    from .plots import draw
+    from .run import Plan
+    from .tables import table
+
+    write_whole(folder / "table.md", table(rows).encode())
+    written = [folder / "table.md"]
+    for sequence in dict.fromkeys(r["sequence"] for r in rows):
+        here = [r for r in rows if r["sequence"] == sequence]
+        written.append(folder / f"plot-{sequence}.png")
+        draw(here, written[-1])
+        sheet = Plan(sequence, (), 1).sheet()
+        for method, seed in dict.fromkeys((r["method"], r["seed"]) for r in here):
+            place = folder / "runs" / safe_file_name(method) / f"{sequence}-{seed}"
+            strips = [(f.stem, f) for f in sorted(place.glob("*.png"))]
+            written.append(folder / f"grid-{sequence}-{safe_file_name(method)}-{seed}.png")
+            assemble(sheet, folder / "base" / f"{sequence}.png", strips, written[-1])
+    return written
+
+
+def run_search(args: argparse.Namespace) -> int:
+    """Try and print, best first."""
+    from .search import search
+
+    found = search(args.search, args.out, args.pictures, args.device)
+    for one in found["tried"]:
+        print(f"UA {one['ua']:6.1%}  kept {one['kept']:6.1%}  {one['seconds']:5.0f} s  {one['method']}")
+    return 0

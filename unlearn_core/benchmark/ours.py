@@ -1,0 +1,43 @@
+"""The product itself: `forget()`, with its defaults or with some settings changed, for the table that chooses them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from ..config import ForgetConfig
+from ..delta import Delta, safe_file_name
+from ..interfaces import StepReport
+from ..prompts import WordList
+from ..standalone import StandaloneModel
+from ..train import forget
+from .changes import Learned, stack_of
+from .sequences import Request
+from .student import Tick
+
+
+@dataclass(frozen=True)
+class Ours:
+    """settings: {setting of `ForgetConfig`: value} other than the defaults."""
+
+    name: ClassVar[str] = "ours"
+    label: ClassVar[str] = "ours"
+    GRID: ClassVar[dict] = {"learning_rate": (2e-3, 4e-3, 8e-3), "steps": (200, 300)}
+    settings: dict = field(default_factory=dict)
+
+    def learn(self, host: StandaloneModel, request: Request, past: Sequence[Learned], seed: int, tick: Tick) -> Learned:
+        """Train one request on top of the earlier ones."""
+        values = {"concept": request.concept, "anchor": request.anchor, "seed": seed}
+        config = ForgetConfig.from_flat(values | self.settings)
+
+        def show(report: StepReport) -> None:
+            tick(report.fraction)
+
+        made = forget(host, config, stack_of(past), show)
+        info = made.delta.info
+        delta = Delta(made.delta.factors, info, safe_file_name(request.concept))
+        # near ones, and far ones that reach over the whole list: whatever the list names may have been replayed
+        gone = [request.concept, *(p.concept for p in past)]
+        replayed = WordList.load(host.words_file).without(gone).all_objects
+        return Learned(request.concept, delta, None, replayed, info.anchor, info.prompts, info.steps)

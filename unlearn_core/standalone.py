@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from . import keys, memory
 from .interfaces import Conditioning, UnlearnError
-from .networks import load
+from .networks import Networks, load
 from .sampling import discrete_denoised
 from .stack import Stack, applied
 
@@ -25,7 +25,7 @@ TILED_FROM = 96
 
 
 class StandaloneModel:
-    """A Stable Diffusion 1, 2 or XL checkpoint (file or diffusers folder) behind the denoiser contract.
+    """A Stable Diffusion 1, 2 or XL checkpoint (file, diffusers folder or networks) behind the denoiser contract.
 
     `NAME.yaml` beside a file may correct what its tensors cannot say, see `checkpoint`. The denoiser runs in bfloat16
     or float16, except on CPUs that do not compute in bfloat16, or where `half` forbids it; a GPU also keeps its
@@ -35,22 +35,21 @@ class StandaloneModel:
 
     def __init__(
         self,
-        checkpoint: str | Path,
+        checkpoint: str | Path | Networks,
         device: str | torch.device = "cpu",
         resolution: int | None = None,
         half: bool = True,
         prediction_type: str = "",
         offload: bool | None = None,
     ):
-        path = Path(checkpoint)
         self.device = pick_device(device)
         self._half = half_type(self.device) if half else None
         kept = self._half if self._half is not None and self.device.type == "cuda" else torch.float32
-        networks = load(path, kept, prediction_type)
+        networks = checkpoint if isinstance(checkpoint, Networks) else load(Path(checkpoint), kept, prediction_type)
         facts = networks.facts
         self.architecture, self.prediction_type = facts.architecture, facts.prediction_type
         self.shape, self.fingerprint = facts.shape, networks.fingerprint
-        self.words_file = str(w) if (w := path.with_suffix(".words.json")).is_file() else None
+        self.words_file = None if isinstance(checkpoint, Networks) else words_beside(Path(checkpoint))
         self.backbone, self.vae, self.encoders = networks.unet, networks.vae, networks.encoders
         for module in (self.backbone, *self.companions):
             module.eval().requires_grad_(False)
@@ -58,7 +57,7 @@ class StandaloneModel:
             offload = memory.is_tight([self.backbone, *self.companions], self.device)
         side = (resolution or facts.pixels) // 8
         self.latent_shape = (4, side, side)
-        self.backbone.to(self.device)
+        self.backbone.to(self.device, kept)
         self.offload = offload
         self.sigmas = facts.sigmas().to(self.device)
         self._log_sigmas = self.sigmas.log()
@@ -166,6 +165,12 @@ class StandaloneModel:
         """The UNet with the earlier deltas added to its weights; original bits afterwards."""
         with applied(self.backbone, self.layers(), stack):
             yield self.backbone
+
+
+def words_beside(checkpoint: Path) -> str | None:
+    """The word list that lies beside a checkpoint."""
+    file = checkpoint.with_suffix(".words.json")
+    return str(file) if file.is_file() else None
 
 
 def pick_device(name: str | torch.device) -> torch.device:

@@ -10,6 +10,15 @@ from unlearn_core.memory import GIB, Cost, Frugal, Pace, measure, plans
 from unlearn_core.sampling import noise
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Thousands of passes too small to share: on a busy machine two threads would wait for each other for minutes."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def full(*_):
     raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
 

@@ -12,7 +12,7 @@ from . import delta as delta_file
 from . import stack_command
 from .benchmark.options import benchmark_options
 from .config import ForgetConfig, settings
-from .console import STOPPED, StopOnInterrupt, check_writable, read_stack
+from .console import STOPPED, StopOnInterrupt, check_writable, read_settings, read_stack
 from .delta import Delta
 from .interfaces import BadSetting, Cancelled, StepReport, UnlearnError
 from .stack import Stack, lineage
@@ -113,8 +113,9 @@ def run_forget(args: argparse.Namespace, classify: bool = False) -> int:
     from .standalone import StandaloneModel
     from .train import forget
 
-    values = dict(pair.split("=", 1) if "=" in pair else usage(pair) for pair in args.set)
-    config = ForgetConfig.from_flat(values | {"concept": args.concept, "anchor": args.anchor, "keep": args.keep})
+    config = ForgetConfig.from_flat(
+        read_settings(args.set) | {"concept": args.concept, "anchor": args.anchor, "keep": args.keep}
+    )
     for file in (args.out, args.preview, args.report):
         check_writable(file)
     stack = read_stack(args.stack)
@@ -209,8 +210,3 @@ def run_benchmark(args: argparse.Namespace) -> int:
     from .benchmark.command import run
 
     return run(args)
-
-
-def usage(pair: str):
-    """Refuse a `--set` without an equals sign."""
-    raise BadSetting(f"'{pair}' is not KEY=VALUE.")

@@ -1,5 +1,7 @@
 """Full-size networks by their recorded names and shapes, without weights; what the speed benchmark counts."""
 
+import re
+
 import pytest
 import torch
 
@@ -7,11 +9,13 @@ from tests.key_lists import fold, recorded, unfold
 from tests.small import a_delta
 from tests.test_forget import config
 from tests.tiny import TinyHost
-from unlearn_core import Stack, keys
+from unlearn_core import Stack, forget, keys
 from unlearn_core.benchmark import flops
 from unlearn_core.benchmark.phases import phases
 from unlearn_core.benchmark.sizes import UNETS
+from unlearn_core.benchmark.speed import TALL
 from unlearn_core.checkpoint import OPEN_CLIP, TEXT, UNET, VAE, XL_OPEN_CLIP, XL_TEXT, describe
+from unlearn_core.cli import main
 from unlearn_core.networks import unet_settings
 
 TEXTS = {"sd15": (TEXT,), "sd21": (OPEN_CLIP,), "sdxl": (XL_TEXT, XL_OPEN_CLIP)}
@@ -114,8 +118,6 @@ def tall(height):
 
 def operations_of_a_step(height):
     """What each further training step on a stack adds to a run."""
-    from unlearn_core import forget
-
     short, longer = (
         flops.counted(lambda: forget(TinyHost(), config(steps=n, anchor="pear"), tall(height)))  # noqa: B023
         for n in (2, 4)
@@ -132,3 +134,14 @@ def test_all_time_of_a_run_is_booked():
     seconds, steps = phases(TinyHost(), config())
     assert steps == 6 and set(seconds) == {"sampling", "choosing", "training", "judging", "preview"}
     assert all(t > 0 for t in seconds.values())
+
+
+@pytest.mark.slow
+def test_the_speed_command_tells_time_work_and_memory(capsys):
+    options = ["--device", "cpu", "--set", "batch=1", "--set", "steps=3", "--resolution", "64"]
+    assert main(["benchmark", "--speed", *options]) == 0
+    told = dict(re.split(r"  +", line, maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert float(told["seconds per step"]) >= float(told["bare passes"]) * 0.5 > 0
+    assert told["pictures"] == "64 x 64" and "1 forget + 1 replay" in told["batch"]
+    assert float(told["operations"].split()[0]) > 0 and "MB" in told["memory"]
+    assert f"on a stack of {TALL}" in told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch.utils import flop_counter
@@ -19,5 +20,15 @@ def on_cpu() -> dict:
     """Attention's own operator on CPUs, which torch's table leaves out."""
     forward = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
     backward = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu_backward", None)
-    pairs = ((forward, flop_counter.sdpa_flop), (backward, flop_counter.sdpa_backward_flop))
+    pairs = ((forward, attention), (backward, attention_backward))
     return {operator: formula for operator, formula in pairs if operator is not None}
+
+
+def attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+    """Operations by the shapes of the operator's arguments."""
+    return flop_counter.sdpa_flop_count(query, key, value)
+
+
+def attention_backward(gradient: Any, query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+    """The same of the way back."""
+    return flop_counter.sdpa_backward_flop_count(gradient, query, key, value)

@@ -99,6 +99,7 @@ def unet_settings(weights: Mapping[str, Tensor], facts: Facts) -> dict[str, Any]
     settings = {
         "in_channels": 4,
         "out_channels": 4,
+        "sample_size": facts.pixels // 8,
         "block_out_channels": widths,
         "layers_per_block": shape.layers_per_block,
         "down_block_types": ["CrossAttnDownBlock2D" if a else "DownBlock2D" for a in shape.attention],

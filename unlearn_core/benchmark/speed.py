@@ -16,7 +16,7 @@ from ..config import ForgetConfig
 from ..delta import Delta, DeltaInfo, Factor
 from ..demo import CHECKPOINT
 from ..guard import TextGuard
-from ..interfaces import StepReport
+from ..interfaces import BadSetting, StepReport
 from ..lessons import Batch, Lessons
 from ..lora import Adapters, attached
 from ..memory import Pace, checkpointed, paced
@@ -32,7 +32,9 @@ from .sizes import UNETS, random_networks
 
 ROUNDS = 3
 STEPS = {"demo": 16, "sd15": 4, "sdxl": 3}
-"""Steps of a round; the first two are not counted."""
+"""Steps of a round."""
+WARM = 2
+"""First steps of a round that are not counted."""
 PROMPTS = 24
 TALL = 20
 """Earlier deltas in the taller of two stacks that are compared."""
@@ -51,9 +53,11 @@ def measure(
 
     size: "demo", or a full-size network with random weights. values: settings. resolution: in pixels.
     """
-    host = StandaloneModel(CHECKPOINT if size == "demo" else random_networks(size), device, resolution, half)
     given = {"concept": "banana", **(values or {})}
     config = ForgetConfig.from_flat({"steps": STEPS[size], **given})
+    if config.steps <= WARM:
+        raise BadSetting(f"The first {WARM} steps are not counted: set more of them.")
+    host = StandaloneModel(CHECKPOINT if size == "demo" else random_networks(size), device, resolution, half)
     loaded = now_mb()
     start_peak()
     found = Bench(host, config).measure()
@@ -128,12 +132,12 @@ class Bench:
         guard = TextGuard.make(adapters, self.lessons.mapped.tokens)
         job = Tracker({"training": 1.0}, stamp)
         train(self.host, self.config, "object", adapters, self.lessons, guard, job, lambda _: 1.0, pace)
-        return [b - a for a, b in zip(stamps[2:], stamps[3:], strict=False)]
+        return [b - a for a, b in zip(stamps[WARM:], stamps[WARM + 1 :], strict=False)]
 
     def bare_steps(self, adapters: Adapters, pace: Pace) -> list[float]:
         """Seconds of the passes alone, as many times."""
         batch, seconds = self.batch(), []
-        for _ in range(max(1, self.config.steps - 2)):
+        for _ in range(self.config.steps - WARM):
             synchronise(self.host.device)
             start = time.perf_counter()
             self.passes(batch, adapters, pace)

@@ -25,7 +25,9 @@ def small(request):
 
 @pytest.fixture(scope="module")
 def host(small, tmp_path_factory):
-    return StandaloneModel(small.write(tmp_path_factory.mktemp("small") / "any name.safetensors"), resolution=64)
+    return StandaloneModel(
+        small.write(tmp_path_factory.mktemp("small") / "any name.safetensors"), resolution=64, half=False
+    )
 
 
 def test_everything_is_read_off_the_tensors(small, host):
@@ -146,7 +148,7 @@ def test_a_diffusers_folder_is_the_same_model(small, host, tmp_path):
     settings = {"prediction_type": "v_prediction", "beta_schedule": "scaled_linear"}
     (tmp_path / "scheduler" / "scheduler_config.json").write_text(json.dumps(settings), "utf-8")
     (tmp_path / "model_index.json").write_text("{}", "utf-8")
-    folder = StandaloneModel(tmp_path, resolution=64, prediction_type="epsilon")
+    folder = StandaloneModel(tmp_path, resolution=64, half=False, prediction_type="epsilon")
     assert (folder.architecture, folder.fingerprint) == (host.architecture, host.fingerprint)
     x, sigma = noise((2, *host.latent_shape), 1, host.device), host.sigmas[[300, 900]]
     with torch.no_grad():
@@ -208,6 +210,6 @@ def test_zero_terminal_snr_levels_equal_diffusers_and_stay_finite():
 
 
 def test_sdxl_takes_its_pooled_vector_from_the_second_encoder(tmp_path):
-    host = StandaloneModel(Small("sdxl").write(tmp_path / "a.safetensors"), resolution=64)
+    host = StandaloneModel(Small("sdxl").write(tmp_path / "a.safetensors"), resolution=64, half=False)
     a, b = (host.encode([p]).extras["pooled"] for p in PROMPTS)
     assert a.shape == (1, OPEN_CLIP_WIDTH) and not torch.allclose(a, b)

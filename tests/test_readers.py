@@ -20,7 +20,7 @@ KINDS = ("sd1", "sd2", "sdxl")
 @pytest.fixture(scope="module", params=KINDS)
 def host(request, tmp_path_factory):
     file = Small(request.param).write(tmp_path_factory.mktemp("small") / "a.safetensors")
-    return StandaloneModel(file, resolution=64)
+    return StandaloneModel(file, resolution=64, half=False)
 
 
 def whole_delta(host) -> Delta:

@@ -57,7 +57,7 @@ class StandaloneModel:
             offload = memory.is_tight([self.backbone, *self.companions], self.device)
         side = (resolution or facts.pixels) // 8
         self.latent_shape = (4, side, side)
-        self.backbone.to(self.device, kept)
+        nn.Module.to(self.backbone, self.device, kept)  # diffusers' own warns of nothing
         self.offload = offload
         self.sigmas = facts.sigmas().to(self.device)
         self._log_sigmas = self.sigmas.log()

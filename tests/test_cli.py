@@ -13,9 +13,10 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from unlearn_core import Delta, DeltaInfo, Stack, load, save
+from unlearn_core.checkpoint import UNET
 from unlearn_core.cli import main
 from unlearn_core.demo import CHECKPOINT
-from unlearn_core.standalone import UNET, StandaloneModel
+from unlearn_core.standalone import StandaloneModel
 
 ROOT = Path(__file__).parents[1]
 QUICK = ["--set", "steps=3", "--set", "sampling_steps=2", "--set", "latents_per_prompt=1", "--set", "batch=2"]
@@ -88,18 +89,18 @@ def wrong_checkpoints(folder):
     (folder / "pickle.ckpt").write_bytes(b"x")
     save_file({"lora.weight": torch.zeros(2, 2)}, folder / "other.safetensors")
     save_file(weights | {UNET + "input_blocks.0.0.weight": torch.zeros(64, 9, 3, 3)}, folder / "inpainting.safetensors")
-    save_file(weights | {UNET + "label_emb.0.0.weight": torch.zeros(4, 4)}, folder / "xl.safetensors")
+    save_file(weights | {UNET + "label_emb.0.0.weight": torch.zeros(4, 4)}, folder / "unclip.safetensors")
     save_file({k: v for k, v in weights.items() if "first_stage" not in k}, folder / "no-vae.safetensors")
     return {
         "missing.safetensors": "no checkpoint",
-        ".": "no checkpoint",
+        ".": "neither a checkpoint file nor a diffusers folder",
         "garbage.safetensors": "not a readable",
         "empty.safetensors": "not a readable",
         "cut.safetensors": "not a readable",
         "pickle.ckpt": "can run code",
         "other.safetensors": "not a Stable Diffusion",
         "inpainting.safetensors": "inpainting",
-        "xl.safetensors": "XL",
+        "unclip.safetensors": "unCLIP",
         "no-vae.safetensors": "lacks",
     }
 

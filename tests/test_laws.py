@@ -25,6 +25,9 @@ LEVELS = (
     {"train"},
     {"without"},
     {"__init__"},
+    {"checkpoint"},
+    {"encoders"},
+    {"networks"},
     {"console", "stack_command", "standalone", "cli", "demo", "reporting", "benchmark", "__main__"},
 )
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names}
@@ -36,7 +39,9 @@ CORE_FILES = {
     "lora": {"?peft"},
     "cli": {"PIL", "tqdm"},
     "reporting": {"PIL", "tqdm"},
-    "standalone": DIFFUSERS | {"?yaml"},
+    "checkpoint": {"?yaml"},
+    "encoders": DIFFUSERS,
+    "networks": DIFFUSERS,
     "benchmark": DIFFUSERS | {"tqdm"},
 }
 COMFY = {"yaml", "PIL", "comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "server"}
@@ -250,7 +255,7 @@ GOOD = {
     "downwards": ("unlearn_core/train.py", "import re\nimport torch\nfrom . import losses\nfrom .stack import Stack"),
     "upwards for types": ("unlearn_core/interfaces.py", "if TYPE_CHECKING:\n    from .stack import Stack"),
     "peft when it is needed": ("unlearn_core/lora.py", "def f():\n    from peft import LoraConfig"),
-    "diffusers in its room": ("unlearn_core/standalone.py", "from diffusers import UNet2DConditionModel"),
+    "diffusers in its room": ("unlearn_core/networks.py", "from diffusers import UNet2DConditionModel"),
     "inside the benchmark": ("unlearn_core/benchmark/run.py", "from ..train import forget\nfrom .plots import draw"),
     "nodes": ("nodes/host.py", "import comfy.utils\nimport folder_paths\nfrom ..unlearn_core import forget"),
     "web UI": ("extension/host.py", "from modules import shared\nfrom ..unlearn_core.config import ForgetConfig"),

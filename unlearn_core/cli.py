@@ -12,7 +12,7 @@ from . import delta as delta_file
 from . import stack_command
 from .benchmark.options import benchmark_options
 from .config import ForgetConfig, settings
-from .console import STOPPED, StopOnInterrupt, check_writable, read_stack
+from .console import STOPPED, StopOnInterrupt, check_writable, read_settings, read_stack
 from .delta import Delta
 from .interfaces import BadSetting, Cancelled, StepReport, UnlearnError
 from .stack import Stack, lineage
@@ -52,7 +52,11 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument("--out", type=Path, default=Path("demo-out"), help="folder for pictures, delta and report")
     demo.add_argument("--concept", default="banana", help="an object or style of the demo model (default: banana)")
     forget = command("forget", run_forget, "Train a delta that makes a checkpoint forget a concept.")
-    forget.add_argument("--checkpoint", required=True, help="a Stable Diffusion 1 checkpoint (.safetensors)")
+    forget.add_argument(
+        "--checkpoint",
+        required=True,
+        help="a Stable Diffusion 1, 2 or XL checkpoint (.safetensors or a diffusers folder)",
+    )
     forget.add_argument("--concept", required=True, help="what to forget")
     forget.add_argument("--out", required=True, type=Path, help="the delta to write (.safetensors)")
     forget.add_argument("--preview", type=Path, help="write before and after pictures here (.png)")
@@ -72,6 +76,14 @@ def parser() -> argparse.ArgumentParser:
     for p in (demo, forget, preview):
         p.add_argument("--stack", action="append", default=[], metavar="DELTA[:STRENGTH]", help="an earlier delta")
         p.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps ... (default: auto)")
+    for p in (forget, preview):
+        p.add_argument(
+            "--prediction",
+            choices=("epsilon", "v_prediction"),
+            default="",
+            help="what the checkpoint predicts (default: read off its tensors)",
+        )
+    demo.set_defaults(prediction="")
     inspect = command("inspect", run_inspect, "Show what a delta file says about itself.")
     inspect.add_argument("delta", metavar="DELTA.safetensors")
     inspect.add_argument("--json", action="store_true", help="machine-readable")
@@ -101,14 +113,15 @@ def run_forget(args: argparse.Namespace, classify: bool = False) -> int:
     from .standalone import StandaloneModel
     from .train import forget
 
-    values = dict(pair.split("=", 1) if "=" in pair else usage(pair) for pair in args.set)
-    config = ForgetConfig.from_flat(values | {"concept": args.concept, "anchor": args.anchor, "keep": args.keep})
+    config = ForgetConfig.from_flat(
+        read_settings(args.set) | {"concept": args.concept, "anchor": args.anchor, "keep": args.keep}
+    )
     for file in (args.out, args.preview, args.report):
         check_writable(file)
     stack = read_stack(args.stack)
     for sentence in lineage(stack):
         print(f"note: {sentence}", file=sys.stderr)
-    host = StandaloneModel(args.checkpoint, args.device)
+    host = StandaloneModel(args.checkpoint, args.device, prediction_type=args.prediction)
     with StopOnInterrupt() as stop:
         with Bar() as bar:
 
@@ -165,7 +178,7 @@ def run_preview(args: argparse.Namespace) -> int:
     if not (1 <= args.steps <= 1000 and 1 <= args.guidance <= 30):
         raise BadSetting("Steps have to be from 1 to 1000 and guidance from 1 to 30.")
     stack = read_stack(args.stack)
-    host = StandaloneModel(args.checkpoint, args.device)
+    host = StandaloneModel(args.checkpoint, args.device, prediction_type=args.prediction)
     from .stack import check_fits
 
     check_fits(stack, host.fingerprint, host.architecture, host.layers())
@@ -197,8 +210,3 @@ def run_benchmark(args: argparse.Namespace) -> int:
     from .benchmark.command import run
 
     return run(args)
-
-
-def usage(pair: str):
-    """Refuse a `--set` without an equals sign."""
-    raise BadSetting(f"'{pair}' is not KEY=VALUE.")

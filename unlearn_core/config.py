@@ -102,7 +102,19 @@ class ForgetConfig:
         3.0, "Guidance", "Guidance of the judge's and the preview's pictures.", low=1.0, high=30.0, advanced=True
     )
     checkpointing: bool = setting(
-        False, "Gradient checkpointing", "Half the memory for a third more time.", advanced=True
+        False,
+        "Gradient checkpointing",
+        "Less memory for a third more time; switched on by itself where memory is short.",
+        advanced=True,
+    )
+    memory: float = setting(
+        0.0,
+        "Memory",
+        "What the job may take on the device; 0: what is free.",
+        low=0.0,
+        high=1024.0,
+        unit="GiB",
+        advanced=True,
     )
 
     def __post_init__(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import delta as delta_file
-from .interfaces import UnlearnError
+from .interfaces import BadSetting, UnlearnError
 from .stack import Stack, parse_entry
 
 STOPPED = 130
@@ -21,6 +21,14 @@ def read_stack(texts: Sequence[str]) -> Stack:
         path, strength = parse_entry(text)
         stack = stack.with_delta(delta_file.load(path), strength)
     return stack
+
+
+def read_settings(pairs: Sequence[str]) -> dict[str, str]:
+    """`KEY=VALUE` texts as names and values. Raises `BadSetting` for one without an equals sign."""
+    for pair in pairs:
+        if "=" not in pair:
+            raise BadSetting(f"'{pair}' is not KEY=VALUE.")
+    return dict(pair.split("=", 1) for pair in pairs)
 
 
 def check_writable(file: Path | None) -> None:

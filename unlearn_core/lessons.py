@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +26,17 @@ class Batch:
     sigma: Tensor
     student: Conditioning
     teacher: Conditioning
+
+    def parts(self, pairs: int) -> Iterator[Batch]:
+        """The batch in pieces of at most `pairs` forget rows with their replay rows."""
+        size = len(self.x) // 2
+        if pairs >= size:
+            yield self
+            return
+        for start in range(0, size, pairs):
+            rows = [*range(start, min(start + pairs, size))]
+            rows += [size + r for r in rows]
+            yield Batch(self.x[rows], self.sigma[rows], self.student[rows], self.teacher[rows])
 
 
 @dataclass(frozen=True)

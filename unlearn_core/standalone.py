@@ -1,4 +1,4 @@
-"""A checkpoint file as a `HostModel` without any host: diffusers runs the networks, transformers the text encoder."""
+"""A checkpoint as a `HostModel` without any host: the networks of `networks` behind the denoiser contract."""
 
 from __future__ import annotations
 
@@ -6,59 +6,117 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from . import clip_tokenizer, keys
-from .interfaces import BadCheckpoint, Conditioning, UnlearnError
+from . import keys, memory
+from .interfaces import Conditioning, UnlearnError
+from .networks import Networks, load
 from .sampling import discrete_denoised
 from .stack import Stack, applied
 
-UNET, VAE, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.transformer."
+READ_AT_ONCE = 32
+"""Prompts that a text encoder reads at once."""
+PICTURE_TOKENS = 2**16
+"""Latent pixels that the autoencoder decodes at once: 16 pictures of 512 x 512."""
+TILED_FROM = 96
+"""Side of a latent from which pictures are decoded in tiles where memory is short."""
 
 
 class StandaloneModel:
-    """A Stable Diffusion 1 checkpoint (original single-file layout, .safetensors) behind the denoiser contract.
+    """A Stable Diffusion 1, 2 or XL checkpoint (file, diffusers folder or networks) behind the denoiser contract.
 
-    `NAME.yaml` beside the file gives the networks' sizes, a folder that it names as the text encoder's `version`
-    the tokenizer; without them the standard ones are taken. The denoiser runs in bfloat16 or float16 autocast,
-    except on CPUs that do not compute in bfloat16, or where `half` forbids it.
+    `NAME.yaml` beside a file may correct what its tensors cannot say, see `checkpoint`. The denoiser runs in bfloat16
+    or float16, except on CPUs that do not compute in bfloat16, or where `half` forbids it; a GPU also keeps its
+    weights so. prediction_type: overrules the checkpoint's.
+    offload: text encoders and autoencoder lie on the CPU while they are not used; by default where the card is small.
     """
 
     def __init__(
         self,
-        checkpoint: str | Path,
+        checkpoint: str | Path | Networks,
         device: str | torch.device = "cpu",
         resolution: int | None = None,
         half: bool = True,
+        prediction_type: str = "",
+        offload: bool | None = None,
     ):
-        path = Path(checkpoint)
         self.device = pick_device(device)
-        weights = read_checkpoint(path)
-        self.architecture, self.prediction_type, config = describe(weights, path)
-        self.words_file = str(w) if (w := path.with_suffix(".words.json")).is_file() else None
-        denoiser = {k.removeprefix(UNET): v for k, v in weights.items() if k.startswith(UNET)}
-        self.fingerprint = keys.fingerprint(denoiser)
-        self.shape = keys.UNetShape.from_state_dict(denoiser)
-        self.backbone, self.vae = build_networks(weights, config)
-        self.text_encoder, self.tokenizer = build_text_encoder(weights, config, path.parent)
-        for module in (self.backbone, self.vae, self.text_encoder):
-            module.to(self.device).eval().requires_grad_(False)
-        pixels = resolution or config["model"]["params"]["first_stage_config"]["params"]["ddconfig"]["resolution"]
-        self.latent_shape = (4, pixels // 8, pixels // 8)
-        self.sigmas = discrete_sigmas(config["model"]["params"]).to(self.device)
-        self._log_sigmas = self.sigmas.log()
         self._half = half_type(self.device) if half else None
+        kept = self._half if self._half is not None and self.device.type == "cuda" else torch.float32
+        networks = checkpoint if isinstance(checkpoint, Networks) else load(Path(checkpoint), kept, prediction_type)
+        facts = networks.facts
+        self.architecture, self.prediction_type = facts.architecture, facts.prediction_type
+        self.shape, self.fingerprint = facts.shape, networks.fingerprint
+        self.words_file = None if isinstance(checkpoint, Networks) else words_beside(Path(checkpoint))
+        self.backbone, self.vae, self.encoders = networks.unet, networks.vae, networks.encoders
+        for module in (self.backbone, *self.companions):
+            module.eval().requires_grad_(False)
+        if offload is None:
+            offload = memory.is_tight([self.backbone, *self.companions], self.device)
+        side = (resolution or facts.pixels) // 8
+        self.latent_shape = (4, side, side)
+        nn.Module.to(self.backbone, self.device, kept)  # diffusers' own warns of nothing
+        self.offload = offload
+        self.sigmas = facts.sigmas().to(self.device)
+        self._log_sigmas = self.sigmas.log()
+        self._encoded: dict[str, Conditioning] = {}
+
+    @property
+    def companions(self) -> list[nn.Module]:
+        """Text encoders and autoencoder."""
+        return [*(e.model for e in self.encoders), self.vae]
+
+    @property
+    def offload(self) -> bool:
+        """Whether text encoders and autoencoder come to the device only for as long as they are used."""
+        return self._offload
+
+    @offload.setter
+    def offload(self, on: bool) -> None:
+        self._offload = on
+        for module in self.companions:
+            module.to("cpu" if on else self.device)
+        if on and self.latent_shape[1] >= TILED_FROM:
+            self.vae.enable_tiling()
+
+    @contextmanager
+    def _present(self, module: nn.Module) -> Iterator[None]:
+        """A companion on the device for the length of a block."""
+        if not self._offload:
+            yield
+            return
+        try:
+            module.to(self.device)
+            yield
+        finally:
+            module.to("cpu")
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
-        """Encode prompts, cut to the encoder's length, padded with the end token as SD1's hosts do."""
-        ids = self.tokenizer(list(prompts), padding="max_length", truncation=True, return_tensors="pt").input_ids
-        with torch.no_grad():
-            return Conditioning(self.text_encoder(ids.to(self.device)).last_hidden_state)
+        """Encode prompts, cut to the encoders' length; each prompt is encoded once and remembered on the CPU."""
+        missing = [p for p in dict.fromkeys(prompts) if p not in self._encoded]
+        if missing:
+            parts = [missing[i : i + READ_AT_ONCE] for i in range(0, len(missing), READ_AT_ONCE)]
+            rows = Conditioning.cat([self._read(part) for part in parts])
+            self._encoded |= {p: rows[[i]] for i, p in enumerate(missing)}
+        c = Conditioning.cat([self._encoded[p] for p in prompts])
+        return Conditioning(c.tokens.to(self.device), {k: v.to(self.device) for k, v in c.extras.items()})
+
+    def _read(self, prompts: Sequence[str]) -> Conditioning:
+        parts, extras = [], {}
+        for encoder in self.encoders:
+            with self._present(encoder.model):
+                hidden, pooled = encoder.encode(prompts)
+            parts.append(hidden.cpu())
+            if pooled is not None:
+                extras["pooled"] = pooled.cpu()
+        if self.architecture == "sdxl":
+            # original size, corner of the cut, size wanted: the whole picture at the size that is worked at
+            height, width = 8 * self.latent_shape[1], 8 * self.latent_shape[2]
+            size = torch.tensor([height, width, 0, 0, height, width], dtype=torch.float32)
+            extras["size"] = size.expand(len(prompts), -1)
+        return Conditioning(torch.cat(parts, -1), extras)
 
     def noised(self, latents: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
         """z + sigma * noise (variance exploding scale)."""
@@ -69,16 +127,25 @@ class StandaloneModel:
 
         def predict(scaled: Tensor, t: Tensor) -> Tensor:
             with self.precision():
-                return self.backbone(scaled, t, conditioning.tokens).sample.float()
+                return self.predict(scaled, t, conditioning).float()
 
         return discrete_denoised(predict, x, sigma, self._log_sigmas, self.prediction_type)
+
+    def predict(self, x: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
+        """The network's own answer (epsilon or v) to latents of variance 1 at time steps t `[b]`."""
+        added = None
+        if self.architecture == "sdxl":
+            added = {"text_embeds": conditioning.extras["pooled"], "time_ids": conditioning.extras["size"]}
+        return self.backbone(x, t, conditioning.tokens, added_cond_kwargs=added).sample
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """Pictures `[b, 3, H, W]` in 0..1 on the CPU."""
         factor = self.vae.config.scaling_factor
-        with self.precision() if self.device.type == "cpu" else nullcontext():
-            pictures = torch.cat([self.vae.decode(z / factor).sample.float().cpu() for z in latents.split(16)])
+        rows = max(1, PICTURE_TOKENS // latents[0, 0].numel())
+        # on a GPU in float32: SDXL's autoencoder overflows in half
+        with self._present(self.vae), self.precision() if self.device.type == "cpu" else nullcontext():
+            pictures = torch.cat([self.vae.decode(z / factor).sample.float().cpu() for z in latents.split(rows)])
         return (pictures / 2 + 0.5).clamp(0, 1)
 
     def precision(self) -> AbstractContextManager:
@@ -100,6 +167,12 @@ class StandaloneModel:
             yield self.backbone
 
 
+def words_beside(checkpoint: Path) -> str | None:
+    """The word list that lies beside a checkpoint."""
+    file = checkpoint.with_suffix(".words.json")
+    return str(file) if file.is_file() else None
+
+
 def pick_device(name: str | torch.device) -> torch.device:
     """The named device, "auto" for the GPU where there is one; `UnlearnError` when it is not there."""
     if name == "auto":
@@ -118,118 +191,3 @@ def half_type(device: torch.device) -> torch.dtype | None:
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     native = device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return torch.bfloat16 if native else None
-
-
-def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """All tensors of a `.safetensors` checkpoint, or `BadCheckpoint` with a sentence."""
-    if path.suffix.lower() in {".ckpt", ".pt", ".pth", ".bin"}:
-        raise BadCheckpoint(
-            f"{path.name} is a pickle file, which can run code when opened; convert it to .safetensors."
-        )
-    if not path.is_file():
-        raise BadCheckpoint(f"There is no checkpoint at {path}.")
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError, ValueError, KeyError) as e:
-        raise BadCheckpoint(f"{path.name} is not a readable .safetensors checkpoint ({e}).") from e
-
-
-def describe(weights: dict[str, Tensor], path: Path) -> tuple[str, str, dict]:
-    """(architecture, prediction type, LDM config) by the tensors and the yaml beside the file."""
-    context = weights.get(UNET + "input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight")
-    if UNET + "input_blocks.0.0.weight" not in weights:
-        raise BadCheckpoint(
-            f"{path.name} is not a Stable Diffusion checkpoint: it has no denoiser in the original layout."
-        )
-    if UNET + "label_emb.0.0.weight" in weights or (context is not None and context.shape[1] == 1024):
-        raise BadCheckpoint(
-            f"{path.name} is a Stable Diffusion 2 or XL checkpoint; this command reads Stable Diffusion 1."
-        )
-    if (channels := weights[UNET + "input_blocks.0.0.weight"].shape[1]) != 4:
-        raise BadCheckpoint(
-            f"{path.name} is an inpainting or editing checkpoint ({channels} input channels), not supported."
-        )
-    if (
-        TEXT + "text_model.embeddings.token_embedding.weight" not in weights
-        or VAE + "post_quant_conv.weight" not in weights
-    ):
-        raise BadCheckpoint(f"{path.name} lacks its text encoder or autoencoder; use the full checkpoint.")
-    import yaml
-
-    file = path.with_suffix(".yaml")
-    try:
-        config = yaml.safe_load((file if file.is_file() else STANDARD).read_text(encoding="utf-8"))
-        params = config["model"]["params"]
-        prediction = "v_prediction" if params.get("parameterization") == "v" or "v_pred" in weights else "epsilon"
-    except (OSError, KeyError, TypeError, AttributeError, yaml.YAMLError) as e:
-        raise BadCheckpoint(
-            f"{file.name} beside the checkpoint is not a model configuration; mend or remove it."
-        ) from e
-    return "sd1", prediction, config
-
-
-STANDARD = Path(__file__).with_name("data") / "sd1.yaml"
-
-
-def discrete_sigmas(params: dict) -> Tensor:
-    """sigma_t = sqrt((1 - abar_t) / abar_t) of the scaled linear schedule, ascending, `[timesteps]`."""
-    start, end, count = params["linear_start"], params["linear_end"], params["timesteps"]
-    betas = torch.linspace(start**0.5, end**0.5, count, dtype=torch.float64) ** 2
-    alphas = (1 - betas).cumprod(0)
-    return ((1 - alphas) / alphas).sqrt().float()
-
-
-def build_networks(weights: dict[str, Tensor], config: dict) -> tuple[nn.Module, nn.Module]:
-    """The diffusers UNet and autoencoder with the checkpoint's weights in float32."""
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-    from diffusers.loaders import single_file_utils as ldm
-
-    weights = {k: v.float() for k, v in weights.items() if k.startswith((UNET, VAE))}
-    made = []
-    for cls, describe_config, convert in (
-        (UNet2DConditionModel, ldm.create_unet_diffusers_config_from_ldm, ldm.convert_ldm_unet_checkpoint),
-        (AutoencoderKL, ldm.create_vae_diffusers_config_from_ldm, ldm.convert_ldm_vae_checkpoint),
-    ):
-        try:
-            settings = describe_config(config, weights)
-            model = cls.from_config(settings)
-            model.load_state_dict(convert(dict(weights), settings))
-        except (KeyError, RuntimeError, TypeError) as e:
-            raise BadCheckpoint(
-                f"The checkpoint's {cls.__name__} does not fit its configuration: {first_line(e)}"
-            ) from e
-        made.append(model)
-    return made[0], made[1]
-
-
-def build_text_encoder(weights: dict[str, Tensor], config: dict, folder: Path) -> tuple[nn.Module, object]:
-    """CLIP's text encoder and tokenizer, from the folder that the yaml names or the bundled standard ones."""
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
-
-    version = config["model"]["params"]["cond_stage_config"].get("params", {}).get("version", "")
-    local = folder / version
-    if version and (local / "vocab.json").is_file():
-        settings, tokenizer = CLIPTextConfig.from_pretrained(local), CLIPTokenizer.from_pretrained(local)
-    else:
-        settings = CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_attention_heads=12, num_hidden_layers=12)
-        with TemporaryDirectory() as made:
-            clip_tokenizer.write_tokenizer(Path(made), clip_tokenizer.read_merges())
-            tokenizer = CLIPTokenizer.from_pretrained(made)
-    encoder = CLIPTextModel(settings)
-    prefix = "text_model." if any(k.startswith("text_model.") for k in encoder.state_dict()) else ""
-    own = {
-        prefix + k.removeprefix(TEXT + "text_model."): v.float()
-        for k, v in weights.items()
-        if k.startswith(TEXT + "text_model.") and "position_ids" not in k
-    }
-    missing = [k for k in encoder.load_state_dict(own, strict=False).missing_keys if "position_ids" not in k]
-    if missing:
-        raise BadCheckpoint(
-            f"The checkpoint's text encoder is incomplete: {missing[0]} and {len(missing) - 1} more are missing."
-        )
-    return encoder, tokenizer
-
-
-def first_line(error: Exception) -> str:
-    """An exception's text up to its first line break."""
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

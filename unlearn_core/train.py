@@ -18,9 +18,9 @@ from .delta import Delta, DeltaInfo, Factor
 from .guard import TextGuard, guarded, kept_tokens
 from .interfaces import BadSetting, Cancelled, Conditioning, HostModel, Progress, TrainingFailed, UnlearnError
 from .judge import ROUNDS, Answers, Exam, summary
-from .lessons import Lessons
+from .lessons import Batch, Lessons
 from .lora import Adapters, Average, attached, peft_parts
-from .memory import checkpointed
+from .memory import Frugal, Pace, Plan, checkpointed, paced
 from .progress import Tracker
 from .prompts import WordList, mapped, names, renamed, scenes, spread, style_words
 from .replay import Replay
@@ -85,6 +85,13 @@ def forget(
     job = Tracker(plan(config), progress)
 
     with host.session(stack) as backbone:
+        written = {path: name for name, path in reversed(layers.items()) if is_target(path, config.layers)}
+        paths = sorted(written)
+        if not paths:
+            raise UnlearnError(f"The model has no layers of the kind '{config.layers}' to train.")
+        learned = config.rank * sum(sum(backbone.get_submodule(path).weight.shape) for path in paths)
+        pace = paced(host, backbone, config.batch, learned, config.checkpointing, config.memory)
+        host = Frugal(host, pace.rows)
         empty = host.encode([""])
         asked = host.encode([s.prompt for s in shown])
         job.start("sampling", 2 * config.sampling_steps, "the teacher draws the target")
@@ -105,13 +112,9 @@ def forget(
         kept = {w: tuple(scenes(rest, w, rest.kind(w), 2, config.seed + 6)) for w in dict.fromkeys(watched)}
         exam = Exam(concept, kind, choice.anchor, tuple(judged), kept, words, config)
 
-        written = {path: name for name, path in reversed(layers.items()) if is_target(path, config.layers)}
-        paths = sorted(written)
-        if not paths:
-            raise UnlearnError(f"The model has no layers of the kind '{config.layers}' to train.")
         with (
             attached(backbone, paths, config.rank, config.seed) as adapters,
-            checkpointed(backbone, config.checkpointing),
+            checkpointed(backbone, lambda: pace.plan.checkpointing),
         ):
             job.start("before", 2, "the judge looks at the teacher")
             before = exam.take(host, adapters.off, empty, job.tick, job.pulse)
@@ -124,7 +127,7 @@ def forget(
                     start_in_text_space(config, adapters, lessons, tokens)
             begun = job.seconds
             ask = partial(exam.still_drawn, host, adapters.off, empty, job.pulse)
-            steps = train(host, config, kind, adapters, lessons, guard, job, ask)
+            steps = train(host, config, kind, adapters, lessons, guard, job, ask, pace)
             trained = job.seconds - begun
             after = None if job.stopping else last_look(exam, host, config, adapters, empty, job)
             factors = {written[path]: Factor(*adapters.pair(path), float(config.rank)) for path in paths}
@@ -138,7 +141,8 @@ def forget(
         prediction_type=host.prediction_type,
         base_fingerprint=host.fingerprint,
         parents=stack.parents(),
-        config=config.to_flat(),
+        # memory is the machine's affair: the same delta is the same bytes everywhere
+        config={k: v for k, v in config.to_flat().items() if k != "memory"},
         prompts=tuple(pairs + second_hand),
         judge=judge,
         steps=steps,
@@ -160,6 +164,7 @@ def forget(
         "stopped": info.stopped,
         "seconds": job.seconds,
         "training_seconds": trained,
+        "memory": pace.plan.sentence(),
         "judge": judge,
     }
     pictures = [None if a is None else host.decode(a.latents) for a in (before, after)]
@@ -202,6 +207,7 @@ def train(
     guard: TextGuard | None,
     job: Tracker,
     still_drawn: Callable[[int, bool], bool],
+    pace: Pace,
 ) -> int:
     """The loop: teacher (adapters off) and student see one batch; returns the number of steps made.
 
@@ -213,29 +219,20 @@ def train(
     average = Average(parameters, AVERAGED[kind])
     optimizer = torch.optim.AdamW(parameters, config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
     recent: deque[float] = deque(maxlen=RECENT)
-    job.start("training", config.steps, f"forgetting '{config.concept}'")
+    job.start("training", config.steps, f"forgetting '{config.concept}': {pace.plan.sentence()}")
     step, end = 0, config.steps
     while step < end:
         step += 1
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * min(1.0, step / WARM_UP, (end - step + 1) / SETTLE)
         batch = lessons.draw(host, config.batch, generator)
-        with torch.no_grad(), adapters.off():
-            goal = direction(host, batch.x, batch.sigma, batch.teacher)
-        with torch.enable_grad():
-            distance = losses.squared_distance(direction(host, batch.x, batch.sigma, batch.student), goal)
-            forgetting, keeping = distance[: config.batch].mean(), distance[config.batch :].mean()
-            drift = losses.drift((a, b, 1.0) for a, b in adapters.factors.values())
-            loss = config.forget_weight * forgetting + config.keep_weight * keeping + config.drift_weight * drift
-            if guard and config.guard_weight:
-                part = SETTLING[kind] if step > end - SETTLE else HUNTING
-                loss = loss + config.guard_weight * part * guard.penalty(adapters)
-            loss.backward()
+        guarding = config.guard_weight * (SETTLING[kind] if step > end - SETTLE else HUNTING)
+        learn_it = partial(learn, host, config, adapters, batch, guard, guarding)
+        values = pace.attempt(learn_it, undo=lambda: optimizer.zero_grad(set_to_none=True))
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         average.update()
-        values = {k: float(v.detach()) for k, v in {"forget": forgetting, "keep": keeping, "drift": drift}.items()}
         if not all(map(math.isfinite, values.values())):
             raise TrainingFailed("The loss is no longer a number; try a lower learning rate.")
         recent.append(values["forget"])
@@ -254,6 +251,38 @@ def train(
                 end = config.steps if settled else step + SETTLE
     average.swap()
     return step
+
+
+def learn(
+    host: HostModel,
+    config: ForgetConfig,
+    adapters: Adapters,
+    batch: Batch,
+    guard: TextGuard | None,
+    guarding: float,
+    plan: Plan,
+) -> dict[str, float]:
+    """Add up one step's gradients, in as many passes as the plan says; returns the losses."""
+    sums = {"forget": 0.0, "keep": 0.0, "drift": 0.0}
+    for number, part in enumerate(batch.parts(plan.pairs)):
+        half = len(part.x) // 2
+        share = half / config.batch
+        with torch.no_grad(), adapters.off():
+            goal = direction(host, part.x, part.sigma, part.teacher)
+        with torch.enable_grad():
+            distance = losses.squared_distance(direction(host, part.x, part.sigma, part.student), goal)
+            forgetting, keeping = distance[:half].mean(), distance[half:].mean()
+            loss = share * (config.forget_weight * forgetting + config.keep_weight * keeping)
+            if number == 0:
+                drift = losses.drift((a, b, 1.0) for a, b in adapters.factors.values())
+                sums["drift"] = drift.detach()
+                loss = loss + config.drift_weight * drift
+                if guard and guarding:
+                    loss = loss + guarding * guard.penalty(adapters)
+            loss.backward()
+        sums["forget"] += share * forgetting.detach()
+        sums["keep"] += share * keeping.detach()
+    return {k: float(v) for k, v in sums.items()}
 
 
 LAYERS = {

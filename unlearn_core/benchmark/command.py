@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ..console import check_writable
+from ..console import check_writable, read_settings
 from ..files import write_whole
 from ..interfaces import BadSetting
 from .methods import METHODS, PUBLISHED
@@ -17,8 +17,10 @@ def run(args: argparse.Namespace) -> int:
     if args.speed:
         from .speed import measure
 
-        for name, value in measure(args.device).items():
-            print(f"{name:28} {value}")
+        values = read_settings(args.set)
+        half = not args.full_precision
+        for name, value in measure(args.device, args.arch, values, args.resolution, half, args.whole).items():
+            print(f"{name:20} {value}")
         return 0
     if args.out is None:
         raise BadSetting("Say where to write with --out FOLDER.")

@@ -25,8 +25,20 @@ def peak_mb() -> float | None:
     """Most memory used since `start_peak`; on systems without it since the process began, None where unknown."""
     if torch.cuda.is_available():
         return peak_memory_mb()
+    return status_mb("VmHWM") or peak_memory_mb()
+
+
+def now_mb() -> float | None:
+    """Memory used now, of the GPU where one is used, else of the process; None where unknown."""
+    if torch.cuda.is_available() and torch.cuda.memory_allocated():
+        return torch.cuda.memory_allocated() / 2**20
+    return status_mb("VmRSS")
+
+
+def status_mb(field: str) -> float | None:
+    """A line of the system's account of this process."""
     try:
-        line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
+        line = next(line for line in STATUS.read_text().splitlines() if line.startswith(field))
         return int(line.split()[1]) / 2**10
     except (OSError, StopIteration, ValueError):
-        return peak_memory_mb()
+        return None

@@ -4,72 +4,212 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from .. import losses
 from ..config import ForgetConfig
+from ..delta import Delta, DeltaInfo, Factor
 from ..demo import CHECKPOINT
-from ..interfaces import StepReport
-from ..lessons import Lessons
-from ..lora import attached
+from ..guard import TextGuard
+from ..interfaces import BadSetting, StepReport
+from ..lessons import Batch, Lessons
+from ..lora import Adapters, attached
+from ..memory import Pace, checkpointed, paced
 from ..progress import Tracker
 from ..sampling import LatentBank, direction, noise
 from ..stack import Stack
 from ..standalone import StandaloneModel
 from ..train import is_target, train
+from . import flops
+from .memory import now_mb, peak_mb, start_peak
+from .phases import bits, phases
+from .sizes import UNETS, random_networks
 
-STEPS = 24
+ROUNDS = 3
+STEPS = {"demo": 16, "sd15": 4, "sdxl": 3}
+"""Steps of a round."""
+WARM = 2
+"""First steps of a round that are not counted."""
+PROMPTS = 24
+TALL = 20
+"""Earlier deltas in the taller of two stacks that are compared."""
+SIZES = ("demo", *UNETS)
 
 
-def measure(device: str) -> dict[str, str]:
-    """Median seconds of a step in `train` and of its teacher forward, student forward and backward alone."""
-    host = StandaloneModel(CHECKPOINT, device)
-    config = ForgetConfig(concept="banana", steps=STEPS)
-    prompts = host.encode(["a banana in ink style"] * 24)
-    latents = noise((24, 2, *host.latent_shape), 0, host.device)
-    bank = LatentBank(latents, prompts)
-    even = torch.ones(24)
-    lessons = Lessons(bank, prompts, bank, even, torch.ones(len(host.sigmas)), 1.0)
-    paths = sorted({p for p in host.layers().values() if is_target(p, config.layers)})
-    with host.session(Stack()) as backbone, attached(backbone, paths, config.rank, 0) as adapters:
+def measure(
+    device: str,
+    size: str = "demo",
+    values: Mapping[str, str] | None = None,
+    resolution: int | None = None,
+    half: bool = True,
+    whole: bool = False,
+) -> dict[str, str]:
+    """What a step costs, and with `whole` where the time of a whole run goes, as labelled texts.
+
+    size: "demo", or a full-size network with random weights. values: settings. resolution: in pixels.
+    """
+    given = {"concept": "banana", **(values or {})}
+    config = ForgetConfig.from_flat({"steps": STEPS[size], **given})
+    if config.steps <= WARM:
+        raise BadSetting(f"The first {WARM} steps are not counted: set more of them.")
+    host = StandaloneModel(CHECKPOINT if size == "demo" else random_networks(size), device, resolution, half)
+    loaded = now_mb()
+    start_peak()
+    found = Bench(host, config).measure()
+    lines = described(host, config, found)
+    if whole:
+        lines |= run_of(host, ForgetConfig.from_flat(given))
+    peak = peak_mb()
+    if peak and loaded:
+        lines["memory"] = f"{loaded:.0f} MB with the model loaded, at most {peak:.0f} MB, {peak / loaded - 1:+.0%}"
+    return lines
+
+
+@dataclass(frozen=True)
+class Found:
+    """Median seconds: of a step in `train`, of the bare passes alone, of a step on a stack of `TALL`; FLOPs; plan."""
+
+    step: float
+    bare: float
+    tall: float
+    operations: int
+    plan: str
+
+
+class Bench:
+    """One host and one set of lessons to measure on."""
+
+    def __init__(self, host: StandaloneModel, config: ForgetConfig):
+        self.host, self.config = host, config
+        prompts = host.encode(["a banana in ink style"] * PROMPTS)
+        bank = LatentBank(noise((PROMPTS, 1, *host.latent_shape), 0, host.device), prompts)
+        self.lessons = Lessons(bank, prompts, bank, torch.ones(PROMPTS), torch.ones(len(host.sigmas)), 1.0)
+        self.paths = sorted({p for p in host.layers().values() if is_target(p, config.layers)})
+        self.low, self.high = (random_stack(host, self.paths, n) for n in (1, TALL))
+
+    def measure(self) -> Found:
+        """Take turns, so that a busy moment of the machine meets all."""
+        step, bare, tall = [], [], []
+        for _ in range(ROUNDS):
+            with self.ready(self.low) as (adapters, pace):
+                step += self.steps(adapters, pace)
+                bare += self.bare_steps(adapters, pace)
+            with self.ready(self.high) as (adapters, pace):
+                tall += self.steps(adapters, pace)
+        with self.ready(self.low) as (adapters, pace):
+            batch = self.batch()
+            operations = flops.counted(lambda: self.passes(batch, adapters, pace))
+            plan = pace.plan.sentence()
+        return Found(*(statistics.median(t) for t in (step, bare, tall)), operations, plan)
+
+    @contextmanager
+    def ready(self, stack: Stack) -> Iterator[tuple[Adapters, Pace]]:
+        """Adapters on a stack, and the memory plan."""
+        host, config = self.host, self.config
+        with host.session(stack) as backbone, attached(backbone, self.paths, config.rank, 0) as adapters:
+            learned = sum(p.numel() for p in adapters.parameters())
+            pace = paced(host, backbone, config.batch, learned, config.checkpointing, config.memory)
+            with checkpointed(backbone, lambda: pace.plan.checkpointing):
+                yield adapters, pace
+
+    def batch(self) -> Batch:
+        """One step's input."""
+        return self.lessons.draw(self.host, self.config.batch, torch.Generator().manual_seed(0))
+
+    def steps(self, adapters: Adapters, pace: Pace) -> list[float]:
+        """Seconds of each step of the real loop, the guard included."""
         stamps: list[float] = []
 
         def stamp(_: StepReport) -> None:
-            synchronise(host.device)
+            synchronise(self.host.device)
             stamps.append(time.perf_counter())
 
-        batch = lessons.draw(host, config.batch, torch.Generator().manual_seed(0))
-        parameters = [p for pair in adapters.factors.values() for p in pair]
-        bare, whole = [], []
-        for _ in range(3):  # in turns, so that a busy moment of the machine meets both
-            stamps.clear()
-            train(host, config, "object", adapters, lessons, None, Tracker({"training": 1.0}, stamp), lambda _: 1.0)
-            whole += [b - a for a, b in zip(stamps[2:], stamps[3:], strict=False)]
-            for _ in range(STEPS):
-                synchronise(host.device)
-                start = time.perf_counter()
-                with torch.no_grad(), adapters.off():
-                    goal = direction(host, batch.x, batch.sigma, batch.teacher)
-                found = direction(host, batch.x, batch.sigma, batch.student)
-                losses.squared_distance(found, goal).mean().backward()
-                synchronise(host.device)
-                bare.append(time.perf_counter() - start)
-                for p in parameters:
-                    p.grad = None
-    step, bound = statistics.median(whole), statistics.median(bare)
-    card = (
-        torch.cuda.get_device_name(host.device)
-        if host.device.type == "cuda"
-        else f"{torch.get_num_threads()} CPU threads"
-    )
+        guard = TextGuard.make(adapters, self.lessons.mapped.tokens)
+        job = Tracker({"training": 1.0}, stamp)
+        train(self.host, self.config, "object", adapters, self.lessons, guard, job, lambda _: 1.0, pace)
+        return [b - a for a, b in zip(stamps[WARM:], stamps[WARM + 1 :], strict=False)]
+
+    def bare_steps(self, adapters: Adapters, pace: Pace) -> list[float]:
+        """Seconds of the passes alone, as many times."""
+        batch, seconds = self.batch(), []
+        for _ in range(self.config.steps - WARM):
+            synchronise(self.host.device)
+            start = time.perf_counter()
+            self.passes(batch, adapters, pace)
+            synchronise(self.host.device)
+            seconds.append(time.perf_counter() - start)
+        return seconds
+
+    def passes(self, batch: Batch, adapters: Adapters, pace: Pace) -> None:
+        """The teacher's forward pass, the student's, and the way back."""
+        for part in batch.parts(pace.plan.pairs):
+            with torch.no_grad(), adapters.off():
+                goal = direction(self.host, part.x, part.sigma, part.teacher)
+            found = direction(self.host, part.x, part.sigma, part.student)
+            losses.squared_distance(found, goal).mean().backward()
+        for p in adapters.parameters():
+            p.grad = None
+
+
+def random_stack(host: StandaloneModel, paths: list[str], height: int) -> Stack:
+    """A stack of small random deltas, as many as `height`."""
+    names = {path: name for name, path in reversed(host.layers().items())}
+    generator = torch.Generator().manual_seed(1)
+    stack = Stack()
+    for i in range(height):
+        factors = {}
+        for path in paths:
+            out, inside = weight_of(host.backbone, path).shape
+            down, up = (torch.randn(s, generator=generator) * 1e-3 for s in ((4, inside), (out, 4)))
+            factors[names[path]] = Factor(down, up, 4.0)
+        info = DeltaInfo(
+            concept=f"concept {i}",
+            kind="object",
+            anchor="",
+            architecture=host.architecture,
+            prediction_type=host.prediction_type,
+            base_fingerprint=host.fingerprint,
+        )
+        stack = stack.with_delta(Delta(factors, info))
+    return stack
+
+
+def weight_of(backbone: nn.Module, path: str) -> torch.Tensor:
+    """A linear layer's weight, `[out, in]`."""
+    return backbone.get_submodule(path).weight
+
+
+def described(host: StandaloneModel, config: ForgetConfig, found: Found) -> dict[str, str]:
+    """The numbers with their units."""
+    device = host.device
+    named = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
+    side = 8 * host.latent_shape[1]
     return {
-        "device": card,
+        "device": named,
+        "pictures": f"{side} x {side}",
         "batch": f"{config.batch} forget + {config.batch} replay",
-        "seconds per step": f"{step:.4f}",
-        "bare passes": f"{bound:.4f}",
-        "overhead": f"{step / bound:.3f}x",
+        "plan": found.plan,
+        "seconds per step": f"{found.step:.4f}",
+        "bare passes": f"{found.bare:.4f}",
+        "overhead": f"{found.step / found.bare:.3f}x",
+        f"on a stack of {TALL}": f"{found.tall:.4f}, {found.tall / found.step:.3f}x a stack of 1",
+        "operations": f"{found.operations / 1e12:.3f} TFLOP a step, {found.operations / found.bare / 1e12:.3f} TFLOP/s",
     }
+
+
+def run_of(host: StandaloneModel, config: ForgetConfig) -> dict[str, str]:
+    """Share of time by kind of work in a whole run, and whether the model is the same afterwards."""
+    before = bits(host.backbone)
+    seconds, steps = phases(host, config)
+    whole = sum(seconds.values())
+    shares = ", ".join(f"{kind} {t / whole:.0%}" for kind, t in seconds.items())
+    same = "the same bits" if bits(host.backbone) == before else "NOT the same"
+    return {"whole run": f"{whole:.0f} s, {steps} steps: {shares}", "weights afterwards": same}
 
 
 def synchronise(device: torch.device) -> None:

@@ -1,0 +1,119 @@
+"""Delta files in other programs' hands: diffusers' loader, and A1111's rules for names (its `Lora/networks.py`)."""
+
+import re
+
+import pytest
+import torch
+
+from tests.checkpoints import SHAPES, Small
+from tests.deltas import an_info
+from tests.key_lists import recorded
+from unlearn_core import keys
+from unlearn_core.delta import Delta, Factor, save, tensors
+from unlearn_core.sampling import direction, noise
+from unlearn_core.stack import Stack
+from unlearn_core.standalone import StandaloneModel
+
+KINDS = ("sd1", "sd2", "sdxl")
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def host(request, tmp_path_factory):
+    file = Small(request.param).write(tmp_path_factory.mktemp("small") / "a.safetensors")
+    return StandaloneModel(file, resolution=64, half=False)
+
+
+def whole_delta(host) -> Delta:
+    """A delta of all attention layers."""
+    generator = torch.Generator().manual_seed(0)
+    first = {path: name for name, path in reversed(host.layers().items()) if ".attn" in path}
+    factors = {}
+    for path, name in first.items():
+        out, inside = host.backbone.get_submodule(path).weight.shape
+        down, up = (torch.randn(s, generator=generator) * 0.1 for s in ((4, inside), (out, 4)))
+        factors[name] = Factor(down, up, 4.0)
+    info = an_info(architecture=host.architecture, base_fingerprint=host.fingerprint)
+    return Delta(factors, info).rounded()
+
+
+def pipeline_of(host):
+    """The host's networks as diffusers' own pipeline."""
+    from diffusers import EulerDiscreteScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
+
+    parts = {"unet": host.backbone, "vae": host.vae, "scheduler": EulerDiscreteScheduler()}
+    for suffix, e in zip(("", "_2"), host.encoders, strict=False):
+        parts |= {f"text_encoder{suffix}": e.model, f"tokenizer{suffix}": e.tokenizer}
+    if host.architecture == "sdxl":
+        return StableDiffusionXLPipeline(**parts)
+    return StableDiffusionPipeline(**parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False)
+
+
+def test_diffusers_loads_every_key_and_draws_the_same(host, tmp_path):
+    delta, c = whole_delta(host), host.encode(["a photo of a cat"])
+    save(delta, tmp_path / "forget.safetensors")
+    x, sigma = noise((1, *host.latent_shape), 0, host.device), host.sigmas[[400]]
+    with torch.no_grad():
+        plain = direction(host, x, sigma, c)
+        with host.session(Stack().with_delta(delta)):
+            ours = direction(host, x, sigma, c)
+    pipeline = pipeline_of(host)
+    pipeline.load_lora_weights(str(tmp_path), weight_name="forget.safetensors")
+    try:
+        filled = {n for n, m in host.backbone.named_modules() if hasattr(m, "lora_A")}
+        with torch.no_grad():
+            theirs = direction(host, x, sigma, c)
+    finally:
+        pipeline.unload_lora_weights()
+    assert filled == {host.layers()[name] for name in delta.factors}
+    assert (ours - plain).abs().max() > 1e-2
+    assert torch.allclose(ours, theirs, atol=1e-4)
+    with torch.no_grad():
+        assert torch.equal(direction(host, x, sigma, c), plain)
+
+
+RESNET = {"conv1": "in_layers_2", "conv2": "out_layers_3", "time_emb_proj": "emb_layers_1"}
+A1111 = (
+    (r"time_embedding_linear_(\d+)(.*)", lambda m: f"time_embed_{int(m[1]) * 2 - 2}{m[2]}"),
+    (
+        r"down_blocks_(\d+)_(attentions|resnets)_(\d+)_(.+)",
+        lambda m: f"input_blocks_{1 + int(m[1]) * 3 + int(m[3])}_{int(m[2] == 'attentions')}_{RESNET.get(m[4], m[4])}",
+    ),
+    (
+        r"mid_block_(attentions|resnets)_(\d+)_(.+)",
+        lambda m: f"middle_block_{1 if m[1] == 'attentions' else int(m[2]) * 2}_{RESNET.get(m[3], m[3])}",
+    ),
+    (
+        r"up_blocks_(\d+)_(attentions|resnets)_(\d+)_(.+)",
+        lambda m: f"output_blocks_{int(m[1]) * 3 + int(m[3])}_{int(m[2] == 'attentions')}_{RESNET.get(m[4], m[4])}",
+    ),
+)
+"""`convert_diffusers_name_to_compvis` as far as matrices go."""
+
+
+def a1111_name(key: str) -> str:
+    """The module that A1111 puts a key's factors on: a diffusers name counted back, any other one as it is."""
+    for pattern, rewrite in A1111:
+        if m := re.fullmatch("lora_unet_" + pattern, key):
+            return "diffusion_model_" + rewrite(m)
+    return key.replace("lora_unet", "diffusion_model")
+
+
+def test_a1111_finds_every_layer(host):
+    modules = {
+        "diffusion_model_" + keys.diffusers_to_ldm(path, SHAPES[host.architecture]).replace(".", "_")
+        for path, module in host.backbone.named_modules()
+        if isinstance(module, torch.nn.Linear)
+    }
+    found = [a1111_name(key.split(".", 1)[0]) for key in tensors(whole_delta(host))]
+    assert set(found) <= modules and len(set(found)) == len(whole_delta(host).factors)
+
+
+@pytest.mark.parametrize("size, architecture", [("sd15", "sd1"), ("sd21", "sd2"), ("sdxl", "sdxl")])
+def test_a1111_finds_every_matrix_of_a_full_size_model_where_it_is(size, architecture):
+    shapes = recorded(size)
+    shape = keys.UNetShape.from_state_dict(shapes)
+    layers = [n.removesuffix(".weight") for n, s in shapes.items() if n.endswith(".weight") and len(s) == 2]
+    assert len(layers) > 150
+    for layer in layers:
+        wanted = "diffusion_model_" + layer.replace(".", "_")
+        assert a1111_name(keys.delta_name(layer, architecture, shape)) == wanted

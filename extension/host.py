@@ -15,7 +15,7 @@ from modules.call_queue import queue_lock
 from ..unlearn_core import BadCheckpoint, HostModel, StepReport, UnlearnError
 from . import api
 from .actions import Desk
-from .host_model import LdmModel, without_loras
+from .host_model import LdmModel, alone
 from .jobs import Job
 from .tab import build
 
@@ -63,7 +63,7 @@ class WebuiDoor:
             shared.state.begin(job="unlearn")
             try:
                 job.interrupted = told
-                with without_loras(shared.sd_model):
+                with alone(shared.sd_model):
                     yield LdmModel(shared.sd_model, self.checkpoint())
             finally:
                 shared.state.end()

@@ -107,8 +107,8 @@ def test_from_a_click_to_the_grid_reloaded_in_the_middle_then_more_and_stop(app,
     wish(page, "banana", {} if full else SHORT)
     page.click("#unlearn_start")
 
-    first = page.until(POINTS, 300)
-    page.until(f"{POINTS}.length > {len(first)}", 60)
+    first = page.until(POINTS, 600)
+    page.until(f"{POINTS}.length > {len(first)}", 120)
     page.screenshot(tmp_path / "learning.png")
     if full:
         page.until(DRAWN % "#unlearn_live img", 300)

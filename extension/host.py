@@ -12,10 +12,10 @@ import gradio as gr
 from modules import paths, script_callbacks, shared
 from modules.call_queue import queue_lock
 
-from ..unlearn_core import BadCheckpoint, HostModel, StepReport, UnlearnError
+from ..unlearn_core import BadCheckpoint, HostModel, StepReport
 from . import api
 from .actions import Desk
-from .host_model import LdmModel, without_loras
+from .host_model import LdmModel, alone
 from .jobs import Job
 from .tab import build
 
@@ -49,6 +49,8 @@ class WebuiDoor:
 
     def checkpoint(self) -> Path:
         """The loaded checkpoint's file."""
+        if is_forge():
+            return host_forge().checkpoint()
         info = getattr(shared.sd_model, "sd_checkpoint_info", None)
         if info is None:
             raise BadCheckpoint("No checkpoint is loaded: choose one at the top of the page.")
@@ -57,14 +59,12 @@ class WebuiDoor:
     @contextmanager
     def model(self, job: Job) -> Iterator[HostModel]:
         """The loaded model, behind the host's queue; its progress shows the job, its Interrupt stops it."""
-        if is_forge():
-            raise UnlearnError("Training inside Forge is not supported yet: forget with the command line or ComfyUI.")
         with queue_lock:
             shared.state.begin(job="unlearn")
             try:
                 job.interrupted = told
-                with without_loras(shared.sd_model):
-                    yield LdmModel(shared.sd_model, self.checkpoint())
+                with loaded() as model:
+                    yield model
             finally:
                 shared.state.end()
 
@@ -80,6 +80,24 @@ class WebuiDoor:
 def is_forge() -> bool:
     """Whether the host is Forge or built on it."""
     return find_spec("modules_forge") is not None
+
+
+def host_forge() -> Any:
+    """The code for Forge, which other hosts cannot import."""
+    from . import host_forge as found
+
+    return found
+
+
+@contextmanager
+def loaded() -> Iterator[HostModel]:
+    """The host's model to learn on: its own in Automatic1111, a copy in Forge."""
+    if is_forge():
+        with host_forge().copy() as model:
+            yield model
+    else:
+        with alone(shared.sd_model):
+            yield LdmModel(shared.sd_model, WebuiDoor().checkpoint())
 
 
 def told(report: StepReport) -> bool:

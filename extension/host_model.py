@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from modules import devices, prompt_parser
+from modules import devices, prompt_parser, sd_models, sd_unet, shared
 from torch import Tensor, nn
 
 from ..unlearn_core import BadCheckpoint, Conditioning, Stack
@@ -29,15 +29,18 @@ class LdmModel:
             raise BadCheckpoint("Only Stable Diffusion 1 and 2 checkpoints can be trained inside this web UI so far.")
         if getattr(model.model, "conditioning_key", "crossattn") not in (None, "crossattn"):
             raise BadCheckpoint("This is an inpainting or editing model: forget on the checkpoint it was made from.")
+        check_trainable(unet)
         self._model, self.backbone = model, unet
         weights = unet.state_dict()
         self.fingerprint = names.fingerprint(weights)
         self._shape = names.UNetShape.from_state_dict(weights)
         self.architecture = "sd2" if getattr(model, "is_sd2", False) else "sd1"
         self.prediction_type = "v_prediction" if model.parameterization == "v" else "epsilon"
-        self.device = next(unet.parameters()).device
+        # with --medvram the weights wait elsewhere until they are needed
+        self.device = torch.device(devices.device)
         self.words_file = str(w) if (w := file.with_suffix(".words.json")).is_file() else None
-        alphas = model.alphas_cumprod.detach().double().cpu()
+        # the host's own settings put another schedule in its place for drawing
+        alphas = getattr(model, "alphas_cumprod_original", model.alphas_cumprod).detach().double().cpu()
         self.sigmas = ((1 - alphas) / alphas).sqrt().float().to(self.device)
         self._log_sigmas = self.sigmas.log()
         side = model.first_stage_model.encoder.resolution // FACTOR if file.with_suffix(".yaml").is_file() else 64
@@ -56,11 +59,13 @@ class LdmModel:
         return latents + sigma.view(-1, 1, 1, 1) * noise
 
     def denoise(self, x: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
-        """The clean latent, as the standalone model computes it."""
+        """The clean latent, as the standalone model computes it; through the module that the host's hooks watch."""
+        kind = devices.dtype_unet
 
         def predict(scaled: Tensor, t: Tensor) -> Tensor:
             with devices.autocast():
-                return self.backbone(scaled, t, context=conditioning.tokens).float()
+                tokens = conditioning.tokens.to(kind)
+                return self._model.model(scaled.to(kind), t.to(kind), c_crossattn=[tokens]).float()
 
         return discrete_denoised(predict, x, sigma, self._log_sigmas, self.prediction_type)
 
@@ -82,7 +87,7 @@ class LdmModel:
         flags = [(p, p.requires_grad) for p in self.backbone.parameters()]
         try:
             self.backbone.requires_grad_(False)
-            with applied(self.backbone, self.layers(), stack):
+            with without_checkpointing(self.backbone), applied(self.backbone, self.layers(), stack):
                 yield self.backbone
         finally:
             for parameter, flag in flags:
@@ -96,6 +101,49 @@ def escaped(prompt: str) -> str:
     return prompt
 
 
+def check_trainable(unet: nn.Module) -> None:
+    """Raise `BadCheckpoint` for ways of loading a model in which nothing can be learned."""
+    if any("float8" in str(p.dtype) for p in unet.parameters()):
+        raise BadCheckpoint("The model is loaded in 8 bits: switch 'FP8 weight' off in the settings to train.")
+    if getattr(shared.cmd_opts, "lowvram", False):
+        raise BadCheckpoint("Started with --lowvram the web UI cannot train: use --medvram, or forget in ComfyUI.")
+    if sd_unet.current_unet is not None:
+        raise BadCheckpoint("Another program draws in place of the model: set 'SD Unet' to None in the settings.")
+
+
+CHECKPOINTING = ("checkpoint", "use_checkpoint")
+"""Flags of blocks that compute forward passes anew for the backward pass; theirs fails on weights that do not learn."""
+
+
+@contextmanager
+def without_checkpointing(unet: nn.Module) -> Iterator[None]:
+    """The UNet with those flags off; Stable Diffusion 2 has them on."""
+    found = [(m, name) for m in unet.modules() for name in CHECKPOINTING if vars(m).get(name) is True]
+    for module, name in found:
+        setattr(module, name, False)
+    try:
+        yield
+    finally:
+        for module, name in found:
+            setattr(module, name, True)
+
+
+PATCHED = (nn.Linear, nn.Conv2d, nn.GroupNorm, nn.LayerNorm, nn.MultiheadAttention)
+"""Modules into whose weights the host bakes LoRAs."""
+
+
+@contextmanager
+def alone(model: Any) -> Iterator[None]:
+    """The model as its checkpoint has it: what the last picture has left in it is taken out, LoRAs put back at the end.
+
+    The host sets hypernetworks and merged tokens anew for each picture.
+    """
+    shared.loaded_hypernetworks = []
+    sd_models.apply_token_merging(model, 0)
+    with without_loras(model):
+        yield
+
+
 @contextmanager
 def without_loras(model: Any) -> Iterator[None]:
     """The model with its own weights: active LoRAs are baked into them, so they are taken out and put back."""
@@ -105,7 +153,7 @@ def without_loras(model: Any) -> Iterator[None]:
         yield
         return
     kept = list(networks.loaded_networks)
-    modules = [m for m in model.modules() if hasattr(m, "network_layer_name")]
+    modules = [m for m in model.modules() if isinstance(m, PATCHED) and hasattr(m, "network_layer_name")]
 
     def apply(wanted: list) -> None:
         networks.loaded_networks[:] = wanted

@@ -46,8 +46,8 @@ CORE_FILES = {
 }
 COMFY = {"yaml", "PIL", "comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "server"}
 WEBUI = {"gradio", "PIL"}
-WEBUI_HOST = {"modules", "networks"}
-WEBUI_HOST_FILES = {"host", "host_model", "host_callbacks"}
+WEBUI_HOST = {"modules", "networks", "modules_forge", "backend"}
+WEBUI_HOST_FILES = {"host", "host_model", "host_forge", "host_callbacks"}
 FREE_ROOMS = {"tests", "assets"}
 
 NEVER_USED = {"os.system", "os.popen", "torch.load", "importlib.import_module"}

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("aiohttp", reason="needs requirements/comfy.txt")
 
-from tests.comfy.browser import Browser, chromium
+from tests.browser import Browser, chromium
 from tests.comfy.server import PACK
 from tests.comfy.workflows import QUICK
 

@@ -1,12 +1,13 @@
-"""A thin stand-in for what Automatic1111 calls `modules`, enough for the tab to be added and laid out."""
+"""A thin stand-in for what Automatic1111 calls `modules`: the tab can be laid out in it and a model be trained."""
 
 import sys
 import threading
 import types
+from contextlib import nullcontext
 
 
 def install(folder, calls):
-    """Put the stand-in into `sys.modules`; `calls` collects what is registered, by name."""
+    """Put the stand-in into `sys.modules`; `calls` collects what is registered, by name. Gives `modules.shared`."""
 
     def module(name, **facts):
         made = types.ModuleType(name)
@@ -21,15 +22,17 @@ def install(folder, calls):
     state.begin, state.end = lambda job="": setattr(state, "job", job), lambda: setattr(state, "job", "")
     options = types.SimpleNamespace(data={"sd_model_checkpoint": "demo"})
     shared = module("modules.shared", cmd_opts=types.SimpleNamespace(lora_dir=str(folder)), opts=options, state=state)
-    shared.sd_model = None
+    shared.sd_model, shared.loaded_hypernetworks = None, []
     names = ("on_ui_tabs", "on_app_started", "on_after_component")
     parts = {
         "shared": shared,
         "paths": module("modules.paths", data_path=str(folder)),
         "script_callbacks": module("modules.script_callbacks", **{n: collect(n) for n in names}),
         "call_queue": module("modules.call_queue", queue_lock=threading.Lock()),
-        "devices": module("modules.devices"),
-        "prompt_parser": module("modules.prompt_parser"),
+        "devices": module("modules.devices", autocast=nullcontext, device="cpu"),
+        "prompt_parser": module("modules.prompt_parser", SdConditioning=lambda prompts, **_: prompts),
+        "sd_models": module("modules.sd_models", apply_token_merging=lambda *_: None),
+        "sd_unet": module("modules.sd_unet", current_unet=None),
     }
     module("modules", __path__=[], **parts)
     return shared

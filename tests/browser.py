@@ -18,6 +18,15 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 QUIET = ("--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync")
 # root may not use the sandbox, and a container's shared memory is too small for pages
 ALONE = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic")
+# a page that asks for something outside fails at once, on every machine in the same way
+OFFLINE = ("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",)
+
+MIDDLE = """(selector => {
+  const e = document.querySelector(selector);
+  e.scrollIntoView({block: 'center', behavior: 'instant'});
+  const b = e.getBoundingClientRect();
+  return [b.x + b.width / 2, b.y + b.height / 2];
+})(%s)"""
 
 
 def chromium() -> str | None:
@@ -43,7 +52,7 @@ class Browser:
         places = [f"--user-data-dir={self.folder}", "--remote-debugging-port=0", f"--window-size={width},{height}"]
         with open(self.folder / "chromium.log", "wb") as log:
             self._process = subprocess.Popen(
-                [chromium(), *ALONE, *QUIET, *places, "about:blank"], stdout=log, stderr=subprocess.STDOUT
+                [chromium(), *ALONE, *QUIET, *OFFLINE, *places, "about:blank"], stdout=log, stderr=subprocess.STDOUT
             )
         try:
             self._loop.run_until_complete(self._connect())
@@ -100,10 +109,33 @@ class Browser:
         """One event of the mouse with its left button."""
         self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1)
 
-    def screenshot(self, file: Path) -> Path:
-        """What the window shows, as PNG."""
-        file.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
+    def click(self, selector: str) -> None:
+        """Press the left button in the middle of the first element that a CSS selector finds, scrolled into view."""
+        x, y = self.evaluate(MIDDLE % json.dumps(selector))
+        self.mouse("mousePressed", x, y)
+        self.mouse("mouseReleased", x, y)
+
+    def fill(self, selector: str, text: str) -> None:
+        """Replace what a text or number field holds by typing, and leave the field."""
+        self.evaluate(f"(e => {{ e.focus(); e.select(); }})(document.querySelector({json.dumps(selector)}))")
+        self.call("Input.insertText", text=text)
+        self.evaluate("document.activeElement.blur()")
+
+    def resize(self, width: int, height: int) -> None:
+        """Give the page another size in pixels."""
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+
+    def screenshot(self, file: Path, whole: bool = False) -> Path:
+        """What the window shows, as PNG. whole: all of the page, also what has to be scrolled to."""
+        answer = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole, **self._clip(whole))
+        file.write_bytes(base64.b64decode(answer["data"]))
         return file
+
+    def _clip(self, whole: bool) -> dict[str, Any]:
+        if not whole:
+            return {}
+        size = self.call("Page.getLayoutMetrics")["cssContentSize"]
+        return {"clip": {**size, "scale": 1}}
 
     async def _connect(self) -> None:
         port = self.folder / "DevToolsActivePort"

@@ -1,0 +1,194 @@
+"""Automatic1111's model code on the original networks: same numbers as the standalone model, nothing left behind."""
+
+import hashlib
+import re
+import sys
+import types
+
+import pytest
+import torch
+
+from tests.webui import fake_host
+from tests.webui.pack import ROOT, load
+
+pytestmark = pytest.mark.slow
+
+core, standalone = load("unlearn_core"), load("unlearn_core.standalone")
+DEMO = ROOT / "assets" / "demo" / "demo.safetensors"
+PROMPTS = ["a banana", "a (flat) cat [on] a table", ""]
+FEW = {"concept": "banana", "steps": 3, "batch": 2, "sampling_steps": 1, "guard_weight": 0.0}
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """The standalone model in full precision."""
+    return standalone.StandaloneModel(DEMO, half=False)
+
+
+@pytest.fixture
+def host(alone, tmp_path, monkeypatch):
+    """The host's `shared`, with the demo checkpoint loaded, and the extension's code for it."""
+    pytest.importorskip("einops", reason="needs requirements/comfy.txt")
+    from tests.comfy.sources import SourceError
+    from tests.webui import ldm_model
+
+    try:
+        ldm_model.tree()
+    except SourceError as e:
+        pytest.skip(str(e))
+    kept = dict(sys.modules)
+    shared = fake_host.install(tmp_path, {})
+    sys.modules["modules.devices"].dtype_unet = torch.float32
+
+    def make(**unet):
+        shared.sd_model = ldm_model.LatentDiffusion(DEMO, lambda p: alone.encode(p).tokens, **unet)
+        return code.LdmModel(shared.sd_model, DEMO)
+
+    try:
+        code = load("extension.host_model")
+        yield types.SimpleNamespace(shared=shared, code=code, make=make)
+    finally:
+        for name in set(sys.modules) - set(kept):
+            if name.split(".")[0] in ("modules", "networks") or name.endswith("extension.host_model"):
+                del sys.modules[name]
+
+
+def state(model):
+    """A hash of all weights, and everything else that training might leave behind in the UNet."""
+    digest = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        digest.update(name.encode() + value.numpy().tobytes())
+    facts = [(n, type(m), m.training, sorted(vars(m)), sorted(m._parameters)) for n, m in model.model.named_modules()]
+    return digest.hexdigest(), facts, [(n, p.requires_grad) for n, p in model.named_parameters()]
+
+
+def test_it_is_the_standalone_model_in_numbers(host, alone):
+    model = host.make()
+    assert (model.fingerprint, model.architecture, model.prediction_type) == (
+        alone.fingerprint,
+        alone.architecture,
+        alone.prediction_type,
+    )
+    assert model.latent_shape == alone.latent_shape and model.words_file == alone.words_file
+    assert torch.allclose(model.sigmas, alone.sigmas, rtol=1e-4)
+    assert set(model.layers()) == set(alone.layers())
+    here, there = model.encode(PROMPTS), alone.encode(PROMPTS)
+    assert torch.equal(here.tokens, there.tokens)
+    generator = torch.Generator().manual_seed(0)
+    for sigma in (0.1, 1.0, 8.0):
+        x = torch.randn(3, *model.latent_shape, generator=generator) * (1 + sigma**2) ** 0.5
+        level = torch.full((3,), sigma)
+        with torch.no_grad():
+            ours, theirs = model.denoise(x, level, here), alone.denoise(x, level, there)
+        assert ((ours - theirs) / sigma).abs().max() < 1e-4
+    assert (model.decode(x) - alone.decode(x)).abs().max() < 1e-2
+
+
+def test_it_forgets_like_the_standalone_model_and_leaves_nothing_behind(host, alone):
+    # as Stable Diffusion 2's own configuration has it
+    model = host.make(use_checkpoint=True)
+    config = core.ForgetConfig.from_flat(FEW)
+    before = state(host.shared.sd_model)
+    ours = core.forget(model, config, core.Stack())
+    assert state(host.shared.sd_model) == before
+    theirs = core.forget(alone, config, core.Stack())
+    for key in ("anchor", "neighbours", "steps", "why"):
+        assert ours.report[key] == theirs.report[key]
+    assert ours.delta.factors.keys() == theirs.delta.factors.keys()
+    a, b = (torch.cat([product(f).flatten() for f in r.delta.factors.values()]) for r in (ours, theirs))
+    assert torch.cosine_similarity(a, b, 0) > 0.99
+    assert ours.delta.info.base_fingerprint == theirs.delta.info.base_fingerprint
+
+    # and on top of what was learned
+    stack = core.Stack().with_delta(ours.delta)
+    second = core.forget(model, core.ForgetConfig.from_flat({**FEW, "concept": "frog"}), stack)
+    assert second.report["teacher_stack"] == ("banana",) and state(host.shared.sd_model) == before
+
+
+def test_the_hosts_loader_finds_every_layer_of_a_delta(host):
+    """Names only: a delta as training writes it, for all the layers that it may learn."""
+    model = host.make()
+    written = {}
+    for name, path in model.layers().items():
+        written.setdefault(path, name)
+    modules = {n.replace(".", "_"): m for n, m in host.shared.sd_model.model.named_modules()}
+    for path, name in written.items():
+        assert modules[hosts_name(name)] is model.backbone.get_submodule(path)
+
+
+def product(factor):
+    """A layer's change of weights."""
+    return factor.matrix().double()
+
+
+def hosts_name(key):
+    """Automatic1111 1.10.1's `convert_diffusers_name_to_compvis` for attention, and its fall-back for other names."""
+    if m := re.match(r"lora_unet_down_blocks_(\d+)_attentions_(\d+)_(.+)", key):
+        return f"diffusion_model_input_blocks_{1 + int(m[1]) * 3 + int(m[2])}_1_{m[3]}"
+    if m := re.match(r"lora_unet_mid_block_attentions_(\d+)_(.+)", key):
+        return f"diffusion_model_middle_block_1_{m[2]}"
+    if m := re.match(r"lora_unet_up_blocks_(\d+)_attentions_(\d+)_(.+)", key):
+        return f"diffusion_model_output_blocks_{int(m[1]) * 3 + int(m[2])}_1_{m[3]}"
+    return key.replace("lora_unet", "diffusion_model")
+
+
+def test_an_exception_leaves_nothing_behind(host):
+    model = host.make()
+    before = state(host.shared.sd_model)
+
+    def progress(report):
+        if report.phase == "training" and report.done == 2:
+            raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        core.forget(model, core.ForgetConfig.from_flat(FEW), core.Stack(), progress)
+    assert state(host.shared.sd_model) == before
+
+
+def test_active_loras_are_taken_out_and_put_back(host):
+    model = host.make()
+    unet = host.shared.sd_model.model.diffusion_model
+    layer = unet.get_submodule(model.layers()[next(iter(model.layers()))])
+    for name, module in host.shared.sd_model.named_modules():
+        module.network_layer_name = name
+    own = layer.weight.detach().clone()
+
+    def bake(module):
+        """The host's rule: back to the original weights, then every active LoRA on top."""
+        wanted = tuple(networks.loaded_networks)
+        if getattr(module, "network_current_names", ()) == wanted:
+            return
+        if not hasattr(module, "backup"):
+            module.backup = module.weight.detach().clone()
+        module.weight.copy_(module.backup + (0.5 if wanted and module is layer else 0.0))
+        module.network_current_names = wanted
+
+    networks = types.ModuleType("networks")
+    networks.loaded_networks, networks.network_apply_weights = ["a style"], bake
+    sys.modules["networks"] = networks
+    with torch.no_grad():
+        bake(layer)
+    baked = layer.weight.detach().clone()
+    assert not torch.equal(baked, own)
+    with pytest.raises(ValueError), host.code.alone(host.shared.sd_model):
+        assert torch.equal(layer.weight, own) and networks.loaded_networks == []
+        raise ValueError
+    assert torch.equal(layer.weight, baked) and networks.loaded_networks == ["a style"]
+
+
+@pytest.mark.parametrize("case", ["sdxl", "inpainting", "8 bits", "lowvram", "SD Unet"])
+def test_what_cannot_be_trained_is_refused_with_a_sentence(host, case):
+    host.make()
+    model = host.shared.sd_model
+    if case == "sdxl":
+        model.is_sdxl = True
+    elif case == "inpainting":
+        model.model.conditioning_key = "hybrid"
+    elif case == "8 bits":
+        model.model.diffusion_model.out[2].to(torch.float8_e4m3fn)
+    elif case == "lowvram":
+        host.shared.cmd_opts.lowvram = True
+    else:
+        sys.modules["modules.sd_unet"].current_unet = object()
+    with pytest.raises(core.UnlearnError, match="Stable Diffusion 1 and 2|inpainting|8 bits|lowvram|SD Unet"):
+        host.code.LdmModel(model, DEMO)

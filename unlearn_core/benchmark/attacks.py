@@ -24,8 +24,9 @@ BATCH = 8
 @contextmanager
 def word(host: StandaloneModel, vector: Tensor) -> Iterator[None]:
     """The token vector `[d]` in the place of `SPARE`'s, for the length of a block."""
-    spare = host.tokenizer(SPARE).input_ids[1]
-    table = host.text_encoder.get_input_embeddings()
+    encoder = host.encoders[0]
+    spare = encoder.tokens([SPARE])[0, 1].to(vector.device)
+    table = encoder.model.get_input_embeddings()
 
     def replaced(_: torch.nn.Module, ids: tuple[Tensor], vectors: Tensor) -> Tensor:
         return torch.where((ids[0] == spare)[..., None], vector.to(vectors), vectors)
@@ -37,10 +38,10 @@ def word(host: StandaloneModel, vector: Tensor) -> Iterator[None]:
         hook.remove()
 
 
-def read_with_gradients(host: StandaloneModel, prompts: Sequence[str]) -> Conditioning:
-    """`host.encode` for a word that is being learned."""
-    ids = host.tokenizer(list(prompts), padding="max_length", truncation=True, return_tensors="pt").input_ids
-    return Conditioning(host.text_encoder(ids.to(host.device)).last_hidden_state)
+def read(host: StandaloneModel, prompts: Sequence[str]) -> Conditioning:
+    """`host.encode` with gradients, and without its memory, which knows nothing of a word's vector."""
+    encoder = host.encoders[0]
+    return Conditioning(encoder.model(encoder.tokens(prompts).to(host.device)).last_hidden_state)
 
 
 def learned_word(host: StandaloneModel, bank: LatentBank, prompts: Sequence[str], begin: str, seed: int) -> Tensor:
@@ -49,14 +50,15 @@ def learned_word(host: StandaloneModel, bank: LatentBank, prompts: Sequence[str]
     explains pictures best, E || d(z_s; s, prompt) - (x - z) / s ||^2. bank: the base model's pictures of the concept,
     one a prompt. prompts: with `SPARE` in the concept's place. begin: the word whose vector is the start.
     """
-    table = host.text_encoder.get_input_embeddings().weight
-    vector = table[host.tokenizer(begin).input_ids[1]].detach().clone().requires_grad_(True)
+    encoder = host.encoders[0]
+    table = encoder.model.get_input_embeddings().weight
+    vector = table[encoder.tokens([begin])[0, 1]].detach().clone().requires_grad_(True)
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW([vector], WORD_RATE, weight_decay=0.0)
     with word(host, vector), torch.enable_grad():
         for _ in range(WORD_STEPS):
             which = rows(len(prompts), BATCH, generator)
-            named = read_with_gradients(host, [prompts[i] for i in which.tolist()])
+            named = read(host, [prompts[i] for i in which.tolist()])
             loss = explained(host, bank, which, named, generator)
             (vector.grad,) = torch.autograd.grad(loss, [vector])
             optimizer.step()

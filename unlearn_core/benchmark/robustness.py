@@ -89,7 +89,8 @@ WAYS = (
 
 def drawn(host: StandaloneModel, way: Way, asked: Sequence[Question], seed: int) -> list[Answer]:
     """What the classifier sees in one picture of each question, with the host as it is now."""
-    named = host.encode([way.said(q, i) for i, q in enumerate(asked)])
+    with torch.no_grad():
+        named = attacks.read(host, [way.said(q, i) for i, q in enumerate(asked)])
     unnamed = host.encode([way.negative])
     start, sigmas = noise((len(asked), *host.latent_shape), SEED + seed, host.device), schedule(host, way.steps)
     parts = [

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 FULL = "0.30.0"
 GONE = ("banana", "ink")
-ASKED, EACH = 64, 6
+ASKED, EACH = 64, 4
 """Pictures of each forgotten concept, and of each other object."""
 
 

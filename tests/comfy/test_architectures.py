@@ -61,7 +61,7 @@ def test_forgets_and_leaves_the_checkpoint_as_it_was(comfy, page, checkpoint, na
         pytest.skip(f"{FULL} is enough for it")
     nodes, model, _ = loaded(name, checkpoint)
     base = look(page, nodes, model, patched=False)
-    assert base["hooks"] == base["own forwards"] == 0
+    assert base["requires_grad"] == base["hooks"] == base["own forwards"] == 0
     written = len(comfy.log_text())
 
     run = page.run(forgetting(name, checkpoint))

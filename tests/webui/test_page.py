@@ -88,6 +88,9 @@ def opened(browser, app, theme="light"):
 
 def wish(page, concept, settings=None):
     page.fill("#unlearn_concept :is(textarea, input)", concept)
+    if settings and not page.evaluate(SEEN % "unlearn_batch"):
+        page.evaluate("document.querySelector('#unlearn_advanced button, #unlearn_advanced .label-wrap').click()")
+        page.until(SEEN % "unlearn_batch", 10)
     for name, value in (settings or {}).items():
         page.fill(f"#unlearn_{name} input[type=number]", str(value))
 
@@ -101,8 +104,6 @@ def ours(page, app):
 def test_from_a_click_to_the_grid_reloaded_in_the_middle_then_more_and_stop(app, page, tmp_path):
     full = app.gradio == FULL
     page.screenshot(tmp_path / "idle.png")
-    page.evaluate("document.querySelector('#unlearn_advanced button, #unlearn_advanced .label-wrap').click()")
-    page.until(SEEN % "unlearn_batch", 10)
     page.fill("#unlearn_prompts textarea", "a banana\na flat cat")
     wish(page, "banana", {} if full else SHORT)
     page.click("#unlearn_start")

@@ -41,6 +41,8 @@ class ProbeLoader:
             model, clip, vae = comfy.sd.load_checkpoint_guess_config(file, te_model_options=short)[:3]
         finally:
             comfy.model_detection.detect_unet_config = detect
+        # older versions leave gradients on, and switch them off on each weight that a LoRA has been on
+        model.model.requires_grad_(False)
         facts = SimpleNamespace(architecture="", resolution=0, words_file=words_file or None)
         model.set_attachments("unlearn_facts", facts)
         return model, clip, vae

@@ -144,7 +144,7 @@ def test_from_a_click_to_the_grid_reloaded_in_the_middle_then_more_and_stop(app,
     for button, end, kept in (("discard", "nothing was kept", False), ("keep", "Half-trained", True)):
         wish(page, "cat", {"steps": 5000})
         page.click("#unlearn_start")
-        page.until(f"{STATUS}.includes('cat') && {POINTS}", 300)
+        page.until(f"!{STATUS}.includes('Stopped') && {STATUS}.includes('cat') && {POINTS}", 300)
         begun = time.monotonic()
         page.click(f"#unlearn_stop_{button}")
         page.until(f"{STATUS}.includes('Stopped')", 60, pause=0.05)

@@ -16,7 +16,7 @@ from ..unlearn_core import BadDelta, Delta, ForgetConfig, UnlearnError, load, sa
 from .host import ComfyHostModel
 from .stacked import stack_of
 
-VERSION = 1
+VERSION = 2
 """Raised when the method changes so that the same request gives another delta."""
 LIMIT_VARIABLE, LIMIT_MB = "UNLEARN_CACHE_MB", 512
 
@@ -37,7 +37,7 @@ def key(host: ComfyHostModel, model, config: ForgetConfig) -> str:
         "text": hashed(host.encode([config.concept, "a photo"]).tokens),
         "latent_shape": host.latent_shape,
         "words_file": host.words_file,
-        "config": config.to_flat(),
+        "config": config.deciding(),
     }
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
 

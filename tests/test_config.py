@@ -12,6 +12,12 @@ def test_round_trip_through_flat_values():
     assert ForgetConfig.from_flat(config.to_flat()) == config
 
 
+def test_what_decides_is_the_same_on_every_machine():
+    small, large = (ForgetConfig(concept="cat", memory=gib) for gib in (4.0, 24.0))
+    assert small.deciding() == large.deciding() and "memory" not in small.deciding()
+    assert small.deciding() != ForgetConfig(concept="cat", memory=4.0, rank=8).deciding()
+
+
 def test_texts_become_the_right_types():
     made = ForgetConfig.from_flat({"concept": " a  cat ", "steps": "20", "learning_rate": "1e-3", "keep": "dog, fox,"})
     assert (made.concept, made.steps, made.learning_rate, made.keep) == ("a cat", 20, 1e-3, ("dog", "fox"))

@@ -137,8 +137,11 @@ def test_all_time_of_a_run_is_booked():
 
 
 @pytest.mark.slow
-def test_the_speed_command_tells_time_work_and_memory(capsys):
-    options = ["--device", "cpu", "--set", "batch=1", "--set", "steps=3", "--resolution", "64"]
+def test_the_speed_command_tells_time_work_and_memory(capsys, monkeypatch):
+    # the judge is asked after each step, as in a run of many
+    for name in ("CHECK_FROM", "CHECK_EVERY", "SETTLE"):
+        monkeypatch.setattr(f"unlearn_core.train.{name}", 1)
+    options = ["--device", "cpu", "--set", "batch=1", "--set", "steps=4", "--resolution", "64"]
     assert main(["benchmark", "--speed", *options]) == 0
     told = dict(re.split(r"  +", line, maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert float(told["seconds per step"]) >= float(told["bare passes"]) * 0.5 > 0

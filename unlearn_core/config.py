@@ -141,6 +141,10 @@ class ForgetConfig:
         """All settings as plain JSON values; `from_flat` of it is equal to this object."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
 
+    def deciding(self) -> dict[str, Any]:
+        """`to_flat` without what only the machine is concerned with: the same of these, the same delta everywhere."""
+        return {k: v for k, v in self.to_flat().items() if k != "memory"}
+
 
 def settings() -> tuple[dataclasses.Field, ...]:
     """All settings in the order in which a user interface shows them."""

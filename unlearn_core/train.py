@@ -141,8 +141,7 @@ def forget(
         prediction_type=host.prediction_type,
         base_fingerprint=host.fingerprint,
         parents=stack.parents(),
-        # memory is the machine's affair: the same delta is the same bytes everywhere
-        config={k: v for k, v in config.to_flat().items() if k != "memory"},
+        config=config.deciding(),
         prompts=tuple(pairs + second_hand),
         judge=judge,
         steps=steps,

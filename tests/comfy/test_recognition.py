@@ -8,13 +8,16 @@ pytest.importorskip("aiohttp", reason="needs requirements/comfy.txt")
 from tests.comfy.workflows import node, of_kind, pictures, shipped, text_to_image
 from unlearn_core.classifier import OTHER, DemoClassifier
 from unlearn_core.demo import FOLDER, STEPS, questions
+from unlearn_core.judge import GONE
 
 pytestmark = pytest.mark.slow
 
 FULL = "0.30.0"
-GONE = ("banana", "ink")
+TARGETS = ("banana", "ink")
 ASKED, EACH = 64, 6
 """Pictures of each forgotten concept, and of each other object."""
+WISHED = 0.02
+"""Share of its pictures that a forgotten concept may still have; the judge calls it forgotten up to `GONE`."""
 
 
 def drawn(page, nodes, model, loader, captions):
@@ -46,12 +49,12 @@ def test_two_requests_in_a_row_are_gone_and_the_rest_is_kept(comfy, page):
     nodes = shipped("unlearn_chain_three", page.object_info())
     (loader,) = of_kind(nodes, "UnlearnLoadDemoModel")
     chain = {nodes[k]["inputs"]["concept"]: k for k in of_kind(nodes, "UnlearnForgetConcept")}
-    second = chain[GONE[1]]
-    assert nodes[second]["inputs"]["model"] == [chain[GONE[0]], 0]
-    nodes = {k: nodes[k] for k in (loader, *(chain[c] for c in GONE))}
+    second = chain[TARGETS[1]]
+    assert nodes[second]["inputs"]["model"] == [chain[TARGETS[0]], 0]
+    nodes = {k: nodes[k] for k in (loader, *(chain[c] for c in TARGETS))}
 
-    about = [questions(c)[0][:ASKED] for c in GONE]
-    rest = [q for q in questions(GONE[1], 2 * EACH)[1] if q.obj != GONE[0]][::2]
+    about = [questions(c)[0][:ASKED] for c in TARGETS]
+    rest = [q for q in questions(TARGETS[1], 2 * EACH)[1] if q.obj != TARGETS[0]][::2]
     captions = [q.caption for q in (*about[0], *about[1], *rest)]
     classifier = DemoClassifier.load(FOLDER / "classifier.safetensors")
     before, after = (
@@ -59,20 +62,18 @@ def test_two_requests_in_a_row_are_gone_and_the_rest_is_kept(comfy, page):
         for used, model in (({loader: nodes[loader]}, loader), (nodes, second))
     )
     left = [
-        [rate([c in answer for answer in seen[i * ASKED : (i + 1) * ASKED]]) for i, c in enumerate(GONE)]
+        [rate([c in answer for answer in seen[i * ASKED : (i + 1) * ASKED]]) for i, c in enumerate(TARGETS)]
         for seen in (before, after)
     ]
-    kept = [seen[len(GONE) * ASKED :] for seen in (before, after)]
+    kept = [seen[len(TARGETS) * ASKED :] for seen in (before, after)]
     objects, styles = (
         [rate([a[part] == getattr(q, name) for a, q in zip(seen, rest, strict=True)]) for seen in kept]
         for part, name in ((0, "obj"), (1, "style"))
     )
     broken = [sum(OTHER in a for a in seen) for seen in kept]
-    print(
-        f"recognised before, after: {GONE} {left}, objects {objects}, styles {styles}, broken {broken} of {len(rest)}"
-    )
-    assert min(left[0]) >= 0.97 and left[1][0] <= 0.02
-    # a style as the second request is the harder one: 3 to 5 % are left, the wish is 2 %
-    assert left[1][1] <= 0.08
+    print(f"before, after: {TARGETS} {left}, objects {objects}, styles {styles}, broken {broken} of {len(rest)}")
+    assert min(left[0]) >= 0.97 and max(left[1]) <= GONE
     assert objects[1] >= 0.98 * objects[0] and styles[1] >= 0.98 * styles[0]
-    assert broken[1] <= broken[0] + 1
+    assert broken[1] <= broken[0]
+    if max(left[1]) > WISHED:
+        pytest.xfail(f"{max(left[1]):.1%} of a concept are left, the wish is {WISHED:.0%}")

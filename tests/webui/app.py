@@ -9,6 +9,8 @@ import subprocess
 import time
 from pathlib import Path
 
+from tests.comfy.server import free_port
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -60,10 +62,3 @@ class App:
             if time.monotonic() > deadline:
                 raise ConnectionError(f"The app did not answer in {seconds} s:\n{self.log_text()[-3000:]}")
             time.sleep(0.2)
-
-
-def free_port() -> int:
-    """A port of this machine on which nothing listens."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]

@@ -28,6 +28,7 @@ from ..train import is_target, train
 from . import flops
 from .memory import now_mb, peak_mb, start_peak
 from .phases import bits, phases
+from .run import device_name
 from .sizes import UNETS, random_networks
 
 ROUNDS = 3
@@ -131,7 +132,7 @@ class Bench:
 
         guard = TextGuard.make(adapters, self.lessons.mapped.tokens)
         job = Tracker({"training": 1.0}, stamp)
-        train(self.host, self.config, "object", adapters, self.lessons, guard, job, lambda _: 1.0, pace)
+        train(self.host, self.config, "object", adapters, self.lessons, guard, job, lambda step, settled: True, pace)
         return [b - a for a, b in zip(stamps[WARM:], stamps[WARM + 1 :], strict=False)]
 
     def bare_steps(self, adapters: Adapters, pace: Pace) -> list[float]:
@@ -186,11 +187,9 @@ def weight_of(backbone: nn.Module, path: str) -> torch.Tensor:
 
 def described(host: StandaloneModel, config: ForgetConfig, found: Found) -> dict[str, str]:
     """The numbers with their units."""
-    device = host.device
-    named = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
     side = 8 * host.latent_shape[1]
     return {
-        "device": named,
+        "device": device_name(host),
         "pictures": f"{side} x {side}",
         "batch": f"{config.batch} forget + {config.batch} replay",
         "plan": found.plan,

@@ -1,7 +1,9 @@
 """What a delta must not move in text space: the tokens of everything that is to be kept, drawn or not.
 
 Replay needs the teacher's pictures and can cover some dozens of sentences. Words alone cost nothing, so the guard
-takes the token vectors of hundreds of sentences, from the checkpoint's word list and the general one.
+takes the token vectors of hundreds of sentences, from the checkpoint's word list and the general one. Kept ones are
+held where the base model has them, so that the small errors of many deltas do not add up; those of earlier targets
+where the stack has put them.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ SENTENCES = 3
 def kept_tokens(host: HostModel, lists: Sequence[WordList], moving: Sequence[str], seed: int) -> Tensor:
     """Token vectors `[sentences, n, d]` of all words of the lists and of nothing at all.
 
-    moving: concepts whose sentences are to change; they are left out.
+    moving: concepts whose sentences change or have changed; they are left out.
     """
     texts = [""]
     for words in lists:
@@ -32,7 +34,12 @@ def kept_tokens(host: HostModel, lists: Sequence[WordList], moving: Sequence[str
         for word in (*rest.all_objects, *rest.styles):
             texts += [s.prompt for s in scenes(rest, word, rest.kind(word), SENTENCES, seed)]
     kept = [t for t in dict.fromkeys(texts) if not any(names(t, m) for m in moving)]
-    return torch.cat([host.encode(kept[i : i + 64]).tokens for i in range(0, len(kept), 64)])
+    return tokens_of(host, kept)
+
+
+def tokens_of(host: HostModel, prompts: Sequence[str]) -> Tensor:
+    """Token vectors `[prompts, n, d]`."""
+    return torch.cat([host.encode(prompts[i : i + 64]).tokens for i in range(0, len(prompts), 64)])
 
 
 def guarded(path: str) -> bool:
@@ -42,27 +49,51 @@ def guarded(path: str) -> bool:
 
 @dataclass(frozen=True)
 class TextGuard:
-    """The kept tokens' second moment and each guarded layer's own answer to them.
+    """Second moments of the tokens to hold, `[d, d]`, each in its share of all, and what the layers answer to them.
 
-    moment: `[d, d]`. answers: {path: E || W c ||^2} of the layers that read text.
+    kept: tokens of what nobody wants gone; erased: those of earlier targets, None without any.
+    earlier: {path: factors of all that the stack adds}. answers: {path: E || W c ||^2} of the layers that read text.
     """
 
-    moment: Tensor
+    kept: Tensor
+    erased: Tensor | None
+    earlier: dict[str, tuple[Tensor, Tensor]]
     answers: dict[str, float]
 
     @classmethod
-    def make(cls, adapters: Adapters, tokens: Tensor) -> TextGuard:
+    def make(
+        cls,
+        adapters: Adapters,
+        kept: Tensor,
+        erased: Tensor | None = None,
+        earlier: dict[str, tuple[Tensor, Tensor]] | None = None,
+    ) -> TextGuard:
         """Guard all adapted layers whose input has the width of the tokens `[m, n, d]` and is text."""
-        moment = second_moment(tokens)
+        total = len(kept) + (0 if erased is None else len(erased))
+        shares = [None if t is None else second_moment(t) * len(t) / total for t in (kept, erased)]
+        moment = sum(s for s in shares if s is not None)
         answers = {}
         for path in adapters.factors:
             weight = adapters.weight(path)
             if guarded(path) and weight.shape[1] == len(moment):
                 w = weight.double().cpu()
                 answers[path] = float(((w @ moment) * w).sum())
-        return cls(moment.float().to(tokens.device), answers)
+        held = [None if s is None else s.float().to(kept.device) for s in shares]
+        return cls(*held, earlier or {}, answers)
 
     def penalty(self, adapters: Adapters) -> Tensor:
-        """Mean relative change of the guarded layers' answers to kept tokens: E||BAc||^2 / E||Wc||^2, no unit."""
-        changes = [kept_change(*adapters.factors[path], self.moment) / a for path, a in self.answers.items()]
+        """Mean relative change of the guarded layers' answers, no unit: (E||(D + BA) k||^2 + E||BA e||^2) / E||Wc||^2
+
+        over kept tokens k and erased ones e, D being all that the stack has added.
+        """
+        changes = []
+        for path, answer in self.answers.items():
+            down, up = adapters.factors[path]
+            whole = down, up
+            if path in self.earlier:
+                whole = torch.cat([down, self.earlier[path][0]]), torch.cat([up, self.earlier[path][1]], 1)
+            change = kept_change(*whole, self.kept)
+            if self.erased is not None:
+                change = change + kept_change(down, up, self.erased)
+            changes.append(change / answer)
         return torch.stack(changes).mean()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +13,8 @@ from .config import ForgetConfig
 from .interfaces import Conditioning, HostModel
 from .locality import at_all_levels, importance
 from .replay import Replay
-from .sampling import LatentBank, noise
+from .sampling import LatentBank, direction, noise
+from .untouched import Untouched
 
 
 @dataclass(frozen=True)
@@ -20,12 +22,14 @@ class Batch:
     """One step's input: forget rows first, replay rows after them.
 
     x `[2b, c, h, w]` noised latents, sigma `[2b]`, student and teacher prompts (they differ in the forget rows only).
+    base `[2b]` on the CPU: rows that the base model teaches; the others are taught by base + stack.
     """
 
     x: Tensor
     sigma: Tensor
     student: Conditioning
     teacher: Conditioning
+    base: Tensor
 
     def parts(self, pairs: int) -> Iterator[Batch]:
         """The batch in pieces of at most `pairs` forget rows with their replay rows."""
@@ -36,12 +40,26 @@ class Batch:
         for start in range(0, size, pairs):
             rows = [*range(start, min(start + pairs, size))]
             rows += [size + r for r in rows]
-            yield Batch(self.x[rows], self.sigma[rows], self.student[rows], self.teacher[rows])
+            yield Batch(self.x[rows], self.sigma[rows], self.student[rows], self.teacher[rows], self.base[rows])
+
+    def goal(self, host: HostModel, untouched: Untouched) -> Tensor:
+        """d_T `[2b, c, h, w]` with the adapters off, each row by its own teacher."""
+        if not untouched.changes or not self.base.any():
+            return direction(host, self.x, self.sigma, self.teacher)
+        goal = torch.empty_like(self.x)
+        for rows, teacher in ((self.base, untouched.shown), (~self.base, nullcontext)):
+            at = rows.nonzero().flatten().to(self.x.device)
+            if len(at):
+                with teacher():
+                    goal[at] = direction(host, self.x[at], self.sigma[at], self.teacher[at])
+        return goal
 
 
 @dataclass(frozen=True)
 class Lessons:
     """Forget bank with its mapped prompts, replay bank, and the chances of noise levels and replay prompts.
+
+    base_taught: rows of the replay bank that the base model teaches, the first ones; the rest are earlier targets'.
 
     gap: the forget loss that the teacher itself has, E || d_T(p_f) - d_T(m(p_f)) ||^2 at these noise levels.
     """
@@ -50,6 +68,7 @@ class Lessons:
     mapped: Conditioning
     replay: LatentBank
     replay_weights: Tensor
+    base_taught: int
     level_weights: Tensor
     gap: float
 
@@ -63,28 +82,30 @@ class Lessons:
         second_hand: Sequence[tuple[str, str]],
         replay: Replay,
         profile: Tensor,
+        untouched: Untouched,
         tick: Callable[[], None],
     ) -> Lessons:
-        """Draw the rest of the teacher's latents.
+        """Draw the rest of the teachers' latents: what has to stay as the base model draws it.
 
         pairs: (forget prompt, mapped prompt) of the rows of `forget`. second_hand: pairs of earlier requests whose
         mapping was today's target; their prompts draw it, so they are forget prompts now. profile: see `Choice`.
         """
+
+        def drawn(prompts: Sequence[str], seed: int) -> LatentBank:
+            rows = host.encode(prompts)
+            return LatentBank.draw(host, rows, config.latents_per_prompt, seed, config.sampling_steps, tick)
+
         if second_hand:
-            more = host.encode([p for p, _ in second_hand])
-            drawn = LatentBank.draw(
-                host, more, config.latents_per_prompt, config.seed + 11, config.sampling_steps, tick
-            )
-            forget = LatentBank(
-                torch.cat([forget.latents, drawn.latents]), Conditioning.cat([forget.conditioning, more])
-            )
-        kept = LatentBank.draw(
-            host, host.encode(replay.prompts), config.latents_per_prompt, config.seed + 12, config.sampling_steps, tick
-        )
+            forget = forget + drawn([p for p, _ in second_hand], config.seed + 11)
+        base_taught = len(replay.prompts) - replay.erased
+        with untouched.shown():
+            kept = drawn(replay.prompts[:base_taught], config.seed + 12)
+        if replay.erased:
+            kept = kept + drawn(replay.prompts[base_taught:], config.seed + 13)
         mapped = host.encode([m for _, m in [*pairs, *second_hand]])
         distances = at_all_levels(profile, len(host.sigmas))
         levels = importance(distances)
-        return cls(forget, mapped, kept, replay.weights, levels, float((levels * distances).sum()))
+        return cls(forget, mapped, kept, replay.weights, base_taught, levels, float((levels * distances).sum()))
 
     def draw(self, host: HostModel, size: int, generator: torch.Generator) -> Batch:
         """`size` forget rows at the levels where target and anchor differ, `size` replay rows at all levels."""
@@ -106,4 +127,5 @@ class Lessons:
             sigma,
             Conditioning.cat([self.forget.conditioning[rows], same]),
             Conditioning.cat([self.mapped[rows], same]),
+            torch.cat([torch.zeros(size, dtype=torch.bool), kept < self.base_taught]),
         )

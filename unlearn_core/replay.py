@@ -20,10 +20,11 @@ SENTENCES = {"object": 4, "style": 8}
 
 @dataclass(frozen=True)
 class Replay:
-    """prompts, and the probability of each in a draw, `[prompts]`."""
+    """prompts, and the probability of each in a draw, `[prompts]`; the last `erased` ones are of earlier targets."""
 
     prompts: tuple[str, ...]
     weights: Tensor
+    erased: int
 
     @classmethod
     def make(
@@ -47,12 +48,13 @@ class Replay:
             "near": [s.prompt for w in near for s in scenes(words, w, kind, sentences, seed + 1)],
             "far": [s.prompt for w in far for s in scenes(words, w, "object", max(1, FAR // len(far)), seed + 2)],
             "empty": [""],
-            "erased": spread(list(erased), ERASED, seed),
             "keep": [s.prompt for w in keep for s in of_kind(words, w, seed + 1)],
+            "erased": spread(list(erased), ERASED, seed),
         }
         total = sum(SHARES[name] for name, prompts in groups.items() if prompts)
         weights = [SHARES[name] / total / len(prompts) for name, prompts in groups.items() for _ in prompts]
-        return cls(tuple(p for prompts in groups.values() for p in prompts), torch.tensor(weights))
+        prompts = tuple(p for members in groups.values() for p in members)
+        return cls(prompts, torch.tensor(weights), len(groups["erased"]))
 
 
 def of_kind(words: WordList, concept: str, seed: int) -> list[Scene]:

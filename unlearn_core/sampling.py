@@ -112,6 +112,11 @@ class LatentBank:
     def __len__(self) -> int:
         return len(self.latents)
 
+    def __add__(self, other: LatentBank) -> LatentBank:
+        return LatentBank(
+            torch.cat([self.latents, other.latents]), Conditioning.cat([self.conditioning, other.conditioning])
+        )
+
     def pick(self, prompts: Tensor, generator: torch.Generator) -> Tensor:
         """A random latent for each of the prompt numbers `[b]`, `[b, c, h, w]`."""
         which = torch.randint(0, self.latents.shape[1], prompts.shape, generator=generator)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,9 +16,9 @@ from . import losses
 from .choice import LEVELS, SIEVE, choose
 from .config import ForgetConfig
 from .delta import Delta, DeltaInfo, Factor
-from .guard import TextGuard, guarded, kept_tokens
+from .guard import TextGuard, guarded, kept_tokens, tokens_of
 from .interfaces import BadSetting, Cancelled, Conditioning, HostModel, Progress, TrainingFailed, UnlearnError
-from .judge import ROUNDS, Answers, Exam, summary
+from .judge import ROUNDS, Answers, Exam, Teacher, summary
 from .lessons import Batch, Lessons
 from .lora import Adapters, Average, attached, peft_parts
 from .memory import Frugal, Pace, Plan, checkpointed, paced
@@ -27,6 +28,7 @@ from .replay import Replay
 from .sampling import LatentBank, direction
 from .stack import Stack, check_fits
 from .subspace import acting_directions, closed_form
+from .untouched import Untouched
 
 FORGET_PROMPTS, PROBED, JUDGED = 32, 6, 16
 KEPT_NEAR, KEPT_FAR = 5, 3
@@ -79,12 +81,13 @@ def forget(
     earlier = stack.concepts()
     if concept.casefold() in map(str.casefold, earlier):
         raise BadSetting(f"The stack has already forgotten '{concept}': take that delta out or name another concept.")
-    all_scenes = scenes(words, concept, kind, FORGET_PROMPTS + JUDGED, config.seed)
+    rest = words.without([concept, *earlier])
+    all_scenes = scenes(words.without(earlier), concept, kind, FORGET_PROMPTS + JUDGED, config.seed)
     judged = all_scenes[:: max(2, len(all_scenes) // JUDGED)][:JUDGED]
     shown = [s for s in all_scenes if s not in judged]
     job = Tracker(plan(config), progress)
 
-    with host.session(stack) as backbone:
+    with host.session(stack) as backbone, Untouched(backbone, layers, stack).hooked(backbone) as untouched:
         written = {path: name for name, path in reversed(layers.items()) if is_target(path, config.layers)}
         paths = sorted(written)
         if not paths:
@@ -103,11 +106,10 @@ def forget(
         pairs = [(s.prompt, mapped(s, choice.anchor, kind, words).prompt) for s in shown]
         second_hand = [(p, renamed(m, concept, choice.anchor)) for p, m in stack.prompts() if names(m, concept)]
         erased = [p for p, m in stack.prompts() if not names(m, concept)]
-        rest = words.without([concept, *earlier])
         replay = Replay.make(rest, kind, choice.neighbours, config.keep, erased, config.seed)
 
         job.start("replay", 4 * config.sampling_steps, "the teacher draws what has to stay")
-        lessons = Lessons.prepare(host, config, bank, pairs, second_hand, replay, choice.profile, job.tick)
+        lessons = Lessons.prepare(host, config, bank, pairs, second_hand, replay, choice.profile, untouched, job.tick)
         watched = [*choice.neighbours[:KEPT_NEAR], *spread(rest.all_objects, KEPT_FAR, config.seed + 5), *config.keep]
         kept = {w: tuple(scenes(rest, w, rest.kind(w), 2, config.seed + 6)) for w in dict.fromkeys(watched)}
         exam = Exam(concept, kind, choice.anchor, tuple(judged), kept, words, config)
@@ -117,19 +119,21 @@ def forget(
             checkpointed(backbone, lambda: pace.plan.checkpointing),
         ):
             job.start("before", 2, "the judge looks at the teacher")
-            before = exam.take(host, adapters.off, empty, job.tick, job.pulse)
+            reader = partial(base_model, adapters, untouched)
+            before = exam.take(host, reader, empty, job.tick, job.pulse)
             guard = None
             text_layers = any(map(guarded, paths))
             if text_layers and (config.guard_weight or config.null_space or config.closed_form):
-                tokens = kept_tokens(host, [words, WordList.load(None)], [concept], config.seed)
-                guard = TextGuard.make(adapters, tokens)
+                tokens = kept_tokens(host, [words, WordList.load(None)], [concept, *earlier], config.seed)
+                gone = tokens_of(host, erased) if erased else None
+                guard = TextGuard.make(adapters, tokens, gone, untouched.changes)
                 if config.null_space or config.closed_form:
                     start_in_text_space(config, adapters, lessons, tokens)
             begun = job.seconds
-            ask = partial(exam.still_drawn, host, adapters.off, empty, job.pulse)
-            steps = train(host, config, kind, adapters, lessons, guard, job, ask, pace)
+            ask = partial(exam.still_drawn, host, reader, empty, job.pulse)
+            steps = train(host, config, kind, adapters, untouched, lessons, guard, job, ask, pace)
             trained = job.seconds - begun
-            after = None if job.stopping else last_look(exam, host, config, adapters, empty, job)
+            after = None if job.stopping else last_look(exam, host, config, reader, empty, job)
             factors = {written[path]: Factor(*adapters.pair(path), float(config.rank)) for path in paths}
 
     judge = summary(before, after)
@@ -171,16 +175,23 @@ def forget(
 
 
 def last_look(
-    exam: Exam, host: HostModel, config: ForgetConfig, adapters: Adapters, empty: Conditioning, job: Tracker
+    exam: Exam, host: HostModel, config: ForgetConfig, reader: Teacher, empty: Conditioning, job: Tracker
 ) -> Answers | None:
     """The judge's answers after training; None when the artist stops here and keeps what was learned."""
     job.start("after", 2, "the judge looks at the student")
     try:
-        return exam.take(host, adapters.off, empty, job.tick, job.pulse)
+        return exam.take(host, reader, empty, job.tick, job.pulse)
     except Cancelled:
         if config.on_stop == "discard":
             raise
         return None
+
+
+@contextmanager
+def base_model(adapters: Adapters, untouched: Untouched) -> Iterator[None]:
+    """The model without the delta in training and without the stack, for the length of a block."""
+    with adapters.off(), untouched.shown():
+        yield
 
 
 def start_in_text_space(config: ForgetConfig, adapters: Adapters, lessons: Lessons, kept: Tensor) -> None:
@@ -202,6 +213,7 @@ def train(
     config: ForgetConfig,
     kind: str,
     adapters: Adapters,
+    untouched: Untouched,
     lessons: Lessons,
     guard: TextGuard | None,
     job: Tracker,
@@ -226,7 +238,7 @@ def train(
             group["lr"] = config.learning_rate * min(1.0, step / WARM_UP, (end - step + 1) / SETTLE)
         batch = lessons.draw(host, config.batch, generator)
         guarding = config.guard_weight * (SETTLING[kind] if step > end - SETTLE else HUNTING)
-        learn_it = partial(learn, host, config, adapters, batch, guard, guarding)
+        learn_it = partial(learn, host, config, adapters, untouched, batch, guard, guarding)
         values = pace.attempt(learn_it, undo=lambda: optimizer.zero_grad(set_to_none=True))
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
@@ -256,6 +268,7 @@ def learn(
     host: HostModel,
     config: ForgetConfig,
     adapters: Adapters,
+    untouched: Untouched,
     batch: Batch,
     guard: TextGuard | None,
     guarding: float,
@@ -267,7 +280,7 @@ def learn(
         half = len(part.x) // 2
         share = half / config.batch
         with torch.no_grad(), adapters.off():
-            goal = direction(host, part.x, part.sigma, part.teacher)
+            goal = part.goal(host, untouched)
         with torch.enable_grad():
             distance = losses.squared_distance(direction(host, part.x, part.sigma, part.student), goal)
             forgetting, keeping = distance[:half].mean(), distance[half:].mean()

@@ -25,6 +25,7 @@ from ..sampling import LatentBank, direction, noise
 from ..stack import Stack
 from ..standalone import StandaloneModel
 from ..train import is_target, train
+from ..untouched import Untouched
 from . import flops
 from .memory import now_mb, peak_mb, start_peak
 from .phases import bits, phases
@@ -89,7 +90,7 @@ class Bench:
         self.host, self.config = host, config
         prompts = host.encode(["a banana in ink style"] * PROMPTS)
         bank = LatentBank(noise((PROMPTS, 1, *host.latent_shape), 0, host.device), prompts)
-        self.lessons = Lessons(bank, prompts, bank, torch.ones(PROMPTS), torch.ones(len(host.sigmas)), 1.0)
+        self.lessons = Lessons(bank, prompts, bank, torch.ones(PROMPTS), PROMPTS, torch.ones(len(host.sigmas)), 1.0)
         self.paths = sorted({p for p in host.layers().values() if is_target(p, config.layers)})
         self.low, self.high = (random_stack(host, self.paths, n) for n in (1, TALL))
 
@@ -97,32 +98,36 @@ class Bench:
         """Take turns, so that a busy moment of the machine meets all."""
         step, bare, tall = [], [], []
         for _ in range(ROUNDS):
-            with self.ready(self.low) as (adapters, pace):
-                step += self.steps(adapters, pace)
+            with self.ready(self.low) as (adapters, untouched, pace):
+                step += self.steps(adapters, untouched, pace)
                 bare += self.bare_steps(adapters, pace)
-            with self.ready(self.high) as (adapters, pace):
-                tall += self.steps(adapters, pace)
-        with self.ready(self.low) as (adapters, pace):
+            with self.ready(self.high) as (adapters, untouched, pace):
+                tall += self.steps(adapters, untouched, pace)
+        with self.ready(self.low) as (adapters, _, pace):
             batch = self.batch()
             operations = flops.counted(lambda: self.passes(batch, adapters, pace))
             plan = pace.plan.sentence()
         return Found(*(statistics.median(t) for t in (step, bare, tall)), operations, plan)
 
     @contextmanager
-    def ready(self, stack: Stack) -> Iterator[tuple[Adapters, Pace]]:
-        """Adapters on a stack, and the memory plan."""
+    def ready(self, stack: Stack) -> Iterator[tuple[Adapters, Untouched, Pace]]:
+        """Adapters on a stack, the model without it, and the memory plan."""
         host, config = self.host, self.config
-        with host.session(stack) as backbone, attached(backbone, self.paths, config.rank, 0) as adapters:
+        with (
+            host.session(stack) as backbone,
+            Untouched(backbone, host.layers(), stack).hooked(backbone) as untouched,
+            attached(backbone, self.paths, config.rank, 0) as adapters,
+        ):
             learned = sum(p.numel() for p in adapters.parameters())
             pace = paced(host, backbone, config.batch, learned, config.checkpointing, config.memory)
             with checkpointed(backbone, lambda: pace.plan.checkpointing):
-                yield adapters, pace
+                yield adapters, untouched, pace
 
     def batch(self) -> Batch:
         """One step's input."""
         return self.lessons.draw(self.host, self.config.batch, torch.Generator().manual_seed(0))
 
-    def steps(self, adapters: Adapters, pace: Pace) -> list[float]:
+    def steps(self, adapters: Adapters, untouched: Untouched, pace: Pace) -> list[float]:
         """Seconds of each step of the real loop, the guard included."""
         stamps: list[float] = []
 
@@ -130,9 +135,10 @@ class Bench:
             synchronise(self.host.device)
             stamps.append(time.perf_counter())
 
-        guard = TextGuard.make(adapters, self.lessons.mapped.tokens)
+        guard = TextGuard.make(adapters, self.lessons.mapped.tokens, earlier=untouched.changes)
         job = Tracker({"training": 1.0}, stamp)
-        train(self.host, self.config, "object", adapters, self.lessons, guard, job, lambda step, settled: True, pace)
+        loop = adapters, untouched, self.lessons, guard, job, lambda step, settled: True, pace
+        train(self.host, self.config, "object", *loop)
         return [b - a for a, b in zip(stamps[WARM:], stamps[WARM + 1 :], strict=False)]
 
     def bare_steps(self, adapters: Adapters, pace: Pace) -> list[float]:

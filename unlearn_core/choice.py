@@ -52,12 +52,14 @@ def choose(
     latents: Tensor,
     empty: Conditioning,
     forgotten: Sequence[str],
+    taken: Sequence[str] = (),
     tick: Callable[[], None] = lambda: None,
     pulse: Callable[[], None] = lambda: None,
 ) -> Choice:
     """Rank rivals by score distance and take the nearest anchor that passes the gate.
 
     scenes: forget scenes, one per row of `latents` (the teacher's own, `[m, c, h, w]`). forgotten: earlier targets.
+    taken: what already stands in for one of them; it comes last, since what many words lead to draws others along.
     Raises `UnlearnError` when no candidate passes.
     """
     probe = Probe.make(host, latents, probe_levels(host, LEVELS), config.seed)
@@ -74,11 +76,12 @@ def choose(
     if config.anchor:
         return Choice(config.anchor, "given by the artist", neighbours, profile[config.anchor], {})
     gated = (list(scenes) * GATE_PICTURES)[:GATE_PICTURES]
-    banned = {w.casefold() for w in forgotten}
+    banned, used = ({w.casefold() for w in group} for group in (forgotten, taken))
     refused: dict[str, float] = {}
     # leaving it out draws anything at all, which no artist asks for: it is the last resort
-    candidates = [n for n in nearest if n != REMOVED and n.casefold() not in banned][:9]
-    for name in [*candidates, *(n for n in nearest if n == REMOVED)]:
+    candidates = [n for n in nearest if n != REMOVED and n.casefold() not in banned]
+    candidates.sort(key=lambda n: n.casefold() in used)
+    for name in [*candidates[:9], *(n for n in nearest if n == REMOVED)]:
         general = name in (REMOVED, category)
         share = share_read_as_target(host, config, kind, words, gated * (2 if general else 1), name, empty, pulse)
         tick()

@@ -19,6 +19,10 @@ from .interfaces import BadDelta, BadSetting
 MAX_STRENGTH = 2.0
 
 
+JOINT = " + "
+"""Between the concepts and the anchors of a merge."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """A delta at a strength: +1 is forgotten, 0 untouched. Raises `BadSetting` outside -2..2."""
@@ -72,6 +76,10 @@ class Stack:
     def concepts(self) -> tuple[str, ...]:
         """All concepts in order, those inside merges too."""
         return tuple(c for e in self.entries for c in e.delta.info.concepts)
+
+    def anchors(self) -> tuple[str, ...]:
+        """What stands in for the concepts, each once."""
+        return tuple(dict.fromkeys(a for e in self.entries for a in e.delta.info.anchor.split(JOINT) if a))
 
     def prompts(self) -> tuple[tuple[str, str], ...]:
         """All (forget prompt, mapping) pairs, each once, for erasure replay."""
@@ -288,5 +296,5 @@ def merged_info(stack: Stack, config: dict[str, Any]) -> DeltaInfo:
 
 def joined(words: list[str]) -> str:
     """Words as one line that is short enough for a file's metadata."""
-    line = " + ".join(words)
+    line = JOINT.join(words)
     return line if len(line) <= MAX_CONCEPT else line[: MAX_CONCEPT - 1] + "…"

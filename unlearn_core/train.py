@@ -102,7 +102,9 @@ def forget(
 
         job.start("choosing", SIEVE + 4, "looking for neighbours and a replacement")
         probed = shown[:PROBED], bank.latents[:PROBED, 0]
-        choice = choose(host, config, concept, kind, words, *probed, empty, earlier, job.tick, job.pulse)
+        choice = choose(
+            host, config, concept, kind, words, *probed, empty, earlier, stack.anchors(), job.tick, job.pulse
+        )
         pairs = [(s.prompt, mapped(s, choice.anchor, kind, words).prompt) for s in shown]
         second_hand = [(p, renamed(m, concept, choice.anchor)) for p, m in stack.prompts() if names(m, concept)]
         erased = [p for p, m in stack.prompts() if not names(m, concept)]

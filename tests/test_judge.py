@@ -42,13 +42,14 @@ def test_pictures_are_read_as_what_they_show():
     assert read_as(host, latents, [host.encode(["red"] * 3), host.encode(["blue"] * 3)], 0).tolist() == [0, 1, 0]
 
 
-def chosen(colours, anchor="", forgotten=(), default=5.0):
+def chosen(colours, anchor="", forgotten=(), default=5.0, taken=()):
     host = Pictures(colours, default)
     words = WordList.load(host.words_file)
     config = ForgetConfig(concept="banana", anchor=anchor, sampling_steps=2)
     asked = scenes(words, "banana", "object", 12, 0)[:6]
     bank = LatentBank.draw(host, host.encode([s.prompt for s in asked]), 1, 0, 2)
-    return choose(host, config, "banana", "object", words, asked, bank.latents[:, 0], host.encode([""]), forgotten)
+    known = asked, bank.latents[:, 0], host.encode([""])
+    return choose(host, config, "banana", "object", words, *known, forgotten, taken)
 
 
 def test_nearest_that_no_longer_draws_the_target_is_chosen():
@@ -61,6 +62,13 @@ def test_nearest_that_no_longer_draws_the_target_is_chosen():
 
 def test_earlier_targets_are_never_chosen():
     assert chosen({"banana": 1.0, "pear": 0.7, "apple": 0.4}, forgotten=("Pear",)).anchor == "apple"
+
+
+def test_what_already_stands_in_for_something_comes_last():
+    colours = {"banana": 1.0, "pear": 0.7, "apple": 0.4}
+    assert chosen(colours, taken=("Pear",)).anchor == "apple"
+    everything = (*WordList.load(Pictures(colours).words_file).all_objects, "fruit")
+    assert chosen(colours, taken=everything).anchor == "pear"
 
 
 def test_the_artists_own_anchor_is_taken_as_it_is():

@@ -19,7 +19,7 @@ LEVELS = (
     {"config"},
     {"keys", "losses", "sampling", "prompts", "progress", "memory", "clip_tokenizer", "files"},
     {"locality", "subspace", "lora", "delta", "replay"},
-    {"stack", "lessons", "guard"},
+    {"stack", "untouched", "lessons", "guard"},
     {"preview", "judge", "classifier", "bake"},
     {"choice", "review"},
     {"train"},

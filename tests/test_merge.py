@@ -56,6 +56,10 @@ def test_merge_says_what_is_inside():
     stack = stack_of((style, 0.5), (child, -1.0), (C, 0.0))
     merged = combine_cat(stack).info
     assert merged.concepts == ("monet", "frog") and merged.concept == "monet + frog" and merged.anchor == "photo + dog"
+    assert Stack().with_delta(combine_cat(stack)).with_delta(a_delta("hare", 4, anchor="dog")).anchors() == (
+        "photo",
+        "dog",
+    )
     assert merged.merged == stack.parents()[:2]
     assert [p.name for p in merged.parents] == ["gone"]
     assert merged.prompts == (("a monet", "a thing"), ("both", "nothing"), ("a frog", "a thing"))

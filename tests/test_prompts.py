@@ -95,6 +95,7 @@ def test_replay_has_every_group_at_its_share(words):
     by_prompt = dict(zip(replay.prompts, replay.weights.tolist(), strict=True))
     assert by_prompt[""] == pytest.approx(0.1 / 1.25, abs=1e-6)
     assert by_prompt["a frog"] == pytest.approx(0.1 / 1.25, abs=1e-6)
+    assert set(replay.prompts[-replay.erased :]) == {"a frog", "the frog"}
     assert any(names(p, "owl") for p in replay.prompts)
     assert not any(names(p, "banana") for p in replay.prompts)
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from unlearn_core import clip_tokenizer
+from unlearn_core import clip_tokenizer, standalone
 from unlearn_core.demo import CHECKPOINT
 from unlearn_core.sampling import direction, euler, noise, schedule
 from unlearn_core.standalone import StandaloneModel
@@ -14,6 +14,18 @@ PROMPTS = ["a banana in ink style", ""]
 @pytest.fixture(scope="module")
 def host():
     return StandaloneModel(CHECKPOINT, half=False)
+
+
+def test_prompts_asked_for_last_are_remembered(host, monkeypatch):
+    monkeypatch.setattr(standalone, "REMEMBERED", 2)
+    read, own = [], host._read
+    monkeypatch.setattr(host, "_read", lambda prompts: read.extend(prompts) or own(prompts))
+    first = host.encode(["one", "two", "three"])
+    assert torch.equal(host.encode(["three", "two"]).tokens, first[[2, 1]].tokens)
+    assert read == ["one", "two", "three"]
+    assert torch.allclose(host.encode(["one", "two"]).tokens, first[[0, 1]].tokens, atol=1e-5)
+    host.encode(["three"])
+    assert read == ["one", "two", "three", "one", "three"]
 
 
 def test_direction_equals_diffusers_epsilon_at_ten_noise_levels(host):

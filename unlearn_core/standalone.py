@@ -18,6 +18,8 @@ from .stack import Stack, applied
 
 READ_AT_ONCE = 32
 """Prompts that a text encoder reads at once."""
+REMEMBERED = 1024
+"""Encoded prompts that are kept, those asked for last: a request comes back to some hundreds again and again."""
 PICTURE_TOKENS = 2**16
 """Latent pixels that the autoencoder decodes at once: 16 pictures of 512 x 512."""
 TILED_FROM = 96
@@ -94,13 +96,15 @@ class StandaloneModel:
             module.to("cpu")
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
-        """Encode prompts, cut to the encoders' length; each prompt is encoded once and remembered on the CPU."""
+        """Encode prompts, cut to the encoders' length; the last `REMEMBERED` ones are kept on the CPU."""
         missing = [p for p in dict.fromkeys(prompts) if p not in self._encoded]
         if missing:
             parts = [missing[i : i + READ_AT_ONCE] for i in range(0, len(missing), READ_AT_ONCE)]
             rows = Conditioning.cat([self._read(part) for part in parts])
             self._encoded |= {p: rows[[i]] for i, p in enumerate(missing)}
         c = Conditioning.cat([self._encoded[p] for p in prompts])
+        latest = {p: self._encoded.pop(p) for p in dict.fromkeys(prompts)}
+        self._encoded = dict([*self._encoded.items(), *latest.items()][-REMEMBERED:])
         return Conditioning(c.tokens.to(self.device), {k: v.to(self.device) for k, v in c.extras.items()})
 
     def _read(self, prompts: Sequence[str]) -> Conditioning:

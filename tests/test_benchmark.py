@@ -74,6 +74,21 @@ def test_wrong_methods_are_refused(spec):
         method(spec)
 
 
+def test_kernel_distance_is_zero_for_one_model_and_two_noises():
+    g = torch.Generator().manual_seed(0)
+    captions = 3 * torch.randn(100, 16, generator=g)
+    one, two = (captions + 0.1 * torch.randn(100, 16, generator=g) for _ in range(2))
+    assert abs(kernel_distance(one, two)) < 0.01 < kernel_distance(one, two + 0.5)
+
+
+def test_kernel_distance_by_hand():
+    one, two = torch.tensor([[0.0], [1.0]]), torch.tensor([[0.0], [2.0]])
+    # pairs of different rows: 1 within each set; 1 and 1 between them
+    assert kernel_distance(one, two) == 0.0
+    # within (1 + 1)^3 and (1 + 2 * 3)^3, between (1 + 3)^3 and (1 + 2)^3
+    assert kernel_distance(torch.tensor([[1.0], [1.0]]), torch.tensor([[2.0], [3.0]])) == 8 + 343 - 64 - 27
+
+
 def test_kernel_distance_is_zero_for_one_distribution():
     g = torch.Generator().manual_seed(0)
     one, two = torch.randn(400, 8, generator=g), torch.randn(400, 8, generator=g)

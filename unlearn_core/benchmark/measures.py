@@ -32,12 +32,16 @@ class Sheet:
 
 
 def kernel_distance(one: Tensor, other: Tensor) -> float:
-    """KID (Binkowski et al. 2018): unbiased squared MMD of features `[n, d]`, `[m, d]` under (x.y / d + 1)^3."""
+    """KID (Binkowski et al. 2018) of features `[n, d]`, row i of both from the same caption: MMD under (x.y / d + 1)^3.
+
+    The U-statistic over pairs of different rows (Gretton et al. 2012, lemma 6): pictures of one caption are alike, so
+    pairs i, i between the sets would count as nearness what no pair within a set can show. Its mean is 0 for one model.
+    """
     x, y = one.double(), other.double()
-    n, m, d = len(x), len(y), x.shape[1]
+    n, d = x.shape
     kxx, kyy, kxy = ((a @ b.T / d + 1) ** 3 for a, b in ((x, x), (y, y), (x, y)))
-    within = (kxx.sum() - kxx.diagonal().sum()) / (n * (n - 1)) + (kyy.sum() - kyy.diagonal().sum()) / (m * (m - 1))
-    return float(within - 2 * kxy.mean())
+    terms = kxx + kyy - kxy - kxy.T
+    return float((terms.sum() - terms.diagonal().sum()) / (n * (n - 1)))
 
 
 def measure(

@@ -90,12 +90,14 @@ def test_place_keeps_the_scene():
 
 def test_replay_has_every_group_at_its_share(words):
     near = words.rivals("banana", "object")[:10]
-    replay = Replay.make(words.without(["banana"]), "object", near, ["owl"], ["a frog", "the frog"], 0)
+    gone = [("a frog", "a fish"), ("the frog", "the fish")]
+    replay = Replay.make(words.without(["banana"]), "object", near, ["owl"], gone, 0)
     assert replay.weights.sum().item() == pytest.approx(1.0, abs=1e-6)
-    by_prompt = dict(zip(replay.prompts, replay.weights.tolist(), strict=True))
+    asked = [*replay.prompts, *(p for p, _ in replay.erased)]
+    by_prompt = dict(zip(asked, replay.weights.tolist(), strict=True))
     assert by_prompt[""] == pytest.approx(0.1 / 1.25, abs=1e-6)
     assert by_prompt["a frog"] == pytest.approx(0.1 / 1.25, abs=1e-6)
-    assert set(replay.prompts[-replay.erased :]) == {"a frog", "the frog"}
+    assert set(replay.erased) == set(gone)
     assert any(names(p, "owl") for p in replay.prompts)
     assert not any(names(p, "banana") for p in replay.prompts)
 

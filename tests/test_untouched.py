@@ -10,7 +10,6 @@ from tests.deltas import an_info
 from tests.tiny import WIDTH, TinyHost
 from unlearn_core.delta import Delta, Factor
 from unlearn_core.guard import TextGuard
-from unlearn_core.lessons import Batch
 from unlearn_core.lora import attached
 from unlearn_core.sampling import direction
 from unlearn_core.stack import Entry, Stack
@@ -71,21 +70,6 @@ def test_hooks_go_when_the_run_fails():
 def test_deltas_that_are_switched_off_change_nothing():
     host = TinyHost()
     assert Untouched(host.backbone, host.layers(), stack_on(host, [K], (0.0, 0.0))).changes == {}
-
-
-def test_each_row_has_its_own_teacher():
-    host = TinyHost()
-    x, sigma, c = rows(host)
-    stack = stack_on(host, [K, V])
-    base = direction(host, x, sigma, c)
-    by_base = torch.tensor([False, True, False, True])
-    with host.session(stack) as backbone, Untouched(backbone, host.layers(), stack).hooked(backbone) as untouched:
-        stacked = direction(host, x, sigma, c)
-        goal = Batch(x, sigma, c, c, by_base).goal(host, untouched)
-        alone = Batch(x, sigma, c, c, torch.ones(4, dtype=torch.bool)).goal(host, untouched)
-    assert torch.allclose(goal[by_base], base[by_base], atol=1e-4)
-    assert torch.allclose(goal[~by_base], stacked[~by_base], atol=1e-5)
-    assert torch.allclose(alone, base, atol=1e-4)
 
 
 def test_the_guard_holds_kept_words_at_the_base_and_erased_ones_at_the_stack():

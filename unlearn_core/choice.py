@@ -76,7 +76,9 @@ def choose(
     if config.anchor:
         return Choice(config.anchor, "given by the artist", neighbours, profile[config.anchor], {})
     gated = (list(scenes) * GATE_PICTURES)[:GATE_PICTURES]
-    banned, used = ({w.casefold() for w in group} for group in (forgotten, taken))
+    # a category word still means the members that have gone, and the base model, which teaches, would draw them
+    no_longer = [*forgotten, *filter(None, map(words.category, forgotten))]
+    banned, used = ({w.casefold() for w in group} for group in (no_longer, taken))
     refused: dict[str, float] = {}
     # leaving it out draws anything at all, which no artist asks for: it is the last resort
     candidates = [n for n in nearest if n != REMOVED and n.casefold() not in banned]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +12,7 @@ from .config import ForgetConfig
 from .interfaces import Conditioning, HostModel
 from .locality import at_all_levels, importance
 from .replay import Replay
-from .sampling import LatentBank, direction, noise
+from .sampling import LatentBank, noise
 from .untouched import Untouched
 
 
@@ -21,15 +20,14 @@ from .untouched import Untouched
 class Batch:
     """One step's input: forget rows first, replay rows after them.
 
-    x `[2b, c, h, w]` noised latents, sigma `[2b]`, student and teacher prompts (they differ in the forget rows only).
-    base `[2b]` on the CPU: rows that the base model teaches; the others are taught by base + stack.
+    x `[2b, c, h, w]` noised latents, sigma `[2b]`, student and teacher prompts: they differ in rows of what
+    is to go and of what has gone.
     """
 
     x: Tensor
     sigma: Tensor
     student: Conditioning
     teacher: Conditioning
-    base: Tensor
 
     def parts(self, pairs: int) -> Iterator[Batch]:
         """The batch in pieces of at most `pairs` forget rows with their replay rows."""
@@ -40,26 +38,12 @@ class Batch:
         for start in range(0, size, pairs):
             rows = [*range(start, min(start + pairs, size))]
             rows += [size + r for r in rows]
-            yield Batch(self.x[rows], self.sigma[rows], self.student[rows], self.teacher[rows], self.base[rows])
-
-    def goal(self, host: HostModel, untouched: Untouched) -> Tensor:
-        """d_T `[2b, c, h, w]` with the adapters off, each row by its own teacher."""
-        if not untouched.changes or not self.base.any():
-            return direction(host, self.x, self.sigma, self.teacher)
-        goal = torch.empty_like(self.x)
-        for rows, teacher in ((self.base, untouched.shown), (~self.base, nullcontext)):
-            at = rows.nonzero().flatten().to(self.x.device)
-            if len(at):
-                with teacher():
-                    goal[at] = direction(host, self.x[at], self.sigma[at], self.teacher[at])
-        return goal
+            yield Batch(self.x[rows], self.sigma[rows], self.student[rows], self.teacher[rows])
 
 
 @dataclass(frozen=True)
 class Lessons:
-    """Forget bank with its mapped prompts, replay bank, and the chances of noise levels and replay prompts.
-
-    base_taught: rows of the replay bank that the base model teaches, the first ones; the rest are earlier targets'.
+    """Forget and replay banks with the teacher's prompts for their rows, the chances of noise levels and replay rows.
 
     gap: the forget loss that the teacher itself has, E || d_T(p_f) - d_T(m(p_f)) ||^2 at these noise levels.
     """
@@ -68,7 +52,7 @@ class Lessons:
     mapped: Conditioning
     replay: LatentBank
     replay_weights: Tensor
-    base_taught: int
+    taught: Conditioning
     level_weights: Tensor
     gap: float
 
@@ -85,7 +69,7 @@ class Lessons:
         untouched: Untouched,
         tick: Callable[[], None],
     ) -> Lessons:
-        """Draw the rest of the teachers' latents: what has to stay as the base model draws it.
+        """Draw the rest of the latents: what has to stay by the base model, what has gone by the model as it is now.
 
         pairs: (forget prompt, mapped prompt) of the rows of `forget`. second_hand: pairs of earlier requests whose
         mapping was today's target; their prompts draw it, so they are forget prompts now. profile: see `Choice`.
@@ -97,15 +81,15 @@ class Lessons:
 
         if second_hand:
             forget = forget + drawn([p for p, _ in second_hand], config.seed + 11)
-        base_taught = len(replay.prompts) - replay.erased
         with untouched.shown():
-            kept = drawn(replay.prompts[:base_taught], config.seed + 12)
+            kept = drawn(replay.prompts, config.seed + 12)
         if replay.erased:
-            kept = kept + drawn(replay.prompts[base_taught:], config.seed + 13)
+            kept = kept + drawn([p for p, _ in replay.erased], config.seed + 13)
+        taught = host.encode([*replay.prompts, *(m for _, m in replay.erased)])
         mapped = host.encode([m for _, m in [*pairs, *second_hand]])
         distances = at_all_levels(profile, len(host.sigmas))
         levels = importance(distances)
-        return cls(forget, mapped, kept, replay.weights, base_taught, levels, float((levels * distances).sum()))
+        return cls(forget, mapped, kept, replay.weights, taught, levels, float((levels * distances).sum()))
 
     def draw(self, host: HostModel, size: int, generator: torch.Generator) -> Batch:
         """`size` forget rows at the levels where target and anchor differ, `size` replay rows at all levels."""
@@ -126,6 +110,5 @@ class Lessons:
             x,
             sigma,
             Conditioning.cat([self.forget.conditioning[rows], same]),
-            Conditioning.cat([self.mapped[rows], same]),
-            torch.cat([torch.zeros(size, dtype=torch.bool), kept < self.base_taught]),
+            Conditioning.cat([self.mapped[rows], self.taught[kept]]),
         )

@@ -8,10 +8,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from .interfaces import BadSetting
 
 GENERAL_WORDS = Path(__file__).with_name("data") / "words.json"
+T = TypeVar("T")
 REMOVED = ""
 """Stands for the mapping that leaves the concept out altogether."""
 
@@ -154,6 +156,6 @@ def renamed(text: str, concept: str, anchor: str) -> str:
     return re.sub(rf"(?<!\w){re.escape(concept)}(?!\w)", lambda _: anchor, text, flags=re.I)
 
 
-def spread(items: Sequence[str], count: int, seed: int) -> list[str]:
+def spread(items: Sequence[T], count: int, seed: int) -> list[T]:
     """`count` items drawn without repetition, the same for the same seed."""
     return random.Random(f"{seed}/spread").sample(list(items), min(count, len(items)))

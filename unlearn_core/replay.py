@@ -12,7 +12,7 @@ from .prompts import Scene, WordList, scenes, spread
 
 SHARES = {"near": 0.35, "far": 0.4, "empty": 0.1, "erased": 0.2, "keep": 0.2}
 """How much of the replay each group gets, as far as the group exists."""
-NEAR, FAR, ERASED = 8, 64, 16
+NEAR, FAR, ERASED = 8, 64, 48
 """Near concepts; far sentences; earlier forget prompts."""
 SENTENCES = {"object": 4, "style": 8}
 """Sentences of a near concept, more where there are fewer than `NEAR`; a style has to stay on every object."""
@@ -20,11 +20,14 @@ SENTENCES = {"object": 4, "style": 8}
 
 @dataclass(frozen=True)
 class Replay:
-    """prompts, and the probability of each in a draw, `[prompts]`; the last `erased` ones are of earlier targets."""
+    """prompts that stay what they are; erased: pairs (prompt of an earlier target, what it draws now).
+
+    weights: probability of each in a draw, the erased ones last, `[prompts + erased]`.
+    """
 
     prompts: tuple[str, ...]
+    erased: tuple[tuple[str, str], ...]
     weights: Tensor
-    erased: int
 
     @classmethod
     def make(
@@ -33,12 +36,12 @@ class Replay:
         kind: str,
         neighbours: Sequence[str],
         keep: Sequence[str],
-        erased: Sequence[str],
+        erased: Sequence[tuple[str, str]],
         seed: int,
     ) -> Replay:
         """Nearest concepts, far ones, the empty prompt, earlier forget prompts and the artist's own list.
 
-        words: without the target and earlier targets. erased: forget prompts of earlier requests.
+        words: without the target and earlier targets. erased: forget prompts of earlier requests with their mappings.
         The empty prompt is there because under guidance g an error in it counts (1 - g) times.
         """
         near = list(neighbours[:NEAR])
@@ -49,12 +52,12 @@ class Replay:
             "far": [s.prompt for w in far for s in scenes(words, w, "object", max(1, FAR // len(far)), seed + 2)],
             "empty": [""],
             "keep": [s.prompt for w in keep for s in of_kind(words, w, seed + 1)],
-            "erased": spread(list(erased), ERASED, seed),
         }
-        total = sum(SHARES[name] for name, prompts in groups.items() if prompts)
-        weights = [SHARES[name] / total / len(prompts) for name, prompts in groups.items() for _ in prompts]
-        prompts = tuple(p for members in groups.values() for p in members)
-        return cls(prompts, torch.tensor(weights), len(groups["erased"]))
+        again = tuple(spread(erased, ERASED, seed))
+        sizes = {name: len(members) for name, members in groups.items()} | {"erased": len(again)}
+        total = sum(SHARES[name] for name, size in sizes.items() if size)
+        weights = [SHARES[name] / total / size for name, size in sizes.items() for _ in range(size)]
+        return cls(tuple(p for members in groups.values() for p in members), again, torch.tensor(weights))
 
 
 def of_kind(words: WordList, concept: str, seed: int) -> list[Scene]:

@@ -65,7 +65,7 @@ class Result:
 def forget(
     host: HostModel, config: ForgetConfig, stack: Stack | None = None, progress: Progress | None = None
 ) -> Result:
-    """Train one delta that makes `host` forget `config.concept`, with base + `stack` as the teacher.
+    """Train one delta on top of `stack` that makes `host` forget `config.concept`; the base model is the teacher.
 
     The host's model is the same afterwards, bit for bit, whatever happens. `progress` may return True for a stop.
     Raises `Cancelled`, `TrainingFailed` or another `UnlearnError`.
@@ -97,7 +97,7 @@ def forget(
         host = Frugal(host, pace.rows)
         empty = host.encode([""])
         asked = host.encode([s.prompt for s in shown])
-        job.start("sampling", 2 * config.sampling_steps, "the teacher draws the target")
+        job.start("sampling", 2 * config.sampling_steps, "the model draws the target")
         bank = LatentBank.draw(host, asked, config.latents_per_prompt, config.seed, config.sampling_steps, job.tick)
 
         job.start("choosing", SIEVE + 4, "looking for neighbours and a replacement")
@@ -106,11 +106,13 @@ def forget(
             host, config, concept, kind, words, *probed, empty, earlier, stack.anchors(), job.tick, job.pulse
         )
         pairs = [(s.prompt, mapped(s, choice.anchor, kind, words).prompt) for s in shown]
-        second_hand = [(p, renamed(m, concept, choice.anchor)) for p, m in stack.prompts() if names(m, concept)]
-        erased = [p for p, m in stack.prompts() if not names(m, concept)]
+        # of several mappings of a prompt the last holds: the earlier ones draw what has gone since
+        gone = dict(stack.prompts())
+        second_hand = [(p, renamed(m, concept, choice.anchor)) for p, m in gone.items() if names(m, concept)]
+        erased = [(p, m) for p, m in gone.items() if not names(m, concept)]
         replay = Replay.make(rest, kind, choice.neighbours, config.keep, erased, config.seed)
 
-        job.start("replay", 4 * config.sampling_steps, "the teacher draws what has to stay")
+        job.start("replay", 4 * config.sampling_steps, "the model draws what has to stay")
         lessons = Lessons.prepare(host, config, bank, pairs, second_hand, replay, choice.profile, untouched, job.tick)
         watched = [*choice.neighbours[:KEPT_NEAR], *spread(rest.all_objects, KEPT_FAR, config.seed + 5), *config.keep]
         kept = {w: tuple(scenes(rest, w, rest.kind(w), 2, config.seed + 6)) for w in dict.fromkeys(watched)}
@@ -120,22 +122,22 @@ def forget(
             attached(backbone, paths, config.rank, config.seed) as adapters,
             checkpointed(backbone, lambda: pace.plan.checkpointing),
         ):
-            job.start("before", 2, "the judge looks at the teacher")
-            reader = partial(base_model, adapters, untouched)
-            before = exam.take(host, reader, empty, job.tick, job.pulse)
+            job.start("before", 2, "the judge looks at the model")
+            teacher = partial(base_model, adapters, untouched)
+            before = exam.take(host, teacher, empty, job.tick, job.pulse)
             guard = None
             text_layers = any(map(guarded, paths))
             if text_layers and (config.guard_weight or config.null_space or config.closed_form):
                 tokens = kept_tokens(host, [words, WordList.load(None)], [concept, *earlier], config.seed)
-                gone = tokens_of(host, erased) if erased else None
-                guard = TextGuard.make(adapters, tokens, gone, untouched.changes)
+                moved = tokens_of(host, [p for p, _ in erased]) if erased else None
+                guard = TextGuard.make(adapters, tokens, moved, untouched.changes)
                 if config.null_space or config.closed_form:
                     start_in_text_space(config, adapters, lessons, tokens)
             begun = job.seconds
-            ask = partial(exam.still_drawn, host, reader, empty, job.pulse)
-            steps = train(host, config, kind, adapters, untouched, lessons, guard, job, ask, pace)
+            ask = partial(exam.still_drawn, host, teacher, empty, job.pulse)
+            steps = train(host, config, kind, adapters, teacher, lessons, guard, job, ask, pace)
             trained = job.seconds - begun
-            after = None if job.stopping else last_look(exam, host, config, reader, empty, job)
+            after = None if job.stopping else last_look(exam, host, config, teacher, empty, job)
             factors = {written[path]: Factor(*adapters.pair(path), float(config.rank)) for path in paths}
 
     judge = summary(before, after)
@@ -177,12 +179,12 @@ def forget(
 
 
 def last_look(
-    exam: Exam, host: HostModel, config: ForgetConfig, reader: Teacher, empty: Conditioning, job: Tracker
+    exam: Exam, host: HostModel, config: ForgetConfig, teacher: Teacher, empty: Conditioning, job: Tracker
 ) -> Answers | None:
     """The judge's answers after training; None when the artist stops here and keeps what was learned."""
     job.start("after", 2, "the judge looks at the student")
     try:
-        return exam.take(host, reader, empty, job.tick, job.pulse)
+        return exam.take(host, teacher, empty, job.tick, job.pulse)
     except Cancelled:
         if config.on_stop == "discard":
             raise
@@ -215,14 +217,14 @@ def train(
     config: ForgetConfig,
     kind: str,
     adapters: Adapters,
-    untouched: Untouched,
+    teacher: Teacher,
     lessons: Lessons,
     guard: TextGuard | None,
     job: Tracker,
     still_drawn: Callable[[int, bool], bool],
     pace: Pace,
 ) -> int:
-    """The loop: teacher (adapters off) and student see one batch; returns the number of steps made.
+    """The loop: teacher (the base model) and student see one batch; returns the number of steps made.
 
     Ends `SETTLE` steps after the judge no longer finds the target, if it does not find it again after them, at
     `config.steps`, or when the artist stops.
@@ -240,7 +242,7 @@ def train(
             group["lr"] = config.learning_rate * min(1.0, step / WARM_UP, (end - step + 1) / SETTLE)
         batch = lessons.draw(host, config.batch, generator)
         guarding = config.guard_weight * (SETTLING[kind] if step > end - SETTLE else HUNTING)
-        learn_it = partial(learn, host, config, adapters, untouched, batch, guard, guarding)
+        learn_it = partial(learn, host, config, adapters, teacher, batch, guard, guarding)
         values = pace.attempt(learn_it, undo=lambda: optimizer.zero_grad(set_to_none=True))
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
@@ -270,7 +272,7 @@ def learn(
     host: HostModel,
     config: ForgetConfig,
     adapters: Adapters,
-    untouched: Untouched,
+    teacher: Teacher,
     batch: Batch,
     guard: TextGuard | None,
     guarding: float,
@@ -281,8 +283,8 @@ def learn(
     for number, part in enumerate(batch.parts(plan.pairs)):
         half = len(part.x) // 2
         share = half / config.batch
-        with torch.no_grad(), adapters.off():
-            goal = part.goal(host, untouched)
+        with torch.no_grad(), teacher():
+            goal = direction(host, part.x, part.sigma, part.teacher)
         with torch.enable_grad():
             distance = losses.squared_distance(direction(host, part.x, part.sigma, part.student), goal)
             forgetting, keeping = distance[:half].mean(), distance[half:].mean()

@@ -18,6 +18,8 @@ from .sequences import Request, Watched
 
 SEED = 1000
 """Noise of counted pictures: seed n of the benchmark counts with SEED + n."""
+READ_AT_ONCE = 32
+"""Pictures that the classifier reads at once, so that a longer list takes no more memory."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def look(host: StandaloneModel, asked: Sequence[Question], seed: int, tick: Call
 def read(drawn: Tensor) -> Seen:
     """The classifier's answers and features for pictures `[n, 3, H, W]` in 0..1."""
     net = DemoClassifier.load(FOLDER / "classifier.safetensors")
-    features = net.features(drawn * 2 - 1)
+    features = torch.cat([net.features(part * 2 - 1) for part in drawn.split(READ_AT_ONCE)])
     objects, styles = net.object_head(features).argmax(1).tolist(), net.style_head(features).argmax(1).tolist()
     return Seen(tuple(Answer(net.objects[o], net.styles[s]) for o, s in zip(objects, styles, strict=True)), features)
 

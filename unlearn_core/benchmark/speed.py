@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
@@ -24,7 +25,7 @@ from ..progress import Tracker
 from ..sampling import LatentBank, direction, noise
 from ..stack import Stack
 from ..standalone import StandaloneModel
-from ..train import is_target, train
+from ..train import base_model, is_target, train
 from ..untouched import Untouched
 from . import flops
 from .memory import now_mb, peak_mb, start_peak
@@ -90,7 +91,7 @@ class Bench:
         self.host, self.config = host, config
         prompts = host.encode(["a banana in ink style"] * PROMPTS)
         bank = LatentBank(noise((PROMPTS, 1, *host.latent_shape), 0, host.device), prompts)
-        self.lessons = Lessons(bank, prompts, bank, torch.ones(PROMPTS), PROMPTS, torch.ones(len(host.sigmas)), 1.0)
+        self.lessons = Lessons(bank, prompts, bank, torch.ones(PROMPTS), prompts, torch.ones(len(host.sigmas)), 1.0)
         self.paths = sorted({p for p in host.layers().values() if is_target(p, config.layers)})
         self.low, self.high = (random_stack(host, self.paths, n) for n in (1, TALL))
 
@@ -137,7 +138,15 @@ class Bench:
 
         guard = TextGuard.make(adapters, self.lessons.mapped.tokens, earlier=untouched.changes)
         job = Tracker({"training": 1.0}, stamp)
-        loop = adapters, untouched, self.lessons, guard, job, lambda step, settled: True, pace
+        loop = (
+            adapters,
+            partial(base_model, adapters, untouched),
+            self.lessons,
+            guard,
+            job,
+            lambda step, settled: True,
+            pace,
+        )
         train(self.host, self.config, "object", *loop)
         return [b - a for a, b in zip(stamps[WARM:], stamps[WARM + 1 :], strict=False)]
 

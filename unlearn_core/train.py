@@ -30,7 +30,9 @@ from .stack import Stack, check_fits
 from .subspace import acting_directions, closed_form
 from .untouched import Untouched
 
-FORGET_PROMPTS, PROBED, JUDGED = 32, 6, 16
+FORGET_PROMPTS = {"object": 32, "style": 64}
+"""Sentences to learn from: a style has to go from everything that can be drawn."""
+PROBED, JUDGED = 6, 16
 KEPT_NEAR, KEPT_FAR = 5, 3
 CHECK_FROM, CHECK_EVERY = 50, 25
 """The judge looks for the first time after CHECK_FROM steps, then every CHECK_EVERY."""
@@ -82,10 +84,10 @@ def forget(
     if concept.casefold() in map(str.casefold, earlier):
         raise BadSetting(f"The stack has already forgotten '{concept}': take that delta out or name another concept.")
     rest = words.without([concept, *earlier])
-    all_scenes = scenes(words.without(earlier), concept, kind, FORGET_PROMPTS + JUDGED, config.seed)
+    all_scenes = scenes(words.without(earlier), concept, kind, FORGET_PROMPTS[kind] + JUDGED, config.seed)
     judged = all_scenes[:: max(2, len(all_scenes) // JUDGED)][:JUDGED]
     shown = [s for s in all_scenes if s not in judged]
-    job = Tracker(plan(config), progress)
+    job = Tracker(plan(config, kind), progress)
 
     with host.session(stack) as backbone, Untouched(backbone, layers, stack).hooked(backbone) as untouched:
         written = {path: name for name, path in reversed(layers.items()) if is_target(path, config.layers)}
@@ -314,9 +316,9 @@ def is_target(path: str, layers: str) -> bool:
     return any(f".{part}" in f".{path}" for part in LAYERS[layers])
 
 
-def plan(config: ForgetConfig) -> dict[str, float]:
+def plan(config: ForgetConfig, kind: str) -> dict[str, float]:
     """Expected cost of each phase in forward passes, for the progress bar."""
-    drawn = FORGET_PROMPTS * config.latents_per_prompt * config.sampling_steps
+    drawn = FORGET_PROMPTS[kind] * config.latents_per_prompt * config.sampling_steps
     looked = 2 * JUDGED * ROUNDS * config.sampling_steps * 2 * 2
     steps = config.steps * config.batch * 2 * 4
     return {

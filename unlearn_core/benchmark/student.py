@@ -47,7 +47,7 @@ class Task:
         """Read the word list and write the sentences."""
         words = WordList.load(host.words_file)
         rest = words.without([request.concept, *(p.concept for p in past)])
-        found = scenes(words, request.concept, request.kind, FORGET_PROMPTS, seed)
+        found = scenes(words, request.concept, request.kind, FORGET_PROMPTS[request.kind], seed)
         return cls(host, request, tuple(past), seed, words, rest, tuple(found))
 
     @property

@@ -29,7 +29,8 @@ RIVALS = {
 """{tool: (its objective as a method of the benchmark, learning rates that are tried)}.
 
 LECO: a LoRA of rank 4 on attention, negative guidance on latents that the student itself has half denoised, for each
-step anew. iLECO: a text anchor on pure noise. ESD: the objective that LECO took over, on the matrices of cross-attention themselves.
+step anew. iLECO: a text anchor on pure noise. ESD: the objective that LECO took over, on the matrices of
+cross-attention themselves.
 """
 GONE, KEPT = 0.97, 0.95
 """The mark: UA, and retention."""

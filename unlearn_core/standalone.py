@@ -18,8 +18,8 @@ from .stack import Stack, applied
 
 READ_AT_ONCE = 32
 """Prompts that a text encoder reads at once."""
-PICTURE_TOKENS = 2**16
-"""Latent pixels that the autoencoder decodes at once: 16 pictures of 512 x 512."""
+PICTURE_TOKENS = 2**12
+"""Latent pixels that the autoencoder decodes at once: one picture of 512 x 512."""
 TILED_FROM = 96
 """Side of a latent from which pictures are decoded in tiles where memory is short."""
 

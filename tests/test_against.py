@@ -1,7 +1,6 @@
 """The race to one mark: when a trial ends, that counting takes no time, and that the model is as before afterwards."""
 
-import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 import torch
@@ -13,44 +12,44 @@ from unlearn_core.demo import CHECKPOINT
 from unlearn_core.interfaces import BadSetting
 from unlearn_core.standalone import StandaloneModel
 
-SLOW = 0.05
-
-
 @dataclass
 class Counts:
-    """Answers by the number of the count: (UA, retention)."""
+    """Answers by the number of the count, (UA, retention), and a clock: a second a step, a hundred a count."""
 
     answers: list
     asked: int = 0
+    now: float = field(default=0.0)
 
     def ua(self, _):
-        time.sleep(SLOW)
         self.asked += 1
+        self.now += 100
         return self.answers[min(self.asked, len(self.answers)) - 1][0]
 
     def kept(self, _):
         return self.answers[min(self.asked, len(self.answers)) - 1][1]
 
 
-def ended(answers, limit=1e9, steps=10**4):
+def ended(answers, limit=1e9):
     """The watch after a trial whose counts give these answers."""
-    watch = Watch(None, Counts(answers), limit)
+    counts = Counts(answers)
+    watch = Watch(None, counts, limit, lambda: counts.now)
     with pytest.raises(Over):
-        for _ in range(steps):
+        for _ in range(1000):
+            counts.now += 1
             watch.tick(0.0)
     return watch
 
 
 def test_a_trial_ends_at_the_mark_and_counting_takes_no_time():
     watch = ended([(0.5, 1.0), (0.98, 0.9), (0.9, 1.0), (1.0, 0.96)])
-    assert watch.steps == 4 * EVERY and (watch.ua, watch.kept) == (1.0, 0.96)
-    assert watch.paper.asked == 4 and 0 < watch.seconds < SLOW
+    assert watch.steps == watch.seconds == 4 * EVERY and (watch.ua, watch.kept) == (1.0, 0.96)
+    assert watch.paper.asked == 4
 
 
 def test_a_trial_ends_when_the_rest_is_lost_or_the_time_is_up():
     assert ended([(0.5, 1.0), (1.0, 0.5)]).steps == (1 + HARMED) * EVERY
-    late = ended([(0.5, 0.7)], limit=0.0)
-    assert (late.steps, late.ua, late.kept) == (1, 0.5, 0.7)
+    late = ended([(0.5, 0.7)], limit=EVERY + 2.5)
+    assert (late.steps, late.seconds, late.ua, late.kept) == (EVERY + 3, EVERY + 3, 0.5, 0.7)
 
 
 def test_a_trial_on_the_demo_model_leaves_it_as_it_was():
@@ -61,7 +60,7 @@ def test_a_trial_on_the_demo_model_leaves_it_as_it_was():
     paper = Paper.make(host, Request("banana"))
     assert paper.ua(host) <= 0.1 and paper.kept(host) == 1.0
     for spec, _ in against.RIVALS.values():
-        watch = Watch(host, paper, 0.0)
+        watch = Watch(host, paper, 0.0, against.clock_of(host.device))
         against.run(spec + "+batch=1" if ":" in spec else spec + ":batch=1", host, Request("banana"), watch.tick)
         assert watch.steps == 1 and watch.seconds > 0 and watch.kept > 0.9
         after = host.backbone.state_dict()

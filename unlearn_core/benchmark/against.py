@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
+
 from ..demo import CHECKPOINT, STEPS, Question, share
 from ..interfaces import BadSetting
 from ..sampling import sample
@@ -37,7 +39,7 @@ GONE, KEPT = 0.97, 0.95
 PICTURES, KEPT_PICTURES, GUIDANCE = 40, 6, 3.0
 """Counted pictures of the target and of each kept object, and their guidance."""
 EVERY = 10
-"""Steps between two counts of a rival; the clock stands still meanwhile."""
+"""Steps between two counts of a rival, which are not on its clock."""
 LIMIT = 4.0
 """A rival's trial ends after so many times the product's own seconds."""
 HARMED = 3
@@ -47,9 +49,13 @@ objectives teaches what was lost, so it does not come back.
 """
 
 
+Clock = Callable[[], float]
+"""Seconds since some moment."""
+
+
 @dataclass(frozen=True)
 class Trial:
-    """One run of one method: seconds and steps until it reached the mark or was ended, and the last count."""
+    """One run of one method: seconds (see `clock_of`) and steps until it reached the mark or was ended, and the last count."""
 
     name: str
     spec: str
@@ -111,19 +117,21 @@ class Over(Exception):
 
 
 class Watch:
-    """Looks at a student every `EVERY` steps with the clock stopped, and ends its trial by raising `Over`."""
+    """Looks at a student every `EVERY` steps, off the clock, and ends its trial by raising `Over`.
 
-    def __init__(self, host: StandaloneModel, paper: Paper, limit: float):
-        self.host, self.paper, self.limit = host, paper, limit
+    limit: seconds of `clock`.
+    """
+
+    def __init__(self, host: StandaloneModel, paper: Paper, limit: float, clock: Clock):
+        self.host, self.paper, self.limit, self.clock = host, paper, limit, clock
         self.steps = self.harmed = 0
         self.seconds = self.ua = self.kept = 0.0
-        self._from = time.perf_counter()
+        self._from = clock()
 
     def tick(self, _: float) -> None:
         """After a step."""
         self.steps += 1
-        now = time.perf_counter()
-        seconds = self.seconds + now - self._from
+        seconds = self.seconds + self.clock() - self._from
         late = seconds > self.limit
         if self.steps % EVERY and not late:
             return
@@ -133,19 +141,24 @@ class Watch:
         self.harmed = self.harmed + 1 if gone and self.kept < KEPT else 0
         if late or (gone and self.kept >= KEPT) or self.harmed == HARMED:
             raise Over
-        self._from = time.perf_counter()
+        self._from = self.clock()
+
+
+def clock_of(device: torch.device) -> Clock:
+    """Processor time on a CPU, where other programs' work does not count; elsewhere the time of day."""
+    return time.process_time if device.type == "cpu" else time.perf_counter
 
 
 def measure(device: str, concept: str, told: Callable[[Trial], None] = lambda trial: None) -> list[Trial]:
     """The product's whole run, the judge and the pictures at its end included, then each rival's trials."""
     host, request = StandaloneModel(CHECKPOINT, device), Request(concept)
-    paper = Paper.make(host, request)
-    trials = [ours(host, request, paper)]
+    paper, clock = Paper.make(host, request), clock_of(host.device)
+    trials = [ours(host, request, paper, clock)]
     told(trials[0])
     for name, (spec, rates) in RIVALS.items():
         for rate in rates:
             tried = with_settings(spec, {"learning_rate": rate, "steps": 10**6 - 1})
-            watch = Watch(host, paper, LIMIT * trials[0].seconds)
+            watch = Watch(host, paper, LIMIT * trials[0].seconds, clock)
             run(tried, host, request, watch.tick)
             label = with_settings(spec, {"learning_rate": rate})
             trials.append(Trial(name, label, watch.seconds, watch.steps, watch.ua, watch.kept))
@@ -161,11 +174,11 @@ def run(spec: str, host: StandaloneModel, request: Request, tick: Tick) -> None:
         return
 
 
-def ours(host: StandaloneModel, request: Request, paper: Paper) -> Trial:
+def ours(host: StandaloneModel, request: Request, paper: Paper, clock: Clock) -> Trial:
     """The product with its defaults: its own judge ends it, and it is counted once, at its end."""
-    began = time.perf_counter()
+    began = clock()
     learned = method("ours").learn(host, request, [], 0, lambda part: None)
-    seconds = time.perf_counter() - began
+    seconds = clock() - began
     with under(host, [learned]):
         return Trial("ours", "ours", seconds, learned.steps, paper.ua(host), paper.kept(host))
 

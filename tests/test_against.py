@@ -1,6 +1,6 @@
 """The race to one mark: when a trial ends, that counting takes no time, and that the model is as before afterwards."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -12,13 +12,14 @@ from unlearn_core.demo import CHECKPOINT
 from unlearn_core.interfaces import BadSetting
 from unlearn_core.standalone import StandaloneModel
 
+
 @dataclass
 class Counts:
     """Answers by the number of the count, (UA, retention), and a clock: a second a step, a hundred a count."""
 
     answers: list
     asked: int = 0
-    now: float = field(default=0.0)
+    now: float = 0.0
 
     def ua(self, _):
         self.asked += 1

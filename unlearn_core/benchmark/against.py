@@ -55,7 +55,7 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True)
 class Trial:
-    """One run of one method: seconds (see `clock_of`) and steps until it reached the mark or was ended, and the last count."""
+    """One run of one method: seconds and steps until it reached the mark or was ended, and the last count."""
 
     name: str
     spec: str

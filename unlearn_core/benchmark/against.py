@@ -40,8 +40,8 @@ PICTURES, KEPT_PICTURES, GUIDANCE = 40, 6, 3.0
 """Counted pictures of the target and of each kept object, and their guidance."""
 EVERY = 10
 """Steps between two counts of a rival, which are not on its clock."""
-LIMIT = 4.0
-"""A rival's trial ends after so many times the product's own seconds."""
+LIMIT = 3.0
+"""A rival's trial ends after so many times the product's own seconds: the product is to be that much faster."""
 HARMED = 3
 """It ends as well after so many counts in a row in which the target is gone and the rest is not kept: none of these
 

@@ -37,10 +37,10 @@ def run_speed(args: argparse.Namespace) -> int:
 
 def run_against(args: argparse.Namespace) -> int:
     """Seconds to the same forgetting, a row a trial, and meanwhile each one as it ends."""
-    from .against import Trial, measure, table
+    from .against import Trial, cells, measure, table
 
     def told(trial: Trial) -> None:
-        print(f"{trial.spec}: {trial.seconds:.0f} s, UA {trial.ua:.1%}", file=sys.stderr)
+        print(f"{trial.spec}: {trial.seconds:.0f} s, UA and retention {cells(trial)}", file=sys.stderr)
 
     print(table(measure(args.device, args.concept, told)))
     return 0

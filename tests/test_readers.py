@@ -66,7 +66,7 @@ def test_diffusers_loads_every_key_and_draws_the_same(host, tmp_path):
         pipeline.unload_lora_weights()
     assert filled == {host.layers()[name] for name in delta.factors}
     assert (ours - plain).abs().max() > 1e-2
-    assert torch.allclose(ours, theirs, atol=1e-4)
+    assert torch.allclose(ours, theirs, atol=1e-4, rtol=0)
     with torch.no_grad():
         assert torch.equal(direction(host, x, sigma, c), plain)
 
@@ -76,26 +76,39 @@ A1111 = (
     (r"time_embedding_linear_(\d+)(.*)", lambda m: f"time_embed_{int(m[1]) * 2 - 2}{m[2]}"),
     (
         r"down_blocks_(\d+)_(attentions|resnets)_(\d+)_(.+)",
-        lambda m: f"input_blocks_{1 + int(m[1]) * 3 + int(m[3])}_{int(m[2] == 'attentions')}_{RESNET.get(m[4], m[4])}",
+        lambda m: f"input_blocks_{1 + int(m[1]) * 3 + int(m[3])}_{int(m[2] == 'attentions')}_{suffix(m[2], m[4])}",
     ),
     (
         r"mid_block_(attentions|resnets)_(\d+)_(.+)",
-        lambda m: f"middle_block_{1 if m[1] == 'attentions' else int(m[2]) * 2}_{RESNET.get(m[3], m[3])}",
+        lambda m: f"middle_block_{1 if m[1] == 'attentions' else int(m[2]) * 2}_{suffix(m[1], m[3])}",
     ),
     (
         r"up_blocks_(\d+)_(attentions|resnets)_(\d+)_(.+)",
-        lambda m: f"output_blocks_{int(m[1]) * 3 + int(m[3])}_{int(m[2] == 'attentions')}_{RESNET.get(m[4], m[4])}",
+        lambda m: f"output_blocks_{int(m[1]) * 3 + int(m[3])}_{int(m[2] == 'attentions')}_{suffix(m[2], m[4])}",
     ),
 )
-"""`convert_diffusers_name_to_compvis` as far as matrices go."""
+"""Its function `convert_diffusers_name_to_compvis` as far as matrices of the UNet go."""
 
 
-def a1111_name(key: str) -> str:
-    """The module that A1111 puts a key's factors on: a diffusers name counted back, any other one as it is."""
+def suffix(part: str, name: str) -> str:
+    """The name of a layer inside a block; only residual blocks rename theirs."""
+    return RESNET.get(name, name) if part == "resnets" else name
+
+
+def a1111_module(key: str, modules: set[str]) -> str | None:
+    """What `load_network` puts a key's factors on: the converted name, then the plain one; None: the key is lost.
+
+    key: of a tensor in the file, all before the first dot counts. modules: names in the loaded network.
+    """
+    name = key.partition(".")[0]
+    converted = name
     for pattern, rewrite in A1111:
-        if m := re.fullmatch("lora_unet_" + pattern, key):
-            return "diffusion_model_" + rewrite(m)
-    return key.replace("lora_unet", "diffusion_model")
+        # anchored at the front alone, and the first that fits decides
+        if m := re.match("lora_unet_" + pattern, name):
+            converted = "diffusion_model_" + rewrite(m)
+            break
+    plain = name.replace("lora_unet", "diffusion_model")
+    return next((n for n in (converted, plain) if n in modules), None)
 
 
 def test_a1111_finds_every_layer(host):
@@ -104,16 +117,18 @@ def test_a1111_finds_every_layer(host):
         for path, module in host.backbone.named_modules()
         if isinstance(module, torch.nn.Linear)
     }
-    found = [a1111_name(key.split(".", 1)[0]) for key in tensors(whole_delta(host))]
-    assert set(found) <= modules and len(set(found)) == len(whole_delta(host).factors)
+    delta = whole_delta(host)
+    found = [a1111_module(key, modules) for key in tensors(delta)]
+    assert None not in found and len(set(found)) == len(delta.factors)
 
 
 @pytest.mark.parametrize("size, architecture", [("sd15", "sd1"), ("sd21", "sd2"), ("sdxl", "sdxl")])
 def test_a1111_finds_every_matrix_of_a_full_size_model_where_it_is(size, architecture):
     shapes = recorded(size)
     shape = keys.UNetShape.from_state_dict(shapes)
+    modules = {"diffusion_model_" + n.rpartition(".")[0].replace(".", "_") for n in shapes}
     layers = [n.removesuffix(".weight") for n, s in shapes.items() if n.endswith(".weight") and len(s) == 2]
     assert len(layers) > 150
     for layer in layers:
         wanted = "diffusion_model_" + layer.replace(".", "_")
-        assert a1111_name(keys.delta_name(layer, architecture, shape)) == wanted
+        assert a1111_module(keys.delta_name(layer, architecture, shape) + ".lora_up.weight", modules) == wanted

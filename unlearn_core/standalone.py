@@ -20,8 +20,8 @@ READ_AT_ONCE = 32
 """Prompts that a text encoder reads at once."""
 REMEMBERED = 1024
 """Encoded prompts that are kept, those asked for last: a request comes back to some hundreds again and again."""
-PICTURE_TOKENS = 2**16
-"""Latent pixels that the autoencoder decodes at once: 16 pictures of 512 x 512."""
+PICTURE_TOKENS = 2**12
+"""Latent pixels that the autoencoder decodes at once: one picture of 512 x 512."""
 TILED_FROM = 96
 """Side of a latent from which pictures are decoded in tiles where memory is short."""
 

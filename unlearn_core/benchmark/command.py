@@ -13,21 +13,37 @@ from .methods import METHODS, PUBLISHED
 
 
 def run(args: argparse.Namespace) -> int:
-    """Speed, a sequence, a search, or other ways of asking."""
+    """Speed alone or against others, a sequence, a search, or other ways of asking."""
     if args.speed:
-        from .speed import measure
-
-        values = read_settings(args.set)
-        half = not args.full_precision
-        for name, value in measure(args.device, args.arch, values, args.resolution, half, args.whole).items():
-            print(f"{name:20} {value}")
-        return 0
+        return run_against(args) if args.against else run_speed(args)
     if args.out is None:
         raise BadSetting("Say where to write with --out FOLDER.")
     check_writable(args.out / "results.json")
     if args.search:
         return run_search(args)
     return run_robustness(args) if args.robustness else run_sequence(args)
+
+
+def run_speed(args: argparse.Namespace) -> int:
+    """What a step costs, a line a number."""
+    from .speed import measure
+
+    values = read_settings(args.set)
+    half = not args.full_precision
+    for name, value in measure(args.device, args.arch, values, args.resolution, half, args.whole).items():
+        print(f"{name:20} {value}")
+    return 0
+
+
+def run_against(args: argparse.Namespace) -> int:
+    """Seconds to the same forgetting, a row a trial, and meanwhile each one as it ends."""
+    from .against import Trial, cells, measure, table
+
+    def told(trial: Trial) -> None:
+        print(f"{trial.spec}: {trial.seconds:.0f} s, UA and retention {cells(trial)}", file=sys.stderr)
+
+    print(table(measure(args.device, args.concept, told)))
+    return 0
 
 
 def run_sequence(args: argparse.Namespace) -> int:

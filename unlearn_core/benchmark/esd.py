@@ -3,23 +3,27 @@
     L = || d_S(x; s, c) - [d_T(x; s, "") - eta (d_T(x; s, c) - d_T(x; s, ""))] ||^2
 
 x is on the student's own way from noise to a picture of c, at guidance 3. Paper: eta 1, cross-attention (ESD-x),
-1000 iterations of one picture at 1e-5, all weights. Here: LoRA of rank 4 on cross-attention, batch 4.
+1000 iterations of one picture at 1e-5, all weights. Here: LoRA of rank 4 on cross-attention, batch 4; `dense` learns
+the matrices themselves, as the paper does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from torch import nn
 
 from .. import losses
 from ..sampling import direction, euler, schedule
 from ..standalone import StandaloneModel
+from ..train import is_target
 from .changes import Learned, under
 from .sequences import Request
-from .student import Task, Tick, descend, fresh_noise, lora, rows
+from .student import Student, Task, Tick, descend, fresh_noise, lora, rows, whole
 
 
 @dataclass(frozen=True)
@@ -37,12 +41,13 @@ class ESD:
     eta: float = 1.0
     guidance: float = 3.0
     sampling_steps: int = 8
+    dense: bool = False
 
     def learn(self, host: StandaloneModel, request: Request, past: Sequence[Learned], seed: int, tick: Tick) -> Learned:
         """Train one request on top of the earlier ones."""
         task = Task.make(host, request, past, seed)
         sigmas = schedule(host, self.sampling_steps)
-        with under(host, past) as backbone, lora(task, backbone, self.layers, self.rank) as student:
+        with under(host, past) as backbone, self.student(task, backbone) as student:
             prompts, empty = host.encode(task.prompts), host.encode([""])
             nothing = empty[[0] * self.batch]
 
@@ -59,3 +64,9 @@ class ESD:
 
             descend(student.parameters, loss, self.steps, self.learning_rate, seed, tick)
             return student.learned("", task.pairs([""] * len(task.prompts)), self.steps)
+
+    def student(self, task: Task, backbone: nn.Module) -> AbstractContextManager[Student]:
+        """A LoRA on the layers of the kind, or the layers themselves."""
+        if self.dense:
+            return whole(task, backbone, lambda name: is_target(name, self.layers))
+        return lora(task, backbone, self.layers, self.rank)

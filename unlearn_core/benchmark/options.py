@@ -24,6 +24,8 @@ def benchmark_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("--pictures", type=int, default=8, help="counted pictures of a kept concept; twice that of a target")
     p.add_argument("--out", type=Path, help="folder for results, table, plots and grids; a second run goes on there")
     p.add_argument("--arch", default="demo", choices=("demo", "sd15", "sdxl"), help="with --speed: full-size networks")
+    p.add_argument("--against", action="store_true", help="with --speed: time to one mark, beside LECO, iLECO, ESD")
+    p.add_argument("--concept", default="banana", help="with --against: what is forgotten (default: banana)")
     p.add_argument("--resolution", type=int, help="with --speed: side of the pictures, in pixels")
     p.add_argument("--full-precision", action="store_true", help="with --speed: float32 throughout")
     p.add_argument("--whole", action="store_true", help="with --speed: also a whole run, and where its time goes")

@@ -1,0 +1,34 @@
+"""One delta file in ComfyUI's, diffusers' and the core's hands: no key is lost, and all three compute the same."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.comfy.sources import SOURCES, tree
+
+pytestmark = pytest.mark.slow
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module", params=SOURCES)
+def seen(request, tmp_path_factory):
+    """What the script saw inside a ComfyUI of a version."""
+    pytest.importorskip("aiohttp", reason="needs requirements/comfy.txt")
+    folder = tmp_path_factory.mktemp("deltas")
+    command = [sys.executable, HERE / "boot.py", tree(request.param), HERE / "readers.py", folder, "--cpu"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("architecture", ["sd1", "sd2", "sdxl"])
+def test_three_programs_fill_every_layer_and_compute_the_same(seen, architecture):
+    row = seen[architecture]
+    assert row["layers"] == row["comfyui"] == row["diffusers"] > 15 and row["lost"] == []
+    assert row["plain"] < 1e-4
+    assert row["effect"] > 1e-2
+    assert row["apart"]["comfyui"] < 1e-4 and row["apart"]["diffusers"] < 1e-4, row

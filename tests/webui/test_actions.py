@@ -112,6 +112,18 @@ def test_what_goes_wrong_is_one_sentence(error, state, words, capsys):
     assert view.state == state and words in view.error and "\n" not in view.error
 
 
+def test_the_bar_does_not_go_back_when_pictures_follow_the_training():
+    shown = []
+
+    def work(job):
+        job.interrupted = lambda report: shown.append(report.fraction)
+        job.hear(core.StepReport("after", 1, 1, 0.9, 1.0, 1.0))
+        for done in (1, 2):
+            job.tick(done, 2)
+
+    assert wait(jobs.Jobs().start("a", "b", work)).state == "done" and shown == [0.9, 0.9, 1.0]
+
+
 def test_a_broken_preview_does_not_end_the_work(capsys):
     def work(job):
         job.picture = lambda latents: 1 / 0

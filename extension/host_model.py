@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..unlearn_core import BadCheckpoint, Conditioning, Stack
 from ..unlearn_core import keys as names
+from ..unlearn_core.checkpoint import read_yaml, trained_pixels
 from ..unlearn_core.sampling import discrete_denoised
 from ..unlearn_core.stack import applied
 
@@ -21,20 +22,25 @@ FACTOR = 8
 
 
 class LdmModel:
-    """Stable Diffusion 1 or 2 as `shared.sd_model` holds it. Raises `BadCheckpoint` for anything else."""
+    """Stable Diffusion 1, 2 or XL as `shared.sd_model` holds it. Raises `BadCheckpoint` for anything else."""
 
     def __init__(self, model: Any, file: Path):
         unet = getattr(getattr(model, "model", None), "diffusion_model", None)
-        if unet is None or getattr(model, "is_sdxl", False) or getattr(model, "is_sd3", False):
-            raise BadCheckpoint("Only Stable Diffusion 1 and 2 checkpoints can be trained inside this web UI so far.")
+        if unet is None or getattr(model, "is_sd3", False):
+            raise BadCheckpoint("Only Stable Diffusion 1, 2 and XL checkpoints can be trained inside this web UI.")
         if getattr(model.model, "conditioning_key", "crossattn") not in (None, "crossattn"):
             raise BadCheckpoint("This is an inpainting or editing model: forget on the checkpoint it was made from.")
+        if getattr(model, "is_sdxl_inpaint", False):
+            raise BadCheckpoint("This is an inpainting model: forget on the checkpoint it was made from.")
+        if "aesthetic_score" in [getattr(e, "input_key", "") for e in encoders(model)]:
+            raise BadCheckpoint("This is Stable Diffusion XL's refiner: forget on its base model.")
         check_trainable(unet)
         self._model, self.backbone = model, unet
         weights = unet.state_dict()
         self.fingerprint = names.fingerprint(weights)
         self._shape = names.UNetShape.from_state_dict(weights)
-        self.architecture = "sd2" if getattr(model, "is_sd2", False) else "sd1"
+        self._xl = bool(getattr(model, "is_sdxl", False))
+        self.architecture = "sdxl" if self._xl else "sd2" if getattr(model, "is_sd2", False) else "sd1"
         self.prediction_type = "v_prediction" if model.parameterization == "v" else "epsilon"
         # with --medvram the weights wait elsewhere until they are needed
         self.device = torch.device(devices.device)
@@ -43,16 +49,24 @@ class LdmModel:
         alphas = getattr(model, "alphas_cumprod_original", model.alphas_cumprod).detach().double().cpu()
         self.sigmas = ((1 - alphas) / alphas).sqrt().float().to(self.device)
         self._log_sigmas = self.sigmas.log()
-        side = model.first_stage_model.encoder.resolution // FACTOR if file.with_suffix(".yaml").is_file() else 64
+        side = trained_pixels(self.architecture, self.prediction_type, read_yaml(file.with_suffix(".yaml"))) // FACTOR
         self.latent_shape = (4, side, side)
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Conditioning:
         """Encode prompts by the host's text encoder, cut to its first chunk; nothing in them is read as a weight."""
+        height, width = (FACTOR * side for side in self.latent_shape[1:])
         with devices.autocast():
-            plain = prompt_parser.SdConditioning([escaped(p) for p in prompts], width=512, height=512)
-            tokens = self._model.get_learned_conditioning(plain)
-        return Conditioning(tokens[:, :77].float().to(self.device))
+            plain = prompt_parser.SdConditioning([escaped(p) for p in prompts], width=width, height=height)
+            made = self._model.get_learned_conditioning(plain)
+        tokens, extras = (made["crossattn"], {"vector": made["vector"]}) if self._xl else (made, {})
+        return Conditioning(*self._placed(tokens[:, :77], extras, torch.float32))
+
+    def _placed(
+        self, tokens: Tensor, extras: dict[str, Tensor], dtype: torch.dtype
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """A conditioning's parts on the device."""
+        return tokens.to(self.device, dtype), {name: value.to(self.device, dtype) for name, value in extras.items()}
 
     def noised(self, latents: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
         """z + sigma * noise."""
@@ -63,8 +77,10 @@ class LdmModel:
         kind = devices.dtype_unet
 
         def predict(scaled: Tensor, t: Tensor) -> Tensor:
+            tokens, extras = self._placed(conditioning.tokens, conditioning.extras, kind)
             with devices.autocast():
-                tokens = conditioning.tokens.to(kind)
+                if self._xl:
+                    return self._model.model(scaled.to(kind), t.to(kind), {"crossattn": tokens, **extras}).float()
                 return self._model.model(scaled.to(kind), t.to(kind), c_crossattn=[tokens]).float()
 
         return discrete_denoised(predict, x, sigma, self._log_sigmas, self.prediction_type)
@@ -92,6 +108,11 @@ class LdmModel:
         finally:
             for parameter, flag in flags:
                 parameter.requires_grad_(flag)
+
+
+def encoders(model: Any) -> Sequence[nn.Module]:
+    """All that SDXL makes its conditioning of, text and numbers; empty for other models."""
+    return getattr(getattr(model, "conditioner", None), "embedders", ())
 
 
 def escaped(prompt: str) -> str:

@@ -101,6 +101,8 @@ class Job:
 
     def hear(self, report: StepReport) -> bool:
         """Take a report of the core in; True asks it to stop. Raises `Cancelled` when nothing is to be kept."""
+        # pictures that are drawn after a training count from zero again, and no bar should go back
+        report = replace(report, fraction=max(self._view.fraction, report.fraction))
         new: dict[str, Any] = {
             "phase": report.phase,
             "done": report.done,

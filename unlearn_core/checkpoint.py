@@ -127,9 +127,6 @@ def describe(weights: Mapping[str, Tensor], name: str, params: Mapping[str, Any]
         raise BadCheckpoint(f"'{prediction}' is not a kind of prediction: use one of {', '.join(PREDICTIONS)}.")
     given = params.get("unet_config") or params.get("network_config") or {}
     widths = level_widths(weights, shape)
-    pixels = V_PIXELS if (architecture, prediction) == ("sd2", "v_prediction") else PIXELS[architecture]
-    if architecture == "sd1" and "image_size" in params:
-        pixels = 8 * int(params["image_size"])
     start, end, count = BETAS
     return Facts(
         architecture=architecture,
@@ -137,7 +134,7 @@ def describe(weights: Mapping[str, Tensor], name: str, params: Mapping[str, Any]
         zero_snr=ZERO_SNR in weights,
         shape=shape,
         heads=heads(given.get("params", {}), architecture, widths),
-        pixels=pixels,
+        pixels=trained_pixels(architecture, prediction, params),
         scale_factor=float(params.get("scale_factor", SCALE_FACTOR[architecture])),
         betas=(
             float(params.get("linear_start", start)),
@@ -145,6 +142,13 @@ def describe(weights: Mapping[str, Tensor], name: str, params: Mapping[str, Any]
             int(params.get("timesteps", count)),
         ),
     )
+
+
+def trained_pixels(architecture: str, prediction: str, params: Mapping[str, Any]) -> int:
+    """Side of the pictures that a checkpoint was trained on; the yaml says it of Stable Diffusion 1 alone."""
+    if architecture == "sd1" and "image_size" in params:
+        return 8 * int(params["image_size"])
+    return V_PIXELS if (architecture, prediction) == ("sd2", "v_prediction") else PIXELS[architecture]
 
 
 def told_architecture(weights: Mapping[str, Tensor], name: str) -> str:

@@ -14,16 +14,15 @@ from torch import Tensor, nn
 from . import encoders, keys
 from .checkpoint import (
     BETAS,
-    PIXELS,
     SCALE_FACTOR,
     UNET,
-    V_PIXELS,
     VAE,
     Checkpoint,
     Facts,
     depths,
     level_widths,
     open_checkpoint,
+    trained_pixels,
 )
 from .encoders import TextEncoder
 from .interfaces import BadCheckpoint
@@ -187,7 +186,7 @@ def folder_facts(unet: Mapping, vae: Mapping, schedule: Mapping, name: str, pred
         zero_snr=bool(schedule.get("rescale_betas_zero_snr", False)),
         shape=UNetShape(unet["layers_per_block"], tuple(t.startswith("CrossAttn") for t in levels)),
         heads=tuple(count) if isinstance(count, (list, tuple)) else (count,) * len(levels),
-        pixels=V_PIXELS if (architecture, prediction) == ("sd2", "v_prediction") else PIXELS[architecture],
+        pixels=trained_pixels(architecture, prediction, {}),
         scale_factor=vae.get("scaling_factor") or SCALE_FACTOR[architecture],
         betas=(
             schedule.get("beta_start", start),

@@ -6,6 +6,14 @@ import types
 from contextlib import nullcontext
 
 
+class Conditioning(list):
+    """Prompts, and the size of the picture they are for."""
+
+    def __init__(self, prompts, width, height):
+        super().__init__(prompts)
+        self.width, self.height = width, height
+
+
 def install(folder, calls):
     """Put the stand-in into `sys.modules`; `calls` collects what is registered, by name. Gives `modules.shared`."""
 
@@ -30,7 +38,7 @@ def install(folder, calls):
         "script_callbacks": module("modules.script_callbacks", **{n: collect(n) for n in names}),
         "call_queue": module("modules.call_queue", queue_lock=threading.Lock()),
         "devices": module("modules.devices", autocast=nullcontext, device="cpu"),
-        "prompt_parser": module("modules.prompt_parser", SdConditioning=lambda prompts, **_: prompts),
+        "prompt_parser": module("modules.prompt_parser", SdConditioning=Conditioning),
         "sd_models": module("modules.sd_models", apply_token_merging=lambda *_: None),
         "sd_unet": module("modules.sd_unet", current_unet=None),
     }

@@ -26,6 +26,7 @@ HOSTILE = [
     "größe",
     "/etc/passwd",
 ]
+SHORT = {"steps": 2, "batch": 2, "sampling_steps": 1, "guard_weight": 0.0}
 REFUSED = ["a\0b", "\u202eevil", "x" * 300, ""]
 
 
@@ -77,8 +78,7 @@ def desk(tmp_path):
 
 def short(desk, concept, prompts="", **values):
     """A few steps on the demo model."""
-    small = {"steps": 2, "batch": 2, "sampling_steps": 1, "guard_weight": 0.0}
-    return wait(desk.forget({"concept": concept, **small, **values}, prompts))
+    return wait(desk.forget({"concept": concept, **SHORT, **values}, prompts))
 
 
 # Jobs
@@ -110,6 +110,18 @@ def test_what_goes_wrong_is_one_sentence(error, state, words, capsys):
 
     view = wait(jobs.Jobs().start("a", "b", work))
     assert view.state == state and words in view.error and "\n" not in view.error
+
+
+def test_the_bar_does_not_go_back_when_pictures_follow_the_training():
+    shown = []
+
+    def work(job):
+        job.interrupted = lambda report: shown.append(report.fraction)
+        job.hear(core.StepReport("after", 1, 1, 0.9, 1.0, 1.0))
+        for done in (1, 2):
+            job.tick(done, 2)
+
+    assert wait(jobs.Jobs().start("a", "b", work)).state == "done" and shown == [0.9, 0.9, 1.0]
 
 
 def test_a_broken_preview_does_not_end_the_work(capsys):
@@ -150,6 +162,19 @@ def test_forget_saves_a_listed_delta_with_a_card_and_the_next_one_stacks_on_it(d
     want = load("unlearn_core.preview").pictures(host, stack, ["a banana"], 0, 2)
     got = load("unlearn_core.preview").pictures(copy, core.Stack(), ["a banana"], 0, 2)
     assert (want - got).abs().max() < 1e-3
+
+
+@pytest.mark.slow
+def test_the_tab_alone_and_the_command_line_write_the_same_bytes(tmp_path):
+    alone = actions.Desk(load("extension.app").StandaloneDoor(DEMO, tmp_path, "cpu"))
+    view = short(alone, "banana", prompts="a cat")
+    assert view.state == "done", view.error
+    tab, command = tmp_path / view.result.name, tmp_path / "command" / view.result.name
+    command.parent.mkdir()
+    settings = [f"--set={name}={value}" for name, value in SHORT.items()]
+    options = [f"--checkpoint={DEMO}", "--concept=banana", f"--out={command}", "--device=cpu"]
+    assert load("unlearn_core.cli").main(["forget", *options, *settings]) == 0
+    assert tab.read_bytes() == command.read_bytes()
 
 
 @pytest.mark.slow

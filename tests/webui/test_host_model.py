@@ -176,12 +176,41 @@ def test_active_loras_are_taken_out_and_put_back(host):
     assert torch.equal(layer.weight, baked) and networks.loaded_networks == ["a style"]
 
 
-@pytest.mark.parametrize("case", ["sdxl", "inpainting", "8 bits", "lowvram", "SD Unet"])
+def test_stable_diffusion_xl_gets_its_second_conditioning(host, alone):
+    """Its wrapper takes one dictionary, and its text encoders give one; the networks are the demo's here."""
+    host.make()
+    held, vector, asked = host.shared.sd_model, torch.arange(6.0), []
+
+    class Wrapper(type(held.model)):
+        def forward(self, x, t, c):
+            assert torch.equal(c["vector"], vector.expand(len(x), -1))
+            return super().forward(x, t, c_crossattn=[c["crossattn"]])
+
+    def learned(prompts):
+        asked.append((prompts.width, prompts.height))
+        return {"crossattn": held.text(prompts), "vector": vector.expand(len(prompts), -1)}
+
+    held.is_sdxl, held.model, held.get_learned_conditioning = True, Wrapper(held.model.diffusion_model), learned
+    model = host.code.LdmModel(held, DEMO)
+    assert (model.architecture, model.latent_shape) == ("sdxl", (4, 128, 128))
+    x, level = torch.randn(2, *alone.latent_shape), torch.full((2,), 1.5)
+    here, there = (m.encode(["a banana", "a cat"]) for m in (model, alone))
+    assert asked == [(1024, 1024)] and here.extras.keys() == {"vector"}
+    with torch.no_grad():
+        assert (model.denoise(x, level, here) - alone.denoise(x, level, there)).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("case", ["sd3", "inpainting", "XL inpainting", "refiner", "8 bits", "lowvram", "SD Unet"])
 def test_what_cannot_be_trained_is_refused_with_a_sentence(host, case):
     host.make()
     model = host.shared.sd_model
-    if case == "sdxl":
-        model.is_sdxl = True
+    if case == "sd3":
+        model.is_sd3 = True
+    elif case == "XL inpainting":
+        model.is_sdxl = model.is_sdxl_inpaint = True
+    elif case == "refiner":
+        model.conditioner = torch.nn.Module()
+        model.conditioner.embedders = [types.SimpleNamespace(input_key="aesthetic_score")]
     elif case == "inpainting":
         model.model.conditioning_key = "hybrid"
     elif case == "8 bits":
@@ -190,5 +219,7 @@ def test_what_cannot_be_trained_is_refused_with_a_sentence(host, case):
         host.shared.cmd_opts.lowvram = True
     else:
         sys.modules["modules.sd_unet"].current_unet = object()
-    with pytest.raises(core.UnlearnError, match="Stable Diffusion 1 and 2|inpainting|8 bits|lowvram|SD Unet"):
+    with pytest.raises(
+        core.UnlearnError, match="Stable Diffusion 1, 2 and XL|refiner|inpainting|8 bits|lowvram|SD Unet"
+    ):
         host.code.LdmModel(model, DEMO)

@@ -10,13 +10,21 @@ from modules import script_callbacks, shared
 from modules.call_queue import queue_lock
 
 
+def networks() -> list:
+    """The loaded model's networks; Forge keeps them apart."""
+    objects = getattr(shared.sd_model, "forge_objects_original", None)
+    if objects is None:
+        return [shared.sd_model]
+    return [objects.unet.model.diffusion_model, objects.clip.cond_stage_model, objects.vae.first_stage_model]
+
+
 def weights() -> dict:
     """SHA-256 of all tensors of the model, behind the host's queue, so that nothing is in the middle of a change."""
     digest = hashlib.sha256()
     with queue_lock, torch.no_grad():
-        for name, value in shared.sd_model.state_dict().items():
+        for name, value in (row for network in networks() for row in network.state_dict().items()):
             digest.update(name.encode())
-            digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return {"sha256": digest.hexdigest()}
 
 

@@ -10,7 +10,7 @@ from unlearn_core.classifier import OTHER, DemoClassifier
 from unlearn_core.demo import FOLDER, STEPS, questions
 from unlearn_core.judge import GONE
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # two whole runs and some 500 pictures one by one
 
 FULL = "0.30.0"
 TARGETS = ("banana", "ink")

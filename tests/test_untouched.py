@@ -81,7 +81,7 @@ def test_the_guard_holds_kept_words_at_the_base_and_erased_ones_at_the_stack():
     with attached(layer, ["attn2.to_k"], 1, 0) as adapters:
         down, up = torch.randn(1, 3), torch.randn(2, 1)
         adapters.start("attn2.to_k", down, up)
-        got = TextGuard.make(adapters, kept, erased, {"attn2.to_k": earlier}).penalty(adapters)
+        got = TextGuard.make(adapters, kept, erased, {"attn2.to_k": earlier[1] @ earlier[0]}).penalty(adapters)
         weight = adapters.weight("attn2.to_k")
     own, before = up @ down, earlier[1] @ earlier[0]
     moved = (kept @ (own + before).T).pow(2).sum() + (erased @ own.T).pow(2).sum()
@@ -95,7 +95,7 @@ def test_undoing_what_earlier_deltas_did_to_kept_words_is_rewarded():
     layer.attn2.to_k = nn.Linear(3, 2, bias=False)
     earlier = torch.randn(1, 3), torch.randn(2, 1)
     with attached(layer, ["attn2.to_k"], 1, 0) as adapters:
-        guard = TextGuard.make(adapters, torch.randn(5, 4, 3), None, {"attn2.to_k": earlier})
+        guard = TextGuard.make(adapters, torch.randn(5, 4, 3), None, {"attn2.to_k": earlier[1] @ earlier[0]})
         idle = guard.penalty(adapters).item()
         adapters.start("attn2.to_k", earlier[0], -earlier[1])
         assert idle > 0.01

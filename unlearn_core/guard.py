@@ -8,7 +8,7 @@ where the stack has put them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -51,14 +51,14 @@ def guarded(path: str) -> bool:
 class TextGuard:
     """Second moments of the tokens to hold, `[d, d]`, each in its share of all, and what the layers answer to them.
 
-    kept: tokens of what nobody wants gone; erased: those of earlier targets, None without any.
-    earlier: {path: factors of all that the stack adds}. answers: {path: E || W c ||^2} of the layers that read text.
+    kept: tokens of what nobody wants gone; all: those of earlier targets too. answers: {path: E || W c ||^2} of the
+    layers that read text. moved: {path: (D S, E || D k ||^2)} where the stack has added D `[out, d]`, S being `kept`.
     """
 
     kept: Tensor
-    erased: Tensor | None
-    earlier: dict[str, tuple[Tensor, Tensor]]
+    all: Tensor
     answers: dict[str, float]
+    moved: dict[str, tuple[Tensor, Tensor]]
 
     @classmethod
     def make(
@@ -66,34 +66,38 @@ class TextGuard:
         adapters: Adapters,
         kept: Tensor,
         erased: Tensor | None = None,
-        earlier: dict[str, tuple[Tensor, Tensor]] | None = None,
+        earlier: Mapping[str, Tensor] = {},
     ) -> TextGuard:
-        """Guard all adapted layers whose input has the width of the tokens `[m, n, d]` and is text."""
+        """Guard all adapted layers whose input has the width of the tokens `[m, n, d]` and is text.
+
+        earlier: {path: all that the stack adds `[out, d]`}.
+        """
         total = len(kept) + (0 if erased is None else len(erased))
-        shares = [None if t is None else second_moment(t) * len(t) / total for t in (kept, erased)]
-        moment = sum(s for s in shares if s is not None)
+        share = second_moment(kept) * (len(kept) / total)
+        moment = share if erased is None else share + second_moment(erased) * (len(erased) / total)
         answers = {}
         for path in adapters.factors:
             weight = adapters.weight(path)
             if guarded(path) and weight.shape[1] == len(moment):
                 w = weight.double().cpu()
                 answers[path] = float(((w @ moment) * w).sum())
-        held = [None if s is None else s.float().to(kept.device) for s in shares]
-        return cls(*held, earlier or {}, answers)
+        share, moment = share.float().to(kept.device), moment.float().to(kept.device)
+        products = {path: earlier[path].float() @ share for path in answers if path in earlier}
+        moved = {path: (product, (product * earlier[path]).sum()) for path, product in products.items()}
+        return cls(share, moment, answers, moved)
 
     def penalty(self, adapters: Adapters) -> Tensor:
         """Mean relative change of the guarded layers' answers, no unit: (E||(D + BA) k||^2 + E||BA e||^2) / E||Wc||^2
 
-        over kept tokens k and erased ones e, D being all that the stack has added.
+        over kept tokens k and erased ones e, D being all that the stack has added. Multiplied out, so that no matrix
+        of a layer's size is formed in a step: E||BAc||^2 over all tokens + 2 tr(D S (BA)^T) + E||Dk||^2.
         """
         changes = []
         for path, answer in self.answers.items():
             down, up = adapters.factors[path]
-            whole = down, up
-            if path in self.earlier:
-                whole = torch.cat([down, self.earlier[path][0]]), torch.cat([up, self.earlier[path][1]], 1)
-            change = kept_change(*whole, self.kept)
-            if self.erased is not None:
-                change = change + kept_change(down, up, self.erased)
+            change = kept_change(down, up, self.all)
+            if path in self.moved:
+                product, before = self.moved[path]
+                change = change + 2 * ((product @ down.T) * up).sum() + before
             changes.append(change / answer)
         return torch.stack(changes).mean()

@@ -7,10 +7,9 @@ follows the distance from the pre-trained weights).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,26 +17,23 @@ from .stack import Stack
 
 
 class Untouched:
-    """changes: {layer's path: (A `[R, in]`, B `[out, R]`)}, all that the stack adds there, strengths included."""
+    """changes: {layer's path: `[out, in]`}, the sum of what the stack adds there, so that its height costs nothing."""
 
     def __init__(self, backbone: nn.Module, layers: Mapping[str, str], stack: Stack):
-        parts: dict[str, list[tuple[Tensor, Tensor]]] = {}
+        self.changes: dict[str, Tensor] = {}
         for entry in stack.active:
-            for name, f in entry.delta.factors.items():
-                up = f.up.float() * (entry.strength * f.scale)
-                parts.setdefault(layers[name], []).append((f.down.float(), up))
-        self.changes: dict[str, tuple[Tensor, Tensor]] = {}
-        for path, pairs in parts.items():
-            weight = backbone.get_submodule(path).weight
-            if weight.dim() == 2:
-                down, up = torch.cat([d for d, _ in pairs]), torch.cat([u for _, u in pairs], 1)
-                self.changes[path] = down.to(weight.device), up.to(weight.device)
+            for name, factor in entry.delta.factors.items():
+                path, change = layers[name], entry.strength * factor.matrix()
+                weight = backbone.get_submodule(path).weight
+                if weight.dim() == 2:
+                    change = change.to(weight.device)
+                    self.changes[path] = self.changes[path] + change if path in self.changes else change
         self._on = False
 
     @contextmanager
     def hooked(self, backbone: nn.Module) -> Iterator[Untouched]:
         """Ready for `shown`, inside a session; the backbone is as it was at the end."""
-        hooks = [backbone.get_submodule(p).register_forward_hook(self._without(*c)) for p, c in self.changes.items()]
+        hooks = [backbone.get_submodule(p).register_forward_hook(self._without(c)) for p, c in self.changes.items()]
         try:
             yield self
         finally:
@@ -53,11 +49,10 @@ class Untouched:
         finally:
             self._on = before
 
-    def _without(self, down: Tensor, up: Tensor):
+    def _without(self, change: Tensor) -> Callable:
         def hook(layer: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> Tensor | None:
             if not self._on:
                 return None
-            added = F.linear(F.linear(inputs[0], down.to(inputs[0].dtype)), up.to(inputs[0].dtype))
-            return out - added.to(out.dtype)
+            return out - F.linear(inputs[0], change.to(inputs[0].dtype)).to(out.dtype)
 
         return hook

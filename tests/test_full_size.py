@@ -27,7 +27,7 @@ pytestmark = [
 ]
 
 FEW = {
-    "train.FORGET_PROMPTS": 4,
+    "train.FORGET_PROMPTS": {"object": 4},
     "train.JUDGED": 2,
     "train.PROBED": 1,
     "train.KEPT_NEAR": 1,

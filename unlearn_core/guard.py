@@ -52,7 +52,7 @@ class TextGuard:
     """Second moments of the tokens to hold, `[d, d]`, each in its share of all, and what the layers answer to them.
 
     kept: tokens of what nobody wants gone; all: those of earlier targets too. answers: {path: E || W c ||^2} of the
-    layers that read text. moved: {path: (D S, E || D k ||^2)} where the stack has added D `[out, d]`, S being `kept`.
+    layers that read text. moved: {path: (D `[out, d]`, E || D k ||^2)} where the stack has added D.
     """
 
     kept: Tensor
@@ -70,7 +70,7 @@ class TextGuard:
     ) -> TextGuard:
         """Guard all adapted layers whose input has the width of the tokens `[m, n, d]` and is text.
 
-        earlier: {path: all that the stack adds `[out, d]`}.
+        earlier: {path: all that the stack adds `[out, d]`}, held as it is.
         """
         total = len(kept) + (0 if erased is None else len(erased))
         share = second_moment(kept) * (len(kept) / total)
@@ -82,22 +82,21 @@ class TextGuard:
                 w = weight.double().cpu()
                 answers[path] = float(((w @ moment) * w).sum())
         share, moment = share.float().to(kept.device), moment.float().to(kept.device)
-        products = {path: earlier[path].float() @ share for path in answers if path in earlier}
-        moved = {path: (product, (product * earlier[path]).sum()) for path, product in products.items()}
+        moved = {p: (d, ((d.float() @ share) * d.float()).sum()) for p, d in earlier.items() if p in answers}
         return cls(share, moment, answers, moved)
 
     def penalty(self, adapters: Adapters) -> Tensor:
         """Mean relative change of the guarded layers' answers, no unit: (E||(D + BA) k||^2 + E||BA e||^2) / E||Wc||^2
 
-        over kept tokens k and erased ones e, D being all that the stack has added. Multiplied out, so that no matrix
-        of a layer's size is formed in a step: E||BAc||^2 over all tokens + 2 tr(D S (BA)^T) + E||Dk||^2.
+        over kept tokens k and erased ones e, D being all that the stack has added. Multiplied out, so that BA is never
+        formed: E||BAc||^2 over all tokens + 2 tr(D S (BA)^T) + E||Dk||^2, S = E[k k^T].
         """
         changes = []
         for path, answer in self.answers.items():
             down, up = adapters.factors[path]
             change = kept_change(down, up, self.all)
             if path in self.moved:
-                product, before = self.moved[path]
-                change = change + 2 * ((product @ down.T) * up).sum() + before
+                added, before = self.moved[path]
+                change = change + 2 * ((added.float() @ (self.kept @ down.T)) * up).sum() + before
             changes.append(change / answer)
         return torch.stack(changes).mean()

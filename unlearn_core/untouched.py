@@ -17,17 +17,20 @@ from .stack import Stack
 
 
 class Untouched:
-    """changes: {layer's path: `[out, in]`}, the sum of what the stack adds there, so that its height costs nothing."""
+    """changes: {layer's path: `[out, in]`} in the weight's own type, the sum of what the stack adds there.
+
+    One matrix a layer, so that the stack's height costs nothing in a step.
+    """
 
     def __init__(self, backbone: nn.Module, layers: Mapping[str, str], stack: Stack):
-        self.changes: dict[str, Tensor] = {}
+        sums: dict[str, Tensor] = {}
         for entry in stack.active:
             for name, factor in entry.delta.factors.items():
-                path, change = layers[name], entry.strength * factor.matrix()
-                weight = backbone.get_submodule(path).weight
-                if weight.dim() == 2:
-                    change = change.to(weight.device)
-                    self.changes[path] = self.changes[path] + change if path in self.changes else change
+                path = layers[name]
+                sums[path] = sums.get(path, 0) + entry.strength * factor.matrix()
+        weights = {path: backbone.get_submodule(path).weight for path in sums}
+        # a 1x1 convolution's hook would need another product; no layer that learns is one
+        self.changes = {path: sums[path].to(w.device, w.dtype) for path, w in weights.items() if w.dim() == 2}
         self._on = False
 
     @contextmanager

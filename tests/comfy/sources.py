@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import subprocess
 import sys
@@ -119,3 +120,12 @@ def members(archive: Path) -> Iterator[tuple[str, object]]:
             for entry in opened:
                 if entry.isfile():
                     yield entry.name, lambda entry=entry: opened.extractfile(entry)
+
+
+def seen_inside(version: str, script: str, folder: Path) -> dict:
+    """What a script of this folder prints last, as JSON, when it runs inside a ComfyUI and writes into `folder`."""
+    here = Path(__file__).parent
+    command = [sys.executable, here / "boot.py", tree(version), here / script, folder, "--cpu"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])

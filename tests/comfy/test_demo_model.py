@@ -1,17 +1,10 @@
 """The pack's loader of the demo checkpoint and its cache, inside each ComfyUI."""
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-from tests.comfy.sources import SOURCES, tree
+from tests.comfy.sources import SOURCES, seen_inside
 
 pytestmark = pytest.mark.slow
-
-HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="module", params=SOURCES)
@@ -19,10 +12,7 @@ def seen(request, tmp_path_factory):
     """What the script saw inside a ComfyUI of a version."""
     pytest.importorskip("aiohttp", reason="needs requirements/comfy.txt")
     folder = tmp_path_factory.mktemp("user")
-    command = [sys.executable, HERE / "boot.py", tree(request.param), HERE / "inside.py", folder, "--cpu"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    return seen_inside(request.param, "inside.py", folder)
 
 
 def test_comfyui_draws_the_pictures_of_the_standalone_model(seen):

@@ -1,17 +1,10 @@
 """One delta file in ComfyUI's, diffusers' and the core's hands: no key is lost, and all three compute the same."""
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-from tests.comfy.sources import SOURCES, tree
+from tests.comfy.sources import SOURCES, seen_inside
 
 pytestmark = pytest.mark.slow
-
-HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="module", params=SOURCES)
@@ -19,10 +12,7 @@ def seen(request, tmp_path_factory):
     """What the script saw inside a ComfyUI of a version."""
     pytest.importorskip("aiohttp", reason="needs requirements/comfy.txt")
     folder = tmp_path_factory.mktemp("deltas")
-    command = [sys.executable, HERE / "boot.py", tree(request.param), HERE / "readers.py", folder, "--cpu"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    return seen_inside(request.param, "readers.py", folder)
 
 
 @pytest.mark.parametrize("architecture", ["sd1", "sd2", "sdxl"])

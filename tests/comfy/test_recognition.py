@@ -16,10 +16,8 @@ FULL = "0.30.0"
 TARGETS = ("banana", "ink")
 ASKED, EACH = 64, 6
 """Pictures of each forgotten concept, and of each other object."""
-WISHED, WISHED_KEPT = 0.02, 0.98
-"""Share of its pictures that a forgotten concept may still have, and share of what was right that has to stay right."""
-HARMED = 0.95
-"""The judge calls a concept forgotten up to `GONE`, and the rest harmed below this."""
+WISHED = 0.02
+"""Share of its pictures that a forgotten concept may still have; the judge calls it forgotten up to `GONE`."""
 
 
 def drawn(page, nodes, model, loader, captions):
@@ -75,9 +73,7 @@ def test_two_requests_in_a_row_are_gone_and_the_rest_is_kept(comfy, page):
     broken = [sum(OTHER in a for a in seen) for seen in kept]
     print(f"before, after: {TARGETS} {left}, objects {objects}, styles {styles}, broken {broken} of {len(rest)}")
     assert min(left[0]) >= 0.97 and max(left[1]) <= GONE
-    stayed = min(objects[1] / objects[0], styles[1] / styles[0])
-    assert stayed >= HARMED and broken[1] <= broken[0]
-    if max(left[1]) > WISHED or stayed < WISHED_KEPT:
-        pytest.xfail(
-            f"left {max(left[1]):.1%}, the wish is {WISHED:.0%}; kept {stayed:.1%}, the wish is {WISHED_KEPT:.0%}"
-        )
+    assert objects[1] >= 0.98 * objects[0] and styles[1] >= 0.98 * styles[0]
+    assert broken[1] <= broken[0]
+    if max(left[1]) > WISHED:
+        pytest.xfail(f"{max(left[1]):.1%} of a concept are left, the wish is {WISHED:.0%}")

@@ -13,13 +13,12 @@ from dataclasses import dataclass
 
 import torch
 
-from ..demo import CHECKPOINT, STEPS, Question, share
+from ..demo import CHECKPOINT, Question, share
 from ..interfaces import BadSetting
-from ..sampling import sample
 from ..standalone import StandaloneModel
 from .changes import under
 from .methods import method, with_settings
-from .questions import SEED, Seen, kept_questions, read, shows, target_questions
+from .questions import kept_questions, look, shows, target_questions
 from .sequences import Request, Watched, watched
 from .student import Tick
 
@@ -36,8 +35,8 @@ cross-attention themselves.
 """
 GONE, KEPT = 0.97, 0.95
 """The mark: UA, and retention."""
-PICTURES, KEPT_PICTURES, GUIDANCE = 40, 4, 3.0
-"""Counted pictures of the target and of each kept object, and their guidance."""
+PICTURES, KEPT_PICTURES = 40, 4
+"""Counted pictures of the target and of each kept object."""
 EVERY = 20
 """Steps between two counts of a rival, which are not on its clock."""
 LIMIT = 3.0
@@ -98,7 +97,7 @@ class Paper:
 
     def shown(self, host: StandaloneModel) -> list[bool]:
         """Of each picture of the target, whether it is recognised."""
-        return [shows(a, self.request) for a in seen(host, self.about).answers]
+        return [shows(a, self.request) for a in look(host, self.about, 0).answers]
 
     def kept(self, host: StandaloneModel) -> float:
         """Retention: kept objects recognised, relative to the base model."""
@@ -106,13 +105,7 @@ class Paper:
 
     def right(self, host: StandaloneModel) -> int:
         """Number of kept pictures that show their object."""
-        return sum(a.obj == q.obj for a, q in zip(seen(host, self.rest).answers, self.rest, strict=True))
-
-
-def seen(host: StandaloneModel, asked: Sequence[Question]) -> Seen:
-    """What the host draws as it is now, a half-trained student included; picture i has the same noise each time."""
-    prompts = host.encode([q.caption for q in asked])
-    return read(host.decode(sample(host, prompts, SEED, STEPS, GUIDANCE, host.encode([""]))))
+        return sum(a.obj == q.obj for a, q in zip(look(host, self.rest, 0).answers, self.rest, strict=True))
 
 
 class Over(Exception):

@@ -242,7 +242,7 @@ def write(kind: str, file: Path, seed: int = 0) -> Path:
         small_autoencoder(w)
     elif kind == "sd2-v":
         # ComfyUI tells v-prediction by how uneven this bias of the twelfth output block is.
-        unet(w, (5, 5), (1,) + 9 * (0,), 1, 11 * (0,) + (1,), 1024, linear=True)
+        unet(w, (3, 3, 3), (1,) + 8 * (0,), 1, 11 * (0,) + (1,), 1024, linear=True)
         w.draw("model.diffusion_model.output_blocks.11.1.transformer_blocks.0.norm1.bias", (UNET_WIDTH,), 0.25)
         open_clip(w, "cond_stage_model.model", 24, 1024)
         small_autoencoder(w)

@@ -15,7 +15,7 @@ from .locality import Probe, probe_levels, score_distances, text_distances
 from .prompts import REMOVED, Scene, WordList, fill, mapped
 from .sampling import sample
 
-SIEVE = 20
+SIEVE = 12
 """Rivals that are measured under the teacher; more are first sieved by their text alone."""
 LEVELS = 8
 """Noise levels at which two prompts are compared."""

@@ -19,8 +19,10 @@ SIEVE = 12
 """Rivals that are measured under the teacher; more are first sieved by their text alone."""
 LEVELS = 8
 """Noise levels at which two prompts are compared."""
-GATE, GATE_PICTURES, GATE_STEPS = 0.1, 16, 8
-"""Largest share of a candidate's pictures that may still read as the target; how many are drawn, in how many steps.
+GATE, GATE_PICTURES, GATE_STEPS, GATE_PART = 0.1, 16, 8, 8
+"""Largest share of a candidate's pictures that may still read as the target; how many are drawn, in how many steps,
+
+and how many at once: a candidate is refused at the first part that makes it too many.
 
 A category word or no word at all stands for many things, the target among them: for it twice as many pictures are
 drawn, and none may read as the target.
@@ -32,7 +34,7 @@ class Choice:
     """anchor: what is drawn instead (`REMOVED`: nothing). why: in words. neighbours: nearest first.
 
     profile: distance between target and anchor at the probe levels, `[LEVELS]`.
-    refused: {candidate: share of its pictures that read as the target}.
+    refused: {candidate: share of its pictures that read as the target, at least}.
     """
 
     anchor: str
@@ -85,9 +87,10 @@ def choose(
     candidates.sort(key=lambda n: n.casefold() in used)
     for name in [*candidates[:9], *(n for n in nearest if n == REMOVED)]:
         general = name in (REMOVED, category)
-        share = share_read_as_target(host, config, kind, words, gated * (2 if general else 1), name, empty, pulse)
+        most = 0 if general else GATE
+        share = share_read_as_target(host, config, kind, words, gated * (2 if general else 1), name, most, empty, pulse)
         tick()
-        if share <= (0 if general else GATE):
+        if share <= most:
             distance = float(profile[name].mean())
             why = f"nearest to '{concept}' under the model (distance {distance:.4f})"
             if refused:
@@ -118,15 +121,26 @@ def share_read_as_target(
     words: WordList,
     scenes: Sequence[Scene],
     name: str,
+    most: float,
     empty: Conditioning,
     pulse: Callable[[], None],
 ) -> float:
-    """The gate: share of the candidate's own pictures that the model reads as the target, 0..1."""
-    targets = host.encode([s.prompt for s in scenes])
-    candidates = host.encode([mapped(s, name, kind, words).prompt for s in scenes])
-    pictures = sample(host, candidates, config.seed + 3, GATE_STEPS, config.guidance, empty, tick=pulse)
-    with torch.no_grad():
-        return float((read_as(host, pictures, [targets, candidates], config.seed, pulse) == 0).float().mean())
+    """The gate: share of the candidate's own pictures that the model reads as the target, 0..1.
+
+    Above `most` it may be more: the rest is not drawn then.
+    """
+    hits = 0
+    for start in range(0, len(scenes), GATE_PART):
+        part = scenes[start : start + GATE_PART]
+        targets = host.encode([s.prompt for s in part])
+        candidates = host.encode([mapped(s, name, kind, words).prompt for s in part])
+        seed = config.seed + 3 + start
+        pictures = sample(host, candidates, seed, GATE_STEPS, config.guidance, empty, tick=pulse)
+        with torch.no_grad():
+            hits += int((read_as(host, pictures, [targets, candidates], config.seed, pulse) == 0).sum())
+        if hits > most * len(scenes):
+            break
+    return hits / len(scenes)
 
 
 def shown(name: str) -> str:

@@ -34,7 +34,7 @@ class Choice:
     """anchor: what is drawn instead (`REMOVED`: nothing). why: in words. neighbours: nearest first.
 
     profile: distance between target and anchor at the probe levels, `[LEVELS]`.
-    refused: {candidate: share of its pictures that read as the target, at least}.
+    refused: {candidate: share of its pictures, as far as drawn, that read as the target}.
     """
 
     anchor: str
@@ -127,9 +127,9 @@ def share_read_as_target(
 ) -> float:
     """The gate: share of the candidate's own pictures that the model reads as the target, 0..1.
 
-    Above `most` it may be more: the rest is not drawn then.
+    As soon as it must end above `most` no more are drawn, and it is the share of those that are.
     """
-    hits = 0
+    hits = drawn = 0
     for start in range(0, len(scenes), GATE_PART):
         part = scenes[start : start + GATE_PART]
         targets = host.encode([s.prompt for s in part])
@@ -138,9 +138,10 @@ def share_read_as_target(
         pictures = sample(host, candidates, seed, GATE_STEPS, config.guidance, empty, tick=pulse)
         with torch.no_grad():
             hits += int((read_as(host, pictures, [targets, candidates], config.seed, pulse) == 0).sum())
+        drawn += len(part)
         if hits > most * len(scenes):
             break
-    return hits / len(scenes)
+    return hits / drawn
 
 
 def shown(name: str) -> str:

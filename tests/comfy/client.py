@@ -148,9 +148,11 @@ class Client:
 
     def free(self) -> None:
         """Unload the models and empty the cache of outputs before the next run."""
-        self.post("/free", {"unload_models": True, "free_memory": True})
-        # The queue's thread does it when it wakes; a run that comes at once would be taken first.
-        time.sleep(1)
+        # The queue's thread does it when it wakes, and a run that comes at once would be taken first. A call while it
+        # tidies up after a run does not wake it; the second one does.
+        for _ in range(2):
+            self.post("/free", {"unload_models": True, "free_memory": True})
+            time.sleep(1)
 
     # events
 

@@ -81,7 +81,8 @@ def test_forgets_and_leaves_the_checkpoint_as_it_was(comfy, page, checkpoint, na
     assert "lora key not loaded" not in log and "NOT LOADED" not in log and len(tensors(delta)) > 0
     assert look(page, nodes, model, patched=False) == base
 
-    events = len(own_events(run))
+    # the last events come too late to be answered before the end
+    events = len(own_events(run)) * 3 // 4
     at = random.randrange(1, events)
     since, started = len(page.events), page.queue(forgetting(name, checkpoint, seed=1))
     seen = iter(range(at))
@@ -91,7 +92,8 @@ def test_forgets_and_leaves_the_checkpoint_as_it_was(comfy, page, checkpoint, na
         page.wait(started)
     assert look(page, nodes, model, patched=False) == base, f"interrupted after event {at} of {events}"
 
-    at = random.randrange(1, events)
+    # a call of the network answers for many rows, and so for some events
+    at = random.randrange(1, events // 3)
     with pytest.raises(NodeFailed, match="broken on purpose"):
         page.run(forgetting(name, checkpoint, seed=1, broken_at=at))
     assert look(page, nodes, model, patched=False) == base, f"broken at call {at}"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..interfaces import Conditioning
 from ..locality import Probe, probe_levels
@@ -112,7 +112,7 @@ def choose(task: Task) -> tuple[list[str], list[str]]:
     names = [*rivals, *dict.fromkeys([task.superclass(), REMOVED])]
     nothing = torch.zeros(len(task.prompts), *host.latent_shape, device=host.device)
     probe = Probe.make(host, nothing, probe_levels(host, PROBED), task.seed)
-    reference = host.encode(task.prompts)
+    reference = probe.directions(host, host.encode(task.prompts))
     table = torch.stack([score_rows(host, probe, reference, host.encode(task.mapped(n))) for n in names])
     order = table[: len(rivals)].mean(1).argsort().tolist()
     ranked = [rivals[i] for i in order]
@@ -124,9 +124,9 @@ def choose(task: Task) -> tuple[list[str], list[str]]:
     return ranked, [sentences[allowed[b]][row] for row, b in enumerate(best)]
 
 
-def score_rows(host: StandaloneModel, probe: Probe, reference: Conditioning, candidate: Conditioning) -> torch.Tensor:
-    """The distance of each sentence's own pair, `[sentences]`."""
-    gap = (probe.directions(host, candidate) - probe.directions(host, reference)).pow(2).flatten(1).mean(1)
+def score_rows(host: StandaloneModel, probe: Probe, reference: Tensor, candidate: Conditioning) -> Tensor:
+    """The distance of each sentence's own pair, `[sentences]`; reference: d of the sentences at the probe's points."""
+    gap = (probe.directions(host, candidate) - reference).pow(2).flatten(1).mean(1)
     return gap.view(-1, probe.levels).mean(1)
 
 

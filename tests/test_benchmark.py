@@ -15,6 +15,7 @@ from unlearn_core.demo import CHECKPOINT, world
 from unlearn_core.interfaces import BadSetting
 from unlearn_core.standalone import StandaloneModel
 
+pytestmark = pytest.mark.usefixtures("few")
 QUICK = (
     "ours:steps=2+sampling_steps=2+batch=2",
     "esd-lora:steps=1+sampling_steps=2+batch=1",
@@ -39,9 +40,7 @@ def test_every_method_is_tried():
 
 
 @pytest.mark.parametrize("spec", QUICK)
-def test_every_method_learns_and_comes_off_exactly(host, spec, tmp_path, monkeypatch):
-    for module in ("train", "benchmark.student"):
-        monkeypatch.setattr(f"unlearn_core.{module}.FORGET_PROMPTS", {"object": 8, "style": 8})
+def test_every_method_learns_and_comes_off_exactly(host, spec, tmp_path):
     before = {k: v.clone() for k, v in host.backbone.state_dict().items()}
     how, past = method(spec), []
     for request in (Request("frog", "elephant"), Request("ink")):

@@ -18,13 +18,14 @@ from unlearn_core.cli import main
 from unlearn_core.demo import CHECKPOINT
 from unlearn_core.standalone import StandaloneModel
 
+pytestmark = pytest.mark.usefixtures("few")
 ROOT = Path(__file__).parents[1]
 QUICK = ["--set", "steps=3", "--set", "sampling_steps=2", "--set", "latents_per_prompt=1", "--set", "batch=2"]
 CHEAP = ["--anchor", "pear", *QUICK]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(few, tmp_path_factory):
     """A folder with one quickly made delta, its report and its pictures; the name has a space and an umlaut."""
     folder = tmp_path_factory.mktemp("ein schöner Ordner")
     files = {

@@ -15,6 +15,7 @@ from unlearn_core.interfaces import BadSetting, Conditioning
 from unlearn_core.sampling import LatentBank, noise, schedule
 from unlearn_core.standalone import StandaloneModel
 
+pytestmark = pytest.mark.usefixtures("few")
 QUICK = "ours:steps=2+sampling_steps=2+batch=2"
 
 

@@ -11,6 +11,7 @@ from unlearn_core.review import review, told
 from unlearn_core.stack import combine_cat
 from unlearn_core.without import recorded, retrain, without
 
+pytestmark = pytest.mark.usefixtures("few")
 QUICK = {"steps": 3, "sampling_steps": 2, "batch": 2}
 
 
@@ -20,7 +21,7 @@ def host():
 
 
 @pytest.fixture(scope="module")
-def three(host):
+def three(few, host):
     """Three requests in a row on the tiny network; the second is mapped onto the third's concept."""
     stack = Stack()
     for concept, anchor in (("banana", "pear"), ("frog", "elephant"), ("elephant", "cat")):

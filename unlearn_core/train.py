@@ -18,7 +18,7 @@ from .config import ForgetConfig
 from .delta import Delta, DeltaInfo, Factor
 from .guard import TextGuard, guarded, kept_tokens, nearest, tokens_of
 from .interfaces import BadSetting, Cancelled, Conditioning, HostModel, Progress, TrainingFailed, UnlearnError
-from .judge import GONE, ROUNDS, Answers, Exam, Teacher, summary
+from .judge import GONE, ROUNDS, SHOWN, Answers, Exam, Teacher, summary
 from .lessons import Batch, Lessons
 from .lora import Adapters, Average, attached, peft_parts
 from .memory import Frugal, Pace, Plan, checkpointed, paced
@@ -178,8 +178,10 @@ def forget(
         "memory": pace.plan.sentence(),
         "judge": judge,
     }
-    pictures = [None if a is None else host.decode(a.latents) for a in (before, after)]
-    return Result(delta, report, before.prompts, *pictures)
+    # without an after there is nothing to compare, and who stops does not want to wait: only the target's are shown
+    count = SHOWN if after else SHOWN // 2
+    pictures = [None if a is None else host.decode(a.latents[:count]) for a in (before, after)]
+    return Result(delta, report, before.prompts[:count], *pictures)
 
 
 class Looks:

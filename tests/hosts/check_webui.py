@@ -174,14 +174,16 @@ def reloading(check: Checks, ui: Webui) -> None:
     deadline = time.monotonic() + 300
     while True:
         try:
+            # Forge shows the page before it adds the API
             ui.call("/config", timeout=10)
+            answer = ui.call("/unlearn/job/none", timeout=10)
             break
         except OSError:
             if time.monotonic() > deadline:
                 raise
             time.sleep(1)
     tab_is_there(check, ui)
-    check("its API answers", "no such job" in ui.call("/unlearn/job/none")["error"])
+    check("its API answers", "no such job" in answer["error"])
 
 
 def first(target: Any) -> Any:

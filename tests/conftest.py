@@ -22,10 +22,23 @@ FEW = {
 """Counts of prompts, pictures and noise levels in place of the product's own."""
 
 
-@pytest.fixture(scope="module")
-def few():
+def reduced(package):
     """Whole runs of the demo model with a tenth of the pictures: for tests that are not about how well it forgets."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in FEW.items():
-            patch.setattr(f"unlearn_core.{name}", value)
+            patch.setattr(f"{package}.{name}", value)
         yield
+
+
+@pytest.fixture(scope="module")
+def few():
+    yield from reduced("unlearn_core")
+
+
+@pytest.fixture(scope="module")
+def few_in_pack():
+    """The same for the core as the hosts' package has it."""
+    from tests.webui import pack
+
+    pack.load("unlearn_core")
+    yield from reduced(f"{pack.NAME}.unlearn_core")

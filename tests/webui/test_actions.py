@@ -10,6 +10,8 @@ import torch
 
 from tests.webui.pack import ROOT, load
 
+pytestmark = pytest.mark.usefixtures("few_in_pack")
+
 jobs, library, actions, views, plot = (
     load(f"extension.{name}") for name in ("jobs", "library", "actions", "views", "plot")
 )

@@ -11,7 +11,7 @@ import torch
 from tests.webui import fake_host
 from tests.webui.pack import ROOT, load
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("few_in_pack")]
 
 core, standalone = load("unlearn_core"), load("unlearn_core.standalone")
 DEMO = ROOT / "assets" / "demo" / "demo.safetensors"

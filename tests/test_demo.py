@@ -106,3 +106,7 @@ def test_second_request_keeps_the_first_forgotten(banana, tmp_path):
 
 def test_demo_forgets_a_near_pairs_half(tmp_path):
     run_demo("cat", tmp_path)
+
+
+def test_demo_forgets_a_style(tmp_path):
+    run_demo("ink", tmp_path)

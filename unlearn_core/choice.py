@@ -15,14 +15,12 @@ from .locality import Probe, probe_levels, score_distances, text_distances
 from .prompts import REMOVED, Scene, WordList, fill, mapped
 from .sampling import sample
 
-SIEVE = 12
+SIEVE = 20
 """Rivals that are measured under the teacher; more are first sieved by their text alone."""
 LEVELS = 8
 """Noise levels at which two prompts are compared."""
-GATE, GATE_PICTURES, GATE_STEPS, GATE_PART = 0.1, 16, 8, 8
-"""Largest share of a candidate's pictures that may still read as the target; how many are drawn, in how many steps,
-
-and how many at once: a candidate is refused at the first part that makes it too many.
+GATE, GATE_PICTURES, GATE_STEPS = 0.1, 16, 8
+"""Largest share of a candidate's pictures that may still read as the target; how many are drawn, in how many steps.
 
 A category word or no word at all stands for many things, the target among them: for it twice as many pictures are
 drawn, and none may read as the target.
@@ -34,7 +32,7 @@ class Choice:
     """anchor: what is drawn instead (`REMOVED`: nothing). why: in words. neighbours: nearest first.
 
     profile: distance between target and anchor at the probe levels, `[LEVELS]`.
-    refused: {candidate: share of its pictures, as far as drawn, that read as the target}.
+    refused: {candidate: share of its pictures that read as the target}.
     """
 
     anchor: str
@@ -87,10 +85,9 @@ def choose(
     candidates.sort(key=lambda n: n.casefold() in used)
     for name in [*candidates[:9], *(n for n in nearest if n == REMOVED)]:
         general = name in (REMOVED, category)
-        most = 0 if general else GATE
-        share = share_read_as_target(host, config, kind, words, gated * (2 if general else 1), name, most, empty, pulse)
+        share = share_read_as_target(host, config, kind, words, gated * (2 if general else 1), name, empty, pulse)
         tick()
-        if share <= most:
+        if share <= (0 if general else GATE):
             distance = float(profile[name].mean())
             why = f"nearest to '{concept}' under the model (distance {distance:.4f})"
             if refused:
@@ -121,27 +118,15 @@ def share_read_as_target(
     words: WordList,
     scenes: Sequence[Scene],
     name: str,
-    most: float,
     empty: Conditioning,
     pulse: Callable[[], None],
 ) -> float:
-    """The gate: share of the candidate's own pictures that the model reads as the target, 0..1.
-
-    As soon as it must end above `most` no more are drawn, and it is the share of those that are.
-    """
-    hits = drawn = 0
-    for start in range(0, len(scenes), GATE_PART):
-        part = scenes[start : start + GATE_PART]
-        targets = host.encode([s.prompt for s in part])
-        candidates = host.encode([mapped(s, name, kind, words).prompt for s in part])
-        seed = config.seed + 3 + start
-        pictures = sample(host, candidates, seed, GATE_STEPS, config.guidance, empty, tick=pulse)
-        with torch.no_grad():
-            hits += int((read_as(host, pictures, [targets, candidates], config.seed, pulse) == 0).sum())
-        drawn += len(part)
-        if hits > most * len(scenes):
-            break
-    return hits / drawn
+    """The gate: share of the candidate's own pictures that the model reads as the target, 0..1."""
+    targets = host.encode([s.prompt for s in scenes])
+    candidates = host.encode([mapped(s, name, kind, words).prompt for s in scenes])
+    pictures = sample(host, candidates, config.seed + 3, GATE_STEPS, config.guidance, empty, tick=pulse)
+    with torch.no_grad():
+        return float((read_as(host, pictures, [targets, candidates], config.seed, pulse) == 0).float().mean())
 
 
 def shown(name: str) -> str:

@@ -15,48 +15,26 @@ import torch
 from torch import Tensor
 
 from .interfaces import HostModel
-from .locality import text_distances
 from .lora import Adapters
-from .prompts import WordList, fill, names, scenes
+from .prompts import WordList, names, scenes
 from .subspace import kept_change, second_moment
 
 SENTENCES = 3
 """Sentences a word."""
-NEAR, NEAR_SENTENCES = 6, 48
-"""So many words nearest to the target are in so many sentences, a third of all: a change of the target's tokens reaches
-
-them first, and among hundreds of words one would hardly count.
-"""
 
 
-def kept_tokens(
-    host: HostModel, lists: Sequence[WordList], moving: Sequence[str], seed: int, near: Sequence[str] = ()
-) -> Tensor:
+def kept_tokens(host: HostModel, lists: Sequence[WordList], moving: Sequence[str], seed: int) -> Tensor:
     """Token vectors `[sentences, n, d]` of all words of the lists and of nothing at all.
 
-    moving: concepts whose sentences change or have changed; they are left out. near: words that count more.
+    moving: concepts whose sentences change or have changed; they are left out.
     """
     texts = [""]
     for words in lists:
         rest = words.without(moving)
         for word in (*rest.all_objects, *rest.styles):
-            count = NEAR_SENTENCES if word in near else SENTENCES
-            texts += [s.prompt for s in scenes(rest, word, rest.kind(word), count, seed)]
+            texts += [s.prompt for s in scenes(rest, word, rest.kind(word), SENTENCES, seed)]
     kept = [t for t in dict.fromkeys(texts) if not any(names(t, m) for m in moving)]
     return tokens_of(host, kept)
-
-
-def nearest(
-    host: HostModel, lists: Sequence[WordList], concept: str, kind: str, moving: Sequence[str]
-) -> tuple[str, ...]:
-    """The `NEAR` words of the target's kind whose tokens lie nearest to its own, nearest first."""
-    rest = [words.without(moving) for words in lists]
-    pool = dict.fromkeys(w for words in rest for w in words.rivals(concept, kind))
-    rivals = [w for w in pool if not any(names(w, m) for m in moving)]
-    template = (lists[0].style_templates if kind == "style" else lists[0].object_templates)[0]
-    tokens = host.encode([fill(template, w, w) for w in (concept, *rivals)])
-    order = text_distances(tokens[:1], tokens[1:]).argsort().tolist()
-    return tuple(rivals[i] for i in order[:NEAR])
 
 
 def tokens_of(host: HostModel, prompts: Sequence[str]) -> Tensor:

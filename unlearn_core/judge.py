@@ -30,9 +30,6 @@ so that no picture passes by a hair; too strict for a verdict, since the replace
 ROUNDS = 2
 """Times that an exam asks for the target in each of its scenes, each time from other noise: one look is no proof."""
 
-LOOK = 8
-"""Pictures that a look during the hunt draws at once."""
-
 GONE = 0.05
 """Share of the target's pictures up to which a concept is called forgotten."""
 
@@ -111,13 +108,9 @@ class Exam:
         empty: Conditioning,
         tick: Callable[[], None],
         pulse: Callable[..., None],
-        looked: tuple[float, Tensor] | None = None,
     ) -> Answers:
-        """Draw and read the target's (first tick) and the kept concepts' pictures (second tick); pulse: in between.
-
-        looked: what `asked_for` has just found of the same model.
-        """
-        share, targets = looked or self.asked_for(host, teacher, empty, pulse)
+        """Draw and read the target's (first tick) and the kept concepts' pictures (second tick); pulse: in between."""
+        share, targets = self.asked_for(host, teacher, empty, pulse, 1)
         tick()
         rows = [(name, scene) for name, scenes in self.kept.items() for scene in scenes]
         others = self.draw(host, [scene for _, scene in rows], empty, 2, pulse)
@@ -129,27 +122,33 @@ class Exam:
         return Answers(share, kept, latents, tuple(s.prompt for s in scenes))
 
     def asked_for(
-        self, host: HostModel, teacher: Teacher, empty: Conditioning, pulse: Callable[..., None]
+        self, host: HostModel, teacher: Teacher, empty: Conditioning, pulse: Callable[..., None], seed: int
     ) -> tuple[float, Tensor]:
         """Share of the target's pictures read as the target, 0..1, and the pictures `[ROUNDS * targets, c, h, w]`."""
         asked = self.targets * ROUNDS
-        drawn = self.draw(host, asked, empty, 1, pulse)
+        drawn = self.draw(host, asked, empty, seed, pulse)
         pulse(drawn[:SHOWN])
         return self.target_share(host, teacher, asked, drawn, pulse), drawn
 
     def still_drawn(
-        self, host: HostModel, teacher: Teacher, empty: Conditioning, pulse: Callable[..., None], step: int
+        self,
+        host: HostModel,
+        teacher: Teacher,
+        empty: Conditioning,
+        pulse: Callable[..., None],
+        step: int,
+        settled: bool,
     ) -> bool:
-        """The question of the hunt, asked from other noise at each step: is there one picture of the target left?
+        """The question during training, asked from other noise at each step: is the target still drawn?
 
-        Near misses count. It ends at the first part in which there is one.
+        While it is hunted one picture of it is enough, and near misses count; when all has settled, `GONE` counts.
         """
-        asked = self.targets * ROUNDS
-        for start in range(0, len(asked), LOOK):
-            part = asked[start : start + LOOK]
-            drawn = self.draw(host, part, empty, 1000 + step * len(asked) + start, pulse)
+        if settled:
+            return self.asked_for(host, teacher, empty, pulse, 1000 + 2 * step)[0] > GONE
+        for part in range(ROUNDS):
+            drawn = self.draw(host, self.targets, empty, 1000 + 2 * step + part, pulse)
             pulse(drawn[:SHOWN])
-            if self.target_share(host, teacher, part, drawn, pulse, DOUBT):
+            if self.target_share(host, teacher, self.targets, drawn, pulse, DOUBT):
                 return True
         return False
 

@@ -16,9 +16,9 @@ from . import losses
 from .choice import LEVELS, SIEVE, choose
 from .config import ForgetConfig
 from .delta import Delta, DeltaInfo, Factor
-from .guard import TextGuard, guarded, kept_tokens, nearest, tokens_of
+from .guard import TextGuard, guarded, kept_tokens, tokens_of
 from .interfaces import BadSetting, Cancelled, Conditioning, HostModel, Progress, TrainingFailed, UnlearnError
-from .judge import GONE, ROUNDS, SHOWN, Answers, Exam, Teacher, summary
+from .judge import ROUNDS, SHOWN, Answers, Exam, Teacher, summary
 from .lessons import Batch, Lessons
 from .lora import Adapters, Average, attached, peft_parts
 from .memory import Frugal, Pace, Plan, checkpointed, paced
@@ -130,18 +130,16 @@ def forget(
             guard = None
             text_layers = any(map(guarded, paths))
             if text_layers and (config.guard_weight or config.null_space or config.closed_form):
-                lists, moving = [words, WordList.load(None)], [concept, *earlier]
-                near = nearest(host, lists, concept, kind, moving)
-                tokens = kept_tokens(host, lists, moving, config.seed, near)
+                tokens = kept_tokens(host, [words, WordList.load(None)], [concept, *earlier], config.seed)
                 moved = tokens_of(host, [p for p, _ in erased]) if erased else None
                 guard = TextGuard.make(adapters, tokens, moved, untouched.changes)
                 if config.null_space or config.closed_form:
                     start_in_text_space(config, adapters, lessons, tokens)
             begun = job.seconds
-            looks = Looks(exam, host, teacher, empty, job)
-            steps = train(host, config, kind, adapters, teacher, lessons, guard, job, looks, pace)
+            ask = partial(exam.still_drawn, host, teacher, empty, job.pulse)
+            steps = train(host, config, kind, adapters, teacher, lessons, guard, job, ask, pace)
             trained = job.seconds - begun
-            after = None if job.stopping else looks.last()
+            after = None if job.stopping else last_look(exam, host, config, teacher, empty, job)
             factors = {written[path]: Factor(*adapters.pair(path), float(config.rank)) for path in paths}
 
     judge = summary(before, after)
@@ -184,31 +182,17 @@ def forget(
     return Result(delta, report, before.prompts[:count], *pictures)
 
 
-class Looks:
-    """The judge beside the training loop. Called with a step, it says whether the target is still drawn there."""
-
-    def __init__(self, exam: Exam, host: HostModel, teacher: Teacher, empty: Conditioning, job: Tracker):
-        self._exam, self._job, self._about = exam, job, (host, teacher, empty)
-        self._settled: tuple[float, Tensor] | None = None
-
-    def __call__(self, step: int, settled: bool) -> bool:
-        """settled: training ends here if the target is no longer drawn, and then this look is the exam's first part."""
-        if not settled:
-            return self._exam.still_drawn(*self._about, self._job.pulse, step)
-        looked = self._exam.asked_for(*self._about, self._job.pulse)
-        still = looked[0] > GONE
-        self._settled = None if still else looked
-        return still
-
-    def last(self) -> Answers | None:
-        """The judge's answers after training; None when the artist stops here and keeps what was learned."""
-        self._job.start("after", 2, "the judge looks at the student")
-        try:
-            return self._exam.take(*self._about, self._job.tick, self._job.pulse, self._settled)
-        except Cancelled:
-            if self._exam.config.on_stop == "discard":
-                raise
-            return None
+def last_look(
+    exam: Exam, host: HostModel, config: ForgetConfig, teacher: Teacher, empty: Conditioning, job: Tracker
+) -> Answers | None:
+    """The judge's answers after training; None when the artist stops here and keeps what was learned."""
+    job.start("after", 2, "the judge looks at the student")
+    try:
+        return exam.take(host, teacher, empty, job.tick, job.pulse)
+    except Cancelled:
+        if config.on_stop == "discard":
+            raise
+        return None
 
 
 @contextmanager

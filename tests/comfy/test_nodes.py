@@ -27,6 +27,8 @@ from unlearn_core.classifier import DemoClassifier
 
 pytestmark = pytest.mark.slow
 
+FULL = "0.30.0"
+"""Where the demo model is forgotten for real; in the other versions a few steps show that all works."""
 WORKFLOWS = sorted(f.stem for f in (ROOT / "example_workflows").glob("*.json"))
 
 
@@ -73,17 +75,19 @@ def test_the_other_shipped_workflows_run(page, name):
 
 
 def test_forget_one_as_shipped(comfy, page):
-    """But for the number of steps; `test_recognition` forgets for real."""
     prompt = shipped("unlearn_forget_one", page.object_info())
     (forget,), (save,) = of_kind(prompt, "UnlearnForgetConcept"), of_kind(prompt, "SaveImage")
-    prompt[forget]["inputs"] |= QUICK
+    if comfy.version != FULL:
+        prompt[forget]["inputs"] |= QUICK
     plain = json.loads(json.dumps(prompt))
     (sampler,) = of_kind(plain, "KSampler")
     plain[sampler]["inputs"]["model"] = prompt[forget]["inputs"]["model"]
     before = pictures(page, page.run(plain), save)
     run = page.run(prompt)
     after = pictures(page, run, save)
-    assert share(before, "banana") == 1.0 and not torch.equal(after, before)
+    assert share(before, "banana") == 1.0
+    if comfy.version == FULL:
+        assert share(after, "banana") == 0.0
     reports = own_events(run)
     again = page.run(prompt)
     assert torch.equal(pictures(page, again, save), after)

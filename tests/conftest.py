@@ -1,9 +1,33 @@
 """Keeps every test to two threads at most, and runs to few pictures where a test asks for it."""
 
+import os
+
 import pytest
 import torch
 
-torch.set_num_threads(min(2, torch.get_num_threads()))
+from tests.comfy.sources import SOURCES
+
+WORKER = "PYTEST_XDIST_WORKER" in os.environ
+"""Another process tests beside this one: each, and what it starts, gets one thread."""
+
+if WORKER:
+    os.environ["OMP_NUM_THREADS"] = "1"
+torch.set_num_threads(min(1 if WORKER else 2, torch.get_num_threads()))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Tests of one file, and those of one ComfyUI version, stay in one process: they share what is slow to start."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class BySource(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file, _, test = nodeid.partition("::")
+            version = file.startswith("tests/comfy/") and next((v for v in SOURCES if v in test), None)
+            return f"ComfyUI {version}" if version else file
+
+    return BySource(config, log)
+
 
 FEW = {
     "train.FORGET_PROMPTS": {"object": 4, "style": 4},

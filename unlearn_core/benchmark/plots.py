@@ -13,7 +13,7 @@ PANELS = (
     ("relapse", "relapse"),
     ("leak", "leak"),
     ("near_replayed", "near, replayed"),
-    ("near_not_replayed", "near, never replayed"),
+    ("near_held_out", "near, held out from all replay"),
     ("far", "far"),
     ("kid", "KID x 1000"),
     ("norm", "norm of all changes"),

@@ -12,6 +12,7 @@ COLUMNS = (
     ("leak", "leak", "%"),
     ("near replayed", "near_replayed", "%"),
     ("near never replayed", "near_not_replayed", "%"),
+    ("near held out", "near_held_out", "%"),
     ("far", "far", "%"),
     ("worst object", "kept_worst", "%"),
     ("styles", "styles", "%"),
@@ -39,12 +40,12 @@ def table(rows: Sequence[dict]) -> str:
 
 
 EXPLAINED = (
-    "UA: forgotten concepts that the classifier does not recognise. relapse: recognition now less that right after its",
-    "own request, in points. leak: a forgotten concept under prompts that do not name it. near, far: kept objects of",
-    "the same or another family, relative to the base model. never replayed: no request has trained on them. worst",
-    "object: the kept object recognised least. KID: distance to the base model's pictures of kept captions,",
-    "times 1000. norm: of all changes together. size: values a request, as part of the UNet. In brackets the",
-    "worst seed.",
+    "UA: forgotten concepts that the classifier does not recognise. relapse: recognition now less that right after",
+    "its own request, in points. leak: a forgotten concept under prompts that do not name it. near, far: kept objects",
+    "of the same or another family, relative to the base model. never replayed: no request of that method has trained",
+    "on them; held out: no request of any method can. worst object: the kept object recognised least. KID: distance",
+    "to the base model's pictures of kept captions, times 1000. norm: of all changes together. size: values a",
+    "request, as part of the UNet. In brackets the worst seed.",
 )
 
 
@@ -67,6 +68,7 @@ def lines(ends: Sequence[dict], rows: Sequence[dict]) -> list[str]:
         "far": 1.0,
         "near_replayed": 1.0,
         "near_not_replayed": 1.0,
+        "near_held_out": 1.0,
         "styles": ends[0]["styles_base"],
         "broken": ends[0]["broken_base"],
         "kid": ends[0]["kid_base"],

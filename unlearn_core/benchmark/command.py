@@ -90,7 +90,7 @@ def specs(text: str) -> tuple[str, ...]:
 
 
 def write_up(rows: list[dict], folder: Path) -> list[Path]:
-    """`table.md`, a plot a sequence, a grid a run. Returns what was written."""
+    """`table.md`, a plot a sequence, a grid a run, a grid of all methods' last rows. Returns what was written."""
     from ..delta import safe_file_name
     from .grids import assemble
     from .plots import draw
@@ -103,12 +103,15 @@ def write_up(rows: list[dict], folder: Path) -> list[Path]:
         here = [r for r in rows if r["sequence"] == sequence]
         written.append(folder / f"plot-{sequence}.png")
         draw(here, written[-1])
-        sheet = Plan(sequence, (), 1).sheet()
+        sheet, ends = Plan(sequence, (), 1).sheet(), []
         for method, seed in dict.fromkeys((r["method"], r["seed"]) for r in here):
             place = folder / "runs" / safe_file_name(method) / f"{sequence}-{seed}"
             strips = [(f.stem, f) for f in sorted(place.glob("*.png"))]
             written.append(folder / f"grid-{sequence}-{safe_file_name(method)}-{seed}.png")
             assemble(sheet, folder / "base" / f"{sequence}.png", strips, written[-1])
+            ends += [(method.partition(":")[0], f) for _, f in strips[-1:] if seed == 0]
+        written.append(folder / f"methods-{sequence}.png")
+        assemble(sheet, folder / "base" / f"{sequence}.png", ends, written[-1])
     return written
 
 

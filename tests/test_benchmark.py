@@ -4,9 +4,11 @@ import json
 
 import pytest
 import torch
+from PIL import Image
 
 from unlearn_core.benchmark.changes import Learned, distance_moved, under
 from unlearn_core.benchmark.command import write_up
+from unlearn_core.benchmark.grids import LEFT, SIZE, TOP
 from unlearn_core.benchmark.measures import kernel_distance
 from unlearn_core.benchmark.methods import METHODS, method
 from unlearn_core.benchmark.run import Plan, run
@@ -116,7 +118,13 @@ def test_a_stopped_run_goes_on_and_is_written_up(tmp_path):
     assert next(iter(both.rows.values())) == next(iter(first.rows.values()))
     pytest.importorskip("matplotlib.figure")
     written = write_up(list(both.rows.values()), tmp_path)
-    assert all(f.stat().st_size > 500 for f in written) and len(written) == 3
+    assert all(f.stat().st_size > 500 for f in written)
+    assert [f.name for f in written] == ["table.md", "plot-A.png", "grid-A-uce-0.png", "methods-A.png"]
+    with Image.open(tmp_path / "grid-A-uce-0.png") as run_grid, Image.open(tmp_path / "methods-A.png") as ends:
+        rows = run_grid.crop((LEFT, TOP, *run_grid.size)), ends.crop((LEFT, TOP, *ends.size))
+    assert rows[0].height == 3 * SIZE and rows[1].height == 2 * SIZE
+    last = rows[0].crop((0, 2 * SIZE, rows[0].width, 3 * SIZE))
+    assert last.tobytes() == rows[1].crop((0, SIZE, rows[1].width, 2 * SIZE)).tobytes()
     assert "| UCE, closed form `uce`" in (tmp_path / "table.md").read_text(encoding="utf-8")
     with pytest.raises(BadSetting, match="--pictures 2"):
         run(Plan("A", ("uce",), 1, 1, 3), tmp_path, "cpu", lambda part, words: None)

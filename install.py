@@ -25,7 +25,7 @@ USAGE = """usage: python install.py demo [--concept NAME] [--out DIR] [more opti
        python install.py test [options of pytest]"""
 
 # Two processes of one thread each take little more than half the time of one process of two threads.
-SIDE_BY_SIDE = ("--numprocesses=2", "--dist=loadscope")
+SIDE_BY_SIDE = ("--numprocesses=2", "--dist=loadscope", "--no-loadscope-reorder")
 
 # Newest peft first, with the oldest transformers and accelerate beside which it was seen to import.
 PEFTS = (

@@ -15,18 +15,29 @@ if WORKER:
 torch.set_num_threads(min(1 if WORKER else 2, torch.get_num_threads()))
 
 
+def together(nodeid):
+    """What is tested in one process, as it shares what is slow to start: one ComfyUI version, or one file."""
+    file, _, test = nodeid.partition("::")
+    version = file.startswith("tests/comfy/") and next((v for v in SOURCES if v in test), None)
+    return f"ComfyUI {version}" if version else file
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Tests of one file, and those of one ComfyUI version, stay in one process: they share what is slow to start."""
     from xdist.scheduler import LoadScopeScheduling
 
-    class BySource(LoadScopeScheduling):
+    class Together(LoadScopeScheduling):
         def _split_scope(self, nodeid):
-            file, _, test = nodeid.partition("::")
-            version = file.startswith("tests/comfy/") and next((v for v in SOURCES if v in test), None)
-            return f"ComfyUI {version}" if version else file
+            return together(nodeid)
 
-    return BySource(config, log)
+    return Together(config, log)
+
+
+def pytest_collection_modifyitems(items):
+    """Long ones first where two processes share the work, so that none works alone at the end."""
+    if WORKER:
+        slow = {together(i.nodeid) for i in items if i.get_closest_marker("slow")}
+        items.sort(key=lambda i: together(i.nodeid) not in slow)
 
 
 FEW = {

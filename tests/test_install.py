@@ -96,7 +96,7 @@ def test_all_tools_run_and_the_first_failure_counts(ready):
     done = call(ready, "test", "-k", "some thing")
     lines = [line for line in done.stdout.splitlines() if line.startswith(("ruff", "pytest"))]
     assert lines[:2] == ["ruff ['check']", "ruff ['format', '--check']"]
-    assert lines[2] == "pytest ['--numprocesses=2', '--dist=loadscope', '-k', 'some thing']"
+    assert lines[2] == "pytest ['--numprocesses=2', '--dist=loadscope', '--no-loadscope-reorder', '-k', 'some thing']"
     assert done.returncode == 3
     assert "failed: ruff format" in done.stderr and "failed: pytest" in done.stderr
 

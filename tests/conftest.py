@@ -1,4 +1,4 @@
-"""Keeps every test to two threads at most, and runs to few pictures where a test asks for it."""
+"""Keeps the tests to two threads at most, divides them between two processes, and runs to few pictures where a test asks for it."""
 
 import os
 

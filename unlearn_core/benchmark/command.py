@@ -109,7 +109,7 @@ def write_up(rows: list[dict], folder: Path) -> list[Path]:
             strips = [(f.stem, f) for f in sorted(place.glob("*.png"))]
             written.append(folder / f"grid-{sequence}-{safe_file_name(method)}-{seed}.png")
             assemble(sheet, folder / "base" / f"{sequence}.png", strips, written[-1])
-            ends += [(method.partition(":")[0], f) for _, f in strips[-1:] if seed == 0]
+            ends += [(method, f) for _, f in strips[-1:] if seed == 0]
         written.append(folder / f"methods-{sequence}.png")
         assemble(sheet, folder / "base" / f"{sequence}.png", ends, written[-1])
     return written

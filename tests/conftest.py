@@ -1,4 +1,4 @@
-"""Keeps the tests to two threads at most, divides them between two processes, and runs to few pictures where a test asks for it."""
+"""Keeps tests to two threads, divides them between two processes, and runs to few pictures where a test asks for it."""
 
 import os
 

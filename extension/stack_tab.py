@@ -168,7 +168,7 @@ class StackTab:
         remarks = views.sentences(self.desk.lineage(), AS_LEARNED) if rows else views.notice(EMPTY)
         active = [r for r in rows if r.on and r.strength]
         concepts = " + ".join(self.concepts(active))
-        words = f"{self.desk.door.base()}, with {concepts} forgotten" if active else self.desk.door.base()
+        words = f"{self.desk.door.base()}, with the stack {concepts}" if active else self.desk.door.base()
         return [remarks, self.desk.tags(), *[views.tag(words, "Works on:")] * teachers]
 
     def concepts(self, rows: list[Row]) -> list[str]:

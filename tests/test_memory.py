@@ -1,12 +1,15 @@
 """What a pass keeps, plans that fit a budget, and going on with a smaller plan when the memory is full."""
 
+import platform
+
 import pytest
 import torch
 
 from tests.test_forget import config
 from tests.tiny import TinyHost
 from unlearn_core import UnlearnError, forget
-from unlearn_core.memory import GIB, Cost, Frugal, Pace, measure, plans
+from unlearn_core.benchmark.memory import status_mb
+from unlearn_core.memory import GIB, Cost, Frugal, Pace, measure, plans, release
 from unlearn_core.sampling import noise
 
 
@@ -21,6 +24,15 @@ def one_thread():
 
 def full(*_):
     raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the heap of glibc")
+def test_what_the_heap_holds_goes_back_to_the_system():
+    small = [torch.ones(16_000) for _ in range(4000)]
+    pin, filled = small.pop(), status_mb("VmRSS")  # the last one keeps the heap from shrinking by itself
+    del small
+    release(torch.device("cpu"))
+    assert filled - status_mb("VmRSS") > 200 and pin.sum() == 16_000
 
 
 def test_a_counted_pass_keeps_what_autograd_keeps():

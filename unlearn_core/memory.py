@@ -3,7 +3,9 @@ was still too much."""
 
 from __future__ import annotations
 
+import ctypes
 import gc
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -64,10 +66,15 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def release(device: torch.device) -> None:
-    """Give back what a failed pass has left."""
+    """Give back what the work before has left: to the card, and to the system what the C library's heap still holds."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
+    if sys.platform == "linux":
+        # glibc keeps what tensors of up to 32 MB leave: without this a fifth of SD1.5's size by the end of a run
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim:
+            trim(0)
 
 
 @dataclass(frozen=True)

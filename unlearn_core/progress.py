@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from torch import Tensor
 
@@ -13,16 +14,16 @@ class Tracker:
     """Turns ticks of work into `StepReport`s.
 
     plan: {phase: expected number of ticks x expected cost of a tick}, in the order in which they run.
-    report: the host's callback, or None.
+    report: the host's callback, or None. between: called before each phase.
     """
 
-    def __init__(self, plan: dict[str, float], report: Progress | None):
+    def __init__(self, plan: dict[str, float], report: Progress | None, between: Callable[[], None] = lambda: None):
         whole = sum(plan.values())
         self._starts, self._shares, at = {}, {}, 0.0
         for phase, cost in plan.items():
             self._starts[phase], self._shares[phase] = at / whole, cost / whole
             at += cost
-        self._report = report
+        self._report, self._between = report, between
         self._begin = time.monotonic()
         self._fraction = 0.0
         self.stopping = False
@@ -35,6 +36,7 @@ class Tracker:
 
     def start(self, phase: str, total: int, message: str = "") -> None:
         """Enter a phase of `total` ticks."""
+        self._between()
         self.phase, self._done, self._total = phase, 0, max(1, total)
         self._send(message=message)
 

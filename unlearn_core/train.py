@@ -21,7 +21,7 @@ from .interfaces import BadSetting, Cancelled, Conditioning, HostModel, Progress
 from .judge import ROUNDS, SHOWN, Answers, Exam, Teacher, summary
 from .lessons import Batch, Lessons
 from .lora import Adapters, Average, attached, peft_parts
-from .memory import Frugal, Pace, Plan, checkpointed, paced
+from .memory import Frugal, Pace, Plan, checkpointed, paced, release
 from .progress import Tracker
 from .prompts import WordList, mapped, names, renamed, scenes, spread, style_words
 from .replay import Replay
@@ -87,7 +87,7 @@ def forget(
     all_scenes = scenes(words.without(earlier), concept, kind, FORGET_PROMPTS[kind] + JUDGED, config.seed)
     judged = all_scenes[:: max(2, len(all_scenes) // JUDGED)][:JUDGED]
     shown = [s for s in all_scenes if s not in judged]
-    job = Tracker(plan(config, kind), progress)
+    job = Tracker(plan(config, kind), progress, partial(release, host.device))
 
     with host.session(stack) as backbone, Untouched(backbone, layers, stack).hooked(backbone) as untouched:
         written = {path: name for name, path in reversed(layers.items()) if is_target(path, config.layers)}
@@ -176,6 +176,7 @@ def forget(
         "memory": pace.plan.sentence(),
         "judge": judge,
     }
+    release(host.device)
     # without an after there is nothing to compare, and who stops does not want to wait: only the target's are shown
     count = SHOWN if after else SHOWN // 2
     pictures = [None if a is None else host.decode(a.latents[:count]) for a in (before, after)]

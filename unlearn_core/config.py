@@ -69,6 +69,14 @@ class ForgetConfig:
     forget_weight: float = setting(
         1.0, "Forget weight", "w_u, weight of re-steering.", low=0.0, high=1000.0, advanced=True
     )
+    overshoot: float = setting(
+        0.5,
+        "Overshoot",
+        "How far past the replacement the target is steered, as a part of the way to it; 0 stops there.",
+        low=0.0,
+        high=10.0,
+        advanced=True,
+    )
     keep_weight: float = setting(2.0, "Keep weight", "w_p, weight of replay.", low=0.0, high=1000.0, advanced=True)
     drift_weight: float = setting(
         1e-4, "Drift weight", "w_r, weight of the squared change of the weights.", low=0.0, high=10.0, advanced=True

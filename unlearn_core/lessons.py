@@ -20,14 +20,15 @@ from .untouched import Untouched
 class Batch:
     """One step's input: forget rows first, replay rows after them.
 
-    x `[2b, c, h, w]` noised latents, sigma `[2b]`, student and teacher prompts: they differ in rows of what
-    is to go and of what has gone.
+    x `[2b, c, h, w]` noised latents, sigma `[2b]`, student and teacher prompts: they differ in the rows `changed`, of
+    what is to go and of what has gone.
     """
 
     x: Tensor
     sigma: Tensor
     student: Conditioning
     teacher: Conditioning
+    changed: tuple[int, ...]
 
     def parts(self, pairs: int) -> Iterator[Batch]:
         """The batch in pieces of at most `pairs` forget rows with their replay rows."""
@@ -38,14 +39,16 @@ class Batch:
         for start in range(0, size, pairs):
             rows = [*range(start, min(start + pairs, size))]
             rows += [size + r for r in rows]
-            yield Batch(self.x[rows], self.sigma[rows], self.student[rows], self.teacher[rows])
+            changed = tuple(i for i, r in enumerate(rows) if r in self.changed)
+            yield Batch(self.x[rows], self.sigma[rows], self.student[rows], self.teacher[rows], changed)
 
 
 @dataclass(frozen=True)
 class Lessons:
     """Forget and replay banks with the teacher's prompts for their rows, the chances of noise levels and replay rows.
 
-    gap: the forget loss that the teacher itself has, E || d_T(p_f) - d_T(m(p_f)) ||^2 at these noise levels.
+    erased: rows of the replay bank, the last ones, that show what has gone. gap: the distance that the forget prompts
+    have to go, E || d_T(p_f) - d_T(m(p_f)) ||^2 at these noise levels.
     """
 
     forget: LatentBank
@@ -54,6 +57,7 @@ class Lessons:
     replay_weights: Tensor
     taught: Conditioning
     level_weights: Tensor
+    erased: int
     gap: float
 
     @classmethod
@@ -89,7 +93,8 @@ class Lessons:
         mapped = host.encode([m for _, m in [*pairs, *second_hand]])
         distances = at_all_levels(profile, len(host.sigmas))
         levels = importance(distances)
-        return cls(forget, mapped, kept, replay.weights, taught, levels, float((levels * distances).sum()))
+        gap = float((levels * distances).sum())
+        return cls(forget, mapped, kept, replay.weights, taught, levels, len(replay.erased), gap)
 
     def draw(self, host: HostModel, size: int, generator: torch.Generator) -> Batch:
         """`size` forget rows at the levels where target and anchor differ, `size` replay rows at all levels."""
@@ -105,10 +110,11 @@ class Lessons:
         latents = torch.cat([self.forget.pick(rows, generator), self.replay.pick(kept, generator)])
         seed = int(torch.randint(0, 2**31, (1,), generator=generator))
         x = host.noised(latents, sigma, noise(latents.shape, seed, latents.device))
-        same = self.replay.conditioning[kept]
+        gone = [size + i for i, row in enumerate(kept.tolist()) if row >= len(self.replay) - self.erased]
         return Batch(
             x,
             sigma,
-            Conditioning.cat([self.forget.conditioning[rows], same]),
+            Conditioning.cat([self.forget.conditioning[rows], self.replay.conditioning[kept]]),
             Conditioning.cat([self.mapped[rows], self.taught[kept]]),
+            (*range(size), *gone),
         )

@@ -39,7 +39,7 @@ CHECK_FROM, CHECK_EVERY = 50, 25
 SETTLE = 50
 """Last steps, in which the learning rate falls to zero: what the hunt for the target has harmed heals here."""
 RECENT, CLOSED = 20, 0.2
-"""The judge is asked when the forget loss of the RECENT last steps has fallen to CLOSED of the teacher's own."""
+"""The judge is asked when the forget loss of the RECENT last steps has fallen to CLOSED of what it begins with."""
 HUNTING, SETTLING = 0.1, {"object": 1.0, "style": 0.3}
 """Parts of the text guard's weight before and in the settling phase. Before, it would slow the hunt; a style shares
 
@@ -240,6 +240,7 @@ def train(
     optimizer = torch.optim.AdamW(parameters, config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
     recent: deque[float] = deque(maxlen=RECENT)
     job.start("training", config.steps, f"forgetting '{config.concept}': {pace.plan.sentence()}")
+    start = (1 + config.overshoot) ** 2 * lessons.gap
     step, end = 0, config.steps
     while step < end:
         step += 1
@@ -263,7 +264,7 @@ def train(
             break
         settled = step == end < config.steps
         asked = step >= CHECK_FROM and (step - CHECK_FROM) % CHECK_EVERY == 0 and step + SETTLE < end
-        if settled or (asked and sum(recent) / RECENT <= CLOSED * lessons.gap):
+        if settled or (asked and sum(recent) / RECENT <= CLOSED * start):
             average.swap()
             drawn = still_drawn(step, settled)
             average.swap()
@@ -289,7 +290,7 @@ def learn(
         half = len(part.x) // 2
         share = half / config.batch
         with torch.no_grad(), teacher():
-            goal = direction(host, part.x, part.sigma, part.teacher)
+            goal = goals(host, part, config.overshoot)
         with torch.enable_grad():
             distance = losses.squared_distance(direction(host, part.x, part.sigma, part.student), goal)
             forgetting, keeping = distance[:half].mean(), distance[half:].mean()
@@ -304,6 +305,22 @@ def learn(
         sums["forget"] += share * forgetting.detach()
         sums["keep"] += share * keeping.detach()
     return {k: float(v) for k, v in sums.items()}
+
+
+def goals(host: HostModel, batch: Batch, overshoot: float) -> Tensor:
+    """What the student shall answer, `[2b, c, h, w]`: d_T(m(p)), and in the changed rows
+
+    d_T(m(p)) + overshoot * (d_T(m(p)) - d_T(p)): the negative guidance of ESD (arXiv 2303.07345), away from the target
+    and from the replacement on in place of the empty prompt. One pass of the teacher.
+    """
+    if not overshoot:
+        return direction(host, batch.x, batch.sigma, batch.teacher)
+    rows = list(batch.changed)
+    x, sigma = torch.cat([batch.x, batch.x[rows]]), torch.cat([batch.sigma, batch.sigma[rows]])
+    answers = direction(host, x, sigma, Conditioning.cat([batch.teacher, batch.student[rows]]))
+    goal, named = answers[: len(batch.x)], answers[len(batch.x) :]
+    goal[rows] += overshoot * (goal[rows] - named)
+    return goal
 
 
 LAYERS = {
@@ -323,7 +340,7 @@ def plan(config: ForgetConfig, kind: str) -> dict[str, float]:
     """Expected cost of each phase in forward passes, for the progress bar."""
     drawn = FORGET_PROMPTS[kind] * config.latents_per_prompt * config.sampling_steps
     looked = 2 * JUDGED * ROUNDS * config.sampling_steps * 2 * 2
-    steps = config.steps * config.batch * 2 * 4
+    steps = config.steps * config.batch * (2 * 4 + 1)
     return {
         "sampling": drawn,
         "choosing": 40 * PROBED * LEVELS,

@@ -25,7 +25,7 @@ from ..progress import Tracker
 from ..sampling import LatentBank, direction, noise
 from ..stack import Stack
 from ..standalone import StandaloneModel
-from ..train import base_model, is_target, train
+from ..train import base_model, goals, is_target, train
 from ..untouched import Untouched
 from . import flops
 from .memory import now_mb, peak_mb, start_peak
@@ -91,7 +91,7 @@ class Bench:
         self.host, self.config = host, config
         prompts = host.encode(["a banana in ink style"] * PROMPTS)
         bank = LatentBank(noise((PROMPTS, 1, *host.latent_shape), 0, host.device), prompts)
-        self.lessons = Lessons(bank, prompts, bank, torch.ones(PROMPTS), prompts, torch.ones(len(host.sigmas)), 1.0)
+        self.lessons = Lessons(bank, prompts, bank, torch.ones(PROMPTS), prompts, torch.ones(len(host.sigmas)), 0, 1.0)
         self.paths = sorted({p for p in host.layers().values() if is_target(p, config.layers)})
         self.low, self.high = (random_stack(host, self.paths, n) for n in (1, TALL))
 
@@ -165,7 +165,7 @@ class Bench:
         """The teacher's forward pass, the student's, and the way back."""
         for part in batch.parts(pace.plan.pairs):
             with torch.no_grad(), adapters.off():
-                goal = direction(self.host, part.x, part.sigma, part.teacher)
+                goal = goals(self.host, part, self.config.overshoot)
             found = direction(self.host, part.x, part.sigma, part.student)
             losses.squared_distance(found, goal).mean().backward()
         for p in adapters.parameters():

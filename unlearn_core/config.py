@@ -72,7 +72,7 @@ class ForgetConfig:
     overshoot: float = setting(
         0.5,
         "Overshoot",
-        "How far past the replacement the target is steered, as a part of the way to it; 0 stops there.",
+        "How far past its replacement a style, or a thing that resists, is steered, as a part of the way there; 0: never.",
         low=0.0,
         high=10.0,
         advanced=True,

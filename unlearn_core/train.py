@@ -46,6 +46,11 @@ HUNTING, SETTLING = 0.1, {"object": 1.0, "style": 0.3}
 its sentences with everything that is kept, so that the full weight would bring it back.
 """
 WARM_UP = 10
+PATIENCE = 150
+"""Steps after which a thing that the judge still finds is steered past its replacement, too; styles are from the start.
+
+What goes by then needs no overshoot, and its replacement is drawn as it is.
+"""
 AVERAGED = {"object": 0.9, "style": 0.97}
 """Share of the average that each step keeps; a style's sentences pull everything, so its single steps are rougher."""
 
@@ -240,15 +245,16 @@ def train(
     optimizer = torch.optim.AdamW(parameters, config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
     recent: deque[float] = deque(maxlen=RECENT)
     job.start("training", config.steps, f"forgetting '{config.concept}': {pace.plan.sentence()}")
-    start = (1 + config.overshoot) ** 2 * lessons.gap
-    step, end = 0, config.steps
+    step, end, pushing = 0, config.steps, kind == "style"
     while step < end:
         step += 1
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * min(1.0, step / WARM_UP, (end - step + 1) / SETTLE)
         batch = lessons.draw(host, config.batch, generator)
         guarding = config.guard_weight * (SETTLING[kind] if step > end - SETTLE else HUNTING)
-        learn_it = partial(learn, host, config, adapters, teacher, batch, guard, guarding)
+        pushing = pushing or (step > PATIENCE and end == config.steps)
+        overshoot = config.overshoot if pushing else 0.0
+        learn_it = partial(learn, host, config, adapters, teacher, batch, overshoot, guard, guarding)
         values = pace.attempt(learn_it, undo=lambda: optimizer.zero_grad(set_to_none=True))
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
@@ -264,7 +270,7 @@ def train(
             break
         settled = step == end < config.steps
         asked = step >= CHECK_FROM and (step - CHECK_FROM) % CHECK_EVERY == 0 and step + SETTLE < end
-        if settled or (asked and sum(recent) / RECENT <= CLOSED * start):
+        if settled or (asked and sum(recent) / RECENT <= CLOSED * (1 + overshoot) ** 2 * lessons.gap):
             average.swap()
             drawn = still_drawn(step, settled)
             average.swap()
@@ -280,6 +286,7 @@ def learn(
     adapters: Adapters,
     teacher: Teacher,
     batch: Batch,
+    overshoot: float,
     guard: TextGuard | None,
     guarding: float,
     plan: Plan,
@@ -290,7 +297,7 @@ def learn(
         half = len(part.x) // 2
         share = half / config.batch
         with torch.no_grad(), teacher():
-            goal = goals(host, part, config.overshoot)
+            goal = goals(host, part, overshoot)
         with torch.enable_grad():
             distance = losses.squared_distance(direction(host, part.x, part.sigma, part.student), goal)
             forgetting, keeping = distance[:half].mean(), distance[half:].mean()
@@ -340,7 +347,7 @@ def plan(config: ForgetConfig, kind: str) -> dict[str, float]:
     """Expected cost of each phase in forward passes, for the progress bar."""
     drawn = FORGET_PROMPTS[kind] * config.latents_per_prompt * config.sampling_steps
     looked = 2 * JUDGED * ROUNDS * config.sampling_steps * 2 * 2
-    steps = config.steps * config.batch * (2 * 4 + 1)
+    steps = config.steps * config.batch * 2 * 4
     return {
         "sampling": drawn,
         "choosing": 40 * PROBED * LEVELS,

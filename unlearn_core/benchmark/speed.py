@@ -25,7 +25,7 @@ from ..progress import Tracker
 from ..sampling import LatentBank, direction, noise
 from ..stack import Stack
 from ..standalone import StandaloneModel
-from ..train import base_model, goals, is_target, train
+from ..train import base_model, is_target, train
 from ..untouched import Untouched
 from . import flops
 from .memory import now_mb, peak_mb, start_peak
@@ -165,7 +165,7 @@ class Bench:
         """The teacher's forward pass, the student's, and the way back."""
         for part in batch.parts(pace.plan.pairs):
             with torch.no_grad(), adapters.off():
-                goal = goals(self.host, part, self.config.overshoot)
+                goal = direction(self.host, part.x, part.sigma, part.teacher)
             found = direction(self.host, part.x, part.sigma, part.student)
             losses.squared_distance(found, goal).mean().backward()
         for p in adapters.parameters():

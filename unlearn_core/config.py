@@ -72,7 +72,7 @@ class ForgetConfig:
     overshoot: float = setting(
         0.5,
         "Overshoot",
-        "How far past its replacement a style, or a thing that resists, is steered, as a part of the way there; 0: never.",
+        "How far past its replacement a style, or a thing that resists, is steered, as a part of the way; 0: never.",
         low=0.0,
         high=10.0,
         advanced=True,

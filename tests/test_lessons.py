@@ -5,7 +5,8 @@ import torch
 
 from tests.test_forget import config
 from tests.tiny import TinyHost
-from unlearn_core import BadSetting
+from unlearn_core import BadSetting, forget, train
+from unlearn_core.judge import Exam
 from unlearn_core.lessons import Batch, Lessons
 from unlearn_core.sampling import LatentBank, direction, noise
 from unlearn_core.train import goals
@@ -75,3 +76,22 @@ def test_without_overshoot_the_goal_is_the_replacement_itself():
 def test_hostile_overshoot_is_refused(wrong):
     with pytest.raises(BadSetting, match="Overshoot"):
         config(overshoot=wrong)
+
+
+@pytest.mark.parametrize("concept, anchor, wanted", [("banana", "pear", [0, 0, 1, 1]), ("ink", "flat", [1, 1, 1, 1])])
+def test_styles_are_steered_past_from_the_start_and_things_when_they_resist(monkeypatch, concept, anchor, wanted):
+    seen = []
+    monkeypatch.setattr(train, "PATIENCE", 2)
+    monkeypatch.setattr(train, "goals", lambda host, part, overshoot: seen.append(overshoot) or goals(host, part, 0.0))
+    forget(TinyHost(), config(concept=concept, anchor=anchor, steps=4, overshoot=1))
+    assert seen == wanted
+
+
+def test_a_thing_that_has_gone_in_time_is_not_steered_past(monkeypatch):
+    seen = []
+    for name, value in {"PATIENCE": 3, "CHECK_FROM": 2, "SETTLE": 4, "CLOSED": 9.0}.items():
+        monkeypatch.setattr(train, name, value)
+    monkeypatch.setattr(Exam, "still_drawn", lambda *_: False)
+    monkeypatch.setattr(train, "goals", lambda host, part, overshoot: seen.append(overshoot) or goals(host, part, 0.0))
+    forget(TinyHost(), config(steps=60))
+    assert seen == [0] * 6

@@ -72,7 +72,7 @@ def test_without_overshoot_the_goal_is_the_replacement_itself():
         assert torch.equal(goals(host, part, 0.0), direction(host, part.x, part.sigma, part.teacher))
 
 
-@pytest.mark.parametrize("wrong", [-0.1, 11, "far", float("nan")])
+@pytest.mark.parametrize("wrong", [-1.1, 11, "far", float("nan")])
 def test_hostile_overshoot_is_refused(wrong):
     with pytest.raises(BadSetting, match="Overshoot"):
         config(overshoot=wrong)
@@ -85,6 +85,17 @@ def test_styles_are_steered_past_from_the_start_and_things_when_they_resist(monk
     monkeypatch.setattr(train, "goals", lambda host, part, overshoot: seen.append(overshoot) or goals(host, part, 0.0))
     forget(TinyHost(), config(concept=concept, anchor=anchor, steps=4, overshoot=1))
     assert seen == wanted
+
+
+@pytest.mark.parametrize("concept, anchor, wanted", [("banana", "pear", 0.5), ("ink", "flat", 0.0)])
+def test_by_default_a_thing_that_resists_is_steered_past_by_half_and_a_style_is_not(
+    monkeypatch, concept, anchor, wanted
+):
+    seen = []
+    monkeypatch.setattr(train, "PATIENCE", 0)
+    monkeypatch.setattr(train, "goals", lambda host, part, overshoot: seen.append(overshoot) or goals(host, part, 0.0))
+    forget(TinyHost(), config(concept=concept, anchor=anchor, steps=2))
+    assert seen == [wanted] * 2
 
 
 def test_a_thing_that_has_gone_in_time_is_not_steered_past(monkeypatch):

@@ -70,10 +70,11 @@ class ForgetConfig:
         1.0, "Forget weight", "w_u, weight of re-steering.", low=0.0, high=1000.0, advanced=True
     )
     overshoot: float = setting(
-        0.5,
+        -1.0,
         "Overshoot",
-        "How far past its replacement a style, or a thing that resists, is steered, as a part of the way; 0: never.",
-        low=0.0,
+        "How far past its replacement a style, or a thing that resists, is steered, as a part of the way; "
+        "-1: half for a thing, not for a style.",
+        low=-1.0,
         high=10.0,
         advanced=True,
     )

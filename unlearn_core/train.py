@@ -46,10 +46,10 @@ HUNTING, SETTLING = 0.1, {"object": 1.0, "style": 0.3}
 its sentences with everything that is kept, so that the full weight would bring it back.
 """
 WARM_UP = 10
-PATIENCE = 150
-"""Steps after which a thing that the judge still finds is steered past its replacement, too; styles are from the start.
+PATIENCE, OVERSHOOT = 150, {"object": 0.5, "style": 0.0}
+"""Steps after which a thing that the judge still finds is steered past its replacement, a style from the start; how far
 
-What goes by then needs no overshoot, and its replacement is drawn as it is.
+where the settings leave it open. A thing that goes by then needs no overshoot, and its replacement is drawn as it is.
 """
 AVERAGED = {"object": 0.9, "style": 0.97}
 """Share of the average that each step keeps; a style's sentences pull everything, so its single steps are rougher."""
@@ -245,6 +245,7 @@ def train(
     optimizer = torch.optim.AdamW(parameters, config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
     recent: deque[float] = deque(maxlen=RECENT)
     job.start("training", config.steps, f"forgetting '{config.concept}': {pace.plan.sentence()}")
+    past = OVERSHOOT[kind] if config.overshoot < 0 else config.overshoot
     step, end, pushing = 0, config.steps, kind == "style"
     while step < end:
         step += 1
@@ -253,7 +254,7 @@ def train(
         batch = lessons.draw(host, config.batch, generator)
         guarding = config.guard_weight * (SETTLING[kind] if step > end - SETTLE else HUNTING)
         pushing = pushing or (step > PATIENCE and end == config.steps)
-        overshoot = config.overshoot if pushing else 0.0
+        overshoot = past if pushing else 0.0
         learn_it = partial(learn, host, config, adapters, teacher, batch, overshoot, guard, guarding)
         values = pace.attempt(learn_it, undo=lambda: optimizer.zero_grad(set_to_none=True))
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)

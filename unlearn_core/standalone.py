@@ -20,8 +20,8 @@ READ_AT_ONCE = 32
 """Prompts that a text encoder reads at once."""
 REMEMBERED = 1024
 """Encoded prompts that are kept, those asked for last: a request comes back to some hundreds again and again."""
-PICTURE_TOKENS = 2**12
-"""Latent pixels that the autoencoder decodes at once: one picture of 512 x 512."""
+PICTURE_TOKENS = 2**10
+"""Latent pixels that the autoencoder decodes at once: one picture of 256 x 256. On a CPU more at once take no less time."""
 TILED_FROM = 96
 """Side of a latent from which pictures are decoded in tiles where memory is short."""
 

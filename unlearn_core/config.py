@@ -73,7 +73,7 @@ class ForgetConfig:
         -1.0,
         "Overshoot",
         "How far past its replacement a style, or a thing that resists, is steered, as a part of the way; "
-        "-1: half for a thing, not for a style.",
+        "-1: half for a thing, three quarters for a style.",
         low=-1.0,
         high=10.0,
         advanced=True,

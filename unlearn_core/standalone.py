@@ -21,7 +21,7 @@ READ_AT_ONCE = 32
 REMEMBERED = 1024
 """Encoded prompts that are kept, those asked for last: a request comes back to some hundreds again and again."""
 PICTURE_TOKENS = 2**10
-"""Latent pixels that the autoencoder decodes at once: one picture of 256 x 256. On a CPU more at once take no less time."""
+"""Latent pixels that the autoencoder decodes at once: one picture of 256 x 256. More save no time on a CPU."""
 TILED_FROM = 96
 """Side of a latent from which pictures are decoded in tiles where memory is short."""
 

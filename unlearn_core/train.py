@@ -46,10 +46,11 @@ HUNTING, SETTLING = 0.1, {"object": 1.0, "style": 0.3}
 its sentences with everything that is kept, so that the full weight would bring it back.
 """
 WARM_UP = 10
-PATIENCE, OVERSHOOT = 150, {"object": 0.5, "style": 0.0}
-"""Steps after which a thing that the judge still finds is steered past its replacement, a style from the start; how far
+PATIENCE, OVERSHOOT = 150, {"object": 0.5, "style": 0.75}
+"""Steps after which a thing that the judge still finds is steered past its replacement, to the end; how far each kind
 
-where the settings leave it open. A thing that goes by then needs no overshoot, and its replacement is drawn as it is.
+is, where the settings leave it open. A thing that goes by then needs no overshoot. A style is steered past from the
+start, and at the replacement itself while it settles: that heals what the push has done to the other styles.
 """
 AVERAGED = {"object": 0.9, "style": 0.97}
 """Share of the average that each step keeps; a style's sentences pull everything, so its single steps are rougher."""
@@ -252,9 +253,10 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * min(1.0, step / WARM_UP, (end - step + 1) / SETTLE)
         batch = lessons.draw(host, config.batch, generator)
-        guarding = config.guard_weight * (SETTLING[kind] if step > end - SETTLE else HUNTING)
+        settling = step > end - SETTLE
+        guarding = config.guard_weight * (SETTLING[kind] if settling else HUNTING)
         pushing = pushing or (step > PATIENCE and end == config.steps)
-        overshoot = past if pushing else 0.0
+        overshoot = past if pushing and not (settling and kind == "style") else 0.0
         learn_it = partial(learn, host, config, adapters, teacher, batch, overshoot, guard, guarding)
         values = pace.attempt(learn_it, undo=lambda: optimizer.zero_grad(set_to_none=True))
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)

@@ -8,7 +8,6 @@ pytest.importorskip("aiohttp", reason="needs requirements/comfy.txt")
 from tests.comfy.workflows import node, of_kind, pictures, shipped, text_to_image
 from unlearn_core.classifier import OTHER, DemoClassifier
 from unlearn_core.demo import FOLDER, STEPS, questions
-from unlearn_core.judge import GONE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # two whole runs and some 500 pictures one by one
 
@@ -16,8 +15,8 @@ FULL = "0.30.0"
 TARGETS = ("banana", "ink")
 ASKED, EACH = 64, 6
 """Pictures of each forgotten concept, and of each other object."""
-WISHED = 0.02
-"""Share of its pictures that a forgotten concept may still have; the judge calls it forgotten up to `GONE`."""
+LEFT = 0.02
+"""Share of its pictures that a forgotten concept may still have."""
 
 
 def drawn(page, nodes, model, loader, captions):
@@ -72,8 +71,6 @@ def test_two_requests_in_a_row_are_gone_and_the_rest_is_kept(comfy, page):
     )
     broken = [sum(OTHER in a for a in seen) for seen in kept]
     print(f"before, after: {TARGETS} {left}, objects {objects}, styles {styles}, broken {broken} of {len(rest)}")
-    assert min(left[0]) >= 0.97 and max(left[1]) <= GONE
+    assert min(left[0]) >= 0.97 and max(left[1]) <= LEFT
     assert objects[1] >= 0.98 * objects[0] and styles[1] >= 0.98 * styles[0]
     assert broken[1] <= broken[0]
-    if max(left[1]) > WISHED:
-        pytest.xfail(f"{max(left[1]):.1%} of a concept are left, the wish is {WISHED:.0%}")

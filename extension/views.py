@@ -13,8 +13,9 @@ from .plot import curve
 PHASES = {
     "sampling": "The model draws the target",
     "choosing": "Looking for neighbours and a replacement",
-    "replay": "The model draws what has to stay",
     "before": "Judging the model as it is",
+    "editing": "Forgetting in one go",
+    "replay": "The model draws what has to go and what has to stay",
     "training": "Forgetting",
     "after": "Judging the result",
     "drawing": "Drawing",
@@ -121,7 +122,7 @@ def verdict(report: dict) -> str:
         rows.append(("Neighbours kept", ", ".join(report["neighbours"])))
     if report["teacher_stack"]:
         rows.append(("On top of", ", ".join(report["teacher_stack"])))
-    rows.append(("Training", f"{report['steps']} steps, {minutes(report['seconds'])} in all"))
+    rows.append(("Forgotten", f"{report['way']}, {minutes(report['seconds'])} in all"))
     head = f"{report['concept']}: {judge['verdict']}"
     return f'<div class="unlearn-box {kind}"><b>{escape(head)}</b></div>{table(rows)}'
 

@@ -88,7 +88,7 @@ def in_words(report: dict, others: int, cached: bool) -> str:
         f"read as the target: {1 - judge['forgotten_before']:.0%} of its pictures before, "
         f"{1 - judge['forgotten_after']:.0%} after",
         f"others read right: {judge['kept_before']:.0%} before, {judge['kept_after']:.0%} after",
-        f"{report['steps']} steps in {report['seconds']:.0f} s" + (" (from the cache)" if cached else ""),
+        f"{report['way']}, {report['seconds']:.0f} s" + (" (from the cache)" if cached else ""),
     ]
     if report["teacher_stack"]:
         lines.append("on top of: " + ", ".join(report["teacher_stack"]))

@@ -19,7 +19,7 @@ from unlearn_core.standalone import StandaloneModel
 
 pytestmark = pytest.mark.usefixtures("few")
 QUICK = (
-    "ours:steps=2+sampling_steps=2+batch=2",
+    "ours:closed_form=no+steps=2+sampling_steps=2+batch=2",
     "esd-lora:steps=1+sampling_steps=2+batch=1",
     "esd-lora:steps=1+sampling_steps=2+batch=1+dense=1",
     "pure-noise-lora:steps=1+batch=1",

@@ -7,7 +7,7 @@ from tests.tiny import TinyHost
 from unlearn_core import BadSetting, Cancelled, ForgetConfig, Stack, TrainingFailed, forget, save
 from unlearn_core.sampling import direction, noise
 
-QUICK = {"concept": "banana", "anchor": "pear", "steps": 6, "sampling_steps": 2, "latents_per_prompt": 1, "batch": 2}
+QUICK = {"concept": "banana", "anchor": "pear", "steps": 6, "sampling_steps": 2, "batch": 2, "closed_form": False}
 
 
 def config(**changes):
@@ -122,7 +122,7 @@ def test_progress_never_falls_and_ends_at_one():
     assert fractions == sorted(fractions) and fractions[-1] == 1.0
     assert all(r.fraction < 0.99 for r in reports if r.phase != "after")
     phases = list(dict.fromkeys(r.phase for r in reports))
-    assert phases == ["sampling", "choosing", "replay", "before", "training", "after"]
+    assert phases == ["sampling", "choosing", "before", "replay", "training", "after"]
     assert [r.done for r in reports if r.phase == "training"] == list(range(7))
 
 

@@ -41,7 +41,8 @@ FEW = {
 }
 """Counts of prompts, pictures and noise levels in place of the product's own."""
 SIDE, GROWTH, ROOM_MB = 256, 0.35, 24_000
-WISH = {"concept": "banana", "anchor": "lemon", "steps": 3, "batch": 1, "sampling_steps": 2, "guidance": 1.0}
+WISH = {"concept": "banana", "anchor": "lemon", "steps": 3, "batch": 1, "sampling_steps": 2}
+WISH |= {"guidance": 1.0, "closed_form": False}
 
 
 def loaded(size):

@@ -20,7 +20,7 @@ LEVELS = (
     {"keys", "losses", "sampling", "prompts", "progress", "memory", "clip_tokenizer", "files"},
     {"locality", "subspace", "lora", "delta", "replay"},
     {"stack", "untouched", "lessons", "guard"},
-    {"preview", "judge", "classifier", "bake"},
+    {"preview", "judge", "classifier", "bake", "closed_form"},
     {"choice", "review"},
     {"train"},
     {"without"},

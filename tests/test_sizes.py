@@ -132,7 +132,7 @@ def test_a_step_costs_the_same_on_a_stack_of_twenty():
 
 def test_all_time_of_a_run_is_booked():
     seconds, steps = phases(TinyHost(), config())
-    assert steps == 6 and set(seconds) == {"sampling", "choosing", "training", "judging", "preview"}
+    assert steps == 6 and set(seconds) == {"sampling", "choosing", "editing", "training", "judging", "preview"}
     assert all(t > 0 for t in seconds.values())
 
 

@@ -12,7 +12,7 @@ from unlearn_core.stack import combine_cat
 from unlearn_core.without import recorded, retrain, without
 
 pytestmark = pytest.mark.usefixtures("few")
-QUICK = {"steps": 3, "sampling_steps": 2, "batch": 2}
+QUICK = {"steps": 3, "sampling_steps": 2, "batch": 2, "closed_form": False}
 
 
 @pytest.fixture(scope="module")

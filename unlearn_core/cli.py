@@ -157,7 +157,7 @@ def print_report(report: dict, args: argparse.Namespace) -> None:
     """The run in a few lines."""
     judge = report["judge"]
     print(f"{report['concept']} -> {report['anchor'] or 'nothing in its place'} ({report['why']})")
-    print(f"judge: {judge['verdict']}; {report['steps']} steps, {report['seconds']:.0f} s {report['stopped']}")
+    print(f"judge: {judge['verdict']}; {report['way']}, {report['seconds']:.0f} s {report['stopped']}")
     if counted := report.get("classifier"):
         print(
             "classifier: target {target_before:.1%} -> {target_after:.1%}, other objects {others_before:.1%} -> "

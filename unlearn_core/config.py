@@ -54,7 +54,7 @@ class ForgetConfig:
         choices=("keep", "discard"),
         advanced=True,
     )
-    rank: int = setting(4, "Rank", "Size of the delta.", low=1, high=128, advanced=True)
+    rank: int = setting(8, "Rank", "Size of the delta.", low=1, high=128, advanced=True)
     learning_rate: float = setting(4e-3, "Learning rate", "Of AdamW.", low=1e-6, high=1e-1, advanced=True)
     batch: int = setting(
         8, "Batch", "Forget prompts in a step; as many replay prompts come on top.", low=1, high=256, advanced=True
@@ -99,7 +99,7 @@ class ForgetConfig:
         advanced=True,
     )
     closed_form: bool = setting(
-        False, "Closed-form start", "Begin at the closed-form edit instead of zero.", advanced=True
+        True, "Closed-form start", "Begin at the closed-form edit instead of zero.", advanced=True
     )
     sampling_steps: int = setting(
         8, "Sampling steps", "Euler steps of the teacher's own pictures.", low=1, high=100, unit="steps", advanced=True

@@ -123,7 +123,9 @@ class StepReport:
     """One message of a running job."""
 
     phase: str
-    """"sampling", "choosing", "replay", "before" (the judge's first look), "training", "after" (its last look)."""
+    """"sampling", "choosing", "before" (the judge's first look), "editing" (the closed form), if that is not
+
+    enough "replay" and "training", "after" (the judge's last look)."""
     done: int
     total: int
     fraction: float

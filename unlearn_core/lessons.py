@@ -65,7 +65,6 @@ class Lessons:
         cls,
         host: HostModel,
         config: ForgetConfig,
-        forget: LatentBank,
         pairs: Sequence[tuple[str, str]],
         second_hand: Sequence[tuple[str, str]],
         replay: Replay,
@@ -73,9 +72,9 @@ class Lessons:
         untouched: Untouched,
         tick: Callable[[], None],
     ) -> Lessons:
-        """Draw the rest of the latents: what has to stay by the base model, what has gone by the model as it is now.
+        """Draw all latents: what has to stay by the base model, what has to go or has gone by the model as it is now.
 
-        pairs: (forget prompt, mapped prompt) of the rows of `forget`. second_hand: pairs of earlier requests whose
+        pairs: (forget prompt, mapped prompt). second_hand: pairs of earlier requests whose
         mapping was today's target; their prompts draw it, so they are forget prompts now. profile: see `Choice`.
         """
 
@@ -83,6 +82,7 @@ class Lessons:
             rows = host.encode(prompts)
             return LatentBank.draw(host, rows, config.latents_per_prompt, seed, config.sampling_steps, tick)
 
+        forget = drawn([p for p, _ in pairs], config.seed)
         if second_hand:
             forget = forget + drawn([p for p, _ in second_hand], config.seed + 11)
         with untouched.shown():

@@ -24,6 +24,11 @@ class Adapters:
             path: (layer.lora_A[NAME].weight, layer.lora_B[NAME].weight) for path, layer in self._layers.items()
         }
 
+    @property
+    def rank(self) -> int:
+        """Rows of every A."""
+        return len(next(iter(self.factors.values()))[0])
+
     def switch(self, on: bool) -> None:
         """On is the student, off the teacher: the same weights told apart by the adapters alone."""
         for layer in self._layers.values():
@@ -44,10 +49,11 @@ class Adapters:
         return down.detach().float().cpu().clone(), up.detach().float().cpu().clone()
 
     def start(self, path: str, down: Tensor, up: Tensor, frozen: bool = False) -> None:
-        """Set one layer's factors; frozen: A stays as it is and only B is learned."""
+        """Set one layer's factors, of at most its rank; frozen: A stays as it is and only B is learned."""
+        a, b = self.factors[path]
         with torch.no_grad():
-            self.factors[path][0].copy_(down)
-            self.factors[path][1].copy_(up)
+            a[: len(down)].copy_(down)
+            b.zero_()[:, : len(down)].copy_(up)
         if frozen:
             self._frozen.add(path)
 

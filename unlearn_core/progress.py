@@ -18,16 +18,31 @@ class Tracker:
     """
 
     def __init__(self, plan: dict[str, float], report: Progress | None, between: Callable[[], None] = lambda: None):
-        whole = sum(plan.values())
-        self._starts, self._shares, at = {}, {}, 0.0
-        for phase, cost in plan.items():
-            self._starts[phase], self._shares[phase] = at / whole, cost / whole
-            at += cost
         self._report, self._between = report, between
         self._begin = time.monotonic()
         self._fraction = 0.0
         self.stopping = False
         self.phase, self._done, self._total = next(iter(plan)), 0, 1
+        self._costs: dict[str, tuple[float, float]] = {}
+        self._from = 0.0, 0.0
+        self._whole = self._lay(plan, 0.0)
+
+    def extend(self, plan: dict[str, float]) -> None:
+        """There is more to do than was planned: from now on these phases. The bar goes on from where it is."""
+        now = self._now()
+        self._from = self._fraction, now
+        self._whole = self._lay(plan, now)
+
+    def _lay(self, plan: dict[str, float], at: float) -> float:
+        """Phases one after the other, each (cost before it, its own); returns the cost of all."""
+        for phase, cost in plan.items():
+            self._costs[phase] = at, cost
+            at += cost
+        return at
+
+    def _now(self) -> float:
+        before, cost = self._costs[self.phase]
+        return before + cost * self._done / self._total
 
     @property
     def seconds(self) -> float:
@@ -56,12 +71,12 @@ class Tracker:
             raise Cancelled("Stopped before anything was learned; the model is as it was.")
 
     def _send(self, losses: dict[str, float] | None = None, message: str = "", latents: Tensor | None = None) -> None:
-        now = self._starts[self.phase] + self._shares[self.phase] * self._done / self._total
-        self._fraction = max(self._fraction, min(1.0, now))
+        now, (at, begun) = self._now(), self._from
+        self._fraction = max(self._fraction, min(1.0, at + (1 - at) * (now - begun) / (self._whole - begun)))
         if self._report is None:
             return
         seconds = self.seconds
-        left = seconds / self._fraction * (1 - self._fraction) if self._fraction > 0.02 else None
+        left = seconds * (self._whole - now) / now if self._fraction > 0.02 else None
         at = (self.phase, self._done, self._total, self._fraction, seconds, left)
         if self._report(StepReport(*at, losses or {}, message, latents)):
             self.stopping = True

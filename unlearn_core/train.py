@@ -14,6 +14,7 @@ from torch import Tensor
 
 from . import losses
 from .choice import LEVELS, SIEVE, choose
+from .closed_form import FIRMNESS, Edit, edit_until_gone
 from .config import ForgetConfig
 from .delta import Delta, DeltaInfo, Factor
 from .guard import TextGuard, guarded, kept_tokens, tokens_of
@@ -27,7 +28,7 @@ from .prompts import WordList, mapped, names, renamed, scenes, spread, style_wor
 from .replay import Replay
 from .sampling import LatentBank, direction
 from .stack import Stack, check_fits
-from .subspace import acting_directions, closed_form
+from .subspace import acting_directions
 from .untouched import Untouched
 
 FORGET_PROMPTS = {"object": 32, "style": 64}
@@ -45,6 +46,8 @@ HUNTING, SETTLING = 0.1, {"object": 1.0, "style": 0.3}
 
 its sentences with everything that is kept, so that the full weight would bring it back.
 """
+KNOWN = 256
+"""Sentences of earlier targets that the closed form takes into account."""
 WARM_UP = 10
 PATIENCE, OVERSHOOT = 150, {"object": 0.5, "style": 0.75}
 """Steps after which a thing that the judge still finds is steered past its replacement, to the end; how far each kind
@@ -93,7 +96,7 @@ def forget(
     all_scenes = scenes(words.without(earlier), concept, kind, FORGET_PROMPTS[kind] + JUDGED, config.seed)
     judged = all_scenes[:: max(2, len(all_scenes) // JUDGED)][:JUDGED]
     shown = [s for s in all_scenes if s not in judged]
-    job = Tracker(plan(config, kind), progress, partial(release, host.device))
+    job = Tracker(plan(config), progress, partial(release, host.device))
 
     with host.session(stack) as backbone, Untouched(backbone, layers, stack).hooked(backbone) as untouched:
         written = {path: name for name, path in reversed(layers.items()) if is_target(path, config.layers)}
@@ -103,25 +106,19 @@ def forget(
         learned = config.rank * sum(sum(backbone.get_submodule(path).weight.shape) for path in paths)
         pace = paced(host, backbone, config.batch, learned, config.checkpointing, config.memory)
         host = Frugal(host, pace.rows)
-        empty = host.encode([""])
-        asked = host.encode([s.prompt for s in shown])
-        job.start("sampling", 2 * config.sampling_steps, "the model draws the target")
-        bank = LatentBank.draw(host, asked, config.latents_per_prompt, config.seed, config.sampling_steps, job.tick)
+        empty, probed = host.encode([""]), shown[:PROBED]
+        job.start("sampling", config.sampling_steps, "the model draws the target")
+        asked = host.encode([s.prompt for s in probed])
+        probes = LatentBank.draw(host, asked, 1, config.seed, config.sampling_steps, job.tick).latents[:, 0]
 
         job.start("choosing", SIEVE + 4, "looking for neighbours and a replacement")
-        probed = shown[:PROBED], bank.latents[:PROBED, 0]
-        choice = choose(
-            host, config, concept, kind, words, *probed, empty, earlier, stack.anchors(), job.tick, job.pulse
-        )
+        seen = concept, kind, words, probed, probes, empty, earlier, stack.anchors()
+        choice = choose(host, config, *seen, job.tick, job.pulse)
         pairs = [(s.prompt, mapped(s, choice.anchor, kind, words).prompt) for s in shown]
         # of several mappings of a prompt the last holds: the earlier ones draw what has gone since
         gone = dict(stack.prompts())
         second_hand = [(p, renamed(m, concept, choice.anchor)) for p, m in gone.items() if names(m, concept)]
         erased = [(p, m) for p, m in gone.items() if not names(m, concept)]
-        replay = Replay.make(rest, kind, choice.neighbours, config.keep, erased, config.seed)
-
-        job.start("replay", 4 * config.sampling_steps, "the model draws what has to stay")
-        lessons = Lessons.prepare(host, config, bank, pairs, second_hand, replay, choice.profile, untouched, job.tick)
         watched = [*choice.neighbours[:KEPT_NEAR], *spread(rest.all_objects, KEPT_FAR, config.seed + 5), *config.keep]
         kept = {w: tuple(scenes(rest, w, rest.kind(w), 2, config.seed + 6)) for w in dict.fromkeys(watched)}
         exam = Exam(concept, kind, choice.anchor, tuple(judged), kept, words, config)
@@ -133,18 +130,31 @@ def forget(
             job.start("before", 2, "the judge looks at the model")
             teacher = partial(base_model, adapters, untouched)
             before = exam.take(host, teacher, empty, job.tick, job.pulse)
-            guard = None
-            text_layers = any(map(guarded, paths))
-            if text_layers and (config.guard_weight or config.null_space or config.closed_form):
-                tokens = kept_tokens(host, [words, WordList.load(None)], [concept, *earlier], config.seed)
-                moved = tokens_of(host, [p for p, _ in erased]) if erased else None
-                guard = TextGuard.make(adapters, tokens, moved, untouched.changes)
-                if config.null_space or config.closed_form:
-                    start_in_text_space(config, adapters, lessons, tokens)
-            begun = job.seconds
             ask = partial(exam.still_drawn, host, teacher, empty, job.pulse)
-            steps = train(host, config, kind, adapters, teacher, lessons, guard, job, ask, pace)
-            trained = job.seconds - begun
+            tokens = None
+            if any(map(guarded, paths)):
+                tokens = kept_tokens(host, [words, WordList.load(None)], [concept, *earlier], config.seed)
+            firmness, steps, trained = 0.0, 0, 0.0
+            if config.closed_form and not config.null_space and tokens is not None:
+                job.start("editing", len(FIRMNESS), f"forgetting '{concept}' in one go")
+                edit = Edit.make(host, pairs + second_hand, spread(erased, KNOWN, config.seed), tokens)
+                firmness = edit_until_gone(edit, adapters, untouched.changes, ask, job) if edit else 0.0
+            if not firmness:
+                job.extend(training_plan(config, kind))
+                job.start("replay", 5 * config.sampling_steps, "the model draws what has to go and what has to stay")
+                replay = Replay.make(rest, kind, choice.neighbours, config.keep, erased, config.seed)
+                with adapters.off():
+                    mapping = pairs, second_hand, replay, choice.profile, untouched
+                    lessons = Lessons.prepare(host, config, *mapping, job.tick)
+                guard = None
+                if tokens is not None and config.null_space:
+                    start_in_null_space(config, adapters, lessons, tokens)
+                if tokens is not None and config.guard_weight:
+                    moved = tokens_of(host, [p for p, _ in erased]) if erased else None
+                    guard = TextGuard.make(adapters, tokens, moved, untouched.changes)
+                begun = job.seconds
+                steps = train(host, config, kind, adapters, teacher, lessons, guard, job, ask, pace)
+                trained = job.seconds - begun
             after = None if job.stopping else last_look(exam, host, config, teacher, empty, job)
             factors = {written[path]: Factor(*adapters.pair(path), float(config.rank)) for path in paths}
 
@@ -161,7 +171,7 @@ def forget(
         prompts=tuple(pairs + second_hand),
         judge=judge,
         steps=steps,
-        stopped=f"stopped at step {steps}" if job.stopping else "",
+        stopped=(f"stopped at step {steps}" if steps else "stopped before the last look") if job.stopping else "",
     )
     delta = Delta(factors, info).rounded()
     delta.check_effect()
@@ -175,6 +185,8 @@ def forget(
         "architecture": host.architecture,
         "prediction_type": host.prediction_type,
         "teacher_stack": earlier,
+        "way": f"in one go, firmness {firmness:g}" if firmness else f"{steps} steps",
+        "firmness": firmness,
         "steps": steps,
         "stopped": info.stopped,
         "seconds": job.seconds,
@@ -209,18 +221,13 @@ def base_model(adapters: Adapters, untouched: Untouched) -> Iterator[None]:
         yield
 
 
-def start_in_text_space(config: ForgetConfig, adapters: Adapters, lessons: Lessons, kept: Tensor) -> None:
-    """Let A begin in the directions that tell the target from kept tokens, and B at zero or at the closed-form edit.
-
-    With a null space A stays there, and only B is learned. Touches the layers that read text.
-    """
+def start_in_null_space(config: ForgetConfig, adapters: Adapters, lessons: Lessons, kept: Tensor) -> None:
+    """Fix A of the layers that read text in the directions that tell the target from kept tokens; B learns, from 0."""
     target, replaced = lessons.forget.conditioning.tokens, lessons.mapped.tokens
     rows = acting_directions(target, replaced, kept, config.rank, config.null_space)
     for path, (down, up) in adapters.factors.items():
-        if down.shape[1] == rows.shape[1] and "attn2" in path:
-            weight = adapters.weight(path)
-            start = closed_form(weight, rows, target, replaced, kept) if config.closed_form else torch.zeros_like(up)
-            adapters.start(path, rows, start, frozen=config.null_space > 0)
+        if guarded(path) and down.shape[1] == rows.shape[1]:
+            adapters.start(path, rows, torch.zeros(len(up), len(rows)), frozen=True)
 
 
 def train(
@@ -346,16 +353,19 @@ def is_target(path: str, layers: str) -> bool:
     return any(f".{part}" in f".{path}" for part in LAYERS[layers])
 
 
-def plan(config: ForgetConfig, kind: str) -> dict[str, float]:
-    """Expected cost of each phase in forward passes, for the progress bar."""
+LOOK = 2 * JUDGED * ROUNDS * 2 * 2
+"""Forward passes of an exam, a sampling step."""
+
+
+def plan(config: ForgetConfig) -> dict[str, float]:
+    """Expected cost of each phase in forward passes, for the progress bar, when the closed form is enough."""
+    looked = LOOK * config.sampling_steps
+    phases = {"sampling": PROBED * config.sampling_steps, "choosing": 40 * PROBED * LEVELS, "before": looked}
+    return phases | {"editing": looked, "after": looked}
+
+
+def training_plan(config: ForgetConfig, kind: str) -> dict[str, float]:
+    """What comes when it is not, the last look included."""
     drawn = FORGET_PROMPTS[kind] * config.latents_per_prompt * config.sampling_steps
-    looked = 2 * JUDGED * ROUNDS * config.sampling_steps * 2 * 2
     steps = config.steps * config.batch * 2 * 4
-    return {
-        "sampling": drawn,
-        "choosing": 40 * PROBED * LEVELS,
-        "replay": 3 * drawn,
-        "before": looked,
-        "training": steps,
-        "after": looked,
-    }
+    return {"replay": 4 * drawn, "training": steps, "after": LOOK * config.sampling_steps}

@@ -9,12 +9,12 @@ from tests.comfy.workflows import node, of_kind, pictures, shipped, text_to_imag
 from unlearn_core.classifier import OTHER, DemoClassifier
 from unlearn_core.demo import FOLDER, STEPS, questions
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # two whole runs and some 500 pictures one by one
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2700)]  # two whole runs and some 800 pictures one by one
 
 FULL = "0.30.0"
 TARGETS = ("banana", "ink")
-ASKED, EACH = 64, 6
-"""Pictures of each forgotten concept, and of each other object."""
+ASKED = 64
+"""Pictures of each forgotten concept; every other object has the demo's own twelve."""
 LEFT = 0.02
 """Share of its pictures that a forgotten concept may still have."""
 
@@ -53,7 +53,7 @@ def test_two_requests_in_a_row_are_gone_and_the_rest_is_kept(comfy, page):
     nodes = {k: nodes[k] for k in (loader, *(chain[c] for c in TARGETS))}
 
     about = [questions(c)[0][:ASKED] for c in TARGETS]
-    rest = [q for q in questions(TARGETS[1], 2 * EACH)[1] if q.obj != TARGETS[0]][::2]
+    rest = [q for q in questions(TARGETS[1])[1] if q.obj != TARGETS[0]]
     captions = [q.caption for q in (*about[0], *about[1], *rest)]
     classifier = DemoClassifier.load(FOLDER / "classifier.safetensors")
     before, after = (
@@ -66,11 +66,17 @@ def test_two_requests_in_a_row_are_gone_and_the_rest_is_kept(comfy, page):
     ]
     kept = [seen[len(TARGETS) * ASKED :] for seen in (before, after)]
     objects, styles = (
-        [rate([a[part] == getattr(q, name) for a, q in zip(seen, rest, strict=True)]) for seen in kept]
+        [[a[part] == getattr(q, name) for a, q in zip(seen, rest, strict=True)] for seen in kept]
         for part, name in ((0, "obj"), (1, "style"))
     )
     broken = [sum(OTHER in a for a in seen) for seen in kept]
-    print(f"before, after: {TARGETS} {left}, objects {objects}, styles {styles}, broken {broken} of {len(rest)}")
+    print(f"before, after: {TARGETS} {left}, {len(rest)} others: objects {list(map(rate, objects))},", end=" ")
+    print(f"styles {list(map(rate, styles))}, broken {broken}")
     assert min(left[0]) >= 0.97 and max(left[1]) <= LEFT
-    assert objects[1] >= 0.98 * objects[0] and styles[1] >= 0.98 * styles[0]
+    for name, hits in (("obj", objects), ("style", styles)):
+        assert rate(hits[1]) >= 0.98 * rate(hits[0])
+        for concept in {getattr(q, name) for q in rest}:
+            share = [rate([h for h, q in zip(part, rest, strict=True) if getattr(q, name) == concept]) for part in hits]
+            print(f"{concept} {share[0]:.3f} -> {share[1]:.3f}", end="; ")
+            assert share[1] >= 0.9 * share[0], concept
     assert broken[1] <= broken[0]

@@ -96,7 +96,7 @@ def test_a_restart_does_not_train_again_and_a_new_training_gives_the_same_bytes(
 def test_the_command_line_makes_the_same_choices_and_the_same_delta(comfy, page, tmp_path):
     if comfy.version != FULL:
         pytest.skip(f"one version is enough: {FULL}")
-    wish = {"steps": 12, "guard_weight": 0.0, "sampling_steps": 4}
+    wish = {"steps": 12, "guard_weight": 0.0, "sampling_steps": 4, "closed_form": False}
     run = page.run(forgetting(DEMO, "rabbit", **wish))
     theirs = load(comfy.models / "loras" / saved_as(run))
     arguments = ["forget", "--checkpoint", str(CHECKPOINT), "--concept", "rabbit", "--device", "cpu"]

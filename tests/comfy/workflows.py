@@ -13,7 +13,8 @@ from tests.comfy.sources import ROOT
 from unlearn_core import settings
 
 DEMO = {"class_type": "UnlearnLoadDemoModel", "inputs": {}}
-QUICK = {"anchor": "dog", "steps": 3, "batch": 2, "guard_weight": 0.0, "sampling_steps": 2, "resolution": 64}
+QUICK = {"anchor": "dog", "closed_form": False, "steps": 3, "batch": 2, "guard_weight": 0.0}
+QUICK |= {"sampling_steps": 2, "resolution": 64}
 """Inputs of a run that learns next to nothing in seconds, from pictures of half the demo model's side."""
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 

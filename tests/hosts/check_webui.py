@@ -25,7 +25,7 @@ from unlearn_core.classifier import DemoClassifier
 from unlearn_core.demo import FOLDER, world
 
 SIZE = 128
-QUICK = {"steps": 4, "batch": 2, "sampling_steps": 2}
+QUICK = {"steps": 4, "batch": 2, "sampling_steps": 2, "closed_form": False}
 STOPPED_IN = 2.0
 """Seconds from the host's Interrupt to the end of the job."""
 

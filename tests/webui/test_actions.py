@@ -28,7 +28,7 @@ HOSTILE = [
     "größe",
     "/etc/passwd",
 ]
-SHORT = {"steps": 2, "batch": 2, "sampling_steps": 1, "guard_weight": 0.0}
+SHORT = {"steps": 2, "batch": 2, "sampling_steps": 1, "closed_form": False}
 REFUSED = ["a\0b", "\u202eevil", "x" * 300, ""]
 
 
@@ -182,7 +182,7 @@ def test_the_tab_alone_and_the_command_line_write_the_same_bytes(tmp_path):
 @pytest.mark.slow
 def test_stop_and_discard_leaves_nothing_and_stop_and_keep_a_marked_delta(desk):
     for discard in (True, False):
-        job = desk.forget({"concept": "cat", "steps": 500, "batch": 2, "sampling_steps": 1})
+        job = desk.forget({"concept": "cat", "steps": 500, "batch": 2, "sampling_steps": 1, "closed_form": False})
         while len(job.view().losses) < 2:
             assert not job.view().finished, job.view().error
             time.sleep(0.02)

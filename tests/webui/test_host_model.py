@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("few_in_pack")]
 core, standalone = load("unlearn_core"), load("unlearn_core.standalone")
 DEMO = ROOT / "assets" / "demo" / "demo.safetensors"
 PROMPTS = ["a banana", "a (flat) cat [on] a table", ""]
-FEW = {"concept": "banana", "steps": 3, "batch": 2, "sampling_steps": 1, "guard_weight": 0.0}
+FEW = {"concept": "banana", "steps": 3, "batch": 2, "sampling_steps": 1, "closed_form": False}
 
 
 @pytest.fixture(scope="module")

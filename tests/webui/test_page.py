@@ -20,7 +20,7 @@ pytestmark = [
 
 FULL = "gradio4"
 """Forgets with the settings as they are, the other one with few steps: the core is the same."""
-SHORT = {"steps": 12, "batch": 4, "sampling_steps": 4}
+SHORT = {"steps": 12, "batch": 4, "sampling_steps": 4, "closed_form": False}
 SIZES = (1280, 900)
 TABS = {"Forget": "unlearn_concept", "Stack": "unlearn_library", "Before / After": "unlearn_draw"}
 ANSWERED = 2.0

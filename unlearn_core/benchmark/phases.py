@@ -20,7 +20,7 @@ class Clock:
     """Sums up seconds by kind of work from a run's reports."""
 
     def __init__(self):
-        self.seconds = dict.fromkeys(("sampling", "choosing", "training", "judging", "preview"), 0.0)
+        self.seconds = dict.fromkeys(("sampling", "choosing", "editing", "training", "judging", "preview"), 0.0)
         self._at, self._phase, self._done = time.perf_counter(), "sampling", 0
 
     def see(self, report: StepReport) -> None:
@@ -38,7 +38,7 @@ class Clock:
 
 
 def phases(host: HostModel, config: ForgetConfig) -> tuple[dict[str, float], int]:
-    """(seconds of a whole run by kind of work: sampling, choosing, training, judging, preview; steps made)."""
+    """(seconds of a whole run by kind of work, see `Clock`; steps made)."""
     clock = Clock()
     result = forget(host, config, progress=clock.see)
     clock.book("preview")

@@ -1,0 +1,187 @@
+"""The closed-form edit: hand-computable cases, what the algebra promises on a stack, and the run that needs no step."""
+
+import pytest
+import torch
+
+from tests.test_forget import assert_same, config, state_of
+from tests.tiny import TinyHost
+from unlearn_core import Cancelled, Stack, forget, save
+from unlearn_core.closed_form import ERASED, FIRMNESS, Edit, counterparts, cut, truncated
+from unlearn_core.guard import guarded, tokens_of
+from unlearn_core.judge import Exam
+
+PATH = "blocks.0.attn2.to_k"
+KEPT = ["the cat", "the frog in ink style"]
+
+
+def one_go(**changes):
+    return config(closed_form=True, **changes)
+
+
+def edit_of(host, target, erased=(), kept=KEPT):
+    return Edit.make(host, list(target), list(erased), tokens_of(host, kept))
+
+
+@pytest.mark.parametrize(
+    "pair, cut_at",
+    [
+        (("a banana in ink style", "a truck in ink style"), ("a banana", "a truck")),
+        (("an apple, flat", "a fire engine, flat"), ("an apple,", "a fire engine,")),
+        (("one flat banana", "one flat pear"), ("one flat banana", "one flat pear")),
+        (("a banana", ""), ("a banana", "")),
+    ],
+)
+def test_sentences_are_cut_after_the_last_word_that_differs(pair, cut_at):
+    assert cut(*pair) == cut_at
+
+
+def test_tokens_after_a_longer_or_shorter_word_find_their_counterparts():
+    pairs = [("a banana in ink", "a fire engine in ink"), ("a fire engine in ink", "a banana in ink")]
+    longer, shorter = counterparts(TinyHost(), pairs).tolist()
+    assert longer == [0, 2, 3, 4, 5, 6, 7, 8, 9, 9]
+    assert shorter == [0, 1, 1, 2, 3, 4, 5, 6, 7, 8]
+
+
+class Bidirectional(TinyHost):
+    """Every token hears of every other one, as in T5."""
+
+    def encode(self, prompts):
+        rows = super().encode(prompts)
+        rows.tokens.add_(rows.tokens.mean(1, keepdim=True))
+        return rows
+
+
+def test_without_counterparts_there_is_no_edit_and_the_run_trains():
+    assert counterparts(Bidirectional(), [("a banana", "a pear")]) is None
+    assert edit_of(Bidirectional(), [("a banana", "a pear")]) is None
+    report = forget(Bidirectional(), one_go()).report
+    assert (report["firmness"], report["steps"], report["way"]) == (0.0, 6, "6 steps")
+
+
+def test_truncation_is_the_best_of_its_rank_and_always_the_same():
+    matrix = torch.diag(torch.tensor([1.0, 4.0, 3.0, 2.0], dtype=torch.float64))
+    torch.manual_seed(1)
+    first, state = truncated(matrix, 2), torch.random.get_rng_state()
+    torch.manual_seed(2)
+    again = truncated(matrix, 2)
+    assert all(map(torch.equal, first, again)) and not torch.equal(state, torch.random.get_rng_state())
+    out, sizes, rows = first
+    assert torch.allclose(out * sizes @ rows, torch.diag(torch.tensor([0.0, 4.0, 3.0, 0.0]).double()), atol=1e-9)
+
+
+def test_at_full_rank_the_edit_is_the_least_squares_solution():
+    host, (target, drawn) = TinyHost(), ("a banana", "a pear")
+    weight = host.backbone.get_submodule(PATH).weight
+    edit = edit_of(host, [(target, drawn)])
+    ((_, down, up),) = edit.factors({PATH: weight}, {}, 16, 10.0)
+    t, m, k = (
+        tokens_of(host, p).flatten(0, 1).double() for p in ([target], [drawn], ["the cat", "the frog in ink style"])
+    )
+    w = weight.double()
+    # rows: what shall hold, each group in its share and the ridge as rows of their own
+    left = torch.cat([t / len(t) ** 0.5, k * (10 / len(k)) ** 0.5, edit.ridge**0.5 * torch.eye(16).double()])
+    right = torch.cat([(m - t) @ w.T / len(t) ** 0.5, torch.zeros(len(k) + 16, 16).double()])
+    best = torch.linalg.lstsq(left, right).solution.T
+    assert torch.allclose((up @ down).double(), best, atol=1e-5) and best.abs().max() > 0.01
+    assert torch.allclose(down.norm(dim=1), torch.ones(16), atol=1e-5)
+
+
+def test_a_firmer_edit_moves_the_target_less_and_the_rest_less():
+    host, pair = TinyHost(), ("a banana in ink style", "a pear in ink style")
+    weight, moved = host.backbone.get_submodule(PATH).weight, []
+    edit, kept = edit_of(host, [pair]), tokens_of(host, KEPT)
+    for firmness in FIRMNESS:
+        ((_, down, up),) = edit.factors({PATH: weight}, {}, 8, firmness)
+        moved.append([float((t @ down.T @ up.T).square().mean()) for t in (tokens_of(host, pair[:1]), kept)])
+    assert moved == sorted(moved) and sorted(m[1] for m in moved) == [m[1] for m in moved]
+
+
+def test_what_an_earlier_delta_has_left_undone_is_mended():
+    """An earlier request's sentences and kept ones are led to where they belong, whatever the stack does to them."""
+    host, pair, before = TinyHost(), ("a banana", "a pear"), ("a frog", "a cat")
+    weight = host.backbone.get_submodule(PATH).weight
+    added = 0.3 * torch.randn(16, 16, generator=torch.Generator().manual_seed(0))
+    kept = tokens_of(host, KEPT)
+    e, m = (tokens_of(host, [p]) for p in before)
+
+    def errors(change):
+        return [float((c @ change.T - goal).square().mean()) for c, goal in ((kept, 0.0), (e, (m - e) @ weight.T))]
+
+    edit = edit_of(host, [pair], [before])
+    ((_, down, up),) = edit.factors({PATH: weight + added}, {PATH: added}, 16, 30.0)
+    assert ERASED < 1
+    assert all(now < 0.2 * then for now, then in zip(errors(added + up @ down), errors(added), strict=True))
+
+
+@pytest.fixture
+def blind(monkeypatch):
+    """A judge that never finds the target; `asked` are its questions."""
+    asked = []
+    monkeypatch.setattr(Exam, "still_drawn", lambda *given: asked.append(given[-2:]))
+    return asked
+
+
+def test_a_target_that_goes_in_one_go_costs_no_step(blind, tmp_path):
+    host, phases = TinyHost(), []
+    before = state_of(host)
+    result = forget(host, one_go(), progress=lambda r: phases.append(r.phase))
+    assert_same(before, state_of(host))
+    assert list(dict.fromkeys(phases)) == ["sampling", "choosing", "before", "editing", "after"]
+    assert blind == [(0, False)]
+    assert result.report["firmness"] == FIRMNESS[0] and result.report["way"] == "in one go, firmness 30"
+    assert result.delta.info.steps == result.report["steps"] == 0 and result.after is not None
+    assert set(result.delta.factors) and all(guarded(p.removeprefix("diffusion_model.")) for p in result.delta.factors)
+    again = forget(TinyHost(), one_go()).delta
+    assert save(result.delta, tmp_path / "1.safetensors") == save(again, tmp_path / "2.safetensors")
+
+
+def test_the_edit_leads_the_layers_answer_to_the_replacements(blind):
+    """Part of the way: hundreds of kept words fill a text space of sixteen directions."""
+    host = TinyHost()
+    delta = forget(host, one_go()).delta
+    (target, drawn), *_ = delta.info.prompts
+    t, m = (tokens_of(host, [p]) for p in (target, drawn))
+    layer = host.backbone.get_submodule(PATH)
+    goal = layer(m)
+    gap = (layer(t) - goal).square().mean()
+    with host.session(Stack().with_delta(delta)):
+        assert (layer(t) - goal).square().mean() < 0.9 * gap
+
+
+def test_what_is_still_drawn_is_held_less_and_then_trained(monkeypatch):
+    asked = []
+    monkeypatch.setattr(Exam, "still_drawn", lambda *given: asked.append(given[-2:]) or True)
+    fractions = []
+    report = forget(TinyHost(), one_go(), progress=lambda r: fractions.append(r.fraction)).report
+    assert asked == [*((n, False) for n in range(len(FIRMNESS))), (len(FIRMNESS), True)]
+    assert (report["firmness"], report["steps"]) == (0.0, 6)
+    assert fractions == sorted(fractions) and fractions[-1] == 1.0
+
+
+def test_the_loosest_edit_is_taken_when_the_verdict_is_content(monkeypatch):
+    monkeypatch.setattr(Exam, "still_drawn", lambda *given: not given[-1])
+    assert forget(TinyHost(), one_go()).report["firmness"] == FIRMNESS[-1]
+
+
+def test_a_stop_while_the_judge_looks_keeps_nothing_before_the_last_look_and_a_mark_after_it(blind):
+    host = TinyHost()
+    before = state_of(host)
+    with pytest.raises(Cancelled, match="before anything"):
+        forget(host, one_go(), progress=lambda r: r.phase == "editing")
+    assert_same(before, state_of(host))
+    kept = forget(host, one_go(), progress=lambda r: r.phase == "after")
+    assert kept.delta.info.stopped == "stopped before the last look" and kept.after is None
+    assert_same(before, state_of(host))
+
+
+def test_a_second_request_is_solved_with_the_first(blind):
+    host = TinyHost()
+    first = forget(host, one_go()).delta
+    second = forget(host, one_go(concept="frog", anchor="cat"), Stack().with_delta(first)).delta
+    (target, drawn), *_ = first.info.prompts
+    t, m = (tokens_of(host, [p]) for p in (target, drawn))
+    layer = host.backbone.get_submodule(PATH)
+    goal = layer(m)
+    gap = (layer(t) - goal).square().mean()
+    with host.session(Stack().with_delta(first).with_delta(second)):
+        assert (layer(t) - goal).square().mean() < 0.5 * gap

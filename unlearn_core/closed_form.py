@@ -1,0 +1,164 @@
+"""The edit that forgets at once: layers that read text answer to the target's words as they do to its replacement's.
+
+With W the base model's matrix, D what the stack has added to it and Q the new change, over tokens t of the target,
+e of earlier targets and k of everything that stays, m(.) being what is drawn instead:
+
+    E||(D + Q) t - W (m(t) - t)||^2 + f/3 E||(D + Q) e - W (m(e) - e)||^2 + f E||(D + Q) k||^2 + l ||Q||^2  ->  min
+
+The algebra of UCE (Gandikota et al. 2023, arXiv 2308.14761, eq. 7), asked for the whole stack each time, so that what
+earlier deltas have left undone or harmed is mended and does not add up. Without a bound on its rank the answer is
+
+    Q = (W C - D S) (S + l I)^-1,   C = E[(m(t) - t) t^T] + f/3 E[(m(e) - e) e^T],
+    S = E[t t^T] + f/3 E[e e^T] + f E[k k^T]
+
+and the best one of rank r is its truncated singular value decomposition in the metric S + l I (Eckart and Young). The
+firmness f, with which the rest is held, is the largest of a few at which the judge no longer finds the target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from os.path import commonprefix
+
+import torch
+from torch import Tensor
+
+from .guard import guarded, tokens_of
+from .interfaces import HostModel
+from .lora import Adapters
+from .progress import Tracker
+from .subspace import second_moment
+
+FIRMNESS = (30.0, 10.0, 3.0, 1.0)
+"""How much more than the target's words all others weigh: tried in this order until the target is gone."""
+ERASED = 1 / 3
+"""What the words of earlier targets weigh of that."""
+RIDGE = 1e-3
+"""l, as a part of the mean square of the target's tokens."""
+SAME = 0.05
+"""Tokens of two sentences count as equal when they differ by less than this part of their size."""
+SIDES = " a", " the"
+"""Words after which the tokens of one beginning differ."""
+
+Pair = tuple[str, str]
+"""A sentence and what is drawn for it."""
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Second moments of a request, float64 `[d, d]`.
+
+    target, erased: (E[(m(c) - c) c^T], E[c c^T]) of their tokens c; kept: E[k k^T]; ridge: l.
+    """
+
+    target: tuple[Tensor, Tensor]
+    erased: tuple[Tensor, Tensor] | None
+    kept: Tensor
+    ridge: float
+
+    @classmethod
+    def make(cls, host: HostModel, target: Sequence[Pair], erased: Sequence[Pair], kept: Tensor) -> Edit | None:
+        """From sentences of the target, those of earlier targets, and kept tokens `[m, n, d]`.
+
+        None where tokens have no counterparts (see `counterparts`).
+        """
+        both = [moments(host, pairs) for pairs in (target, erased) if pairs]
+        if None in both:
+            return None
+        ridge = RIDGE * float(both[0][1].diagonal().mean())
+        return cls(both[0], both[1] if erased else None, second_moment(kept), ridge)
+
+    def factors(
+        self, weights: Mapping[str, Tensor], added: Mapping[str, Tensor], rank: int, firmness: float
+    ) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """(path, A `[rank, d]` with rows of length 1, B `[out, rank]`) for matrices `[out, d]`, stack included.
+
+        added: what of them the stack has added.
+        """
+        cross, gram = self.target
+        gram = gram + firmness * self.kept
+        if self.erased:
+            cross, gram = (x + ERASED * firmness * y for x, y in zip((cross, gram), self.erased, strict=True))
+        values, ways = torch.linalg.eigh(gram + self.ridge * torch.eye(len(gram), dtype=gram.dtype))
+        root = ways @ torch.diag(values.rsqrt()) @ ways.T
+        for path, weight in weights.items():
+            stacked = weight.double().cpu()
+            change = added[path].double().cpu() if path in added else torch.zeros_like(stacked)
+            wanted = ((stacked - change) @ cross - change @ gram) @ root
+            out, sizes, rows = truncated(wanted, rank)
+            down = rows @ root
+            lengths = down.norm(dim=1)
+            yield path, (down / lengths[:, None]).float(), (out * sizes * lengths).float()
+
+
+def edit_until_gone(
+    edit: Edit,
+    adapters: Adapters,
+    added: Mapping[str, Tensor],
+    still_drawn: Callable[[int, bool], bool],
+    job: Tracker,
+) -> float:
+    """Give the adapters that read text the firmest edit after which the judge no longer finds the target.
+
+    First asked as strictly as in training; of the loosest edit it is then enough that the verdict says "forgotten".
+    Returns the firmness, 0 when the target is still drawn. added: see `Edit.factors`.
+    """
+    width = len(edit.kept)
+    weights = {p: adapters.weight(p) for p in adapters.factors if guarded(p)}
+    weights = {p: w for p, w in weights.items() if w.shape[1] == width}
+    for number, firmness in enumerate(FIRMNESS):
+        for path, down, up in edit.factors(weights, added, adapters.rank, firmness):
+            adapters.start(path, down, up)
+            job.pulse()
+        if not still_drawn(number, False):
+            return firmness
+        job.tick()
+    return 0.0 if still_drawn(len(FIRMNESS), True) else FIRMNESS[-1]
+
+
+def truncated(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The largest singular values `[rank]` between their vectors `[out, rank]` and `[rank, d]`, always the same."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        out, sizes, rows = torch.svd_lowrank(matrix, min(rank + 8, *matrix.shape), niter=8)
+    return out[:, :rank], sizes[:rank], rows[:, :rank].T
+
+
+def moments(host: HostModel, pairs: Sequence[Pair]) -> tuple[Tensor, Tensor] | None:
+    """(E[(m(c) - c) c^T], E[c c^T]) over the tokens c of sentences and what is drawn for them, float64 `[d, d]`."""
+    places = counterparts(host, pairs)
+    if places is None:
+        return None
+    tokens, drawn = (tokens_of(host, side) for side in zip(*pairs, strict=True))
+    drawn = drawn.gather(1, places.to(drawn.device)[..., None].expand(-1, -1, drawn.shape[-1]))
+    flat, change = (t.flatten(0, 1).double().cpu() for t in (tokens, drawn - tokens))
+    return change.T @ flat / len(flat), second_moment(tokens)
+
+
+def counterparts(host: HostModel, pairs: Sequence[Pair]) -> Tensor | None:
+    """For each token of a sentence the number of the one that stands in its place in what is drawn, `[pairs, n]`.
+
+    Words of different length shift all that follows them. None for a text encoder whose tokens depend on what comes
+    after them: there is no telling where a word ends.
+    """
+    heads = [cut(*pair) for pair in pairs]
+    texts = list(dict.fromkeys(h for pair in heads for h in pair))
+    one, other = (tokens_of(host, [t + side for t in texts]) for side in SIDES)
+    differ = (one - other).abs().amax(-1) > SAME * one.square().mean().sqrt()
+    ends = dict(zip(texts, differ.int().argmax(1).tolist(), strict=True))
+    if not all(ends.values()):
+        return None
+    length = one.shape[1]
+    rows = []
+    for ours, theirs in ((ends[a], ends[b]) for a, b in heads):
+        inside = [min(i, theirs - 1) for i in range(ours - 1)] + [theirs - 1]
+        rows.append(inside + [min(i - ours + theirs, length - 1) for i in range(ours, length)])
+    return torch.tensor(rows)
+
+
+def cut(sentence: str, drawn: str) -> Pair:
+    """Both sentences up to the last word in which they differ."""
+    ours, theirs = sentence.split(" "), drawn.split(" ")
+    same = len(commonprefix([ours[::-1], theirs[::-1]]))
+    return tuple(" ".join(words[: len(words) - same]) for words in (ours, theirs))

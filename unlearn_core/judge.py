@@ -28,7 +28,7 @@ so that no picture passes by a hair; too strict for a verdict, since the replace
 """
 
 ROUNDS = 2
-"""Times that an exam asks for the target in each of its scenes, each time from other noise: one look is no proof."""
+"""Times that the target is asked for in each of its scenes before it counts as gone, each time from other noise."""
 
 GONE = 0.05
 """Share of the target's pictures up to which a concept is called forgotten."""
@@ -90,7 +90,7 @@ class Answers:
 class Exam:
     """Questions to one model, asked before and after: pictures of the target, pictures of concepts to keep.
 
-    targets: scenes of the target that training does not use, asked for `ROUNDS` times. kept: {concept: scenes}.
+    targets: scenes of the target that nothing is learned from. kept: {concept: scenes}.
     """
 
     concept: str
@@ -108,9 +108,13 @@ class Exam:
         empty: Conditioning,
         tick: Callable[[], None],
         pulse: Callable[..., None],
+        sure: bool,
     ) -> Answers:
-        """Draw and read the target's (first tick) and the kept concepts' pictures (second tick); pulse: in between."""
-        share, targets = self.asked_for(host, teacher, empty, pulse, 1)
+        """Draw and read the target's (first tick) and the kept concepts' pictures (second tick); pulse: in between.
+
+        sure: ask for each scene of the target `ROUNDS` times, else once, from the noise of the first time.
+        """
+        share, targets = self.asked_for(host, teacher, empty, pulse, 1, ROUNDS if sure else 1)
         tick()
         rows = [(name, scene) for name, scenes in self.kept.items() for scene in scenes]
         others = self.draw(host, [scene for _, scene in rows], empty, 2, pulse)
@@ -122,10 +126,10 @@ class Exam:
         return Answers(share, kept, latents, tuple(s.prompt for s in scenes))
 
     def asked_for(
-        self, host: HostModel, teacher: Teacher, empty: Conditioning, pulse: Callable[..., None], seed: int
+        self, host: HostModel, teacher: Teacher, empty: Conditioning, pulse: Callable[..., None], seed: int, rounds: int
     ) -> tuple[float, Tensor]:
-        """Share of the target's pictures read as the target, 0..1, and the pictures `[ROUNDS * targets, c, h, w]`."""
-        asked = self.targets * ROUNDS
+        """Share of the target's pictures read as the target, 0..1, and the pictures `[rounds * targets, c, h, w]`."""
+        asked = self.targets * rounds
         drawn = self.draw(host, asked, empty, seed, pulse)
         pulse(drawn[:SHOWN])
         return self.target_share(host, teacher, asked, drawn, pulse), drawn
@@ -144,7 +148,7 @@ class Exam:
         While it is hunted one picture of it is enough, and near misses count; when all has settled, `GONE` counts.
         """
         if settled:
-            return self.asked_for(host, teacher, empty, pulse, 1000 + 2 * step)[0] > GONE
+            return self.asked_for(host, teacher, empty, pulse, 1000 + 2 * step, ROUNDS)[0] > GONE
         for part in range(ROUNDS):
             drawn = self.draw(host, self.targets, empty, 1000 + 2 * step + part, pulse)
             pulse(drawn[:SHOWN])

@@ -129,7 +129,7 @@ def forget(
         ):
             job.start("before", 2, "the judge looks at the model")
             teacher = partial(base_model, adapters, untouched)
-            before = exam.take(host, teacher, empty, job.tick, job.pulse)
+            before = exam.take(host, teacher, empty, job.tick, job.pulse, sure=False)
             ask = partial(exam.still_drawn, host, teacher, empty, job.pulse)
             tokens = None
             if any(map(guarded, paths)):
@@ -207,7 +207,7 @@ def last_look(
     """The judge's answers after training; None when the artist stops here and keeps what was learned."""
     job.start("after", 2, "the judge looks at the student")
     try:
-        return exam.take(host, teacher, empty, job.tick, job.pulse)
+        return exam.take(host, teacher, empty, job.tick, job.pulse, sure=True)
     except Cancelled:
         if config.on_stop == "discard":
             raise

@@ -82,10 +82,11 @@ class Edit:
             cross, gram = (x + ERASED * firmness * y for x, y in zip((cross, gram), self.erased, strict=True))
         values, ways = torch.linalg.eigh(gram + self.ridge * torch.eye(len(gram), dtype=gram.dtype))
         root = ways @ torch.diag(values.rsqrt()) @ ways.T
+        new, old = cross @ root, (cross + gram) @ root
         for path, weight in weights.items():
-            stacked = weight.double().cpu()
-            change = added[path].double().cpu() if path in added else torch.zeros_like(stacked)
-            wanted = ((stacked - change) @ cross - change @ gram) @ root
+            wanted = weight.double().cpu() @ new
+            if path in added:
+                wanted -= added[path].double().cpu() @ old
             out, sizes, rows = truncated(wanted, rank)
             down = rows @ root
             lengths = down.norm(dim=1)

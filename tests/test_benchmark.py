@@ -20,6 +20,7 @@ from unlearn_core.standalone import StandaloneModel
 pytestmark = pytest.mark.usefixtures("few")
 QUICK = (
     "ours:closed_form=no+steps=2+sampling_steps=2+batch=2",
+    "ours-blind:closed_form=no+steps=1+sampling_steps=2+batch=1",
     "esd-lora:steps=1+sampling_steps=2+batch=1",
     "esd-lora:steps=1+sampling_steps=2+batch=1+dense=1",
     "pure-noise-lora:steps=1+batch=1",
@@ -35,6 +36,12 @@ QUICK = (
 def host():
     """The demo model at half its side."""
     return StandaloneModel(CHECKPOINT, resolution=64)
+
+
+def test_blind_knows_all_words_but_those_held_out(host):
+    unknown = set(watched(SEQUENCES["A"]).held_out)
+    all_words, blind = (set(method(m).general(host).all_objects) for m in ("ours", "ours-blind"))
+    assert {"violin", "turtle"} <= unknown & all_words and all_words - blind == unknown & all_words
 
 
 def test_every_method_is_tried():

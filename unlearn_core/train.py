@@ -74,11 +74,16 @@ class Result:
 
 
 def forget(
-    host: HostModel, config: ForgetConfig, stack: Stack | None = None, progress: Progress | None = None
+    host: HostModel,
+    config: ForgetConfig,
+    stack: Stack | None = None,
+    progress: Progress | None = None,
+    general: WordList | None = None,
 ) -> Result:
     """Train one delta on top of `stack` that makes `host` forget `config.concept`; the base model is the teacher.
 
     The host's model is the same afterwards, bit for bit, whatever happens. `progress` may return True for a stop.
+    general: words that are held beside those of the checkpoint's own list; the bundled list where it is left out.
     Raises `Cancelled`, `TrainingFailed` or another `UnlearnError`.
     """
     stack = stack or Stack()
@@ -133,7 +138,7 @@ def forget(
             ask = partial(exam.still_drawn, host, teacher, empty, job.pulse)
             tokens = None
             if any(map(guarded, paths)):
-                tokens = kept_tokens(host, [words, WordList.load(None)], [concept, *earlier], config.seed)
+                tokens = kept_tokens(host, [words, general or WordList.load(None)], [concept, *earlier], config.seed)
             firmness, steps, trained = 0.0, 0, 0.0
             if config.closed_form and not config.null_space and tokens is not None:
                 job.start("editing", len(FIRMNESS), f"forgetting '{concept}' in one go")

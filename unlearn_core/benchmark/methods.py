@@ -14,7 +14,7 @@ from .changes import Learned
 from .dfr import DFR
 from .esd import ESD
 from .lacu import LACU, LACULoRA
-from .ours import Ours
+from .ours import Ours, OursBlind
 from .pure_noise import PureNoise
 from .sequences import Request
 from .student import Tick
@@ -33,8 +33,9 @@ class Method(Protocol):
         ...
 
 
-METHODS: dict[str, type] = {m.name: m for m in (Ours, ESD, PureNoise, ConceptAblation, UCE, DFR, LACU, LACULoRA)}
-PUBLISHED = tuple(n for n in METHODS if n != Ours.name)
+OTHERS = (ESD, PureNoise, ConceptAblation, UCE, DFR, LACU, LACULoRA)
+METHODS: dict[str, type] = {m.name: m for m in (Ours, OursBlind, *OTHERS)}
+PUBLISHED = tuple(m.name for m in OTHERS)
 
 
 def method(spec: str) -> Method:
@@ -43,9 +44,9 @@ def method(spec: str) -> Method:
     if name not in METHODS:
         raise BadSetting(f"There is no method '{name}'; known are {', '.join(METHODS)}.")
     pairs = dict(split(part) for part in tail.split("+") if part)
-    if name == Ours.name:
+    if issubclass(METHODS[name], Ours):
         ForgetConfig.from_flat(pairs | {"concept": "anything"})
-        return Ours(pairs)
+        return METHODS[name](pairs)
     return METHODS[name](**{k: typed(METHODS[name], k, v) for k, v in pairs.items()})
 
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from ..config import ForgetConfig
 from ..delta import Delta, safe_file_name
+from ..demo import world
 from ..interfaces import StepReport
 from ..prompts import WordList
 from ..standalone import StandaloneModel
@@ -34,10 +35,27 @@ class Ours:
         def show(report: StepReport) -> None:
             tick(report.fraction)
 
-        made = forget(host, config, stack_of(past), show)
+        made = forget(host, config, stack_of(past), show, self.general(host))
         info = made.delta.info
         delta = Delta(made.delta.factors, info, safe_file_name(request.concept))
         # near ones, and far ones that reach over the whole list: whatever the list names may have been replayed
         gone = [request.concept, *(p.concept for p in past)]
         replayed = WordList.load(host.words_file).without(gone).all_objects
         return Learned(request.concept, delta, None, replayed, info.anchor, info.prompts, info.steps)
+
+    def general(self, host: StandaloneModel) -> WordList:
+        """The words that are held beside those of the checkpoint's own list."""
+        return WordList.load(None)
+
+
+@dataclass(frozen=True)
+class OursBlind(Ours):
+    """The same without a word of what no list of the checkpoint names: the bundled list names most of it."""
+
+    name: ClassVar[str] = "ours-blind"
+    label: ClassVar[str] = "ours, what is held out is unknown to it"
+
+    def general(self, host: StandaloneModel) -> WordList:
+        """The bundled list without the demo model's held-out objects."""
+        known = WordList.load(host.words_file).all_objects
+        return WordList.load(None).without([o for o in world()["objects"] if o not in known])

@@ -3,8 +3,9 @@
     W' = (sum W c* c^T + l_p sum W k k^T + l W) (sum c c^T + l_p sum k k^T + l I)^-1     (eq. 7)
 
 for every key and value matrix of cross-attention: the target's tokens c answer as the anchor's c*, kept tokens k as
-before. W is the model after the earlier requests. Kept: sentences of all other things and styles of the word list, and
-what earlier requests have edited, so that it stays edited. Tokens that do not change are left to the ridge term.
+before. W is the model after the earlier requests. Kept: sentences of all other things and styles of the checkpoint's
+word list and the general one, and what earlier requests have edited, so that it stays edited. Tokens that do not
+change are left to the ridge term.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import ClassVar
 import torch
 
 from ..guard import kept_tokens
+from ..prompts import WordList
 from ..standalone import StandaloneModel
 from ..train import is_target
 from .changes import Learned, under
@@ -39,7 +41,7 @@ class UCE:
         task = Task.make(host, request, past, seed)
         anchor = request.anchor or task.nearest()[0]
         edited, wanted = (host.encode(p).tokens for p in (task.prompts, task.mapped(anchor)))
-        keep = kept_tokens(host, [task.words], [request.concept], seed)
+        keep = kept_tokens(host, [task.words, WordList.load(None)], [request.concept], seed)
         if earlier := [p for one in past for p, _ in one.prompts]:
             keep = torch.cat([keep, host.encode(earlier).tokens])
         c, goal, k = (t.reshape(-1, t.shape[-1]).double().cpu() for t in (edited, wanted, keep))

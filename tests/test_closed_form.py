@@ -6,7 +6,7 @@ import torch
 from tests.test_forget import assert_same, config, state_of
 from tests.tiny import TinyHost
 from unlearn_core import Cancelled, Stack, forget, save
-from unlearn_core.closed_form import ERASED, FIRMNESS, Edit, counterparts, cut, truncated
+from unlearn_core.closed_form import ERASED, OVERSHOOT, TRIES, Edit, counterparts, cut, truncated
 from unlearn_core.guard import guarded, tokens_of
 from unlearn_core.judge import Exam
 
@@ -19,7 +19,7 @@ def one_go(**changes):
 
 
 def edit_of(host, target, erased=(), kept=KEPT):
-    return Edit.make(host, list(target), list(erased), tokens_of(host, kept))
+    return Edit.make(host, list(target), [(pair, "object") for pair in erased], tokens_of(host, kept))
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,11 @@ def test_tokens_after_a_longer_or_shorter_word_find_their_counterparts():
     longer, shorter = counterparts(TinyHost(), pairs).tolist()
     assert longer == [0, 2, 3, 4, 5, 6, 7, 8, 9, 9]
     assert shorter == [0, 1, 1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_words_beyond_what_the_encoder_reads_keep_their_places():
+    pairs = [("a b c d e f g h i j banana", "a b c d e f g h i j pear"), ("a banana", "a pear")]
+    assert counterparts(TinyHost(), pairs).tolist() == [list(range(10))] * 2
 
 
 class Bidirectional(TinyHost):
@@ -73,14 +78,14 @@ def test_at_full_rank_the_edit_is_the_least_squares_solution():
     host, (target, drawn) = TinyHost(), ("a banana", "a pear")
     weight = host.backbone.get_submodule(PATH).weight
     edit = edit_of(host, [(target, drawn)])
-    ((_, down, up),) = edit.factors({PATH: weight}, {}, 16, 10.0)
+    ((_, down, up),) = edit.factors({PATH: weight}, {}, 16, 10.0, 0.5)
     t, m, k = (
         tokens_of(host, p).flatten(0, 1).double() for p in ([target], [drawn], ["the cat", "the frog in ink style"])
     )
     w = weight.double()
     # rows: what shall hold, each group in its share and the ridge as rows of their own
     left = torch.cat([t / len(t) ** 0.5, k * (10 / len(k)) ** 0.5, edit.ridge**0.5 * torch.eye(16).double()])
-    right = torch.cat([(m - t) @ w.T / len(t) ** 0.5, torch.zeros(len(k) + 16, 16).double()])
+    right = torch.cat([1.5 * (m - t) @ w.T / len(t) ** 0.5, torch.zeros(len(k) + 16, 16).double()])
     best = torch.linalg.lstsq(left, right).solution.T
     assert torch.allclose((up @ down).double(), best, atol=1e-5) and best.abs().max() > 0.01
     assert torch.allclose(down.norm(dim=1), torch.ones(16), atol=1e-5)
@@ -90,8 +95,8 @@ def test_a_firmer_edit_moves_the_target_less_and_the_rest_less():
     host, pair = TinyHost(), ("a banana in ink style", "a pear in ink style")
     weight, moved = host.backbone.get_submodule(PATH).weight, []
     edit, kept = edit_of(host, [pair]), tokens_of(host, KEPT)
-    for firmness in FIRMNESS:
-        ((_, down, up),) = edit.factors({PATH: weight}, {}, 8, firmness)
+    for firmness in (30.0, 10.0, 3.0):
+        ((_, down, up),) = edit.factors({PATH: weight}, {}, 8, firmness, 0.0)
         moved.append([float((t @ down.T @ up.T).square().mean()) for t in (tokens_of(host, pair[:1]), kept)])
     assert moved == sorted(moved) and sorted(m[1] for m in moved) == [m[1] for m in moved]
 
@@ -108,9 +113,16 @@ def test_what_an_earlier_delta_has_left_undone_is_mended():
         return [float((c @ change.T - goal).square().mean()) for c, goal in ((kept, 0.0), (e, (m - e) @ weight.T))]
 
     edit = edit_of(host, [pair], [before])
-    ((_, down, up),) = edit.factors({PATH: weight + added}, {PATH: added}, 16, 30.0)
+    ((_, down, up),) = edit.factors({PATH: weight + added}, {PATH: added}, 16, 30.0, 0.0)
     assert ERASED < 1
     assert all(now < 0.2 * then for now, then in zip(errors(added + up @ down), errors(added), strict=True))
+
+
+def test_a_style_that_has_gone_keeps_its_overshoot():
+    host, pair, before = TinyHost(), ("a banana", "a pear"), ("a frog in ink style", "a frog in flat style")
+    one, other = (Edit.make(host, [pair], [(before, kind)], tokens_of(host, KEPT)) for kind in OVERSHOOT)
+    assert torch.allclose(other.erased[0], (1 + OVERSHOOT["style"]) * one.erased[0]) and one.erased[0].abs().max() > 0
+    assert torch.equal(one.erased[1], other.erased[1]) and torch.equal(one.target[0], other.target[0])
 
 
 @pytest.fixture
@@ -128,7 +140,7 @@ def test_a_target_that_goes_in_one_go_costs_no_step(blind, tmp_path):
     assert_same(before, state_of(host))
     assert list(dict.fromkeys(phases)) == ["sampling", "choosing", "before", "editing", "after"]
     assert blind == [(0, False)]
-    assert result.report["firmness"] == FIRMNESS[0] and result.report["way"] == "in one go, firmness 30"
+    assert result.report["firmness"] == TRIES[0][0] and result.report["way"] == "in one go, firmness 30"
     assert result.delta.info.steps == result.report["steps"] == 0 and result.after is not None
     assert set(result.delta.factors) and all(guarded(p.removeprefix("diffusion_model.")) for p in result.delta.factors)
     again = forget(TinyHost(), one_go()).delta
@@ -153,14 +165,14 @@ def test_what_is_still_drawn_is_held_less_and_then_trained(monkeypatch):
     monkeypatch.setattr(Exam, "still_drawn", lambda *given: asked.append(given[-2:]) or True)
     fractions = []
     report = forget(TinyHost(), one_go(), progress=lambda r: fractions.append(r.fraction)).report
-    assert asked == [*((n, False) for n in range(len(FIRMNESS))), (len(FIRMNESS), True)]
+    assert asked == [*((n, False) for n in range(len(TRIES))), (len(TRIES), True)]
     assert (report["firmness"], report["steps"]) == (0.0, 6)
     assert fractions == sorted(fractions) and fractions[-1] == 1.0
 
 
 def test_the_loosest_edit_is_taken_when_the_verdict_is_content(monkeypatch):
     monkeypatch.setattr(Exam, "still_drawn", lambda *given: not given[-1])
-    assert forget(TinyHost(), one_go()).report["firmness"] == FIRMNESS[-1]
+    assert forget(TinyHost(), one_go()).report["firmness"] == TRIES[-1][0]
 
 
 def test_a_stop_while_the_judge_looks_keeps_nothing_before_the_last_look_and_a_mark_after_it(blind):

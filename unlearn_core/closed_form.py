@@ -3,16 +3,18 @@
 With W the base model's matrix, D what the stack has added to it and Q the new change, over tokens t of the target,
 e of earlier targets and k of everything that stays, m(.) being what is drawn instead:
 
-    E||(D + Q) t - W (m(t) - t)||^2 + f/3 E||(D + Q) e - W (m(e) - e)||^2 + f E||(D + Q) k||^2 + l ||Q||^2  ->  min
+    E||(D + Q) t - (1 + o) W (m(t) - t)||^2 + f/3 E||(D + Q) e - (1 + o) W (m(e) - e)||^2
+      + f E||(D + Q) k||^2 + l ||Q||^2  ->  min
 
 The algebra of UCE (Gandikota et al. 2023, arXiv 2308.14761, eq. 7), asked for the whole stack each time, so that what
 earlier deltas have left undone or harmed is mended and does not add up. Without a bound on its rank the answer is
 
-    Q = (W C - D S) (S + l I)^-1,   C = E[(m(t) - t) t^T] + f/3 E[(m(e) - e) e^T],
+    Q = (W C - D S) (S + l I)^-1,   C = (1 + o) (E[(m(t) - t) t^T] + f/3 E[(m(e) - e) e^T]),
     S = E[t t^T] + f/3 E[e e^T] + f E[k k^T]
 
 and the best one of rank r is its truncated singular value decomposition in the metric S + l I (Eckart and Young). The
-firmness f, with which the rest is held, is the largest of a few at which the judge no longer finds the target.
+firmness f, with which the rest is held, is the largest of a few at which the judge no longer finds the target. The
+overshoot o leads past the replacement, where a finite f would stop short of it; for earlier targets it is their kind's.
 """
 
 from __future__ import annotations
@@ -30,15 +32,17 @@ from .lora import Adapters
 from .progress import Tracker
 from .subspace import second_moment
 
-FIRMNESS = (30.0, 10.0, 3.0, 1.0)
-"""How much more than the target's words all others weigh: tried in this order until the target is gone."""
+TRIES = ((30.0, 0.0), (10.0, 0.25), (3.0, 0.5))
+"""(firmness f, overshoot on top of the kind's), tried in this order until the target is gone."""
+OVERSHOOT = {"object": 0.0, "style": 0.5}
+"""How far past the replacement's answer, as a part of the way: what is left of a style shows in everything."""
 ERASED = 1 / 3
-"""What the words of earlier targets weigh of that."""
+"""What the words of earlier targets weigh of those that stay."""
 RIDGE = 1e-3
 """l, as a part of the mean square of the target's tokens."""
-SAME = 0.05
+SAME = 1e-3
 """Tokens of two sentences count as equal when they differ by less than this part of their size."""
-SIDES = " a", " the"
+SIDES = " red", " two"
 """Words after which the tokens of one beginning differ."""
 
 Pair = tuple[str, str]
@@ -49,7 +53,8 @@ Pair = tuple[str, str]
 class Edit:
     """Second moments of a request, float64 `[d, d]`.
 
-    target, erased: (E[(m(c) - c) c^T], E[c c^T]) of their tokens c; kept: E[k k^T]; ridge: l.
+    target, erased: (E[(m(c) - c) c^T], E[c c^T]) of their tokens c, for erased ones with their overshoot; kept:
+    E[k k^T]; ridge: l.
     """
 
     target: tuple[Tensor, Tensor]
@@ -58,26 +63,31 @@ class Edit:
     ridge: float
 
     @classmethod
-    def make(cls, host: HostModel, target: Sequence[Pair], erased: Sequence[Pair], kept: Tensor) -> Edit | None:
-        """From sentences of the target, those of earlier targets, and kept tokens `[m, n, d]`.
+    def make(
+        cls, host: HostModel, target: Sequence[Pair], erased: Sequence[tuple[Pair, str]], kept: Tensor
+    ) -> Edit | None:
+        """From sentences of the target, those of earlier targets with their kinds, and kept tokens `[m, n, d]`.
 
         None where tokens have no counterparts (see `counterparts`).
         """
-        both = [moments(host, pairs) for pairs in (target, erased) if pairs]
+        both = [moments(host, target, [0.0] * len(target))]
+        if erased:
+            pairs, kinds = zip(*erased, strict=True)
+            both.append(moments(host, pairs, [OVERSHOOT[k] for k in kinds]))
         if None in both:
             return None
         ridge = RIDGE * float(both[0][1].diagonal().mean())
         return cls(both[0], both[1] if erased else None, second_moment(kept), ridge)
 
     def factors(
-        self, weights: Mapping[str, Tensor], added: Mapping[str, Tensor], rank: int, firmness: float
+        self, weights: Mapping[str, Tensor], added: Mapping[str, Tensor], rank: int, firmness: float, overshoot: float
     ) -> Iterator[tuple[str, Tensor, Tensor]]:
         """(path, A `[rank, d]` with rows of length 1, B `[out, rank]`) for matrices `[out, d]`, stack included.
 
         added: what of them the stack has added.
         """
         cross, gram = self.target
-        gram = gram + firmness * self.kept
+        cross, gram = (1 + overshoot) * cross, gram + firmness * self.kept
         if self.erased:
             cross, gram = (x + ERASED * firmness * y for x, y in zip((cross, gram), self.erased, strict=True))
         values, ways = torch.linalg.eigh(gram + self.ridge * torch.eye(len(gram), dtype=gram.dtype))
@@ -97,25 +107,26 @@ def edit_until_gone(
     edit: Edit,
     adapters: Adapters,
     added: Mapping[str, Tensor],
+    overshoot: float,
     still_drawn: Callable[[int, bool], bool],
     job: Tracker,
 ) -> float:
     """Give the adapters that read text the firmest edit after which the judge no longer finds the target.
 
-    First asked as strictly as in training; of the loosest edit it is then enough that the verdict says "forgotten".
-    Returns the firmness, 0 when the target is still drawn. added: see `Edit.factors`.
+    First asked as strictly as in training; of the last edit it is then enough that the verdict says "forgotten".
+    Returns the firmness, 0 when the target is still drawn. added: see `Edit.factors`. overshoot: of the first try.
     """
     width = len(edit.kept)
     weights = {p: adapters.weight(p) for p in adapters.factors if guarded(p)}
     weights = {p: w for p, w in weights.items() if w.shape[1] == width}
-    for number, firmness in enumerate(FIRMNESS):
-        for path, down, up in edit.factors(weights, added, adapters.rank, firmness):
+    for number, (firmness, more) in enumerate(TRIES):
+        for path, down, up in edit.factors(weights, added, adapters.rank, firmness, overshoot + more):
             adapters.start(path, down, up)
             job.pulse()
         if not still_drawn(number, False):
             return firmness
         job.tick()
-    return 0.0 if still_drawn(len(FIRMNESS), True) else FIRMNESS[-1]
+    return 0.0 if still_drawn(len(TRIES), True) else TRIES[-1][0]
 
 
 def truncated(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -126,14 +137,18 @@ def truncated(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
     return out[:, :rank], sizes[:rank], rows[:, :rank].T
 
 
-def moments(host: HostModel, pairs: Sequence[Pair]) -> tuple[Tensor, Tensor] | None:
-    """(E[(m(c) - c) c^T], E[c c^T]) over the tokens c of sentences and what is drawn for them, float64 `[d, d]`."""
+def moments(host: HostModel, pairs: Sequence[Pair], overshoot: Sequence[float]) -> tuple[Tensor, Tensor] | None:
+    """((1 + o) E[(m(c) - c) c^T], E[c c^T]) over the tokens c of sentences and what is drawn for them, `[d, d]`.
+
+    overshoot: o of each pair. float64, on the CPU.
+    """
     places = counterparts(host, pairs)
     if places is None:
         return None
     tokens, drawn = (tokens_of(host, side) for side in zip(*pairs, strict=True))
     drawn = drawn.gather(1, places.to(drawn.device)[..., None].expand(-1, -1, drawn.shape[-1]))
-    flat, change = (t.flatten(0, 1).double().cpu() for t in (tokens, drawn - tokens))
+    ways = (drawn - tokens) * (1 + torch.tensor(overshoot, device=drawn.device))[:, None, None]
+    flat, change = (t.flatten(0, 1).double().cpu() for t in (tokens, ways))
     return change.T @ flat / len(flat), second_moment(tokens)
 
 
@@ -147,10 +162,12 @@ def counterparts(host: HostModel, pairs: Sequence[Pair]) -> Tensor | None:
     texts = list(dict.fromkeys(h for pair in heads for h in pair))
     one, other = (tokens_of(host, [t + side for t in texts]) for side in SIDES)
     differ = (one - other).abs().amax(-1) > SAME * one.square().mean().sqrt()
-    ends = dict(zip(texts, differ.int().argmax(1).tolist(), strict=True))
-    if not all(ends.values()):
+    if differ[:, 0].any():
         return None
     length = one.shape[1]
+    # longer than what the encoder reads: no difference is seen
+    differ = torch.cat([differ, torch.ones_like(differ[:, :1])], 1)
+    ends = dict(zip(texts, differ.int().argmax(1).tolist(), strict=True))
     rows = []
     for ours, theirs in ((ends[a], ends[b]) for a, b in heads):
         inside = [min(i, theirs - 1) for i in range(ours - 1)] + [theirs - 1]

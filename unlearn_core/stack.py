@@ -85,6 +85,10 @@ class Stack:
         """All (forget prompt, mapping) pairs, each once, for erasure replay."""
         return tuple(dict.fromkeys(pair for e in self.entries for pair in e.delta.info.prompts))
 
+    def kinds(self) -> dict[str, str]:
+        """{forget prompt: kind of the concept that it names}."""
+        return {p: e.delta.info.kind for e in self.entries for p, _ in e.delta.info.prompts}
+
     def parents(self) -> tuple[Parent, ...]:
         """How a delta that is trained on top of this stack remembers it."""
         return tuple(

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from . import losses
 from .choice import LEVELS, SIEVE, choose
-from .closed_form import FIRMNESS, Edit, edit_until_gone
+from .closed_form import OVERSHOOT as PAST
+from .closed_form import TRIES, Edit, edit_until_gone
 from .config import ForgetConfig
 from .delta import Delta, DeltaInfo, Factor
 from .guard import TextGuard, guarded, kept_tokens, tokens_of
@@ -141,9 +142,12 @@ def forget(
                 tokens = kept_tokens(host, [words, general or WordList.load(None)], [concept, *earlier], config.seed)
             firmness, steps, trained = 0.0, 0, 0.0
             if config.closed_form and not config.null_space and tokens is not None:
-                job.start("editing", len(FIRMNESS), f"forgetting '{concept}' in one go")
-                edit = Edit.make(host, pairs + second_hand, spread(erased, KNOWN, config.seed), tokens)
-                firmness = edit_until_gone(edit, adapters, untouched.changes, ask, job) if edit else 0.0
+                job.start("editing", len(TRIES), f"forgetting '{concept}' in one go")
+                kinds = stack.kinds()
+                known = [((p, m), kinds[p]) for p, m in spread(erased, KNOWN, config.seed)]
+                edit = Edit.make(host, pairs + second_hand, known, tokens)
+                past = PAST[kind] if config.overshoot < 0 else config.overshoot
+                firmness = edit_until_gone(edit, adapters, untouched.changes, past, ask, job) if edit else 0.0
             if not firmness:
                 job.extend(training_plan(config, kind))
                 job.start("replay", 5 * config.sampling_steps, "the model draws what has to go and what has to stay")

@@ -72,8 +72,7 @@ class ForgetConfig:
     overshoot: float = setting(
         -1.0,
         "Overshoot",
-        "How far past its replacement a style, or a thing that resists, is steered, as a part of the way; "
-        "-1: half for a thing, three quarters for a style.",
+        "How far past its replacement the concept is steered, as a part of the way; -1: by its kind and what it needs.",
         low=-1.0,
         high=10.0,
         advanced=True,

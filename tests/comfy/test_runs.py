@@ -18,7 +18,7 @@ from unlearn_core.demo import CHECKPOINT
 pytestmark = pytest.mark.slow
 
 FULL = "0.30.0"
-PHASES = ["sampling", "choosing", "replay", "before", "training", "after"]
+PHASES = ["sampling", "choosing", "before", "replay", "training", "after"]
 ANSWERED = 2.0
 """Seconds within which an interrupt has to be heard."""
 GROWN = 0.05

@@ -141,7 +141,7 @@ def stacking(check: Checks, ui: Webui, concept: str, tag: str) -> None:
 
 def stopping(check: Checks, ui: Webui) -> None:
     plain = ui.draw("a cat")[0]
-    job = ui.forget("cat", steps=5000)
+    job = ui.forget("cat", steps=5000, closed_form=False)
     ui.until(job, "training")
     ui.call("/sdapi/v1/interrupt", {})
     begun = time.monotonic()
@@ -150,7 +150,7 @@ def stopping(check: Checks, ui: Webui) -> None:
     check("the host's Interrupt stops it", view["state"] == "stopped" and seconds < STOPPED_IN, f"{seconds:.2f} s")
     kept = view.get("report", {}).get("stopped", "")
     check("and a marked delta is kept", kept.startswith("stopped at step"), kept)
-    job = ui.forget("dog", steps=5000)
+    job = ui.forget("dog", steps=5000, closed_form=False)
     ui.until(job, "sampling", "choosing", "replay", "training")
     ui.call("/unlearn/stop", {"id": job, "keep": False})
     view = ui.until(job, pause=0.05)

@@ -19,8 +19,9 @@ pytestmark = [
 ]
 
 FULL = "gradio4"
-"""Forgets with the settings as they are, the other one with few steps: the core is the same."""
-SHORT = {"steps": 12, "batch": 4, "sampling_steps": 4, "closed_form": False}
+"""Trains with the settings as they are, the other one with few steps: the core is the same."""
+TRAINED = {"closed_form": False}
+SHORT = {"steps": 12, "batch": 4, "sampling_steps": 4, **TRAINED}
 SIZES = (1280, 900)
 TABS = {"Forget": "unlearn_concept", "Stack": "unlearn_library", "Before / After": "unlearn_draw"}
 ANSWERED = 2.0
@@ -92,7 +93,11 @@ def wish(page, concept, settings=None):
         page.evaluate("document.querySelector('#unlearn_advanced button, #unlearn_advanced .label-wrap').click()")
         page.until(SEEN % "unlearn_batch", 10)
     for name, value in (settings or {}).items():
-        page.fill(f"#unlearn_{name} input[type=number]", str(value))
+        if isinstance(value, bool):
+            box = f"document.querySelector('#unlearn_{name} input[type=checkbox]')"
+            page.evaluate(f"{box}.checked === {json.dumps(value)} || {box}.click()")
+        else:
+            page.fill(f"#unlearn_{name} input[type=number]", str(value))
 
 
 def ours(page, app):
@@ -105,7 +110,7 @@ def test_from_a_click_to_the_grid_reloaded_in_the_middle_then_more_and_stop(app,
     full = app.gradio == FULL
     page.screenshot(tmp_path / "idle.png")
     page.fill("#unlearn_prompts textarea", "a banana\na flat cat")
-    wish(page, "banana", {} if full else SHORT)
+    wish(page, "banana", TRAINED if full else SHORT)
     page.click("#unlearn_start")
 
     first = page.until(POINTS, 600)
@@ -142,7 +147,7 @@ def test_from_a_click_to_the_grid_reloaded_in_the_middle_then_more_and_stop(app,
 
     # Stop
     for button, end, kept in (("discard", "nothing was kept", False), ("keep", "Half-trained", True)):
-        wish(page, "cat", {"steps": 5000})
+        wish(page, "cat", {"steps": 5000, **TRAINED})
         page.click("#unlearn_start")
         page.until(f"!{STATUS}.includes('Stopped') && {STATUS}.includes('cat') && {POINTS}", 300)
         begun = time.monotonic()

@@ -46,7 +46,7 @@ class LdmModel:
         self.device = torch.device(devices.device)
         self.words_file = str(w) if (w := file.with_suffix(".words.json")).is_file() else None
         # the host's own settings put another schedule in its place for drawing
-        alphas = getattr(model, "alphas_cumprod_original", model.alphas_cumprod).detach().double().cpu()
+        alphas = getattr(model, "alphas_cumprod_original", model.alphas_cumprod).detach().cpu().double()
         self.sigmas = ((1 - alphas) / alphas).sqrt().float().to(self.device)
         self._log_sigmas = self.sigmas.log()
         side = trained_pixels(self.architecture, self.prediction_type, read_yaml(file.with_suffix(".yaml"))) // FACTOR

@@ -333,6 +333,12 @@ def test_source_files_are_short(committed):
     assert [n for n in code if len((ROOT / n).read_text("utf-8").splitlines()) > MOST_LINES.get(n, 400)] == []
 
 
+def test_float64_is_made_on_the_cpu(committed):
+    """Apple's devices have none."""
+    code = [n for n in committed if n.endswith(".py")]
+    assert [n for n in code if re.search(r"\.double\(\)\s*\.cpu\(", (ROOT / n).read_text("utf-8"))] == []
+
+
 @pytest.mark.parametrize("what", WORDS_NEVER_COMMITTED)
 def test_words_that_belong_to_no_product(committed, what):
     pattern = re.compile(WORDS_NEVER_COMMITTED[what])

@@ -94,9 +94,9 @@ class Edit:
         root = ways @ torch.diag(values.rsqrt()) @ ways.T
         new, old = cross @ root, (cross + gram) @ root
         for path, weight in weights.items():
-            wanted = weight.double().cpu() @ new
+            wanted = weight.cpu().double() @ new
             if path in added:
-                wanted -= added[path].double().cpu() @ old
+                wanted -= added[path].cpu().double() @ old
             out, sizes, rows = truncated(wanted, rank)
             down = rows @ root
             lengths = down.norm(dim=1)
@@ -148,7 +148,7 @@ def moments(host: HostModel, pairs: Sequence[Pair], overshoot: Sequence[float]) 
     tokens, drawn = (tokens_of(host, side) for side in zip(*pairs, strict=True))
     drawn = drawn.gather(1, places.to(drawn.device)[..., None].expand(-1, -1, drawn.shape[-1]))
     ways = (drawn - tokens) * (1 + torch.tensor(overshoot, device=drawn.device))[:, None, None]
-    flat, change = (t.flatten(0, 1).double().cpu() for t in (tokens, ways))
+    flat, change = (t.flatten(0, 1).cpu().double() for t in (tokens, ways))
     return change.T @ flat / len(flat), second_moment(tokens)
 
 

@@ -79,7 +79,7 @@ class TextGuard:
         for path in adapters.factors:
             weight = adapters.weight(path)
             if guarded(path) and weight.shape[1] == len(moment):
-                w = weight.double().cpu()
+                w = weight.cpu().double()
                 answers[path] = float(((w @ moment) * w).sum())
         share, moment = share.float().to(kept.device), moment.float().to(kept.device)
         moved = {p: (d, ((d.float() @ share) * d.float()).sum()) for p, d in earlier.items() if p in answers}

@@ -17,7 +17,7 @@ from torch import Tensor
 
 def second_moment(tokens: Tensor) -> Tensor:
     """E[c c^T] over token vectors `[..., d]`, float64 `[d, d]`."""
-    flat = tokens.reshape(-1, tokens.shape[-1]).double().cpu()
+    flat = tokens.reshape(-1, tokens.shape[-1]).cpu().double()
     return flat.T @ flat / len(flat)
 
 
@@ -46,18 +46,3 @@ def acting_directions(target: Tensor, mapped: Tensor, kept: Tensor, rank: int, s
     rows = (whiten @ best).T
     response = (rows[:1] @ s_t @ rows[:1].T).clamp(min=1e-12).sqrt()
     return (rows / response).float()
-
-
-def closed_form(weight: Tensor, rows: Tensor, target: Tensor, mapped: Tensor, kept: Tensor) -> Tensor:
-    """B `[out, r]` of the least-squares edit W c_target -> W c_mapped that leaves kept tokens, within the rows of A.
-
-    The algebra of UCE (Gandikota et al. 2023, eq. 7) with A c in the place of c:
-    B = W E[(c* - c)(A c)^T] (E[(A c)(A c)^T] + E[(A k)(A k)^T] + l I)^-1. weight: `[out, d]`; tokens `[n, t, d]`.
-    """
-    a, change = rows.double().cpu(), (mapped - target).flatten(0, 1).double().cpu()
-    seen = target.flatten(0, 1).double().cpu() @ a.T
-    held = kept.flatten(0, 1).double().cpu() @ a.T
-    gram = seen.T @ seen / len(seen) + held.T @ held / len(held)
-    gram += 1e-4 * gram.diagonal().mean() * torch.eye(len(a), dtype=a.dtype)
-    cross = change.T @ seen / len(seen)
-    return (weight.double().cpu() @ cross @ torch.linalg.inv(gram)).float()

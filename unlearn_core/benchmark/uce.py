@@ -44,7 +44,7 @@ class UCE:
         keep = kept_tokens(host, [task.words, WordList.load(None)], [request.concept], seed)
         if earlier := [p for one in past for p, _ in one.prompts]:
             keep = torch.cat([keep, host.encode(earlier).tokens])
-        c, goal, k = (t.reshape(-1, t.shape[-1]).double().cpu() for t in (edited, wanted, keep))
+        c, goal, k = (t.reshape(-1, t.shape[-1]).cpu().double() for t in (edited, wanted, keep))
         eye = torch.eye(c.shape[1], dtype=c.dtype)
         gram = c.T @ c / len(c)
         held = self.keep_scale * k.T @ k / len(k) + self.ridge * gram.diagonal().mean() * eye
@@ -53,7 +53,7 @@ class UCE:
         with under(host, past) as backbone:
             matrices = {n: p for n, p in backbone.named_parameters() if is_target(n, "kv")}
             for i, (name, weight) in enumerate(matrices.items()):
-                w = weight.double().cpu()
+                w = weight.cpu().double()
                 changes[name] = (w @ (goal.T @ c / len(c) + held) @ right - w).to(weight.dtype)
                 tick((i + 1) / len(matrices))
         return Learned(request.concept, None, changes, (), anchor, task.pairs(task.mapped(anchor)), 0)

@@ -186,6 +186,18 @@ def test_a_stop_while_the_judge_looks_keeps_nothing_before_the_last_look_and_a_m
     assert_same(before, state_of(host))
 
 
+def test_what_the_artist_keeps_is_held_more_than_what_no_list_names(blind):
+    """Both words are unknown to the lists; one of them is on the artist's own."""
+    host, sentences = TinyHost(), [f"a {w} in flat style" for w in ("gizmo", "doodad")]
+    moved = []
+    for keep in ((), ("gizmo",)):
+        delta = forget(host, one_go(keep=keep)).delta
+        factor = delta.factors["diffusion_model." + PATH]
+        moved.append([float((t @ factor.matrix().T).square().mean()) for t in tokens_of(host, sentences)])
+    (kept_without, other_without), (kept, other) = moved
+    assert kept / other < kept_without / other_without
+
+
 def test_a_second_request_is_solved_with_the_first(blind):
     host = TinyHost()
     first = forget(host, one_go()).delta

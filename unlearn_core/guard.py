@@ -19,16 +19,19 @@ from .lora import Adapters
 from .prompts import WordList, names, scenes
 from .subspace import kept_change, second_moment
 
-SENTENCES = 3
-"""Sentences a word."""
+SENTENCES, INSISTED = 3, 24
+"""Sentences a word, and a word that the artist wants to keep."""
 
 
-def kept_tokens(host: HostModel, lists: Sequence[WordList], moving: Sequence[str], seed: int) -> Tensor:
-    """Token vectors `[sentences, n, d]` of all words of the lists and of nothing at all.
+def kept_tokens(
+    host: HostModel, lists: Sequence[WordList], moving: Sequence[str], seed: int, keep: Sequence[str] = ()
+) -> Tensor:
+    """Token vectors `[sentences, n, d]` of all words of the lists, of the artist's own and of nothing at all.
 
     moving: concepts whose sentences change or have changed; they are left out.
     """
-    texts = [""]
+    own = lists[0].without(moving)
+    texts = ["", *(s.prompt for word in keep for s in scenes(own, word, own.kind(word), INSISTED, seed + 1))]
     for words in lists:
         rest = words.without(moving)
         for word in (*rest.all_objects, *rest.styles):

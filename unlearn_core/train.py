@@ -139,7 +139,8 @@ def forget(
             ask = partial(exam.still_drawn, host, teacher, empty, job.pulse)
             tokens = None
             if any(map(guarded, paths)):
-                tokens = kept_tokens(host, [words, general or WordList.load(None)], [concept, *earlier], config.seed)
+                lists = [words, general or WordList.load(None)]
+                tokens = kept_tokens(host, lists, [concept, *earlier], config.seed, config.keep)
             firmness, steps, trained = 0.0, 0, 0.0
             if config.closed_form and not config.null_space and tokens is not None:
                 job.start("editing", len(TRIES), f"forgetting '{concept}' in one go")

@@ -12,11 +12,11 @@ from tests.tiny import TinyHost
 from unlearn_core import Stack, forget, keys
 from unlearn_core.benchmark import flops
 from unlearn_core.benchmark.phases import phases
-from unlearn_core.judge import Exam
 from unlearn_core.benchmark.sizes import UNETS
 from unlearn_core.benchmark.speed import TALL
 from unlearn_core.checkpoint import OPEN_CLIP, TEXT, UNET, VAE, XL_OPEN_CLIP, XL_TEXT, describe
 from unlearn_core.cli import main
+from unlearn_core.judge import Exam
 from unlearn_core.networks import unet_settings
 
 TEXTS = {"sd15": (TEXT,), "sd21": (OPEN_CLIP,), "sdxl": (XL_TEXT, XL_OPEN_CLIP)}

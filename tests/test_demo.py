@@ -107,8 +107,3 @@ def test_demo_forgets_a_near_pairs_half(tmp_path):
 
 def test_demo_forgets_a_style(tmp_path):
     run_demo("ink", tmp_path)
-
-
-def test_demo_forgets_by_training_alone(tmp_path):
-    report = run_demo("apple", tmp_path, "--set", "closed_form=no")
-    assert report["firmness"] == 0 and report["steps"] >= 100

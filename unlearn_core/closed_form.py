@@ -34,8 +34,8 @@ from .subspace import second_moment
 
 TRIES = ((30.0, 0.0), (10.0, 0.25), (3.0, 0.5))
 """(firmness f, overshoot on top of the kind's), tried in this order until the target is gone."""
-OVERSHOOT = {"object": 0.0, "style": 0.5}
-"""How far past the replacement's answer, as a part of the way: what is left of a style shows in everything."""
+PAST = {"object": 0.0, "style": 0.5}
+"""Overshoot: how far past the replacement's answer, as a part of the way: what is left of a style shows in everything."""
 ERASED = 1 / 3
 """What the words of earlier targets weigh of those that stay."""
 RIDGE = 1e-3
@@ -73,7 +73,7 @@ class Edit:
         both = [moments(host, target, [0.0] * len(target))]
         if erased:
             pairs, kinds = zip(*erased, strict=True)
-            both.append(moments(host, pairs, [OVERSHOOT[k] for k in kinds]))
+            both.append(moments(host, pairs, [PAST[k] for k in kinds]))
         if None in both:
             return None
         ridge = RIDGE * float(both[0][1].diagonal().mean())

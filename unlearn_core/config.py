@@ -98,7 +98,7 @@ class ForgetConfig:
         advanced=True,
     )
     closed_form: bool = setting(
-        True, "Closed-form start", "Begin at the closed-form edit instead of zero.", advanced=True
+        True, "In one go", "Solve for the change at once, and train only if the concept is still drawn.", advanced=True
     )
     sampling_steps: int = setting(
         8, "Sampling steps", "Euler steps of the teacher's own pictures.", low=1, high=100, unit="steps", advanced=True

@@ -14,8 +14,7 @@ from torch import Tensor
 
 from . import losses
 from .choice import LEVELS, SIEVE, choose
-from .closed_form import OVERSHOOT as PAST
-from .closed_form import TRIES, Edit, edit_until_gone
+from .closed_form import PAST, TRIES, Edit, edit_until_gone
 from .config import ForgetConfig
 from .delta import Delta, DeltaInfo, Factor
 from .guard import TextGuard, guarded, kept_tokens, tokens_of
@@ -138,7 +137,7 @@ def forget(
             before = exam.take(host, teacher, empty, job.tick, job.pulse, sure=False)
             ask = partial(exam.still_drawn, host, teacher, empty, job.pulse)
             tokens = None
-            if any(map(guarded, paths)):
+            if any(map(guarded, paths)) and (config.closed_form or config.null_space or config.guard_weight):
                 lists = [words, general or WordList.load(None)]
                 tokens = kept_tokens(host, lists, [concept, *earlier], config.seed, config.keep)
             firmness, steps, trained = 0.0, 0, 0.0

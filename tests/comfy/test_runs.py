@@ -93,13 +93,17 @@ def test_a_restart_does_not_train_again_and_a_new_training_gives_the_same_bytes(
         assert torch.equal(factor.down, learned[name].down) and torch.equal(factor.up, learned[name].up)
 
 
-def test_the_command_line_makes_the_same_choices_and_the_same_delta(comfy, page, tmp_path):
+@pytest.mark.parametrize(
+    "concept, wish",
+    [("rabbit", {"steps": 12, "guard_weight": 0.0, "sampling_steps": 4, "closed_form": False}), ("truck", {})],
+    ids=["trained", "as it is"],
+)
+def test_the_command_line_makes_the_same_choices_and_the_same_delta(comfy, page, tmp_path, concept, wish):
     if comfy.version != FULL:
         pytest.skip(f"one version is enough: {FULL}")
-    wish = {"steps": 12, "guard_weight": 0.0, "sampling_steps": 4, "closed_form": False}
-    run = page.run(forgetting(DEMO, "rabbit", **wish))
+    run = page.run(forgetting(DEMO, concept, **wish))
     theirs = load(comfy.models / "loras" / saved_as(run))
-    arguments = ["forget", "--checkpoint", str(CHECKPOINT), "--concept", "rabbit", "--device", "cpu"]
+    arguments = ["forget", "--checkpoint", str(CHECKPOINT), "--concept", concept, "--device", "cpu"]
     arguments += [text for name, value in wish.items() for text in ("--set", f"{name}={value}")]
     files = {"--out": tmp_path / "delta.safetensors", "--report": tmp_path / "report.json"}
     assert cli.main([*arguments, *(str(x) for pair in files.items() for x in pair)]) == 0
@@ -113,7 +117,7 @@ def test_the_command_line_makes_the_same_choices_and_the_same_delta(comfy, page,
     for name in ("forgotten_before", "forgotten_after", "kept_before", "kept_after"):
         assert abs(ours.info.judge[name] - theirs.info.judge[name]) <= 0.02, name
     cached = (comfy.folder / "user" / "unlearn_cache").glob("*.json")
-    reports = [r for r in (json.loads(f.read_text("utf-8")) for f in cached) if r["concept"] == "rabbit"]
+    reports = [r for r in (json.loads(f.read_text("utf-8")) for f in cached) if r["concept"] == concept]
     report = json.loads(files["--report"].read_text("utf-8"))
     assert [r["neighbours"] for r in reports] == [report["neighbours"]]
 

@@ -43,9 +43,9 @@ class Ours:
         replayed = WordList.load(host.words_file).without(gone).all_objects
         return Learned(request.concept, delta, None, replayed, info.anchor, info.prompts, info.steps)
 
-    def general(self, host: StandaloneModel) -> WordList:
-        """The words that are held beside those of the checkpoint's own list."""
-        return WordList.load(None)
+    def general(self, host: StandaloneModel) -> WordList | None:
+        """The words that are held beside those of the checkpoint's own list; None: the bundled ones."""
+        return None
 
 
 @dataclass(frozen=True)

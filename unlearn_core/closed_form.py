@@ -35,7 +35,7 @@ from .subspace import second_moment
 TRIES = ((30.0, 0.0), (10.0, 0.25), (3.0, 0.5))
 """(firmness f, overshoot on top of the kind's), tried in this order until the target is gone."""
 PAST = {"object": 0.0, "style": 0.5}
-"""Overshoot: how far past the replacement's answer, as a part of the way: what is left of a style shows in everything."""
+"""Overshoot, as a part of the way to the replacement's answer: what is left of a style shows in everything."""
 ERASED = 1 / 3
 """What the words of earlier targets weigh of those that stay."""
 RIDGE = 1e-3

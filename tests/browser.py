@@ -21,6 +21,12 @@ ALONE = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-u
 # a page that asks for something outside fails at once, on every machine in the same way
 OFFLINE = ("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",)
 
+BOX = """(e => {
+  e.scrollIntoView({block: 'center', behavior: 'instant'});
+  const b = e.getBoundingClientRect();
+  return [b.x, b.y, b.width, b.height];
+})(%s)"""
+
 MIDDLE = """(selector => {
   const e = document.querySelector(selector);
   e.scrollIntoView({block: 'center', behavior: 'instant'});
@@ -96,6 +102,19 @@ class Browser:
                 raise TimeoutError(f"not true within {timeout} s: {script}")
             time.sleep(pause)
         return value
+
+    def at_rest(self, element: str, timeout: float = 30) -> list[float]:
+        """[x, y, width, height] in the window of an element (an expression), in view and no longer being moved.
+
+        Raises `TimeoutError`.
+        """
+        deadline, seen = time.monotonic() + timeout, None
+        while (now := self.evaluate(BOX % element)) != seen:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not at rest within {timeout} s: {element}")
+            seen = now
+            time.sleep(0.5)
+        return seen
 
     def drag(self, start: tuple[float, float], end: tuple[float, float], moves: int = 8) -> None:
         """Press the left button at one point of the window, move, and let it go at another."""

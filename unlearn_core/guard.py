@@ -19,8 +19,10 @@ from .lora import Adapters
 from .prompts import WordList, names, scenes
 from .subspace import kept_change, second_moment
 
-SENTENCES, INSISTED = 3, 24
-"""Sentences a word, and a word that the artist wants to keep."""
+SENTENCES, INSISTED = (3, 12), 24
+"""Fewest and most sentences a word, and those of a word that the artist wants to keep."""
+LISTED = 400
+"""Sentences a list between those bounds: few words meet each other in more of them."""
 
 
 def kept_tokens(
@@ -34,8 +36,11 @@ def kept_tokens(
     texts = ["", *(s.prompt for word in keep for s in scenes(own, word, own.kind(word), INSISTED, seed + 1))]
     for words in lists:
         rest = words.without(moving)
-        for word in (*rest.all_objects, *rest.styles):
-            texts += [s.prompt for s in scenes(rest, word, rest.kind(word), SENTENCES, seed)]
+        held = (*rest.all_objects, *rest.styles)
+        few, many = SENTENCES
+        each = max(few, min(many, LISTED // max(1, len(held))))
+        for word in held:
+            texts += [s.prompt for s in scenes(rest, word, rest.kind(word), each, seed)]
     kept = [t for t in dict.fromkeys(texts) if not any(names(t, m) for m in moving)]
     return tokens_of(host, kept)
 

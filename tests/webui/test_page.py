@@ -165,8 +165,7 @@ def test_from_a_click_to_the_grid_reloaded_in_the_middle_then_more_and_stop(app,
 def slide(page):
     """Move the divider between before and after."""
     handle = "document.querySelector('#unlearn_result input[type=range]')"
-    page.evaluate(f"{handle}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
-    x, y, width, height = page.evaluate(f"(b => [b.x, b.y, b.width, b.height])({handle}.getBoundingClientRect())")
+    x, y, width, height = page.at_rest(handle)
     page.drag((x + width / 2, y + height / 2), (x + 0.2 * width, y + height / 2))
     cut = page.evaluate(f"getComputedStyle({handle}.closest('.unlearn-compare')).getPropertyValue('--cut')")
     assert float(cut.strip().rstrip("%")) == pytest.approx(20, abs=4)

@@ -6,6 +6,7 @@ import pytest
 
 from tests.tiny import WORDS
 from unlearn_core import BadSetting
+from unlearn_core.guard import INSISTED, LISTED, SENTENCES, kept_sentences
 from unlearn_core.prompts import (
     REMOVED,
     Scene,
@@ -86,6 +87,22 @@ def test_place_keeps_the_scene():
     scene = Scene("{an o} in {s} style", "cat", "ink", " at night")
     assert place(scene, "dog", "object").prompt == "a dog in ink style at night"
     assert place(scene, "oil", "style").prompt == "a cat in oil style at night"
+
+
+def test_each_word_of_a_short_list_is_held_in_more_sentences():
+    general, own = WordList.load(None), WordList.load(WORDS)
+    held = [*general.all_objects, *general.styles]
+    few, many = SENTENCES
+    assert LISTED // len(held) < few < many < LISTED // len([*own.all_objects, *own.styles])
+    alone, both, insisted = (
+        kept_sentences(lists, ["banana"], 0, keep)
+        for lists, keep in (([general], ()), ([own, general], ()), ([own, general], ["owl"]))
+    )
+    assert few <= sum(names(t, "owl") for t in alone) < many
+    assert sum(names(t, "bus") for t in both) >= many
+    assert sum(names(t, "owl") for t in insisted) >= INSISTED
+    assert alone[0] == both[0] == "" and not any(names(t, "banana") for t in insisted)
+    assert len(set(both)) == len(both)
 
 
 def test_replay_has_every_group_at_its_share(words):

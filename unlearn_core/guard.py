@@ -25,10 +25,8 @@ LISTED = 400
 """Sentences a list between those bounds: few words meet each other in more of them."""
 
 
-def kept_tokens(
-    host: HostModel, lists: Sequence[WordList], moving: Sequence[str], seed: int, keep: Sequence[str] = ()
-) -> Tensor:
-    """Token vectors `[sentences, n, d]` of all words of the lists, of the artist's own and of nothing at all.
+def kept_sentences(lists: Sequence[WordList], moving: Sequence[str], seed: int, keep: Sequence[str] = ()) -> list[str]:
+    """Sentences of all words of the lists, of the artist's own and the empty one.
 
     moving: concepts whose sentences change or have changed; they are left out.
     """
@@ -41,8 +39,7 @@ def kept_tokens(
         each = max(few, min(many, LISTED // max(1, len(held))))
         for word in held:
             texts += [s.prompt for s in scenes(rest, word, rest.kind(word), each, seed)]
-    kept = [t for t in dict.fromkeys(texts) if not any(names(t, m) for m in moving)]
-    return tokens_of(host, kept)
+    return [t for t in dict.fromkeys(texts) if not any(names(t, m) for m in moving)]
 
 
 def tokens_of(host: HostModel, prompts: Sequence[str]) -> Tensor:

@@ -18,6 +18,7 @@ from ..delta import safe_file_name
 from ..demo import CHECKPOINT
 from ..files import write_whole
 from ..interfaces import BadSetting
+from ..memory import release
 from ..reporting import write_json
 from ..standalone import StandaloneModel
 from .changes import Learned, distance_moved, under
@@ -130,6 +131,8 @@ def go(
                     continue
                 if base is None:
                     base, other = base_pictures(host, plan, sheet, seed, results.folder)
+                # what counting has left in the heap is not the request's
+                release(host.device)
                 start_peak()
                 begun = time.monotonic()
 

@@ -5,11 +5,11 @@ import torch
 
 from tests.tiny import TinyHost
 from unlearn_core import ForgetConfig, UnlearnError
-from unlearn_core.choice import choose
+from unlearn_core.choice import GATE_STEPS, choose, share_read_as_target
 from unlearn_core.interfaces import Conditioning
 from unlearn_core.judge import Answers, read_as, reading_errors, summary
-from unlearn_core.prompts import WordList, scenes
-from unlearn_core.sampling import LatentBank
+from unlearn_core.prompts import WordList, mapped, scenes
+from unlearn_core.sampling import LatentBank, sample
 
 
 class Pictures(TinyHost):
@@ -69,6 +69,37 @@ def test_what_already_stands_in_for_something_comes_last():
     assert chosen(colours, taken=("Pear",)).anchor == "apple"
     everything = (*WordList.load(Pictures(colours).words_file).all_objects, "fruit")
     assert chosen(colours, taken=everything).anchor == "pear"
+
+
+@pytest.mark.parametrize(
+    ("hits", "allowed", "share"),
+    [
+        ((), 0.1, 0),
+        ((12,), 0.1, 1 / 16),
+        ((3,), 0.1, 1 / 16),
+        ((12,), 0, 1 / 16),
+        ((3, 6, 12), 0.1, 2 / 8),
+        ((3,), 0, 1 / 8),
+    ],
+)
+def test_the_gate_stops_drawing_where_it_is_certain(monkeypatch, hits, allowed, share):
+    """hits: numbers of the pictures that read as the target; whatever the part, a picture is the same."""
+    made = []
+
+    def reading(host, latents, *_):
+        made.append(latents)
+        return torch.tensor([int(i not in hits) for i in range(len(latents))])
+
+    monkeypatch.setattr("unlearn_core.choice.read_as", reading)
+    host = TinyHost()
+    words = WordList.load(host.words_file)
+    asked = scenes(words, "banana", "object", 16, 0)
+    config = ForgetConfig(concept="banana", seed=2)
+    given = config, "object", words, asked, "pear", host.encode([""])
+    assert share_read_as_target(host, *given, allowed, lambda: None) == pytest.approx(share)
+    prompts = host.encode([mapped(s, "pear", "object", words).prompt for s in asked])
+    whole = sample(host, prompts, config.seed + 3, GATE_STEPS, config.guidance, host.encode([""]))
+    assert torch.allclose(made[-1], whole[: len(made[-1])], atol=1e-5)
 
 
 def test_the_artists_own_anchor_is_taken_as_it_is():

@@ -19,8 +19,10 @@ SIEVE = 20
 """Rivals that are measured under the teacher; more are first sieved by their text alone."""
 LEVELS = 8
 """Noise levels at which two prompts are compared."""
-GATE, GATE_PICTURES, GATE_STEPS = 0.1, 16, 8
-"""Largest share of a candidate's pictures that may still read as the target; how many are drawn, in how many steps.
+GATE, GATE_PICTURES, GATE_STEPS, GLANCE = 0.1, 16, 8, 8
+"""Largest share of a candidate's pictures that may still read as the target; how many are drawn, in how many steps,
+
+and how many of them are read first: most candidates that fail do so there.
 
 A category word or no word at all stands for many things, the target among them: for it twice as many pictures are
 drawn, and none may read as the target.
@@ -85,9 +87,10 @@ def choose(
     candidates.sort(key=lambda n: n.casefold() in used)
     for name in [*candidates[:9], *(n for n in nearest if n == REMOVED)]:
         general = name in (REMOVED, category)
-        share = share_read_as_target(host, config, kind, words, gated * (2 if general else 1), name, empty, pulse)
+        rows, allowed = gated * (2 if general else 1), 0 if general else GATE
+        share = share_read_as_target(host, config, kind, words, rows, name, empty, allowed, pulse)
         tick()
-        if share <= (0 if general else GATE):
+        if share <= allowed:
             distance = float(profile[name].mean())
             why = f"nearest to '{concept}' under the model (distance {distance:.4f})"
             if refused:
@@ -119,14 +122,26 @@ def share_read_as_target(
     scenes: Sequence[Scene],
     name: str,
     empty: Conditioning,
+    allowed: float,
     pulse: Callable[[], None],
 ) -> float:
-    """The gate: share of the candidate's own pictures that the model reads as the target, 0..1."""
+    """The gate: share of the candidate's own pictures that the model reads as the target, 0..1.
+
+    Of the first `GLANCE` alone where these are more than `allowed` of all.
+    """
     targets = host.encode([s.prompt for s in scenes])
     candidates = host.encode([mapped(s, name, kind, words).prompt for s in scenes])
-    pictures = sample(host, candidates, config.seed + 3, GATE_STEPS, config.guidance, empty, tick=pulse)
-    with torch.no_grad():
-        return float((read_as(host, pictures, [targets, candidates], config.seed, pulse) == 0).float().mean())
+    pictures = []
+    for rows in (range(GLANCE), range(GLANCE, len(scenes))):
+        seed, asked = config.seed + 3, candidates[list(rows)]
+        drawn = sample(host, asked, seed, GATE_STEPS, config.guidance, empty, tick=pulse, first=rows.start)
+        pictures.append(drawn)
+        readings = [c[list(range(rows.stop))] for c in (targets, candidates)]
+        with torch.no_grad():
+            read = read_as(host, torch.cat(pictures), readings, config.seed, pulse) == 0
+        if read.sum() > allowed * len(scenes):
+            break
+    return float(read.float().mean())
 
 
 def shown(name: str) -> str:

@@ -71,9 +71,10 @@ def sample(
     empty: Conditioning | None = None,
     batch: int = 32,
     tick: Callable[[], None] = lambda: None,
+    first: int = 0,
 ) -> Tensor:
-    """One latent per row of `conditioning`, `[b, c, h, w]`; row i has noise i of `seed` whatever the batch."""
-    start = noise((len(conditioning), *host.latent_shape), seed, host.device)
+    """One latent per row of `conditioning`, `[b, c, h, w]`; row i has noise first + i of `seed` whatever the batch."""
+    start = noise((first + len(conditioning), *host.latent_shape), seed, host.device)[first:]
     sigmas = schedule(host, steps)
     rows = [slice(i, i + batch) for i in range(0, len(conditioning), batch)]
     return torch.cat([euler(host, conditioning[r], start[r], sigmas, guidance, empty, tick) for r in rows])

@@ -32,7 +32,7 @@ from .lora import Adapters
 from .progress import Tracker
 from .subspace import second_moment
 
-TRIES = ((30.0, 0.0), (10.0, 0.25), (3.0, 0.5))
+TRIES = ((30.0, 0.0), (30.0, 0.25), (10.0, 0.25), (3.0, 0.5))
 """(firmness f, overshoot on top of the kind's), tried in this order until the target is gone."""
 PAST = {"object": 0.0, "style": 0.5}
 """Overshoot, as a part of the way to the replacement's answer: what is left of a style shows in everything."""

@@ -1,12 +1,15 @@
 """Sentences from word lists: slots, articles, kinds, mappings, replay."""
 
 import json
+from dataclasses import replace
 
 import pytest
+import torch
 
-from tests.tiny import WORDS
+from tests.tiny import WORDS, TinyHost
 from unlearn_core import BadSetting
-from unlearn_core.guard import INSISTED, LISTED, SENTENCES, kept_sentences
+from unlearn_core.guard import INSISTED, LISTED, SENTENCES, kept_sentences, kept_tokens
+from unlearn_core.interfaces import Conditioning
 from unlearn_core.prompts import (
     REMOVED,
     Scene,
@@ -20,6 +23,7 @@ from unlearn_core.prompts import (
     style_words,
 )
 from unlearn_core.replay import Replay
+from unlearn_core.subspace import second_moment
 
 
 @pytest.fixture(params=[None, WORDS], ids=["general", "demo"])
@@ -44,6 +48,11 @@ def test_scenes_are_different_name_the_concept_and_repeat_with_the_seed(words):
     assert sum(1 for s in made if not s.style) == min(10, alone)
     assert prompts == [s.prompt for s in scenes(words, "golden retriever", "object", 40, 3)]
     assert prompts != [s.prompt for s in scenes(words, "golden retriever", "object", 40, 4)]
+
+
+def test_a_list_without_styles_has_scenes_of_the_thing_alone(words):
+    made = scenes(replace(words, styles=()), "cat", "object", 40, 3)
+    assert made and not any(s.style for s in made)
 
 
 def test_style_scenes_go_over_many_things(words):
@@ -101,8 +110,25 @@ def test_each_word_of_a_short_list_is_held_in_more_sentences():
     assert few <= sum(names(t, "owl") for t in alone) < many
     assert sum(names(t, "bus") for t in both) >= many
     assert sum(names(t, "owl") for t in insisted) >= INSISTED
-    assert alone[0] == both[0] == "" and not any(names(t, "banana") for t in insisted)
-    assert len(set(both)) == len(both)
+    assert all("" in found and not any(names(t, "banana") for t in found) for found in (alone, both, insisted))
+    assert set(alone.values()) == {1.0} and min(both.values()) == few / many
+    assert sum(names(t, "owl") and w == 1.0 for t, w in insisted.items()) >= INSISTED
+
+
+def test_each_word_weighs_the_same():
+    """Two words of one list, four of another: their tokens are one-hot, so the second moment shows the weights."""
+
+    class Words(TinyHost):
+        def encode(self, prompts):
+            rows = [[float(w in p.split()) for w in ("cat", "dog", "owl", "bee")] for p in prompts]
+            return Conditioning(torch.tensor(rows)[:, None])
+
+    short, long = (
+        WordList({"": words}, (), ("{o}",), tuple(f"{{o}} {i}" for i in range(20)), ("{s}",), ("",))
+        for words in (("cat", "dog"), ("owl", "bee", *(f"w{i}" for i in range(200))))
+    )
+    cat, dog, owl, bee = second_moment(kept_tokens(Words(), [short, long], [], 0)).diagonal().tolist()
+    assert cat == pytest.approx(dog) and dog == pytest.approx(owl) and owl == pytest.approx(bee) and cat > 0
 
 
 def test_replay_has_every_group_at_its_share(words):

@@ -25,21 +25,40 @@ LISTED = 400
 """Sentences a list between those bounds: few words meet each other in more of them."""
 
 
-def kept_sentences(lists: Sequence[WordList], moving: Sequence[str], seed: int, keep: Sequence[str] = ()) -> list[str]:
-    """Sentences of all words of the lists, of the artist's own and the empty one.
+def kept_sentences(
+    lists: Sequence[WordList], moving: Sequence[str], seed: int, keep: Sequence[str] = ()
+) -> dict[str, float]:
+    """{sentence: its weight} of all words of the lists, of the artist's own and of nothing at all.
 
+    All words of the lists weigh the same, whatever the number of their sentences; each of the artist's weighs 1.
     moving: concepts whose sentences change or have changed; they are left out.
     """
     own = lists[0].without(moving)
     texts = ["", *(s.prompt for word in keep for s in scenes(own, word, own.kind(word), INSISTED, seed + 1))]
+    weights = dict.fromkeys(texts, 1.0)
+    few, many = SENTENCES
     for words in lists:
         rest = words.without(moving)
         held = (*rest.all_objects, *rest.styles)
-        few, many = SENTENCES
         each = max(few, min(many, LISTED // max(1, len(held))))
         for word in held:
-            texts += [s.prompt for s in scenes(rest, word, rest.kind(word), each, seed)]
-    return [t for t in dict.fromkeys(texts) if not any(names(t, m) for m in moving)]
+            made = scenes(rest, word, rest.kind(word), each, seed)
+            for scene in made:
+                weights.setdefault(scene.prompt, few / len(made))
+    return {t: w for t, w in weights.items() if not any(names(t, m) for m in moving)}
+
+
+def kept_tokens(
+    host: HostModel, lists: Sequence[WordList], moving: Sequence[str], seed: int, keep: Sequence[str] = ()
+) -> Tensor:
+    """Token vectors `[sentences, n, d]` of `kept_sentences`, times the root of their relative weights.
+
+    So their second moments, all that the guard and the closed form look at, are the weighted ones.
+    """
+    weights = kept_sentences(lists, moving, seed, keep)
+    tokens = tokens_of(host, list(weights))
+    roots = torch.tensor(list(weights.values())).to(tokens)
+    return tokens * (roots / roots.mean()).sqrt()[:, None, None]
 
 
 def tokens_of(host: HostModel, prompts: Sequence[str]) -> Tensor:

@@ -111,9 +111,12 @@ def scenes(words: WordList, concept: str, kind: str, count: int, seed: int) -> l
         for _ in range(20 * count):
             if len(found) >= wanted:
                 break
-            if not deck:
-                deck = rng.sample(others, len(others))
-            other = deck.pop() if templates is words.templates else ""
+            other = ""
+            if templates is words.templates:
+                if not others:
+                    break
+                deck = deck or rng.sample(others, len(others))
+                other = deck.pop()
             scene = place(Scene(rng.choice(templates), other, other, rng.choice(words.suffixes)), concept, kind)
             found.setdefault(scene.prompt, scene)
     return list(found.values())

@@ -17,7 +17,7 @@ from .choice import LEVELS, SIEVE, choose
 from .closed_form import PAST, TRIES, Edit, edit_until_gone
 from .config import ForgetConfig
 from .delta import Delta, DeltaInfo, Factor
-from .guard import TextGuard, guarded, kept_sentences, tokens_of
+from .guard import TextGuard, guarded, kept_tokens, tokens_of
 from .interfaces import BadSetting, Cancelled, Conditioning, HostModel, Progress, TrainingFailed, UnlearnError
 from .judge import ROUNDS, SHOWN, Answers, Exam, Teacher, summary
 from .lessons import Batch, Lessons
@@ -139,7 +139,7 @@ def forget(
             tokens = None
             if any(map(guarded, paths)) and (config.closed_form or config.null_space or config.guard_weight):
                 lists = [words, general or WordList.load(None)]
-                tokens = tokens_of(host, kept_sentences(lists, [concept, *earlier], config.seed, config.keep))
+                tokens = kept_tokens(host, lists, [concept, *earlier], config.seed, config.keep)
             firmness, steps, trained = 0.0, 0, 0.0
             if config.closed_form and not config.null_space and tokens is not None:
                 job.start("editing", len(TRIES), f"forgetting '{concept}' in one go")

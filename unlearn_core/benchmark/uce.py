@@ -16,7 +16,7 @@ from typing import ClassVar
 
 import torch
 
-from ..guard import kept_sentences, tokens_of
+from ..guard import kept_tokens
 from ..prompts import WordList
 from ..standalone import StandaloneModel
 from ..train import is_target
@@ -41,7 +41,7 @@ class UCE:
         task = Task.make(host, request, past, seed)
         anchor = request.anchor or task.nearest()[0]
         edited, wanted = (host.encode(p).tokens for p in (task.prompts, task.mapped(anchor)))
-        keep = tokens_of(host, kept_sentences([task.words, WordList.load(None)], [request.concept], seed))
+        keep = kept_tokens(host, [task.words, WordList.load(None)], [request.concept], seed)
         if earlier := [p for one in past for p, _ in one.prompts]:
             keep = torch.cat([keep, host.encode(earlier).tokens])
         c, goal, k = (t.reshape(-1, t.shape[-1]).cpu().double() for t in (edited, wanted, keep))

@@ -6,9 +6,10 @@ import torch
 from tests.test_forget import assert_same, config, state_of
 from tests.tiny import TinyHost
 from unlearn_core import Cancelled, Stack, forget, save
-from unlearn_core.closed_form import PAST, TRIES, Edit, counterparts, cut, truncated
+from unlearn_core.closed_form import PAST, TRIES, Edit, counterparts, cut, moments, truncated
 from unlearn_core.guard import guarded, tokens_of
 from unlearn_core.judge import Exam
+from unlearn_core.subspace import second_moment
 
 PATH = "blocks.0.attn2.to_k"
 KEPT = ["the cat", "the frog in ink style"]
@@ -20,6 +21,18 @@ def one_go(**changes):
 
 def edit_of(host, target, erased=(), kept=KEPT):
     return Edit.make(host, list(target), [(pair, "object") for pair in erased], tokens_of(host, kept))
+
+
+def test_moments_do_not_depend_on_how_much_is_in_memory(monkeypatch):
+    host = TinyHost()
+    pairs = [(f"a banana {w}", f"a fire engine {w}") for w in ("red", "on a table", "in ink style", "at night", "now")]
+    whole = moments(host, pairs, [0.0, 0.5, 0.0, 1.0, 0.5])
+    monkeypatch.setattr("unlearn_core.closed_form.AT_ONCE", 2)
+    monkeypatch.setattr("unlearn_core.subspace.AT_ONCE", 7)
+    for one, other in zip(whole, moments(host, pairs, [0.0, 0.5, 0.0, 1.0, 0.5]), strict=True):
+        assert torch.allclose(one, other)
+    tokens = tokens_of(host, [p for p, _ in pairs])
+    assert torch.allclose(second_moment(tokens), whole[1])
 
 
 @pytest.mark.parametrize(

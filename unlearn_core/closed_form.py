@@ -42,6 +42,8 @@ RIDGE = 1e-3
 """l, as a part of the mean square of the target's tokens."""
 SAME = 1e-3
 """Tokens of two sentences count as equal when they differ by less than this part of their size."""
+AT_ONCE = 64
+"""Sentences whose tokens are in memory at once."""
 SIDES = " red", " two"
 """Words after which the tokens of one beginning differ."""
 
@@ -142,14 +144,20 @@ def moments(host: HostModel, pairs: Sequence[Pair], overshoot: Sequence[float]) 
 
     overshoot: o of each pair. float64, on the CPU.
     """
-    places = counterparts(host, pairs)
-    if places is None:
-        return None
-    tokens, drawn = (tokens_of(host, side) for side in zip(*pairs, strict=True))
-    drawn = drawn.gather(1, places.to(drawn.device)[..., None].expand(-1, -1, drawn.shape[-1]))
-    ways = (drawn - tokens) * (1 + torch.tensor(overshoot, device=drawn.device))[:, None, None]
-    flat, change = (t.flatten(0, 1).cpu().double() for t in (tokens, ways))
-    return change.T @ flat / len(flat), second_moment(tokens)
+    sums, count = [0.0, 0.0], 0
+    for i in range(0, len(pairs), AT_ONCE):
+        part = pairs[i : i + AT_ONCE]
+        places = counterparts(host, part)
+        if places is None:
+            return None
+        tokens, drawn = (tokens_of(host, side) for side in zip(*part, strict=True))
+        drawn = drawn.gather(1, places.to(drawn.device)[..., None].expand(-1, -1, drawn.shape[-1]))
+        past = torch.tensor(overshoot[i : i + AT_ONCE], device=drawn.device)
+        ways = (drawn - tokens) * (1 + past)[:, None, None]
+        flat, change = (t.flatten(0, 1).cpu().double() for t in (tokens, ways))
+        sums = [sums[0] + change.T @ flat, sums[1] + flat.T @ flat]
+        count += len(flat)
+    return sums[0] / count, sums[1] / count
 
 
 def counterparts(host: HostModel, pairs: Sequence[Pair]) -> Tensor | None:

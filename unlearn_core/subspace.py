@@ -15,10 +15,15 @@ import torch
 from torch import Tensor
 
 
+AT_ONCE = 4096
+"""Token vectors that are copied to float64 at once: all of them would take a gigabyte in the text space of SDXL."""
+
+
 def second_moment(tokens: Tensor) -> Tensor:
     """E[c c^T] over token vectors `[..., d]`, float64 `[d, d]`."""
-    flat = tokens.reshape(-1, tokens.shape[-1]).cpu().double()
-    return flat.T @ flat / len(flat)
+    flat = tokens.reshape(-1, tokens.shape[-1])
+    parts = (part.cpu().double() for part in flat.split(AT_ONCE))
+    return sum(part.T @ part for part in parts) / len(flat)
 
 
 def kept_change(down: Tensor, up: Tensor, moment: Tensor) -> Tensor:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-
 AT_ONCE = 4096
 """Token vectors that are copied to float64 at once: all of them would take a gigabyte in the text space of SDXL."""
 

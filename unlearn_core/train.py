@@ -203,9 +203,10 @@ def forget(
         "memory": pace.plan.sentence(),
         "judge": judge,
     }
-    release(host.device)
-    # without an after there is nothing to compare, and who stops does not want to wait: only the target's are shown
-    count = SHOWN if after else SHOWN // 2
+    if after:
+        release(host.device)
+    # without an after there is nothing to compare, and who stops does not want to wait: a few of the target's are shown
+    count = SHOWN if after else SHOWN // 4
     pictures = [None if a is None else host.decode(a.latents[:count]) for a in (before, after)]
     return Result(delta, report, before.prompts[:count], *pictures)
 

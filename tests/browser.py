@@ -27,13 +27,6 @@ BOX = """(e => {
   return [b.x, b.y, b.width, b.height];
 })(%s)"""
 
-MIDDLE = """(selector => {
-  const e = document.querySelector(selector);
-  e.scrollIntoView({block: 'center', behavior: 'instant'});
-  const b = e.getBoundingClientRect();
-  return [b.x + b.width / 2, b.y + b.height / 2];
-})(%s)"""
-
 
 def chromium() -> str | None:
     """The browser's program, or None."""
@@ -130,7 +123,8 @@ class Browser:
 
     def click(self, selector: str) -> None:
         """Press the left button in the middle of the first element that a CSS selector finds, scrolled into view."""
-        x, y = self.evaluate(MIDDLE % json.dumps(selector))
+        x, y, width, height = self.evaluate(BOX % f"document.querySelector({json.dumps(selector)})")
+        x, y = x + width / 2, y + height / 2
         self.mouse("mousePressed", x, y)
         self.mouse("mouseReleased", x, y)
 

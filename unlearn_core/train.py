@@ -203,7 +203,8 @@ def forget(
         "memory": pace.plan.sentence(),
         "judge": judge,
     }
-    if after:
+    # takes part of a second on a CPU, where a stop waits for it; a card's memory is needed by others
+    if after or host.device.type == "cuda":
         release(host.device)
     # without an after there is nothing to compare, and who stops does not want to wait: a few of the target's are shown
     count = SHOWN if after else SHOWN // 4

@@ -147,7 +147,7 @@ def test_from_a_click_to_the_grid_reloaded_in_the_middle_then_more_and_stop(app,
 
     # Stop
     for button, end, kept in (("discard", "nothing was kept", False), ("keep", "Half-trained", True)):
-        wish(page, "cat", SHORT | {"steps": 5000})
+        wish(page, "cat", {"steps": 5000, **TRAINED})
         page.click("#unlearn_start")
         page.until(f"!{STATUS}.includes('Stopped') && {STATUS}.includes('cat') && {POINTS}", 300)
         begun = time.monotonic()

@@ -13,8 +13,10 @@ from unlearn_core.benchmark.measures import kernel_distance
 from unlearn_core.benchmark.methods import METHODS, method
 from unlearn_core.benchmark.run import Plan, run
 from unlearn_core.benchmark.sequences import SEQUENCES, Request, watched
+from unlearn_core.benchmark.tables import table
+from unlearn_core.benchmark.uce import UCE
 from unlearn_core.demo import CHECKPOINT, world
-from unlearn_core.interfaces import BadSetting
+from unlearn_core.interfaces import BadSetting, TrainingFailed
 from unlearn_core.prompts import WordList
 from unlearn_core.standalone import StandaloneModel
 
@@ -137,3 +139,26 @@ def test_a_stopped_run_goes_on_and_is_written_up(tmp_path):
     assert "| UCE, closed form `uce`" in (tmp_path / "table.md").read_text(encoding="utf-8")
     with pytest.raises(BadSetting, match="--pictures 2"):
         run(Plan("A", ("uce",), 1, 1, 3), tmp_path, "cpu", lambda part, words: None)
+
+
+def test_a_request_that_cannot_be_learned_ends_its_run_and_no_other(tmp_path, monkeypatch):
+    learn = UCE.learn
+
+    def refuse(self, host, request, *rest):
+        if request.concept == "frog":
+            raise TrainingFailed("Nothing could take its place.")
+        return learn(self, host, request, *rest)
+
+    plan, silent = Plan("A", ("uce", "uce:keep_scale=2"), 1, 2, 2), lambda part, words: None
+    with monkeypatch.context() as patch:
+        patch.setattr(UCE, "learn", refuse)
+        results = run(plan, tmp_path, "cpu", silent)
+    assert [r["request"] for r in results.rows.values()] == [1, 1]
+    assert [(e["method"], e["request"], e["concept"]) for e in results.ended] == [
+        ("uce", 2, "frog"),
+        ("uce:keep_scale=2", 2, "frog"),
+    ]
+    said = "`uce`, A, seed 0, ended at request 2, frog: Nothing could take its place."
+    assert said in table(list(results.rows.values()), results.ended)
+    again = run(plan, tmp_path, "cpu", silent)
+    assert len(again.rows) == 4 and again.ended == []

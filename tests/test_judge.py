@@ -42,14 +42,14 @@ def test_pictures_are_read_as_what_they_show():
     assert read_as(host, latents, [host.encode(["red"] * 3), host.encode(["blue"] * 3)], 0).tolist() == [0, 1, 0]
 
 
-def chosen(colours, anchor="", forgotten=(), default=5.0, taken=()):
+def chosen(colours, anchor="", forgotten=(), default=5.0, taken=(), concept="banana"):
     host = Pictures(colours, default)
     words = WordList.load(host.words_file)
-    config = ForgetConfig(concept="banana", anchor=anchor, sampling_steps=2)
-    asked = scenes(words, "banana", "object", 12, 0)[:6]
+    config = ForgetConfig(concept=concept, anchor=anchor, sampling_steps=2)
+    asked = scenes(words, concept, "object", 12, 0)[:6]
     bank = LatentBank.draw(host, host.encode([s.prompt for s in asked]), 1, 0, 2)
     known = asked, bank.latents[:, 0], host.encode([""])
-    return choose(host, config, "banana", "object", words, *known, forgotten, taken)
+    return choose(host, config, concept, "object", words, *known, forgotten, taken)
 
 
 def test_nearest_that_no_longer_draws_the_target_is_chosen():
@@ -62,6 +62,14 @@ def test_nearest_that_no_longer_draws_the_target_is_chosen():
 
 def test_earlier_targets_are_never_chosen():
     assert chosen({"banana": 1.0, "pear": 0.7, "apple": 0.4}, forgotten=("Pear",)).anchor == "apple"
+
+
+def test_what_belongs_to_a_category_never_stands_in_for_it():
+    colours = {"fruit": 1.0, "pear": 0.8, "dog": 0.3}
+    made = chosen(colours, concept="Fruit")
+    assert made.neighbours[0] == "pear" and made.anchor == "dog"
+    assert chosen(colours | {"banana": 1.0}).anchor == "pear"
+    assert chosen(colours | {"banana": 1.0}, forgotten=("FRUIT",)).anchor == "dog"
 
 
 def test_what_already_stands_in_for_something_comes_last():

@@ -78,8 +78,10 @@ def choose(
     if config.anchor:
         return Choice(config.anchor, "given by the artist", neighbours, profile[config.anchor], {})
     gated = (list(scenes) * GATE_PICTURES)[:GATE_PICTURES]
-    # a category word still means the members that have gone, and the base model, which teaches, would draw them
+    # a category word still means the members that have gone, and the base model, which teaches, would draw them;
+    # and whatever belongs to a category is still a picture of it
     no_longer = [*forgotten, *filter(None, map(words.category, forgotten))]
+    no_longer += [m for c in (concept, *forgotten) for m in words.members(c)]
     banned, used = ({w.casefold() for w in group} for group in (no_longer, taken))
     refused: dict[str, float] = {}
     # leaving it out draws anything at all, which no artist asks for: it is the last resort

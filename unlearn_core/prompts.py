@@ -82,6 +82,11 @@ class WordList:
         """The category word of a known thing, or ""."""
         return next((g for g, members in self.objects.items() if g and concept.casefold() in members), "")
 
+    def members(self, category: str) -> tuple[str, ...]:
+        """The things that a category word stands for; none for any other word."""
+        groups = {g.casefold(): members for g, members in self.objects.items() if g}
+        return groups.get(category.casefold(), ())
+
     def rivals(self, concept: str, kind: str) -> tuple[str, ...]:
         """Everything of the same kind that could stand in its place, the concept itself left out."""
         pool = self.styles if kind == "style" else self.all_objects

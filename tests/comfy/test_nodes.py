@@ -27,8 +27,6 @@ from unlearn_core.classifier import DemoClassifier
 
 pytestmark = pytest.mark.slow
 
-FULL = "0.30.0"
-"""Where the demo model is forgotten for real; in the other versions a few steps show that all works."""
 WORKFLOWS = sorted(f.stem for f in (ROOT / "example_workflows").glob("*.json"))
 
 
@@ -77,8 +75,6 @@ def test_the_other_shipped_workflows_run(page, name):
 def test_forget_one_as_shipped(comfy, page):
     prompt = shipped("unlearn_forget_one", page.object_info())
     (forget,), (save,) = of_kind(prompt, "UnlearnForgetConcept"), of_kind(prompt, "SaveImage")
-    if comfy.version != FULL:
-        prompt[forget]["inputs"] |= QUICK
     plain = json.loads(json.dumps(prompt))
     (sampler,) = of_kind(plain, "KSampler")
     plain[sampler]["inputs"]["model"] = prompt[forget]["inputs"]["model"]
@@ -86,8 +82,7 @@ def test_forget_one_as_shipped(comfy, page):
     run = page.run(prompt)
     after = pictures(page, run, save)
     assert share(before, "banana") == 1.0
-    if comfy.version == FULL:
-        assert share(after, "banana") == 0.0
+    assert share(after, "banana") == 0.0
     reports = own_events(run)
     again = page.run(prompt)
     assert torch.equal(pictures(page, again, save), after)
@@ -95,8 +90,7 @@ def test_forget_one_as_shipped(comfy, page):
     assert len(files) == 1 and load(files[0]).info.concept == "banana"
     assert files[0].with_suffix(".preview.png").exists()
     seen = {e["phase"] for e in reports}
-    learned = {"editing"} if comfy.version == FULL else {"replay", "training"}
-    assert not reports or {"sampling", "choosing", "before", "after"} | learned <= seen
+    assert not reports or {"sampling", "choosing", "before", "editing", "after"} <= seen
 
 
 @pytest.fixture(scope="module")

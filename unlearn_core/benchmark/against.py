@@ -13,12 +13,13 @@ from dataclasses import dataclass
 
 import torch
 
-from ..demo import CHECKPOINT, Question, share
+from ..demo import Question, share
 from ..interfaces import BadSetting
 from ..standalone import StandaloneModel
 from .changes import under
 from .methods import method, with_settings
 from .questions import kept_questions, look, shows, target_questions
+from .run import demo_model
 from .sequences import Request, Watched, watched
 from .student import Tick
 
@@ -147,7 +148,7 @@ def clock_of(device: torch.device) -> Clock:
 
 def measure(device: str, concept: str, told: Callable[[Trial], None] = lambda trial: None) -> list[Trial]:
     """The product's whole run, the judge and the pictures at its end included, then each rival's trials."""
-    host, request = StandaloneModel(CHECKPOINT, device), Request(concept)
+    host, request = demo_model(device), Request(concept)
     paper, clock = Paper.make(host, request), clock_of(host.device)
     trials = [ours(host, request, paper, clock)]
     told(trials[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..console import check_writable, read_settings
@@ -53,7 +54,7 @@ def run_sequence(args: argparse.Namespace) -> int:
 
     plan = Plan(args.sequence, specs(args.methods), args.seeds, args.requests, args.pictures)
     results = run_plan(plan, args.out, args.device)
-    written = write_up(list(results.rows.values()), args.out)
+    written = write_up(list(results.rows.values()), args.out, results.ended)
     print((args.out / "table.md").read_text(encoding="utf-8"))
     for file in written:
         print(file.resolve())
@@ -89,15 +90,18 @@ def specs(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def write_up(rows: list[dict], folder: Path) -> list[Path]:
-    """`table.md`, a plot a sequence, a grid a run, a grid of all methods' last rows. Returns what was written."""
+def write_up(rows: list[dict], folder: Path, ended: Sequence[dict] = ()) -> list[Path]:
+    """`table.md`, a plot a sequence, a grid a run, a grid of all methods' last rows. Returns what was written.
+
+    ended: requests that could not be learned.
+    """
     from ..delta import safe_file_name
     from .grids import assemble
     from .plots import draw
     from .run import Plan
     from .tables import table
 
-    write_whole(folder / "table.md", table(rows).encode())
+    write_whole(folder / "table.md", table(rows, ended).encode())
     written = [folder / "table.md"]
     for sequence in dict.fromkeys(r["sequence"] for r in rows):
         here = [r for r in rows if r["sequence"] == sequence]

@@ -48,7 +48,9 @@ def assemble(sheet: Sheet, base: Path, strips: Sequence[tuple[str, Path]], file:
         text = "\n".join(folded(caption, SIZE // 6))
         pen.multiline_text((LEFT + i * SIZE + 2, 2), text, fill="black", spacing=1)
     for i, (label, picture) in enumerate(rows):
-        pen.text((4, TOP + i * SIZE + SIZE // 2 - 6), label, fill="black")
+        lines = folded(label.replace(":", ": ").replace("+", " +"), LEFT // 6)
+        at = (4, TOP + i * SIZE + (SIZE - 12 * len(lines)) // 2)
+        pen.multiline_text(at, "\n".join(lines), fill="black", spacing=1)
         with Image.open(picture) as row:
             page.paste(row.convert("RGB"), (LEFT, TOP + i * SIZE))
     save_png(page, file)

@@ -22,26 +22,29 @@ PANELS = (
 
 def draw(rows: Sequence[dict], file: Path) -> None:
     """Eight panels over the number of requests; the mean of the seeds, and a band from the lowest to the highest."""
+    from matplotlib import colormaps
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(14, 6.4), dpi=100, layout="constrained")
+    figure = Figure(figsize=(14, 7.2), dpi=100, layout="constrained")
     axes = figure.subplots(2, 4).ravel()
     methods = list(dict.fromkeys(r["method"] for r in rows))
+    colors = colormaps["tab10" if len(methods) <= 10 else "tab20"].colors
     for axis, (key, title) in zip(axes, PANELS, strict=True):
         for i, method in enumerate(methods):
             mine = [r for r in rows if r["method"] == method and r[key] is not None]
             at = sorted({r["request"] for r in mine})
             values = [[r[key] for r in mine if r["request"] == n] for n in at]
             means = [sum(v) / len(v) for v in values]
-            axis.plot(at, means, color=f"C{i % 10}", marker="o", ms=3, lw=1.5, label=method)
-            axis.fill_between(
-                at, [min(v) for v in values], [max(v) for v in values], color=f"C{i % 10}", alpha=0.15, lw=0
-            )
+            color = colors[i % len(colors)]
+            axis.plot(at, means, color=color, marker="o", ms=3, lw=1.5, label=method)
+            axis.fill_between(at, [min(v) for v in values], [max(v) for v in values], color=color, alpha=0.15, lw=0)
         axis.set_title(title, fontsize=10)
         axis.grid(alpha=0.3)
         if key not in ("kid", "norm"):
             axis.yaxis.set_major_formatter(lambda v, _: f"{100 * v:.0f} %")
-    axes[0].legend(fontsize=7)
+        if key == "kid":
+            axis.set_yscale("symlog", linthresh=10)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     data = io.BytesIO()
     figure.savefig(data, format="png", metadata={"Software": None})
     write_whole(file, data.getvalue())

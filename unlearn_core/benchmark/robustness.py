@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from ..delta import safe_file_name
-from ..demo import CHECKPOINT, STEPS, Question, share
+from ..demo import STEPS, Question, share
 from ..files import write_whole
 from ..interfaces import BadSetting
 from ..prompts import fill
@@ -21,7 +21,7 @@ from . import attacks, samplers
 from .changes import Learned, under
 from .measures import Sheet
 from .questions import SEED, Answer, read, shows
-from .run import Plan
+from .run import Plan, demo_model
 
 EACH = 8
 """Pictures of each forgotten concept, and of each kept object, a row."""
@@ -150,7 +150,7 @@ def measure(plan: Plan, folder: Path, device: str, tick: Callable[[str], None]) 
     """
     sheet = plan.sheet()
     runs = [(spec, seed, load_run(folder, spec, plan, seed)) for spec in plan.methods for seed in range(plan.seeds)]
-    host = StandaloneModel(CHECKPOINT, device)
+    host = demo_model(device)
     found: dict[str, list[dict]] = {}
     for spec, seed, past in runs:
         rows = []

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from ..delta import safe_file_name
 from ..demo import CHECKPOINT
 from ..files import write_whole
-from ..interfaces import BadSetting
+from ..interfaces import BadSetting, UnlearnError
 from ..memory import release
 from ..reporting import write_json
 from ..standalone import StandaloneModel
@@ -76,6 +76,17 @@ class Results:
         """Take in a row and write the file."""
         self.rows[key_of(row)] = row
         self.data["rows"] = list(self.rows.values())
+        self.data["ended"] = [e for e in self.ended if key_of(e) != key_of(row)]
+        write_json(self.file, self.data)
+
+    @property
+    def ended(self) -> list[dict]:
+        """Requests that could not be learned, each the end of its run: its key, `concept` and `why`."""
+        return self.data.get("ended", [])
+
+    def end(self, row: dict) -> None:
+        """Note a request that could not be learned."""
+        self.data["ended"] = [*(e for e in self.ended if key_of(e) != key_of(row)), row]
         write_json(self.file, self.data)
 
 
@@ -89,7 +100,7 @@ def run(plan: Plan, folder: Path, device: str, progress: Callable[[float, str], 
     sheet = plan.sheet()
     methods = [method(spec) for spec in plan.methods]
     results = Results(folder, plan.pictures)
-    host = StandaloneModel(CHECKPOINT, device)
+    host = demo_model(device)
     if progress is not None:
         go(plan, sheet, methods, results, host, progress)
         return results
@@ -139,7 +150,12 @@ def go(
                 def tick(part: float, at: int = done, words: str = words) -> None:
                     progress((at + LEARNING * part) / total, words)
 
-                learned = how.learn(host, request, past, seed, tick)
+                try:
+                    learned = how.learn(host, request, past, seed, tick)
+                except UnlearnError as e:
+                    results.end(wanted | {"concept": request.concept, "why": str(e)})
+                    done += each - number + 1
+                    break
                 seconds, memory = time.monotonic() - begun, peak_mb()
                 learned.save(file)
                 past.append(learned)
@@ -201,6 +217,14 @@ def base_pictures(host: StandaloneModel, plan: Plan, sheet: Sheet, seed: int, fo
     if not picture.is_file():
         strip(host, sheet, picture)
     return made[0], made[1]
+
+
+def demo_model(device: str) -> StandaloneModel:
+    """The bundled checkpoint in float32 on every device: in half precision, as it lies on a GPU, the small steps of
+
+    methods that learn whole matrices would be rounded away.
+    """
+    return StandaloneModel(CHECKPOINT, device, half=False)
 
 
 def device_name(host: StandaloneModel) -> str:

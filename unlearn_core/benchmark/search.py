@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import product
 from pathlib import Path
 
+from ..interfaces import TrainingFailed
 from ..reporting import write_json
 from .methods import method, with_settings
 from .run import Plan, run
@@ -24,9 +25,13 @@ def search(name: str, folder: Path, pictures: int, device: str, progress=None) -
     results = run(Plan("A", tuple(specs), 1, REQUESTS, pictures), folder, device, progress)
     tried = []
     for spec in specs:
-        row = results.rows[(spec, "A", 0, REQUESTS)]
+        row = results.rows.get((spec, "A", 0, REQUESTS))
+        if row is None:  # could not be learned with these settings
+            continue
         kept = sum(row["objects"].values()) / len(row["objects"])
         tried.append({"method": spec, "ua": row["ua_all"], "kept": kept, "seconds": row["seconds"]})
+    if not tried:
+        raise TrainingFailed(f"No setting of {name} got through the {REQUESTS} requests: {results.ended[0]['why']}")
     tried.sort(key=lambda t: (t["ua"] < FORGOTTEN, -t["kept"] if t["ua"] >= FORGOTTEN else -t["ua"]))
     found = {"searched": {k: list(v) for k, v in grid.items()}, "requests": REQUESTS, "best": tried[0], "tried": tried}
     write_json(folder / f"search-{name.partition(':')[0]}.json", found)

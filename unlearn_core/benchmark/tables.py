@@ -28,14 +28,16 @@ FORGOTTEN = 0.95
 """UA below which a method has not forgotten, so that what it keeps cannot be compared."""
 
 
-def table(rows: Sequence[dict]) -> str:
-    """Markdown, one table a sequence and number of requests reached."""
+def table(rows: Sequence[dict], ended: Sequence[dict] = ()) -> str:
+    """Markdown, one table a sequence and number of requests reached. ended: requests that could not be learned."""
     parts = ["# Requests in a row", "", *EXPLAINED]
     for sequence in dict.fromkeys(r["sequence"] for r in rows):
         here = [r for r in rows if r["sequence"] == sequence]
         for reached in sorted({last(here, m, s) for m, s in runs(here)}, reverse=True):
             ends = [r for r in here if r["request"] == reached == last(here, r["method"], r["seed"])]
             parts += ["", f"## Sequence {sequence}, after request {reached}", "", *lines(ends, here)]
+    for e in ended:
+        parts += ["", "`{method}`, {sequence}, seed {seed}, ended at request {request}, {concept}: {why}".format(**e)]
     return "\n".join(parts) + "\n"
 
 

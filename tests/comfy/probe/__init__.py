@@ -8,6 +8,9 @@ import comfy.model_detection
 import comfy.model_management
 import comfy.sd
 import folder_paths
+import torch
+
+import nodes
 
 LAYERS = 3
 """Of each text encoder: the last but one is read, and most of a run's time would go into the others."""
@@ -112,4 +115,18 @@ class ProbeBreak:
         return (model,)
 
 
-NODE_CLASS_MAPPINGS = {c.__name__: c for c in (ProbeLoader, ProbeModel, ProbeBreak)}
+class ProbeTexts:
+    """Many captions, a line each, as one CONDITIONING: the stock sampler draws row i of a batch for caption i."""
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"clip": ("CLIP",), "captions": ("STRING", {"multiline": True})}}
+
+    RETURN_TYPES, FUNCTION, CATEGORY = ("CONDITIONING",), "encode", "probe"
+
+    def encode(self, clip, captions):
+        rows = [nodes.CLIPTextEncode().encode(clip, caption)[0][0] for caption in captions.splitlines()]
+        return ([[torch.cat([tokens for tokens, _ in rows]), rows[0][1]]],)
+
+
+NODE_CLASS_MAPPINGS = {c.__name__: c for c in (ProbeLoader, ProbeModel, ProbeBreak, ProbeTexts)}

@@ -1,6 +1,7 @@
 """The benchmark at the smallest scale: every method really trains, is put on and taken off exactly, and is counted."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -115,9 +116,21 @@ def test_kernel_distance_is_zero_for_one_distribution():
     assert abs(kernel_distance(one, two)) < 0.05 < kernel_distance(one, two + 0.5)
 
 
-def test_a_stopped_run_goes_on_and_is_written_up(tmp_path):
-    uce = Plan("A", ("uce",), 1, 1, 2)
-    first = run(uce, tmp_path, "cpu", lambda part, words: None)
+def silent(part, words):
+    pass
+
+
+@pytest.fixture(scope="module")
+def begun(few, tmp_path_factory):
+    """The first request of a run, and a function that copies its folder."""
+    folder = tmp_path_factory.mktemp("begun")
+    results = run(Plan("A", ("uce",), 1, 1, 2), folder, "cpu", silent)
+    return results, lambda to: shutil.copytree(folder, to, dirs_exist_ok=True)
+
+
+def test_a_stopped_run_goes_on_and_is_written_up(begun, tmp_path):
+    first, copied = begun
+    copied(tmp_path)
     row = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))["rows"][0]
     assert row["concept"] == "banana" and 0 <= row["ua_new"] <= 1 and row["base_recognised"] >= 0.75
     for key in ("relapse", "leak", "leak_base", "near_not_replayed", "far", "kid", "norm", "seconds", "peak_memory_mb"):
@@ -138,10 +151,11 @@ def test_a_stopped_run_goes_on_and_is_written_up(tmp_path):
     assert last.tobytes() == rows[1].crop((0, SIZE, rows[1].width, 2 * SIZE)).tobytes()
     assert "| UCE, closed form `uce`" in (tmp_path / "table.md").read_text(encoding="utf-8")
     with pytest.raises(BadSetting, match="--pictures 2"):
-        run(Plan("A", ("uce",), 1, 1, 3), tmp_path, "cpu", lambda part, words: None)
+        run(Plan("A", ("uce",), 1, 1, 3), tmp_path, "cpu", silent)
 
 
-def test_a_request_that_cannot_be_learned_ends_its_run_and_no_other(tmp_path, monkeypatch):
+def test_a_request_that_cannot_be_learned_ends_its_run_and_no_other(begun, tmp_path, monkeypatch):
+    begun[1](tmp_path)
     learn = UCE.learn
 
     def refuse(self, host, request, *rest):
@@ -149,16 +163,15 @@ def test_a_request_that_cannot_be_learned_ends_its_run_and_no_other(tmp_path, mo
             raise TrainingFailed("Nothing could take its place.")
         return learn(self, host, request, *rest)
 
-    plan, silent = Plan("A", ("uce", "uce:keep_scale=2"), 1, 2, 2), lambda part, words: None
     with monkeypatch.context() as patch:
         patch.setattr(UCE, "learn", refuse)
-        results = run(plan, tmp_path, "cpu", silent)
-    assert [r["request"] for r in results.rows.values()] == [1, 1]
+        results = run(Plan("A", ("uce", "uce:keep_scale=2"), 1, 2, 2), tmp_path, "cpu", silent)
+    assert [(r["method"], r["request"]) for r in results.rows.values()] == [("uce", 1), ("uce:keep_scale=2", 1)]
     assert [(e["method"], e["request"], e["concept"]) for e in results.ended] == [
         ("uce", 2, "frog"),
         ("uce:keep_scale=2", 2, "frog"),
     ]
     said = "`uce`, A, seed 0, ended at request 2, frog: Nothing could take its place."
     assert said in table(list(results.rows.values()), results.ended)
-    again = run(plan, tmp_path, "cpu", silent)
-    assert len(again.rows) == 4 and again.ended == []
+    again = run(Plan("A", ("uce",), 1, 2, 2), tmp_path, "cpu", silent)
+    assert len(again.rows) == 3 and [e["method"] for e in again.ended] == ["uce:keep_scale=2"]

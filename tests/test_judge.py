@@ -66,7 +66,7 @@ def test_earlier_targets_are_never_chosen():
 
 def test_what_belongs_to_a_category_never_stands_in_for_it():
     colours = {"fruit": 1.0, "pear": 0.8, "dog": 0.3}
-    made = chosen(colours, concept="Fruit")
+    made = chosen(colours, concept="fruit")
     assert made.neighbours[0] == "pear" and made.anchor == "dog"
     assert chosen(colours | {"banana": 1.0}).anchor == "pear"
     assert chosen(colours | {"banana": 1.0}, forgotten=("FRUIT",)).anchor == "dog"

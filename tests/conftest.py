@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.comfy.sources import SOURCES
+from tests.few import FEW
 
 WORKER = "PYTEST_XDIST_WORKER" in os.environ
 """Another process tests beside this one: each, and what it starts, gets one thread."""
@@ -38,23 +39,6 @@ def pytest_collection_modifyitems(items):
     if WORKER:
         slow = {together(i.nodeid) for i in items if i.get_closest_marker("slow")}
         items.sort(key=lambda i: together(i.nodeid) not in slow)
-
-
-FEW = {
-    "train.FORGET_PROMPTS": {"object": 4, "style": 4},
-    "benchmark.student.FORGET_PROMPTS": {"object": 4, "style": 4},
-    "train.JUDGED": 6,
-    "train.PROBED": 2,
-    "train.KEPT_NEAR": 2,
-    "train.KEPT_FAR": 1,
-    "choice.SIEVE": 4,
-    "choice.LEVELS": 4,
-    "judge.ROUNDS": 1,
-    "judge.LEVELS": (0.3, 0.7),
-    "replay.NEAR": 2,
-    "replay.FAR": 4,
-}
-"""Counts of prompts, pictures and noise levels in place of the product's own."""
 
 
 def reduced(package):

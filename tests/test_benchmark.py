@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from unlearn_core.benchmark import grids, questions
 from unlearn_core.benchmark.changes import Learned, distance_moved, under
 from unlearn_core.benchmark.command import write_up
 from unlearn_core.benchmark.grids import LEFT, SIZE, TOP
@@ -122,10 +123,13 @@ def silent(part, words):
 
 @pytest.fixture(scope="module")
 def begun(few, tmp_path_factory):
-    """The first request of a run, and a function that copies its folder."""
+    """The first request of a run, and a function that copies its folder; pictures in half the steps, to the end."""
     folder = tmp_path_factory.mktemp("begun")
-    results = run(Plan("A", ("uce",), 1, 1, 2), folder, "cpu", silent)
-    return results, lambda to: shutil.copytree(folder, to, dirs_exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (questions, grids):
+            patch.setattr(module, "STEPS", 4)
+        results = run(Plan("A", ("uce",), 1, 1, 2), folder, "cpu", silent)
+        yield results, lambda to: shutil.copytree(folder, to, dirs_exist_ok=True)
 
 
 def test_a_stopped_run_goes_on_and_is_written_up(begun, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.tiny import TinyHost
-from unlearn_core.benchmark import attacks, robustness, samplers
+from unlearn_core.benchmark import attacks, grids, questions, robustness, samplers
 from unlearn_core.benchmark.changes import under
 from unlearn_core.benchmark.robustness import Way, measure, misspelt, reworded, ticks
 from unlearn_core.benchmark.run import Plan, run
@@ -97,6 +97,8 @@ def test_every_way_is_measured_and_the_model_is_as_before(host, tmp_path, monkey
     for name in ("WORD_STEPS", "TUNED_STEPS"):
         monkeypatch.setattr(attacks, name, 1)
     monkeypatch.setattr(robustness, "EACH", 2)
+    for module in (questions, grids, robustness):
+        monkeypatch.setattr(module, "STEPS", 2)
     monkeypatch.setattr(robustness, "WAYS", (Way("plain", steps=2), Way("typed", robustness.mistyped, steps=2)))
     plan = Plan("A", (QUICK,), 1, 1, 2)
     with pytest.raises(BadSetting, match="run the sequence"):

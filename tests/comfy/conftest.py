@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.comfy.sources import SOURCES
+from tests.comfy.workflows import reduced
 
 
 @pytest.fixture(scope="session", params=SOURCES)
@@ -22,6 +23,13 @@ def page(comfy):
     """A connection to that server, as one web page has it."""
     with comfy.client() as client:
         yield client
+
+
+@pytest.fixture
+def few_pictures(page):
+    """The server's runs with few pictures, until the end of the test."""
+    with reduced(page):
+        yield
 
 
 @pytest.fixture(scope="session")

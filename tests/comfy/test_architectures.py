@@ -14,7 +14,7 @@ from tests.comfy.workflows import QUICK, forget, node, own_events, saved_as
 from unlearn_core import load
 from unlearn_core.delta import tensors
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("few_pictures")]
 
 KINDS = {
     "sd15": ("sd1", "epsilon", "attn2_to_[kv]"),

@@ -18,6 +18,7 @@ from tests.comfy.workflows import (
     of_kind,
     own_events,
     pictures,
+    reduced,
     saved_as,
     shipped,
     text_to_image,
@@ -59,6 +60,7 @@ def test_every_input_says_what_it_is(page):
 OTHERS = [name for name in WORKFLOWS if name != "unlearn_forget_one"]
 
 
+@pytest.mark.usefixtures("few_pictures")
 @pytest.mark.parametrize("name", OTHERS)
 def test_the_other_shipped_workflows_run(page, name):
     """As they are, but that each Forget Concept learns for a few steps."""
@@ -97,7 +99,7 @@ def test_forget_one_as_shipped(comfy, page):
 def pear(comfy):
     """A quick run that forgets a pear, and its workflow."""
     workflow = forgetting(DEMO, "pear", **QUICK)
-    with comfy.client() as page:
+    with comfy.client() as page, reduced(page):
         return page.run(workflow), workflow
 
 
@@ -111,6 +113,7 @@ def test_a_saved_delta_in_the_stock_loader_is_the_nodes_model(comfy, page, pear)
     assert "lora key not loaded" not in log and "NOT LOADED" not in log
 
 
+@pytest.mark.usefixtures("few_pictures")
 def test_the_second_node_learns_on_top_of_the_first(comfy, page, pear):
     run, workflow = pear
     workflow = json.loads(json.dumps(workflow))
@@ -123,6 +126,7 @@ def test_the_second_node_learns_on_top_of_the_first(comfy, page, pear):
     assert [p.sha256 for p in parents] == [load(comfy.models / "loras" / saved_as(run)).content_hash()]
 
 
+@pytest.mark.usefixtures("few_pictures")
 def test_a_model_with_another_lora_is_learned_on_as_it_is(comfy, page, pear):
     run, _ = pear
     workflow = forgetting(DEMO, "truck", **QUICK)

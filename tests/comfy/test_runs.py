@@ -11,7 +11,7 @@ pytest.importorskip("aiohttp", reason="needs requirements/comfy.txt")
 
 from tests.comfy.client import Interrupted, NodeFailed
 from tests.comfy.server import Server
-from tests.comfy.workflows import DEMO, QUICK, forgetting, own_events, pictures, saved_as, text_to_image
+from tests.comfy.workflows import DEMO, QUICK, forgetting, own_events, pictures, reduced, saved_as, text_to_image
 from unlearn_core import cli, load
 from unlearn_core.demo import CHECKPOINT
 
@@ -25,6 +25,7 @@ GROWN = 0.05
 """Part by which the server may hold more memory after one more run."""
 
 
+@pytest.mark.usefixtures("few_pictures")
 def test_events_of_a_run(page):
     run = page.run(forgetting(DEMO, "bus", **QUICK))
     bar = [e.data for e in run.events if e.type == "progress" and e.data["node"] == "forget"]
@@ -44,6 +45,7 @@ def test_events_of_a_run(page):
     assert all(math.isfinite(v) for values in losses for v in values.values())
 
 
+@pytest.mark.usefixtures("few_pictures")
 def test_an_interrupt_is_heard_and_leaves_nothing(comfy, page):
     plain = text_to_image(DEMO, "a cat", 128)
     before = pictures(page, page.run(plain))
@@ -62,6 +64,7 @@ def test_an_interrupt_is_heard_and_leaves_nothing(comfy, page):
     assert torch.equal(pictures(page, page.run(plain)), before)
 
 
+@pytest.mark.usefixtures("few_pictures")
 def test_memory_comes_back(comfy, page):
     held = []
     # the first run of a process also fills the memory of libraries for good
@@ -73,6 +76,7 @@ def test_memory_comes_back(comfy, page):
     assert held[-1] < held[0] * (1 + GROWN), held
 
 
+@pytest.mark.usefixtures("few_pictures")
 def test_a_restart_does_not_train_again_and_a_new_training_gives_the_same_bytes(comfy, page):
     workflow = forgetting(DEMO, "apple", **QUICK)
     run = page.run(workflow)
@@ -85,7 +89,8 @@ def test_a_restart_does_not_train_again_and_a_new_training_gives_the_same_bytes(
 
         shutil.rmtree(comfy.folder / "user" / "unlearn_cache")
         other.free()
-        trained = other.run(workflow)
+        with reduced(other):
+            trained = other.run(workflow)
         assert own_events(trained) and saved_as(trained) == file.name
         assert torch.equal(pictures(other, trained), drawn)
     (cached,) = (comfy.folder / "user" / "unlearn_cache").glob("*.safetensors")

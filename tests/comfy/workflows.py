@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 from PIL import Image
 
 from tests.comfy.sources import ROOT
+from tests.few import FEW
 from unlearn_core import settings
 
 DEMO = {"class_type": "UnlearnLoadDemoModel", "inputs": {}}
@@ -17,6 +19,16 @@ QUICK = {"anchor": "dog", "closed_form": False, "steps": 3, "batch": 2, "guard_w
 QUICK |= {"sampling_steps": 2, "resolution": 64}
 """Inputs of a run that learns next to nothing in seconds, from pictures of half the demo model's side."""
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
+
+
+@contextmanager
+def reduced(page):
+    """All runs of the page's server with few pictures, for the length of a block."""
+    assert page.post("/probe/constants", FEW) >= len(FEW) - 1
+    try:
+        yield
+    finally:
+        page.post("/probe/constants", {})
 
 
 def node(kind: str, /, **inputs) -> dict:

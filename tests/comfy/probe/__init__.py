@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from types import SimpleNamespace
 
 import comfy.model_detection
@@ -9,13 +10,30 @@ import comfy.model_management
 import comfy.sd
 import folder_paths
 import torch
+from aiohttp import web
+from server import PromptServer
 
 import nodes
 
 LAYERS = 3
 """Of each text encoder: the last but one is read, and most of a run's time would go into the others."""
+kept = []
+"""(module, name, value) of the core's constants that are changed."""
 ENCODERS = ("", "clip_l", "clip_h", "clip_g")
 HEAD = 128
+
+
+@PromptServer.instance.routes.post("/probe/constants")
+async def constants(request):
+    """Set the core's constants, {"module.NAME": value}; those that were set before get their own values again."""
+    while kept:
+        setattr(*kept.pop())
+    for path, value in (await request.json()).items():
+        place, _, name = path.rpartition(".")
+        for module in [m for n, m in list(sys.modules.items()) if n.endswith(f".unlearn_core.{place}")]:
+            kept.append((module, name, getattr(module, name)))
+            setattr(module, name, value)
+    return web.json_response(len(kept))
 
 
 class ProbeLoader:
@@ -44,6 +62,9 @@ class ProbeLoader:
             model, clip, vae = comfy.sd.load_checkpoint_guess_config(file, te_model_options=short)[:3]
         finally:
             comfy.model_detection.detect_unet_config = detect
+        for layer in clip.cond_stage_model.modules() if clip else ():
+            if hasattr(layer, "self_attn") and hasattr(layer, "mlp"):
+                layer.mlp = torch.nn.Identity()  # two thirds of what a word costs
         # older versions leave gradients on, and switch them off on each weight that a LoRA has been on
         model.model.requires_grad_(False)
         facts = SimpleNamespace(architecture="", resolution=0, words_file=words_file or None)

@@ -1,0 +1,17 @@
+"""Whole runs of the demo model with a tenth of the pictures, for tests that are not about how well it forgets."""
+
+FEW = {
+    "train.FORGET_PROMPTS": {"object": 4, "style": 4},
+    "benchmark.student.FORGET_PROMPTS": {"object": 4, "style": 4},
+    "train.JUDGED": 6,
+    "train.PROBED": 2,
+    "train.KEPT_NEAR": 2,
+    "train.KEPT_FAR": 1,
+    "choice.SIEVE": 4,
+    "choice.LEVELS": 4,
+    "judge.ROUNDS": 1,
+    "judge.LEVELS": (0.3, 0.7),
+    "replay.NEAR": 2,
+    "replay.FAR": 4,
+}
+"""Counts of prompts, pictures and noise levels in place of the product's own."""

@@ -62,14 +62,17 @@ def told(size, before, seconds, what):
     return growth
 
 
-def test_sd15_forgets_end_to_end(monkeypatch):
+@pytest.mark.parametrize("way", ["trained", "in one go"])
+def test_sd15_forgets_end_to_end(monkeypatch, way):
     for name, value in FEW.items():
         monkeypatch.setattr(f"unlearn_core.{name}", value)
     host, before = loaded("sd15")
     weights, start = bits(host.backbone), time.perf_counter()
-    spent, steps = phases(host, ForgetConfig.from_flat(WISH))
+    spent, steps = phases(host, ForgetConfig.from_flat(WISH | {"closed_form": way == "in one go"}))
     growth = told("sd15", before, time.perf_counter() - start, {k: round(v) for k, v in spent.items()})
-    assert steps == WISH["steps"] and all(t > 0 for t in spent.values())
+    # random weights may draw nothing that the judge takes for the target: then no step is made
+    assert steps in ({WISH["steps"]} if way == "trained" else {0, WISH["steps"]})
+    assert spent["editing" if way == "in one go" else "training"] > 0 and spent["judging"] > 0
     assert bits(host.backbone) == weights
     assert growth <= GROWTH
 

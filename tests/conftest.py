@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.comfy.sources import SOURCES
-from tests.few import FEW
+from tests.few import reduced
 
 WORKER = "PYTEST_XDIST_WORKER" in os.environ
 """Another process tests beside this one: each, and what it starts, gets one thread."""
@@ -41,17 +41,10 @@ def pytest_collection_modifyitems(items):
         items.sort(key=lambda i: together(i.nodeid) not in slow)
 
 
-def reduced(package):
-    """Whole runs of the demo model with a tenth of the pictures: for tests that are not about how well it forgets."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in FEW.items():
-            patch.setattr(f"{package}.{name}", value)
-        yield
-
-
 @pytest.fixture(scope="module")
 def few():
-    yield from reduced("unlearn_core")
+    with reduced("unlearn_core"):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -60,4 +53,5 @@ def few_in_pack():
     from tests.webui import pack
 
     pack.load("unlearn_core")
-    yield from reduced(f"{pack.NAME}.unlearn_core")
+    with reduced(f"{pack.NAME}.unlearn_core"):
+        yield

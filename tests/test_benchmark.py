@@ -2,12 +2,14 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
 from PIL import Image
 
 from unlearn_core.benchmark import grids, questions
+from unlearn_core.benchmark import search as searching
 from unlearn_core.benchmark.changes import Learned, distance_moved, under
 from unlearn_core.benchmark.command import write_up
 from unlearn_core.benchmark.grids import LEFT, SIZE, TOP
@@ -156,6 +158,20 @@ def test_a_stopped_run_goes_on_and_is_written_up(begun, tmp_path):
     assert "| UCE, closed form `uce`" in (tmp_path / "table.md").read_text(encoding="utf-8")
     with pytest.raises(BadSetting, match="--pictures 2"):
         run(Plan("A", ("uce",), 1, 1, 3), tmp_path, "cpu", silent)
+
+
+def test_a_search_goes_on_without_what_cannot_be_learned(tmp_path, monkeypatch):
+    def results(done):
+        row = {"ua_all": 1.0, "objects": {"cat": 0.5}, "seconds": 1.0}
+        ended = [{"why": "The loss is no longer a number."}]
+        return SimpleNamespace(rows={(s, "A", 0, searching.REQUESTS): row for s in done}, ended=ended)
+
+    monkeypatch.setattr(searching, "run", lambda plan, *_: results(plan.methods[1:]))
+    found = searching.search("uce", tmp_path, 2, "cpu")
+    assert len(found["tried"]) == 5 and found["best"]["kept"] == 0.5
+    monkeypatch.setattr(searching, "run", lambda plan, *_: results([]))
+    with pytest.raises(TrainingFailed, match="uce got through the 3 requests: The loss"):
+        searching.search("uce", tmp_path, 2, "cpu")
 
 
 def test_a_request_that_cannot_be_learned_ends_its_run_and_no_other(begun, tmp_path, monkeypatch):

@@ -70,9 +70,10 @@ def test_sd15_forgets_end_to_end(monkeypatch, way):
     weights, start = bits(host.backbone), time.perf_counter()
     spent, steps = phases(host, ForgetConfig.from_flat(WISH | {"closed_form": way == "in one go"}))
     growth = told("sd15", before, time.perf_counter() - start, {k: round(v) for k, v in spent.items()})
-    # random weights may draw nothing that the judge takes for the target: then no step is made
-    assert steps in ({WISH["steps"]} if way == "trained" else {0, WISH["steps"]})
-    assert spent["editing" if way == "in one go" else "training"] > 0 and spent["judging"] > 0
+    # whether random weights still draw what the judge takes for the target is chance: then steps follow the edit
+    assert steps == WISH["steps"] or (way == "in one go" and steps == 0)
+    absent = {kind for kind, here in (("editing", way == "in one go"), ("training", steps)) if not here}
+    assert {kind for kind, t in spent.items() if t == 0} == absent
     assert bits(host.backbone) == weights
     assert growth <= GROWTH
 

@@ -19,7 +19,7 @@ from .measures import Sheet
 from .sequences import Watched
 
 SIZE, KEPT, STEPS, NOISE = 72, 8, 12, 77
-LEFT, TOP = 92, 44
+LEFT, TOP = 100, 44
 
 
 def captions(w: Watched, own: Sequence[Sequence[Question]]) -> tuple[str, ...]:

@@ -9,6 +9,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from ..unlearn_core import BadSetting, Cancelled, Delta, ForgetConfig, Stack, UnlearnError, forget, save, settings
 from ..unlearn_core.bake import bake
 from ..unlearn_core.preview import pictures
@@ -25,7 +27,7 @@ SHOWN_LIVE = 6
 """Pictures of the target that are drawn again and again during training."""
 MOST_PROMPTS, LONGEST_PROMPT = 16, 500
 QUALITIES: dict[str, dict[str, Any]] = {
-    "quick": {"steps": 100},
+    "quick": {"check": False},
     "normal": {},
     "thorough": {"steps": 800, "latents_per_prompt": 2},
 }
@@ -84,26 +86,28 @@ class Desk:
                 file = free_file(folder, f"forget {result.delta.info.concept}")
                 delta = Delta(result.delta.factors, result.delta.info, file.stem)
                 save(delta, file)
-                save_card(
-                    file.with_suffix(PREVIEW), result.before[0], None if result.after is None else result.after[0]
-                )
                 self.door.saved(file)
                 self.shelf.put(file.name)
-                extra = ()
+                seen, extra, stacks = (result.before, result.after), (), [stack, stack.with_delta(delta)]
+                if result.before is None and not job.view().stopping:
+                    seen = self.compared(job, host, result.prompts, stacks, config)
+                if seen[0] is not None:
+                    save_card(file.with_suffix(PREVIEW), *(None if s is None else s[0] for s in seen))
                 if own and not job.view().stopping:
-                    extra = self.compared(job, host, own, [stack, stack.with_delta(delta)], config)
-            pairs = paired(result.prompts, data_urls(result.before), data_urls(result.after))
+                    extra = paired(own, *map(data_urls, self.compared(job, host, own, stacks, config)))
+            pairs = paired(result.prompts, *map(data_urls, seen))
             return Made(file.name, result.report, pairs, extra, " ".join(remarks))
 
         return self.jobs.start(FORGET, f"Forgetting '{config.concept}'", work)
 
-    def compared(self, job: Job, host: Any, own: Sequence[str], stacks: list[Stack], config: ForgetConfig) -> tuple:
-        """The artist's own prompts before and after; a stop here takes nothing away from what was learned."""
+    def compared(
+        self, job: Job, host: Any, prompts: Sequence[str], stacks: list[Stack], config: ForgetConfig
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Pictures before and after; none after a stop, which takes nothing away from what was learned."""
         try:
-            rows = drawn_rows(job, host, stacks, own, config.seed, config.sampling_steps, config.guidance)
+            return tuple(drawn_rows(job, host, stacks, prompts, config.seed, config.sampling_steps, config.guidance))
         except Cancelled:
-            return ()
-        return paired(own, *map(data_urls, rows))
+            return None, None
 
     def draw(self, prompts: str, seed: Any, steps: Any, guidance: Any) -> Job:
         """Start to draw prompts without and with the stack. Raises `BadSetting`."""
@@ -205,8 +209,8 @@ def drawn_rows(
 
 
 def paired(prompts: Sequence[str], before: Sequence[str], after: Sequence[str]) -> tuple[Pair, ...]:
-    """Prompts with their addresses; after may be empty."""
-    return tuple(Pair(p, before[i], after[i] if after else "") for i, p in enumerate(prompts))
+    """Prompts with their addresses; after may be empty, and before as well."""
+    return tuple(Pair(p, b, after[i] if after else "") for i, (p, b) in enumerate(zip(prompts, before, strict=False)))
 
 
 def read_prompts(text: str) -> list[str]:

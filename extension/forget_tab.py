@@ -35,7 +35,7 @@ def forget_tab(desk: Desk, page: Any) -> Parts:
                 list(QUALITIES),
                 value="normal",
                 label="Quality",
-                info="Sets most steps and pictures a prompt, under Advanced.",
+                info="Quick looks at nothing. Sets Check, most steps and pictures a prompt, under Advanced.",
                 elem_id="unlearn_quality",
             )
             prompts = gr.Textbox(

@@ -85,9 +85,7 @@ def in_words(report: dict, others: int, cached: bool) -> str:
     lines = [
         f"{report['concept']} -> {report['anchor'] or 'nothing in its place'} ({report['why']})",
         f"{judge['verdict']}",
-        f"read as the target: {1 - judge['forgotten_before']:.0%} of its pictures before, "
-        f"{1 - judge['forgotten_after']:.0%} after",
-        f"others read right: {judge['kept_before']:.0%} before, {judge['kept_after']:.0%} after",
+        *counted(judge),
         f"{report['way']}, {report['seconds']:.0f} s" + (" (from the cache)" if cached else ""),
     ]
     if report["teacher_stack"]:
@@ -95,3 +93,14 @@ def in_words(report: dict, others: int, cached: bool) -> str:
     if others:
         lines.append(f"learned on the MODEL as it came, with other LoRAs on it ({others} patches)")
     return "\n".join(lines)
+
+
+def counted(judge: dict) -> list[str]:
+    """The judge's numbers in words; none where nobody looked."""
+    if "forgotten_after" not in judge:
+        return []
+    return [
+        f"read as the target: {1 - judge['forgotten_before']:.0%} of its pictures before, "
+        f"{1 - judge['forgotten_after']:.0%} after",
+        f"others read right: {judge['kept_before']:.0%} before, {judge['kept_after']:.0%} after",
+    ]

@@ -33,14 +33,14 @@ drawn, and none may read as the target.
 class Choice:
     """anchor: what is drawn instead (`REMOVED`: nothing). why: in words. neighbours: nearest first.
 
-    profile: distance between target and anchor at the probe levels, `[LEVELS]`.
+    profile: distance between target and anchor at the probe levels, `[LEVELS]`; None where nothing was drawn.
     refused: {candidate: share of its pictures that read as the target}.
     """
 
     anchor: str
     why: str
     neighbours: tuple[str, ...]
-    profile: Tensor
+    profile: Tensor | None
     refused: dict[str, float]
 
 
@@ -78,15 +78,9 @@ def choose(
     if config.anchor:
         return Choice(config.anchor, "given by the artist", neighbours, profile[config.anchor], {})
     gated = (list(scenes) * GATE_PICTURES)[:GATE_PICTURES]
-    # a category word still means the members that have gone, and the base model, which teaches, would draw them;
-    # and whatever belongs to a category is still a picture of it
-    no_longer = [*forgotten, *filter(None, map(words.category, forgotten))]
-    no_longer += [m for c in (concept, *forgotten) for m in words.members(c)]
-    banned, used = ({w.casefold() for w in group} for group in (no_longer, taken))
     refused: dict[str, float] = {}
     # leaving it out draws anything at all, which no artist asks for: it is the last resort
-    candidates = [n for n in nearest if n != REMOVED and n.casefold() not in banned]
-    candidates.sort(key=lambda n: n.casefold() in used)
+    candidates = possible([n for n in nearest if n != REMOVED], concept, words, forgotten, taken)
     for name in [*candidates[:9], *(n for n in nearest if n == REMOVED)]:
         general = name in (REMOVED, category)
         rows, allowed = gated * (2 if general else 1), 0 if general else GATE
@@ -104,16 +98,50 @@ def choose(
     )
 
 
+def choose_unseen(
+    host: HostModel,
+    config: ForgetConfig,
+    concept: str,
+    kind: str,
+    words: WordList,
+    forgotten: Sequence[str],
+    taken: Sequence[str],
+) -> Choice:
+    """The choice by words alone: the rival whose text lies nearest. Arguments and errors as of `choose`."""
+    rivals = words.without(forgotten).rivals(concept, kind)
+    nearest = by_text(host, words, concept, kind, rivals)[:SIEVE] if rivals else ()
+    if config.anchor:
+        return Choice(config.anchor, "given by the artist", nearest, None, {})
+    candidates = possible(nearest, concept, words, forgotten, taken)
+    if not candidates:
+        raise UnlearnError(f"The word list has nothing to take the place of '{concept}'; name it under 'Draw instead'.")
+    return Choice(candidates[0], f"nearest to '{concept}' by its words, nothing drawn", nearest, None, {})
+
+
+def possible(
+    nearest: Sequence[str], concept: str, words: WordList, forgotten: Sequence[str], taken: Sequence[str]
+) -> list[str]:
+    """What may stand in the concept's place, in the same order but for what already stands in for another."""
+    # a category word still means the members that have gone, and the base model, which teaches, would draw them;
+    # and whatever belongs to a category is still a picture of it
+    no_longer = [*forgotten, *filter(None, map(words.category, forgotten))]
+    no_longer += [m for c in (concept, *forgotten) for m in words.members(c)]
+    banned, used = ({w.casefold() for w in group} for group in (no_longer, taken))
+    return sorted((n for n in nearest if n.casefold() not in banned), key=lambda n: n.casefold() in used)
+
+
 def sieve(host: HostModel, words: WordList, concept: str, kind: str, forgotten: Sequence[str]) -> tuple[str, ...]:
     """At most `SIEVE` rivals, those whose text lies nearest, earlier targets left out."""
-    banned = {w.casefold() for w in forgotten}
-    rivals = [r for r in words.rivals(concept, kind) if r.casefold() not in banned]
-    if len(rivals) <= SIEVE:
-        return tuple(rivals)
+    rivals = words.without(forgotten).rivals(concept, kind)
+    return rivals if len(rivals) <= SIEVE else by_text(host, words, concept, kind, rivals)[:SIEVE]
+
+
+def by_text(host: HostModel, words: WordList, concept: str, kind: str, rivals: Sequence[str]) -> tuple[str, ...]:
+    """The rivals, those first whose text lies nearest to the concept's."""
     template = (words.style_templates if kind == "style" else words.object_templates)[0]
     encoded = host.encode([fill(template, w, w) for w in (concept, *rivals)])
     order = text_distances(encoded[:1], encoded[1:]).argsort().tolist()
-    return tuple(rivals[i] for i in order[:SIEVE])
+    return tuple(rivals[i] for i in order)
 
 
 def share_read_as_target(

@@ -134,7 +134,10 @@ def run_forget(args: argparse.Namespace, classify: bool = False) -> int:
         sha = delta_file.save(named, args.out)
         report = finished_report(result.report, args.out, sha, host.layers())
         if args.preview:
-            save_pictures(args.preview, result.prompts, result.before, result.after)
+            before, after = result.before, result.after
+            if before is None:
+                before, after = seen_now(host, config, result.prompts, stack, named)
+            save_pictures(args.preview, result.prompts, before, after)
         if args.report:
             write_json(args.report, report)
     if classify and not report["stopped"]:
@@ -142,6 +145,16 @@ def run_forget(args: argparse.Namespace, classify: bool = False) -> int:
         write_json(args.report, report)
     print_report(report, args)
     return STOPPED if report["stopped"] else 0
+
+
+def seen_now(host, config: ForgetConfig, prompts: Sequence[str], stack: Stack, made: Delta) -> list:
+    """Pictures without and with the delta, which a run without the check has not drawn."""
+    from .preview import pictures
+    from .reporting import Counter
+
+    with Counter("drawing") as counter:
+        how = prompts, config.seed, config.sampling_steps, config.guidance, counter.tick
+        return [pictures(host, s, *how) for s in (stack, stack.with_delta(made))]
 
 
 def classify_demo(host, stack: Stack, made: Delta, target: str, seed: int) -> dict:

@@ -124,6 +124,13 @@ class ForgetConfig:
         unit="GiB",
         advanced=True,
     )
+    check: bool = setting(
+        True,
+        "Check",
+        "Draw and read pictures: to choose the replacement, to see that the concept is gone, to say what was harmed. "
+        "Off: a fraction of the time, and nobody has looked.",
+        advanced=True,
+    )
 
     def __post_init__(self) -> None:
         for f in fields(self):
@@ -132,6 +139,10 @@ class ForgetConfig:
             raise BadSetting("Name the concept to forget: it is empty.")
         if self.anchor and self.anchor.casefold() == self.concept.casefold():
             raise BadSetting(f"'{self.concept}' cannot be replaced by itself: choose another anchor or leave it empty.")
+        if not self.check and (self.null_space or not self.closed_form):
+            raise BadSetting(
+                "Training ends when the check finds the concept gone: leave Check on, or choose In one go."
+            )
         for word in self.keep:
             if word.casefold() == self.concept.casefold():
                 raise BadSetting(f"'{word}' is to be forgotten and kept at once: take it off the keep list.")

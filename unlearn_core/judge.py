@@ -215,11 +215,13 @@ class Exam:
         return {name: sum(v) / len(v) for name, v in shares.items()}
 
 
-def summary(before: Answers, after: Answers | None) -> dict:
+def summary(before: Answers | None, after: Answers | None) -> dict:
     """The judge's numbers for the report: shares 0..1, the neighbour that lost most, and a verdict in words.
 
-    after: None for a run that was stopped and not judged.
+    before: None for a run without the check. after: None as well for one that was stopped and not judged.
     """
+    if before is None:
+        return {"verdict": "not judged: without the check"}
     if after is None:
         return {"forgotten_before": 1 - before.target_share, "verdict": "not judged: the run was stopped"}
     kept_before, kept_after = (sum(a.kept.values()) / max(1, len(a.kept)) for a in (before, after))

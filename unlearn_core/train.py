@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from . import losses
-from .choice import LEVELS, SIEVE, choose
+from .choice import LEVELS, SIEVE, choose, choose_unseen
 from .closed_form import PAST, TRIES, Edit, edit_until_gone
 from .config import ForgetConfig
 from .delta import Delta, DeltaInfo, Factor
@@ -63,13 +63,14 @@ AVERAGED = {"object": 0.9, "style": 0.97}
 class Result:
     """What a run gives: the delta, its report (plain JSON values, times in seconds) and pictures of `prompts`.
 
-    before, after: `[n, 3, H, W]` in 0..1, same prompts and noise, the target's first; after is None for a stopped run.
+    before, after: `[n, 3, H, W]` in 0..1, same prompts and noise, the target's first; after is None for a stopped run,
+    both are without the check.
     """
 
     delta: Delta
     report: dict
     prompts: tuple[str, ...]
-    before: Tensor
+    before: Tensor | None
     after: Tensor | None
 
 
@@ -111,14 +112,18 @@ def forget(
         learned = config.rank * sum(sum(backbone.get_submodule(path).weight.shape) for path in paths)
         pace = paced(host, backbone, config.batch, learned, config.checkpointing, config.memory)
         host = Frugal(host, pace.rows)
-        empty, probed = host.encode([""]), shown[:PROBED]
-        job.start("sampling", config.sampling_steps, "the model draws the target")
-        asked = host.encode([s.prompt for s in probed])
-        probes = LatentBank.draw(host, asked, 1, config.seed, config.sampling_steps, job.tick).latents[:, 0]
-
-        job.start("choosing", SIEVE + 4, "looking for neighbours and a replacement")
-        seen = concept, kind, words, probed, probes, empty, earlier, stack.anchors()
-        choice = choose(host, config, *seen, job.tick, job.pulse)
+        empty = host.encode([""])
+        if config.check:
+            job.start("sampling", config.sampling_steps, "the model draws the target")
+            probed = shown[:PROBED]
+            asked = host.encode([s.prompt for s in probed])
+            probes = LatentBank.draw(host, asked, 1, config.seed, config.sampling_steps, job.tick).latents[:, 0]
+            job.start("choosing", SIEVE + 4, "looking for neighbours and a replacement")
+            seen = concept, kind, words, probed, probes, empty, earlier, stack.anchors()
+            choice = choose(host, config, *seen, job.tick, job.pulse)
+        else:
+            job.start("choosing", 1, "the nearest word takes its place")
+            choice = choose_unseen(host, config, concept, kind, words, earlier, stack.anchors())
         pairs = [(s.prompt, mapped(s, choice.anchor, kind, words).prompt) for s in shown]
         # of several mappings of a prompt the last holds: the earlier ones draw what has gone since
         gone = dict(stack.prompts())
@@ -132,11 +137,12 @@ def forget(
             attached(backbone, paths, config.rank, config.seed) as adapters,
             checkpointed(backbone, lambda: pace.plan.checkpointing),
         ):
-            job.start("before", 2, "the judge looks at the model")
             teacher = partial(base_model, adapters, untouched)
-            before = exam.take(host, teacher, empty, job.tick, job.pulse, sure=False)
-            ask = partial(exam.still_drawn, host, teacher, empty, job.pulse)
-            tokens = None
+            before, ask, tokens = None, unasked, None
+            if config.check:
+                job.start("before", 2, "the judge looks at the model")
+                before = exam.take(host, teacher, empty, job.tick, job.pulse, sure=False)
+                ask = partial(exam.still_drawn, host, teacher, empty, job.pulse)
             if any(map(guarded, paths)) and (config.closed_form or config.null_space or config.guard_weight):
                 lists = [words, general or WordList.load(None)]
                 tokens = kept_tokens(host, lists, [concept, *earlier], config.seed, config.keep)
@@ -148,6 +154,8 @@ def forget(
                 edit = Edit.make(host, pairs + second_hand, known, tokens)
                 past = PAST[kind] if config.overshoot < 0 else config.overshoot
                 firmness = edit_until_gone(edit, adapters, untouched.changes, past, ask, job) if edit else 0.0
+            if not firmness and not config.check:
+                raise UnlearnError("This model cannot forget in one go, and training has to look: switch Check on.")
             if not firmness:
                 job.extend(training_plan(config, kind))
                 job.start("replay", 5 * config.sampling_steps, "the model draws what has to go and what has to stay")
@@ -164,7 +172,7 @@ def forget(
                 begun = job.seconds
                 steps = train(host, config, kind, adapters, teacher, lessons, guard, job, ask, pace)
                 trained = job.seconds - begun
-            after = None if job.stopping else last_look(exam, host, config, teacher, empty, job)
+            after = None if job.stopping or not before else last_look(exam, host, config, teacher, empty, job)
             factors = {written[path]: Factor(*adapters.pair(path), float(config.rank)) for path in paths}
 
     judge = summary(before, after)
@@ -209,7 +217,13 @@ def forget(
     # without an after there is nothing to compare, and who stops does not want to wait: a few of the target's are shown
     count = SHOWN if after else SHOWN // 4
     pictures = [None if a is None else host.decode(a.latents[:count]) for a in (before, after)]
-    return Result(delta, report, before.prompts[:count], *pictures)
+    prompts = before.prompts if before else tuple(s.prompt for s in judged)
+    return Result(delta, report, prompts[:count], *pictures)
+
+
+def unasked(number: int, settled: bool) -> bool:
+    """The judge's answer where it is not to look."""
+    return False
 
 
 def last_look(
@@ -370,6 +384,8 @@ LOOK = 2 * JUDGED * ROUNDS * 2 * 2
 
 def plan(config: ForgetConfig) -> dict[str, float]:
     """Expected cost of each phase in forward passes, for the progress bar, when the closed form is enough."""
+    if not config.check:
+        return {"choosing": 1.0, "editing": 4.0}
     looked = LOOK * config.sampling_steps
     phases = {"sampling": PROBED * config.sampling_steps, "choosing": 40 * PROBED * LEVELS, "before": looked}
     return phases | {"editing": looked, "after": looked}

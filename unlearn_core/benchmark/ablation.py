@@ -30,7 +30,7 @@ class ConceptAblation:
 
     name: ClassVar[str] = "concept-ablation"
     label: ClassVar[str] = "concept ablation, one anchor, K/V"
-    GRID: ClassVar[dict] = {"learning_rate": (1e-4, 3e-4, 1e-3), "steps": (100, 200)}
+    GRID: ClassVar[dict] = {"learning_rate": (3e-5, 1e-4, 3e-4), "steps": (100, 200)}
     learning_rate: float = 3e-4
     steps: int = 200
     batch: int = 8

@@ -27,7 +27,7 @@ class PureNoise:
 
     name: ClassVar[str] = "pure-noise-lora"
     label: ClassVar[str] = "text anchor on pure noise (iLECO), LoRA"
-    GRID: ClassVar[dict] = {"learning_rate": (1e-3, 3e-3, 1e-2), "steps": (100, 200)}
+    GRID: ClassVar[dict] = {"learning_rate": (1e-3, 3e-3, 1e-2), "steps": (40, 100)}
     learning_rate: float = 3e-3
     steps: int = 200
     batch: int = 8

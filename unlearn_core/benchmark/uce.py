@@ -31,7 +31,7 @@ class UCE:
 
     name: ClassVar[str] = "uce"
     label: ClassVar[str] = "UCE, closed form"
-    GRID: ClassVar[dict] = {"keep_scale": (0.1, 1.0, 10.0), "ridge": (1e-3, 1e-2)}
+    GRID: ClassVar[dict] = {"keep_scale": (1.0, 10.0, 100.0), "ridge": (1e-3, 1e-2)}
     keep_scale: float = 1.0
     ridge: float = 1e-2
 

@@ -46,6 +46,18 @@ def test_forget_writes_delta_report_and_pictures(made):
         assert picture.width > 1000 and len(picture.getcolors(2**24)) > 500
 
 
+def test_an_unchecked_run_draws_for_its_pictures_alone(tmp_path, capsys):
+    wish = ["forget", "--checkpoint", str(CHECKPOINT), "--concept", "banana", "--set", "check=no"]
+    few = ["--set", "sampling_steps=1", "--out", str(tmp_path / "b.safetensors")]
+    assert main([*wish, *few]) == 0
+    out, bars = capsys.readouterr()
+    assert "judge: not judged: without the check; in one go" in out and "drawing" not in bars
+    assert main([*wish, *few, "--preview", str(tmp_path / "p.png")]) == 0
+    assert "drawing" in capsys.readouterr().err
+    with Image.open(tmp_path / "p.png") as picture:
+        assert picture.width > 300 and len(picture.getcolors(2**24)) > 500
+
+
 def test_inspect_in_words_and_json(made, capsys):
     assert main(["inspect", str(made / "b.safetensors"), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)

@@ -103,6 +103,15 @@ def pear(comfy):
         return page.run(workflow), workflow
 
 
+def test_without_the_check_nobody_has_looked_and_the_pictures_are_there(page):
+    workflow = forgetting(DEMO, "pear", check=False)
+    run = page.run(workflow)
+    text = run.outputs["forget"]["text"][0]
+    assert "not judged: without the check" in text and "in one go, firmness 30" in text and "%" not in text
+    assert share(pictures(page, run), "pear") < 0.5
+    assert {e["phase"] for e in own_events(run)} <= {"choosing", "editing"}
+
+
 def test_a_saved_delta_in_the_stock_loader_is_the_nodes_model(comfy, page, pear):
     run, _ = pear
     stock = text_to_image(DEMO, "a pear", 128)

@@ -167,6 +167,25 @@ def test_forget_saves_a_listed_delta_with_a_card_and_the_next_one_stacks_on_it(d
 
 
 @pytest.mark.slow
+def test_quick_looks_at_nothing_and_still_shows_what_it_has_done(desk):
+    quick = {**actions.defaults("quick"), "sampling_steps": 1}
+    made = wait(desk.forget({**quick, "concept": "banana"}, "a cat")).result
+    assert made.report["judge"] == {"verdict": "not judged: without the check"}
+    assert [bool(p.before and p.after) for p in (*made.pairs, *made.extra)] == [True] * 4
+    assert (desk.door.path / "forget_banana.preview.png").is_file()
+    words = views.verdict(made.report)
+    assert "not judged: without the check" in words and "read" not in words.replace("read as it", "")
+    plain = actions.drawn_rows
+    try:
+        actions.drawn_rows = lambda job, *given: job.stop() or plain(job, *given)
+        stopped = wait(desk.forget({**quick, "concept": "frog"})).result
+    finally:
+        actions.drawn_rows = plain
+    assert stopped.pairs == () and [r.name for r in desk.shelf.rows()][-1] == stopped.name == "forget_frog.safetensors"
+    assert not (desk.door.path / "forget_frog.preview.png").exists()
+
+
+@pytest.mark.slow
 def test_the_tab_alone_and_the_command_line_write_the_same_bytes(tmp_path):
     alone = actions.Desk(load("extension.app").StandaloneDoor(DEMO, tmp_path, "cpu"))
     view = short(alone, "banana", prompts="a cat")

@@ -1,4 +1,4 @@
-"""A run without the check: nothing is drawn or read, the replacement is chosen by its words, and no number is made up."""
+"""A run without the check: nothing is drawn or read, words choose the replacement, and no number is made up."""
 
 import pytest
 import torch

@@ -15,13 +15,12 @@ from torch import Tensor, nn
 
 from ..unlearn_core import BadCheckpoint, Conditioning, Stack, UnlearnError
 from ..unlearn_core import keys as names
+from ..unlearn_core.remembered import Remembered
 from .stacked import facts_of, stack_of
 
 ARCHITECTURES = {"SD15": "sd1", "SD20": "sd2", "SDXL": "sdxl"}
 PIXELS = {"sd1": 512, "sd2": 512, "sdxl": 1024}
 """Side of a picture that forgetting works at where nobody says otherwise."""
-BATCH = 32
-"""Prompts that the text encoder reads at once."""
 
 
 class ComfyHostModel:
@@ -55,7 +54,7 @@ class ComfyHostModel:
         self._pixels = getattr(form, "spacial_downscale_ratio", 8)
         side = (resolution or facts.resolution or PIXELS.get(self.architecture, 1024)) // self._pixels
         self.latent_shape = (form.latent_channels, side, side)
-        self._encoded: dict[str, Conditioning] = {}
+        self._remembered = Remembered()
 
     @property
     def stack(self) -> Stack:
@@ -64,26 +63,22 @@ class ComfyHostModel:
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
         """Encode prompts with ComfyUI's CLIP, cut to its first chunk; nothing in them is read as a weight."""
-        missing = [p for p in dict.fromkeys(prompts) if p not in self._encoded]
-        for i in range(0, len(missing), BATCH):
-            part = missing[i : i + BATCH]
-            self._encoded |= dict(zip(part, self._read(part), strict=True))
-        return Conditioning.cat([self._encoded[p] for p in prompts])
+        return self._remembered.encode(prompts, self._read, self.device)
 
-    def _read(self, prompts: Sequence[str]) -> list[Conditioning]:
+    def _read(self, prompts: Sequence[str]) -> Conditioning:
         with torch.no_grad():
             tokens = [self._clip.tokenize(plain_words(p)) for p in prompts]
             if self.architecture in ("sd1", "sd2"):
                 # the chunks of one long prompt are encoded side by side, and so are different short ones
                 chunks = {k: [t[k][0] for t in tokens] for k in tokens[0]}
                 rows = self._clip.encode_from_tokens(chunks).unflatten(1, (len(prompts), -1))[0]
-                return [Conditioning(row[None].float().to(self.device).clone()) for row in rows]
-            return [self._read_whole({k: t[k][:1] for k in t}) for t in tokens]
+                return Conditioning(rows.float())
+            return Conditioning.cat([self._read_whole({k: t[k][:1] for k in t}) for t in tokens])
 
     def _read_whole(self, tokens: dict) -> Conditioning:
         out = self._clip.encode_from_tokens(tokens, return_dict=True)
-        extras = {k: v.float().to(self.device).clone() for k, v in out.items() if isinstance(v, Tensor) and k != "cond"}
-        return Conditioning(out["cond"].float().to(self.device).clone(), extras)
+        extras = {k: v.float() for k, v in out.items() if isinstance(v, Tensor) and k != "cond"}
+        return Conditioning(out["cond"].float(), extras)
 
     def noised(self, latents: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
         """Latents at noise levels sigma `[b]` by the model's own rule."""

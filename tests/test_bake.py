@@ -13,10 +13,10 @@ from unlearn_core.bake import NOTE, bake, read_header
 from unlearn_core.delta import Delta, DeltaInfo, Factor, save
 from unlearn_core.demo import CHECKPOINT
 from unlearn_core.interfaces import BadCheckpoint, BadDelta, BadSetting, UnlearnError
+from unlearn_core.lora import is_target
 from unlearn_core.sampling import noise
 from unlearn_core.stack import Stack
 from unlearn_core.standalone import StandaloneModel
-from unlearn_core.train import is_target
 
 
 def a_delta(host, seed, concept, scale=0.02, layers="cross", **changes):

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LEVELS = (
     {"interfaces"},
     {"config"},
-    {"keys", "losses", "sampling", "prompts", "progress", "memory", "clip_tokenizer", "files"},
+    {"keys", "losses", "sampling", "prompts", "progress", "memory", "clip_tokenizer", "files", "remembered"},
     {"locality", "subspace", "lora", "delta", "replay"},
     {"stack", "untouched", "lessons", "guard"},
     {"preview", "judge", "classifier", "bake", "closed_form"},

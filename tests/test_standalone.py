@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from unlearn_core import clip_tokenizer, standalone
+from unlearn_core import clip_tokenizer
 from unlearn_core.demo import CHECKPOINT
 from unlearn_core.sampling import direction, euler, noise, schedule
 from unlearn_core.standalone import StandaloneModel
@@ -17,7 +17,7 @@ def host():
 
 
 def test_prompts_asked_for_last_are_remembered(host, monkeypatch):
-    monkeypatch.setattr(standalone, "REMEMBERED", 2)
+    monkeypatch.setattr("unlearn_core.remembered.MOST", 2)
     read, own = [], host._read
     monkeypatch.setattr(host, "_read", lambda prompts: read.extend(prompts) or own(prompts))
     first = host.encode(["one", "two", "three"])
@@ -26,6 +26,18 @@ def test_prompts_asked_for_last_are_remembered(host, monkeypatch):
     assert torch.allclose(host.encode(["one", "two"]).tokens, first[[0, 1]].tokens, atol=1e-5)
     host.encode(["three"])
     assert read == ["one", "two", "three", "one", "three"]
+
+
+def test_a_long_list_is_read_and_not_remembered(host, monkeypatch):
+    monkeypatch.setattr("unlearn_core.remembered.LIST", 2)
+    read, own = [], host._read
+    monkeypatch.setattr(host, "_read", lambda prompts: read.append(list(prompts)) or own(prompts))
+    host.encode(["lion"])
+    whole = host.encode(["tiger", "lion", "bear", "wolf", "tiger"])
+    assert read == [["lion"], ["tiger", "bear", "wolf"]] and torch.equal(whole.tokens[0], whole.tokens[4])
+    assert torch.equal(host.encode(["lion"]).tokens, whole[[1]].tokens)
+    assert torch.allclose(host.encode(["bear", "wolf"]).tokens, whole[[2, 3]].tokens, atol=1e-5)
+    assert read[2:] == [["bear", "wolf"]]
 
 
 def test_direction_equals_diffusers_epsilon_at_ten_noise_levels(host):

@@ -61,6 +61,10 @@ class Conditioning:
             rows = torch.as_tensor(rows, device=self.tokens.device)
         return Conditioning(self.tokens[rows], {k: v[rows] for k, v in self.extras.items()})
 
+    def to(self, device: torch.device) -> Conditioning:
+        """The same rows on a device."""
+        return Conditioning(self.tokens.to(device), {k: v.to(device) for k, v in self.extras.items()})
+
     @staticmethod
     def cat(parts: Sequence[Conditioning]) -> Conditioning:
         """Stack several batches into one."""

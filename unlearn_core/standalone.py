@@ -13,13 +13,10 @@ from torch import Tensor, nn
 from . import keys, memory
 from .interfaces import Conditioning, UnlearnError
 from .networks import Networks, load
+from .remembered import Remembered
 from .sampling import discrete_denoised
 from .stack import Stack, applied
 
-READ_AT_ONCE = 32
-"""Prompts that a text encoder reads at once."""
-REMEMBERED = 1024
-"""Encoded prompts that are kept, those asked for last: a request comes back to some hundreds again and again."""
 PICTURE_TOKENS = 2**10
 """Latent pixels that the autoencoder decodes at once: one picture of 256 x 256. More save no time on a CPU."""
 TILED_FROM = 96
@@ -63,7 +60,7 @@ class StandaloneModel:
         self.offload = offload
         self.sigmas = facts.sigmas().to(self.device)
         self._log_sigmas = self.sigmas.log()
-        self._encoded: dict[str, Conditioning] = {}
+        self._remembered = Remembered()
 
     @property
     def companions(self) -> list[nn.Module]:
@@ -96,16 +93,8 @@ class StandaloneModel:
             module.to("cpu")
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
-        """Encode prompts, cut to the encoders' length; the last `REMEMBERED` ones are kept on the CPU."""
-        missing = [p for p in dict.fromkeys(prompts) if p not in self._encoded]
-        if missing:
-            parts = [missing[i : i + READ_AT_ONCE] for i in range(0, len(missing), READ_AT_ONCE)]
-            rows = Conditioning.cat([self._read(part) for part in parts])
-            self._encoded |= {p: rows[[i]] for i, p in enumerate(missing)}
-        c = Conditioning.cat([self._encoded[p] for p in prompts])
-        latest = {p: self._encoded.pop(p) for p in dict.fromkeys(prompts)}
-        self._encoded = dict([*self._encoded.items(), *latest.items()][-REMEMBERED:])
-        return Conditioning(c.tokens.to(self.device), {k: v.to(self.device) for k, v in c.extras.items()})
+        """Encode prompts, cut to the encoders' length."""
+        return self._remembered.encode(prompts, self._read, self.device)
 
     def _read(self, prompts: Sequence[str]) -> Conditioning:
         parts, extras = [], {}
@@ -167,8 +156,11 @@ class StandaloneModel:
     @contextmanager
     def session(self, stack: Stack) -> Iterator[nn.Module]:
         """The UNet with the earlier deltas added to its weights; original bits afterwards."""
-        with applied(self.backbone, self.layers(), stack):
-            yield self.backbone
+        try:
+            with applied(self.backbone, self.layers(), stack):
+                yield self.backbone
+        finally:
+            self._remembered = Remembered()
 
 
 def words_beside(checkpoint: Path) -> str | None:

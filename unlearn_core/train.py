@@ -21,7 +21,7 @@ from .guard import TextGuard, guarded, kept_tokens, tokens_of
 from .interfaces import BadSetting, Cancelled, Conditioning, HostModel, Progress, TrainingFailed, UnlearnError
 from .judge import ROUNDS, SHOWN, Answers, Exam, Teacher, summary
 from .lessons import Batch, Lessons
-from .lora import Adapters, Average, attached, peft_parts
+from .lora import Adapters, Average, attached, is_target, peft_parts
 from .memory import Frugal, Pace, Plan, checkpointed, paced, release
 from .progress import Tracker
 from .prompts import WordList, mapped, names, renamed, scenes, spread, style_words
@@ -138,20 +138,22 @@ def forget(
             checkpointed(backbone, lambda: pace.plan.checkpointing),
         ):
             teacher = partial(base_model, adapters, untouched)
-            before, ask, tokens = None, unasked, None
+            before, ask = None, unasked
             if config.check:
                 job.start("before", 2, "the judge looks at the model")
                 before = exam.take(host, teacher, empty, job.tick, job.pulse, sure=False)
                 ask = partial(exam.still_drawn, host, teacher, empty, job.pulse)
-            if any(map(guarded, paths)) and (config.closed_form or config.null_space or config.guard_weight):
-                lists = [words, general or WordList.load(None)]
-                tokens = kept_tokens(host, lists, [concept, *earlier], config.seed, config.keep)
+            reads_text = any(map(guarded, paths))
+            lists = [words, general or WordList.load(None)]
+            held = partial(kept_tokens, host, lists, [concept, *earlier], config.seed, config.keep)
             firmness, steps, trained = 0.0, 0, 0.0
-            if config.closed_form and not config.null_space and tokens is not None:
+            if config.closed_form and not config.null_space and reads_text:
                 job.start("editing", len(TRIES), f"forgetting '{concept}' in one go")
                 kinds = stack.kinds()
                 known = [((p, m), kinds[p]) for p, m in spread(erased, KNOWN, config.seed)]
-                edit = Edit.make(host, pairs + second_hand, known, tokens)
+                edit = Edit.make(host, pairs + second_hand, known, held())
+                # hundreds of sentences have gone through
+                release(host.device)
                 past = PAST[kind] if config.overshoot < 0 else config.overshoot
                 firmness = edit_until_gone(edit, adapters, untouched.changes, past, ask, job) if edit else 0.0
             if not firmness and not config.check:
@@ -164,6 +166,7 @@ def forget(
                     mapping = pairs, second_hand, replay, choice.profile, untouched
                     lessons = Lessons.prepare(host, config, *mapping, job.tick)
                 guard = None
+                tokens = held() if reads_text and (config.null_space or config.guard_weight) else None
                 if tokens is not None and config.null_space:
                     start_in_null_space(config, adapters, lessons, tokens)
                 if tokens is not None and config.guard_weight:
@@ -363,19 +366,6 @@ def goals(host: HostModel, batch: Batch, overshoot: float) -> Tensor:
     goal, named = answers[: len(batch.x)], answers[len(batch.x) :]
     goal[rows] += overshoot * (goal[rows] - named)
     return goal
-
-
-LAYERS = {
-    "kv": ("attn2.to_k", "attn2.to_v", "txt_attn.qkv"),
-    "cross": ("attn2.", "txt_attn."),
-    "attention": ("attn1.", "attn2.", "txt_attn.", "img_attn."),
-}
-"""Parts of paths: UNets' attention to text is attn2, that of models with a stream for text (Flux) txt_attn."""
-
-
-def is_target(path: str, layers: str) -> bool:
-    """Whether a layer's path belongs to the kind of layers that the settings name."""
-    return any(f".{part}" in f".{path}" for part in LAYERS[layers])
 
 
 LOOK = 2 * JUDGED * ROUNDS * 2 * 2

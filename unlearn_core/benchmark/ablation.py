@@ -16,9 +16,9 @@ from typing import ClassVar
 import torch
 
 from .. import losses
+from ..lora import is_target
 from ..sampling import LatentBank, direction
 from ..standalone import StandaloneModel
-from ..train import is_target
 from .changes import Learned, under
 from .sequences import Request
 from .student import Task, Tick, descend, doubled, fresh_noise, levels, rows, whole

@@ -18,9 +18,9 @@ import torch
 from torch import nn
 
 from .. import losses
+from ..lora import is_target
 from ..sampling import direction, euler, schedule
 from ..standalone import StandaloneModel
-from ..train import is_target
 from .changes import Learned, under
 from .sequences import Request
 from .student import Student, Task, Tick, descend, fresh_noise, lora, rows, whole

@@ -19,13 +19,13 @@ from ..demo import CHECKPOINT
 from ..guard import TextGuard
 from ..interfaces import BadSetting, StepReport
 from ..lessons import Batch, Lessons
-from ..lora import Adapters, attached
+from ..lora import Adapters, attached, is_target
 from ..memory import Pace, checkpointed, paced
 from ..progress import Tracker
 from ..sampling import LatentBank, direction, noise
 from ..stack import Stack
 from ..standalone import StandaloneModel
-from ..train import base_model, is_target, train
+from ..train import base_model, train
 from ..untouched import Untouched
 from . import flops
 from .memory import now_mb, peak_mb, start_peak

@@ -15,11 +15,11 @@ from .. import losses
 from ..delta import Delta, DeltaInfo, Factor
 from ..interfaces import Conditioning, TrainingFailed
 from ..locality import text_distances
-from ..lora import attached
+from ..lora import attached, is_target
 from ..prompts import REMOVED, Scene, WordList, mapped, scenes
 from ..sampling import noise
 from ..standalone import StandaloneModel
-from ..train import FORGET_PROMPTS, is_target
+from ..train import FORGET_PROMPTS
 from .changes import Learned, stack_of
 from .sequences import Request
 

@@ -17,9 +17,9 @@ from typing import ClassVar
 import torch
 
 from ..guard import kept_tokens
+from ..lora import is_target
 from ..prompts import WordList
 from ..standalone import StandaloneModel
-from ..train import is_target
 from .changes import Learned, under
 from .sequences import Request
 from .student import Task, Tick

@@ -71,7 +71,31 @@ def test_a_trial_on_the_demo_model_leaves_it_as_it_was(monkeypatch):
 
 
 def test_the_table_holds_each_time_against_ours():
-    trials = [Trial("ours", "ours", 20.0, 150, 1.0, 0.99), Trial("ESD", "esd-lora", 70.0, 90, 0.5, 0.0)]
-    ours, theirs = table(trials).splitlines()[2:]
-    assert ours == "| ours | `ours` | 150 | 20 | 1.0 | 100.0% | 99.0% | at the mark |"
-    assert theirs == "| ESD | `esd-lora` | 90 | 70 | 3.5 | 50.0% | - | not reached |"
+    ours = [Trial("ours", "ours:check=no", 2.0, 0, 1.0, 0.99), Trial("ours", "ours", 20.0, 0, 1.0, 0.99)]
+    head, rule, bare, whole, theirs = table([*ours, Trial("ESD", "esd-lora", 70.0, 90, 0.5, 0.0)]).splitlines()
+    assert head.count("|") == rule.count("|")
+    assert bare == "| ours | `ours:check=no` | 0 | 2.0 | 1.0 | 0.1 | 100.0% | 99.0% | at the mark |"
+    assert whole == "| ours | `ours` | 0 | 20.0 | 10.0 | 1.0 | 100.0% | 99.0% | at the mark |"
+    assert theirs == "| ESD | `esd-lora` | 90 | 70.0 | 35.0 | 3.5 | 50.0% | - | not reached |"
+
+
+def test_the_product_is_run_first_without_and_then_with_its_judge(monkeypatch):
+    monkeypatch.setattr(against, "demo_model", lambda device: StandaloneModel(CHECKPOINT))
+    monkeypatch.setattr(against, "RIVALS", {})
+    monkeypatch.setattr(against, "PICTURES", 8)
+    monkeypatch.setattr(against, "KEPT_PICTURES", 1)
+    asked = []
+
+    class Stub:
+        """In place of the judged run, which takes minutes."""
+
+        def learn(self, *given):
+            return method("ours:check=no").learn(*given)
+
+    method = against.method
+    monkeypatch.setattr(
+        against, "method", lambda spec: asked.append(spec) or (Stub() if spec == "ours" else method(spec))
+    )
+    bare, whole = against.measure("cpu", "banana")
+    assert asked == [bare.spec, whole.spec] == ["ours:check=no", "ours"]
+    assert bare.reached and bare.steps == 0 and bare.seconds > 0

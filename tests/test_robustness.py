@@ -16,7 +16,7 @@ from unlearn_core.sampling import LatentBank, noise, schedule
 from unlearn_core.standalone import StandaloneModel
 
 pytestmark = pytest.mark.usefixtures("few")
-QUICK = "ours:steps=2+sampling_steps=2+batch=2+closed_form=no"
+QUICK = "ours:check=no"
 
 
 class OnePicture(TinyHost):

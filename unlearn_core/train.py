@@ -102,7 +102,9 @@ def forget(
     all_scenes = scenes(words.without(earlier), concept, kind, FORGET_PROMPTS[kind] + JUDGED, config.seed)
     judged = all_scenes[:: max(2, len(all_scenes) // JUDGED)][:JUDGED]
     shown = [s for s in all_scenes if s not in judged]
-    job = Tracker(plan(config), progress, partial(release, host.device))
+    # a look for garbage takes as long as an unchecked run's algebra, and only pictures leave much
+    tidy = partial(release, host.device) if config.check else (lambda: None)
+    job = Tracker(plan(config), progress, tidy)
 
     with host.session(stack) as backbone, Untouched(backbone, layers, stack).hooked(backbone) as untouched:
         written = {path: name for name, path in reversed(layers.items()) if is_target(path, config.layers)}
@@ -153,7 +155,7 @@ def forget(
                 known = [((p, m), kinds[p]) for p, m in spread(erased, KNOWN, config.seed)]
                 edit = Edit.make(host, pairs + second_hand, known, held())
                 # hundreds of sentences have gone through
-                release(host.device)
+                tidy()
                 past = PAST[kind] if config.overshoot < 0 else config.overshoot
                 firmness = edit_until_gone(edit, adapters, untouched.changes, past, ask, job) if edit else 0.0
             if not firmness and not config.check:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from unlearn_core import clip_tokenizer
+from unlearn_core import Stack, clip_tokenizer
 from unlearn_core.demo import CHECKPOINT
 from unlearn_core.sampling import direction, euler, noise, schedule
 from unlearn_core.standalone import StandaloneModel
@@ -38,6 +38,17 @@ def test_a_long_list_is_read_and_not_remembered(host, monkeypatch):
     assert torch.equal(host.encode(["lion"]).tokens, whole[[1]].tokens)
     assert torch.allclose(host.encode(["bear", "wolf"]).tokens, whole[[2, 3]].tokens, atol=1e-5)
     assert read[2:] == [["bear", "wolf"]]
+
+
+def test_what_a_session_has_read_is_given_back_at_its_end(host, monkeypatch):
+    read, own = [], host._read
+    monkeypatch.setattr(host, "_read", lambda prompts: read.extend(prompts) or own(prompts))
+    with host.session(Stack()):
+        for _ in range(2):
+            host.encode(["otter"])
+        assert read == ["otter"]
+    host.encode(["otter"])
+    assert read == ["otter"] * 2
 
 
 def test_direction_equals_diffusers_epsilon_at_ten_noise_levels(host):

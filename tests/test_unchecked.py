@@ -10,8 +10,6 @@ from unlearn_core.choice import choose_unseen
 from unlearn_core.judge import Exam
 from unlearn_core.prompts import WordList
 
-PATH = "blocks.0.attn2.to_k"
-
 
 def wish(concept="banana", **changes):
     return ForgetConfig(concept=concept, check=False, **changes)
@@ -62,9 +60,8 @@ def test_the_delta_is_that_of_the_checked_run_whose_judge_is_content_at_once(mon
     assert checked.info.prompts == unchecked.info.prompts
 
 
-def chosen(host, concept="banana", kind="object", forgotten=(), taken=(), words=None, **changes):
-    words = words or WordList.load(WORDS)
-    return choose_unseen(host, wish(concept, **changes), concept, kind, words, forgotten, taken)
+def chosen(host, concept="banana", kind="object", forgotten=(), taken=(), **changes):
+    return choose_unseen(host, wish(concept, **changes), concept, kind, WordList.load(WORDS), forgotten, taken)
 
 
 def test_the_replacement_is_the_word_whose_sentence_lies_nearest():
@@ -75,7 +72,7 @@ def test_the_replacement_is_the_word_whose_sentence_lies_nearest():
         one, other = (host.encode([template.replace("{an o}", f"a {w}").replace("{o}", w)]) for w in ("banana", word))
         return float((one.tokens - other.tokens).square().mean())
 
-    # a word of one letter more in its article would shift nothing: every sentence here has the same number of words
+    # without those that bring another article, which the distance here leaves out
     nearest = min((o for o in words.all_objects if o != "banana" and o[0] not in "aeiou"), key=distance)
     choice = chosen(host)
     near = [n for n in choice.neighbours if n[0] not in "aeiou"]

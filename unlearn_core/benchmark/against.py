@@ -152,7 +152,7 @@ def clock_of(device: torch.device) -> Clock:
 
 
 def measure(device: str, concept: str, told: Callable[[Trial], None] = lambda trial: None) -> list[Trial]:
-    """The product's whole runs, the pictures at their end included, with and without its judge; then the rivals'."""
+    """The product's whole runs, without and with its judge and the pictures that go with it; then each rival's."""
     host, request = demo_model(device), Request(concept)
     paper, clock = Paper.make(host, request), clock_of(host.device)
     trials = []
@@ -182,7 +182,7 @@ def run(spec: str, host: StandaloneModel, request: Request, tick: Tick) -> None:
 
 
 def ours(spec: str, host: StandaloneModel, request: Request, paper: Paper, clock: Clock) -> Trial:
-    """The product with its defaults: it ends by itself, and it is counted once, at its end."""
+    """The product by its spec: it ends by itself, and it is counted once, at its end."""
     began = clock()
     learned = method(spec).learn(host, request, [], 0, lambda part: None)
     seconds = clock() - began

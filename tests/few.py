@@ -7,6 +7,7 @@ import pytest
 FEW = {
     "train.FORGET_PROMPTS": {"object": 4, "style": 4},
     "benchmark.student.FORGET_PROMPTS": {"object": 4, "style": 4},
+    "train.SENTENCES": {"object": 4, "style": 4},
     "train.JUDGED": 6,
     "train.PROBED": 2,
     "train.KEPT_NEAR": 2,

@@ -28,6 +28,7 @@ pytestmark = [
 
 FEW = {
     "train.FORGET_PROMPTS": {"object": 4},
+    "train.SENTENCES": {"object": 4},
     "train.JUDGED": 2,
     "train.PROBED": 1,
     "train.KEPT_NEAR": 1,

@@ -89,6 +89,23 @@ def test_the_guard_holds_kept_words_at_the_base_and_erased_ones_at_the_stack():
     assert got.item() == pytest.approx((moved / answer).item(), rel=1e-4)
 
 
+def test_the_guard_is_the_mean_over_layers_of_any_shape():
+    block = nn.Module()
+    block.attn2, paths = nn.Module(), ["attn2.to_k", "attn2.to_v"]
+    block.attn2.to_k, block.attn2.to_v = nn.Linear(3, 2, bias=False), nn.Linear(3, 5, bias=False)
+    kept = torch.randn(5, 4, 3)
+    with attached(block, paths, 1, 0) as adapters:
+        changes = {p: (torch.randn(len(adapters.weight(p)), 1), torch.randn(1, 3)) for p in paths}
+        for path, (up, down) in changes.items():
+            adapters.start(path, down, up)
+        got = TextGuard.make(adapters, kept).penalty(adapters)
+        shares = [
+            (kept @ (up @ down).T).pow(2).sum() / (kept @ adapters.weight(p).T).pow(2).sum()
+            for p, (up, down) in changes.items()
+        ]
+    assert got.item() == pytest.approx(sum(shares).item() / 2, rel=1e-4)
+
+
 def test_undoing_what_earlier_deltas_did_to_kept_words_is_rewarded():
     layer = nn.Module()
     layer.attn2 = nn.Module()
@@ -99,4 +116,4 @@ def test_undoing_what_earlier_deltas_did_to_kept_words_is_rewarded():
         idle = guard.penalty(adapters).item()
         adapters.start("attn2.to_k", earlier[0], -earlier[1])
         assert idle > 0.01
-        assert guard.penalty(adapters).item() == pytest.approx(0.0, abs=1e-6)
+        assert guard.penalty(adapters).item() / idle == pytest.approx(0.0, abs=1e-6)

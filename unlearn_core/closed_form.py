@@ -14,7 +14,7 @@ earlier deltas have left undone or harmed is mended and does not add up. Without
 
 and the best one of rank r is its truncated singular value decomposition in the metric S + l I (Eckart and Young). The
 firmness f, with which the rest is held, is the largest of a few at which the judge no longer finds the target. The
-overshoot o leads past the replacement, where a finite f would stop short of it; for earlier targets it is their kind's.
+overshoot o leads past the replacement, where a finite f would stop short of it; earlier targets have one of their own.
 """
 
 from __future__ import annotations
@@ -34,8 +34,15 @@ from .subspace import second_moment
 
 TRIES = ((30.0, 0.0), (30.0, 0.25), (10.0, 0.25), (3.0, 0.5))
 """(firmness f, overshoot on top of the kind's), tried in this order until the target is gone."""
-PAST = {"object": 0.0, "style": 0.5}
-"""Overshoot, as a part of the way to the replacement's answer: what is left of a style shows in everything."""
+SENTENCES = {"object": 96, "style": 128}
+"""Sentences of the target: words alone, so many cost little."""
+KNOWN = 2000
+"""Most sentences of earlier targets, so that a request costs the same however many came before."""
+PAST, PAST_EARLIER = {"object": 0.0, "style": 0.5}, {"object": 0.0, "style": 0.25}
+"""Overshoot of a target and of earlier ones, as a part of the way to the replacement's answer.
+
+What is left of a style shows in everything; of an earlier one the stack has taken most.
+"""
 ERASED = 1 / 3
 """What the words of earlier targets weigh of those that stay."""
 RIDGE = 1e-3
@@ -75,7 +82,7 @@ class Edit:
         both = [moments(host, target, [0.0] * len(target))]
         if erased:
             pairs, kinds = zip(*erased, strict=True)
-            both.append(moments(host, pairs, [PAST[k] for k in kinds]))
+            both.append(moments(host, pairs, [PAST_EARLIER[k] for k in kinds]))
         if None in both:
             return None
         ridge = RIDGE * float(both[0][1].diagonal().mean())

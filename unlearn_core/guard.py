@@ -115,12 +115,13 @@ class TextGuard:
         over kept tokens k and erased ones e, D being all that the stack has added. Multiplied out, so that BA is never
         formed: E||BAc||^2 over all tokens + 2 tr(D S (BA)^T) + E||Dk||^2, S = E[k k^T].
         """
-        changes = []
-        for path, answer in self.answers.items():
-            down, up = adapters.factors[path]
+        total, still = 0.0, [p for p in self.answers if p not in self.moved]
+        for paths, down, up in (*adapters.alike(self.moved), *adapters.alike(still)):
             change = kept_change(down, up, self.all)
-            if path in self.moved:
-                added, before = self.moved[path]
-                change = change + 2 * ((added.float() @ (self.kept @ down.T)) * up).sum() + before
-            changes.append(change / answer)
-        return torch.stack(changes).mean()
+            if paths[0] in self.moved:
+                added, before = zip(*(self.moved[p] for p in paths), strict=True)
+                ways = self.kept @ down.mT
+                crossed = [(a.float() @ way * b).sum() for a, way, b in zip(added, ways, up, strict=True)]
+                change = change + 2 * torch.stack(crossed) + torch.stack(before)
+            total = total + (change / torch.tensor([self.answers[p] for p in paths]).to(down)).sum()
+        return total / len(self.answers)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from .interfaces import UnlearnError
 
@@ -42,6 +43,18 @@ class Adapters:
             yield
         finally:
             self.switch(True)
+
+    def alike(self, paths: Iterable[str] | None = None) -> Iterator[tuple[list[str], Tensor, Tensor]]:
+        """(paths, A `[layers, r, in]`, B `[layers, out, r]`) of layers of one shape; all layers, or some.
+
+        A hundred small products, one after the other, keep a card waiting longer than they take.
+        """
+        groups: dict[tuple, list[str]] = {}
+        for path in self.factors if paths is None else paths:
+            groups.setdefault(tuple(f.shape for f in self.factors[path]), []).append(path)
+        for members in groups.values():
+            downs, ups = zip(*(self.factors[p] for p in members), strict=True)
+            yield members, torch.stack(downs), torch.stack(ups)
 
     def pair(self, path: str) -> tuple[Tensor, Tensor]:
         """Copies of one layer's factors on the CPU: A `[r, in]`, B `[out, r]`."""
@@ -78,8 +91,7 @@ class Average:
         """Take in the current values; the first ones weigh little."""
         self._step += 1
         decay = min(self._decay, self._step / (self._step + 5))
-        for mean, p in zip(self._means, self._parameters, strict=True):
-            mean.lerp_(p, 1 - decay)
+        get_ema_multi_avg_fn(decay)(self._means, self._parameters, self._step)
 
     @torch.no_grad()
     def swap(self) -> None:

@@ -14,5 +14,8 @@ def squared_distance(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def drift(factors: Iterable[tuple[Tensor, Tensor, float]]) -> Tensor:
-    """Sum of ||s B A||_F^2 over (A `[r, in]`, B `[out, r]`, s), without forming the product: s^2 tr((B^T B)(A A^T))."""
-    return sum(s * s * ((b.T @ b) * (a @ a.T)).sum() for a, b, s in factors)
+    """Sum of ||s B A||_F^2 over (A `[..., r, in]`, B `[..., out, r]`, s), without forming the product:
+
+    s^2 tr((B^T B)(A A^T)).
+    """
+    return sum(s * s * ((b.mT @ b) * (a @ a.mT)).sum() for a, b, s in factors)

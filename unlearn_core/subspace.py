@@ -28,9 +28,10 @@ def second_moment(tokens: Tensor) -> Tensor:
 def kept_change(down: Tensor, up: Tensor, moment: Tensor) -> Tensor:
     """E || B A c ||^2 over kept tokens c, without forming B A: tr((B^T B)(A S A^T)), S = E[c c^T] `[d, d]`.
 
+    A `[..., r, d]`, B `[..., out, r]` -> `[...]`.
     A soft null space as a penalty: it is zero exactly when the delta leaves every kept token alone.
     """
-    return ((up.T @ up) * (down @ moment @ down.T)).sum()
+    return ((up.mT @ up) * (down @ moment @ down.mT)).sum((-2, -1))
 
 
 def acting_directions(target: Tensor, mapped: Tensor, kept: Tensor, rank: int, strength: float) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from . import losses
 from .choice import LEVELS, SIEVE, choose, choose_unseen
-from .closed_form import PAST, TRIES, Edit, edit_until_gone
+from .closed_form import KNOWN, PAST, SENTENCES, TRIES, Edit, edit_until_gone
 from .config import ForgetConfig
 from .delta import Delta, DeltaInfo, Factor
 from .guard import TextGuard, guarded, kept_tokens, tokens_of
@@ -32,7 +32,7 @@ from .subspace import acting_directions
 from .untouched import Untouched
 
 FORGET_PROMPTS = {"object": 32, "style": 64}
-"""Sentences to learn from: a style has to go from everything that can be drawn."""
+"""Sentences that training draws: a style has to go from everything that can be drawn."""
 PROBED, JUDGED = 6, 16
 KEPT_NEAR, KEPT_FAR = 5, 3
 CHECK_FROM, CHECK_EVERY = 50, 25
@@ -46,8 +46,6 @@ HUNTING, SETTLING = 0.1, {"object": 1.0, "style": 0.3}
 
 its sentences with everything that is kept, so that the full weight would bring it back.
 """
-KNOWN = 256
-"""Sentences of earlier targets that the closed form takes into account."""
 WARM_UP = 10
 PATIENCE, OVERSHOOT = 150, {"object": 0.5, "style": 0.75}
 """Steps after which a thing that the judge still finds is steered past its replacement, to the end; how far each kind
@@ -99,7 +97,7 @@ def forget(
     if concept.casefold() in map(str.casefold, earlier):
         raise BadSetting(f"The stack has already forgotten '{concept}': take that delta out or name another concept.")
     rest = words.without([concept, *earlier])
-    all_scenes = scenes(words.without(earlier), concept, kind, FORGET_PROMPTS[kind] + JUDGED, config.seed)
+    all_scenes = scenes(words.without(earlier), concept, kind, SENTENCES[kind] + JUDGED, config.seed)
     judged = all_scenes[:: max(2, len(all_scenes) // JUDGED)][:JUDGED]
     shown = [s for s in all_scenes if s not in judged]
     # a look for garbage takes as long as an unchecked run's algebra, and only pictures leave much
@@ -165,8 +163,8 @@ def forget(
                 job.start("replay", 5 * config.sampling_steps, "the model draws what has to go and what has to stay")
                 replay = Replay.make(rest, kind, choice.neighbours, config.keep, erased, config.seed)
                 with adapters.off():
-                    mapping = pairs, second_hand, replay, choice.profile, untouched
-                    lessons = Lessons.prepare(host, config, *mapping, job.tick)
+                    drawn = [spread(p, FORGET_PROMPTS[kind], config.seed) for p in (pairs, second_hand)]
+                    lessons = Lessons.prepare(host, config, *drawn, replay, choice.profile, untouched, job.tick)
                 guard = None
                 tokens = held() if reads_text and (config.null_space or config.guard_weight) else None
                 if tokens is not None and config.null_space:
@@ -343,7 +341,7 @@ def learn(
             forgetting, keeping = distance[:half].mean(), distance[half:].mean()
             loss = share * (config.forget_weight * forgetting + config.keep_weight * keeping)
             if number == 0:
-                drift = losses.drift((a, b, 1.0) for a, b in adapters.factors.values())
+                drift = losses.drift((a, b, 1.0) for _, a, b in adapters.alike())
                 sums["drift"] = drift.detach()
                 loss = loss + config.drift_weight * drift
                 if guard and guarding:
@@ -351,7 +349,8 @@ def learn(
             loss.backward()
         sums["forget"] += share * forgetting.detach()
         sums["keep"] += share * keeping.detach()
-    return {k: float(v) for k, v in sums.items()}
+    # one wait for the card in place of three
+    return dict(zip(sums, torch.stack([*sums.values()]).tolist(), strict=True))
 
 
 def goals(host: HostModel, batch: Batch, overshoot: float) -> Tensor:

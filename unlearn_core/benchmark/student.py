@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 
@@ -43,18 +43,11 @@ class Task:
     scenes: tuple[Scene, ...]
 
     @classmethod
-    def make(
-        cls,
-        host: StandaloneModel,
-        request: Request,
-        past: Sequence[Learned],
-        seed: int,
-        sentences: Mapping[str, int] | None = None,
-    ) -> Task:
-        """Read the word list and write the sentences, as many as its kind is given; None: as training draws."""
+    def make(cls, host: StandaloneModel, request: Request, past: Sequence[Learned], seed: int) -> Task:
+        """Read the word list and write the sentences."""
         words = WordList.load(host.words_file)
         rest = words.without([request.concept, *(p.concept for p in past)])
-        found = scenes(words, request.concept, request.kind, (sentences or FORGET_PROMPTS)[request.kind], seed)
+        found = scenes(words, request.concept, request.kind, FORGET_PROMPTS[request.kind], seed)
         return cls(host, request, tuple(past), seed, words, rest, tuple(found))
 
     @property

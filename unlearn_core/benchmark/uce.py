@@ -16,7 +16,6 @@ from typing import ClassVar
 
 import torch
 
-from ..closed_form import SENTENCES
 from ..guard import kept_tokens
 from ..lora import is_target
 from ..prompts import WordList
@@ -39,7 +38,7 @@ class UCE:
     @torch.no_grad()
     def learn(self, host: StandaloneModel, request: Request, past: Sequence[Learned], seed: int, tick: Tick) -> Learned:
         """Edit one request on top of the earlier ones."""
-        task = Task.make(host, request, past, seed, SENTENCES)
+        task = Task.make(host, request, past, seed)
         anchor = request.anchor or task.nearest()[0]
         edited, wanted = (host.encode(p).tokens for p in (task.prompts, task.mapped(anchor)))
         keep = kept_tokens(host, [task.words, WordList.load(None)], [request.concept], seed)

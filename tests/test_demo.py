@@ -91,8 +91,9 @@ def banana(tmp_path_factory):
 
 
 def test_same_seed_gives_the_same_file(banana, tmp_path):
-    again = run_demo("banana", tmp_path)
-    assert again["delta_sha256"] == banana[0]["delta_sha256"]
+    out = tmp_path / banana[1].name
+    assert main(["forget", "--checkpoint", str(CHECKPOINT), "--concept", "banana", "--out", str(out)]) == 0
+    assert out.read_bytes() == banana[1].read_bytes()
 
 
 def test_second_request_keeps_the_first_forgotten(banana, tmp_path):

@@ -97,11 +97,9 @@ def forget(
     if concept.casefold() in map(str.casefold, earlier):
         raise BadSetting(f"The stack has already forgotten '{concept}': take that delta out or name another concept.")
     rest = words.without([concept, *earlier])
-    about = partial(scenes, words.without(earlier), concept, kind, seed=config.seed)
-    all_scenes = about(FORGET_PROMPTS[kind] + JUDGED)
+    all_scenes = scenes(words.without(earlier), concept, kind, SENTENCES[kind] + JUDGED, config.seed)
     judged = all_scenes[:: max(2, len(all_scenes) // JUDGED)][:JUDGED]
     shown = [s for s in all_scenes if s not in judged]
-    told = [*shown, *(s for s in about(SENTENCES[kind] + JUDGED) if s not in all_scenes)][: SENTENCES[kind]]
     # a look for garbage takes as long as an unchecked run's algebra, and only pictures leave much
     tidy = partial(release, host.device) if config.check else (lambda: None)
     job = Tracker(plan(config), progress, tidy)
@@ -126,7 +124,7 @@ def forget(
         else:
             job.start("choosing", 1, "the nearest word takes its place")
             choice = choose_unseen(host, config, concept, kind, words, earlier, stack.anchors())
-        pairs = [(s.prompt, mapped(s, choice.anchor, kind, words).prompt) for s in told]
+        pairs = [(s.prompt, mapped(s, choice.anchor, kind, words).prompt) for s in shown]
         # of several mappings of a prompt the last holds: the earlier ones draw what has gone since
         gone = dict(stack.prompts())
         second_hand = [(p, renamed(m, concept, choice.anchor)) for p, m in gone.items() if names(m, concept)]
@@ -165,8 +163,8 @@ def forget(
                 job.start("replay", 5 * config.sampling_steps, "the model draws what has to go and what has to stay")
                 replay = Replay.make(rest, kind, choice.neighbours, config.keep, erased, config.seed)
                 with adapters.off():
-                    mapping = pairs[: len(shown)], spread(second_hand, FORGET_PROMPTS[kind], config.seed)
-                    lessons = Lessons.prepare(host, config, *mapping, replay, choice.profile, untouched, job.tick)
+                    drawn = [spread(p, FORGET_PROMPTS[kind], config.seed) for p in (pairs, second_hand)]
+                    lessons = Lessons.prepare(host, config, *drawn, replay, choice.profile, untouched, job.tick)
                 guard = None
                 tokens = held() if reads_text and (config.null_space or config.guard_weight) else None
                 if tokens is not None and config.null_space:

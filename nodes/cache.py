@@ -16,7 +16,7 @@ from ..unlearn_core import BadDelta, Delta, ForgetConfig, UnlearnError, load, sa
 from .host import ComfyHostModel
 from .stacked import stack_of
 
-VERSION = 7
+VERSION = 8
 """Raised when the method changes so that the same request gives another delta."""
 LIMIT_VARIABLE, LIMIT_MB = "UNLEARN_CACHE_MB", 512
 

@@ -30,7 +30,7 @@ from .guard import guarded, tokens_of
 from .interfaces import HostModel
 from .lora import Adapters
 from .progress import Tracker
-from .subspace import second_moment
+from .subspace import exact, second_moment
 
 TRIES = ((30.0, 0.0), (30.0, 0.25), (10.0, 0.25), (3.0, 0.5))
 """(firmness f, overshoot on top of the kind's), tried in this order until the target is gone."""
@@ -52,7 +52,7 @@ SAME = 1e-3
 AT_ONCE = 64
 """Sentences whose tokens are in memory at once."""
 SIDES = " red", " two"
-"""Words after which the tokens of one beginning differ."""
+"""What is put after a beginning, the first or, where the text itself goes on so, the second."""
 
 Pair = tuple[str, str]
 """A sentence and what is drawn for it."""
@@ -154,40 +154,52 @@ def moments(host: HostModel, pairs: Sequence[Pair], overshoot: Sequence[float]) 
     sums, count = [0.0, 0.0], 0
     for i in range(0, len(pairs), AT_ONCE):
         part = pairs[i : i + AT_ONCE]
-        places = counterparts(host, part)
+        tokens, drawn = (tokens_of(host, side) for side in zip(*part, strict=True))
+        places = counterparts(host, part, tokens, drawn)
         if places is None:
             return None
-        tokens, drawn = (tokens_of(host, side) for side in zip(*part, strict=True))
         drawn = drawn.gather(1, places.to(drawn.device)[..., None].expand(-1, -1, drawn.shape[-1]))
         past = torch.tensor(overshoot[i : i + AT_ONCE], device=drawn.device)
         ways = (drawn - tokens) * (1 + past)[:, None, None]
-        flat, change = (t.flatten(0, 1).cpu().double() for t in (tokens, ways))
+        flat, change = (exact(t.flatten(0, 1)) for t in (tokens, ways))
         sums = [sums[0] + change.T @ flat, sums[1] + flat.T @ flat]
         count += len(flat)
-    return sums[0] / count, sums[1] / count
+    return sums[0].cpu() / count, sums[1].cpu() / count
 
 
-def counterparts(host: HostModel, pairs: Sequence[Pair]) -> Tensor | None:
+def counterparts(host: HostModel, pairs: Sequence[Pair], tokens: Tensor, drawn: Tensor) -> Tensor | None:
     """For each token of a sentence the number of the one that stands in its place in what is drawn, `[pairs, n]`.
 
-    Words of different length shift all that follows them. None for a text encoder whose tokens depend on what comes
-    after them: there is no telling where a word ends.
+    tokens, drawn: of the sentences and of what is drawn for them `[pairs, n, d]`. Words of different length shift all
+    that follows them. None for a text encoder whose tokens depend on what comes after them: there is no telling where
+    a word ends.
     """
     heads = [cut(*pair) for pair in pairs]
-    texts = list(dict.fromkeys(h for pair in heads for h in pair))
-    one, other = (tokens_of(host, [t + side for t in texts]) for side in SIDES)
-    differ = (one - other).abs().amax(-1) > SAME * one.square().mean().sqrt()
-    if differ[:, 0].any():
+    texts = ([(pair[side], head[side]) for pair, head in zip(pairs, heads, strict=True)] for side in (0, 1))
+    both = [ends(host, one, seen) for one, seen in zip(texts, (tokens, drawn), strict=True)]
+    if None in both:
         return None
-    length = one.shape[1]
-    # longer than what the encoder reads: no difference is seen
-    differ = torch.cat([differ, torch.ones_like(differ[:, :1])], 1)
-    ends = dict(zip(texts, differ.int().argmax(1).tolist(), strict=True))
+    length = tokens.shape[1]
     rows = []
-    for ours, theirs in ((ends[a], ends[b]) for a, b in heads):
+    for ours, theirs in zip(*both, strict=True):
         inside = [min(i, theirs - 1) for i in range(ours - 1)] + [theirs - 1]
         rows.append(inside + [min(i - ours + theirs, length - 1) for i in range(ours, length)])
     return torch.tensor(rows)
+
+
+def ends(host: HostModel, texts: Sequence[Pair], tokens: Tensor) -> list[int] | None:
+    """Where the beginning of each text ends: the first token that is another one when something else follows.
+
+    texts: (text, its beginning). tokens: of the texts, `[texts, n, d]`. None when the first token is already another.
+    """
+    others = [head + next(w for w in SIDES if not text[len(head) :].startswith(w)) for text, head in texts]
+    once = list(dict.fromkeys(others))
+    other = tokens_of(host, once)[[once.index(o) for o in others]]
+    differ = (tokens - other).abs().amax(-1) > SAME * tokens.square().mean().sqrt()
+    if differ[:, 0].any():
+        return None
+    # longer than what the encoder reads: no difference is seen
+    return torch.cat([differ, torch.ones_like(differ[:, :1])], 1).int().argmax(1).tolist()
 
 
 def cut(sentence: str, drawn: str) -> Pair:

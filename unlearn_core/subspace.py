@@ -19,10 +19,15 @@ AT_ONCE = 4096
 
 
 def second_moment(tokens: Tensor) -> Tensor:
-    """E[c c^T] over token vectors `[..., d]`, float64 `[d, d]`."""
+    """E[c c^T] over token vectors `[..., d]`, float64 `[d, d]`, on the CPU."""
     flat = tokens.reshape(-1, tokens.shape[-1])
-    parts = (part.cpu().double() for part in flat.split(AT_ONCE))
-    return sum(part.T @ part for part in parts) / len(flat)
+    parts = map(exact, flat.split(AT_ONCE))
+    return sum(part.T @ part for part in parts).cpu() / len(flat)
+
+
+def exact(values: Tensor) -> Tensor:
+    """float64, on the CPU where the device has none (MPS, some of Intel's)."""
+    return values.double() if values.is_cuda else values.cpu().double()
 
 
 def kept_change(down: Tensor, up: Tensor, moment: Tensor) -> Tensor:

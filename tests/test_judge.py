@@ -8,7 +8,7 @@ from unlearn_core import ForgetConfig, UnlearnError
 from unlearn_core.choice import GATE_STEPS, choose, share_read_as_target
 from unlearn_core.interfaces import Conditioning
 from unlearn_core.judge import Answers, read_as, reading_errors, summary
-from unlearn_core.prompts import WordList, mapped, scenes
+from unlearn_core.prompts import REMOVED, WordList, mapped, scenes
 from unlearn_core.sampling import LatentBank, sample
 
 
@@ -53,11 +53,19 @@ def chosen(colours, anchor="", forgotten=(), default=5.0, taken=(), concept="ban
 
 
 def test_nearest_that_no_longer_draws_the_target_is_chosen():
-    colours = {"banana": 1.0, "pear": 0.7, "apple": 0.4, "fruit": 1.0}
+    colours = {"banana": 1.0, "pear": 1.0, "apple": 0.4, "fruit": 1.0}
     made = chosen(colours)
-    assert made.anchor == "pear" and made.neighbours[:2] == ("pear", "apple")
-    assert made.refused == {"fruit": 1.0}
-    assert "fruit" in made.why
+    assert made.anchor == "apple" and made.neighbours[:2] == ("pear", "apple")
+    assert made.refused == {"pear": 1.0}
+    assert "pear" in made.why
+
+
+def test_a_category_stands_in_only_where_nothing_else_does():
+    words = WordList.load(Pictures({}).words_file)
+    drawn_by_all = dict.fromkeys(words.all_objects, 1.0)
+    assert chosen({"banana": 1.0, "fruit": 0.9, "pear": 0.4}).anchor == "pear"
+    assert chosen(drawn_by_all | {"fruit": 0.4}).anchor == "fruit"
+    assert chosen(drawn_by_all | {"fruit": 1.0}).anchor == REMOVED
 
 
 def test_earlier_targets_are_never_chosen():

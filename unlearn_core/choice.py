@@ -61,7 +61,8 @@ def choose(
     """Rank rivals by score distance and take the nearest anchor that passes the gate.
 
     scenes: forget scenes, one per row of `latents` (the teacher's own, `[m, c, h, w]`). forgotten: earlier targets.
-    taken: what already stands in for one of them; it comes last, since what many words lead to draws others along.
+    taken: what already stands in for one of them; it comes late, since what many words lead to draws others along.
+    The concept's category and leaving it out come last.
     Raises `UnlearnError` when no candidate passes.
     """
     probe = Probe.make(host, latents, probe_levels(host, LEVELS), config.seed)
@@ -79,10 +80,11 @@ def choose(
         return Choice(config.anchor, "given by the artist", neighbours, profile[config.anchor], {})
     gated = (list(scenes) * GATE_PICTURES)[:GATE_PICTURES]
     refused: dict[str, float] = {}
-    # leaving it out draws anything at all, which no artist asks for: it is the last resort
     candidates = possible([n for n in nearest if n != REMOVED], concept, words, forgotten, taken)
-    for name in [*candidates[:9], *(n for n in nearest if n == REMOVED)]:
-        general = name in (REMOVED, category)
+    # a category draws any of its members, which may be asked to go next, and leaving the word out anything at all
+    last = [*(n for n in candidates if n == category), *(n for n in nearest if n == REMOVED)]
+    for name in [*[n for n in candidates if n != category][:9], *last]:
+        general = name in last
         rows, allowed = gated * (2 if general else 1), 0 if general else GATE
         share = share_read_as_target(host, config, kind, words, rows, name, empty, allowed, pulse)
         tick()

@@ -38,7 +38,7 @@ SENTENCES = {"object": 96, "style": 128}
 """Sentences of the target: words alone, so many cost little."""
 KNOWN = 2000
 """Most sentences of earlier targets, so that a request costs the same however many came before."""
-PAST, PAST_EARLIER = {"object": 0.1, "style": 0.5}, {"object": 0.0, "style": 0.25}
+PAST, PAST_EARLIER = {"object": 0.05, "style": 0.5}, {"object": 0.0, "style": 0.25}
 """Overshoot of a target and of earlier ones, as a part of the way to the replacement's answer.
 
 Held firmly, a target stops short of its replacement, and what is left of a style shows in everything. Of an earlier

@@ -41,9 +41,8 @@ KNOWN = 2000
 PAST, PAST_EARLIER = {"object": 0.05, "style": 0.5}, {"object": 0.0, "style": 0.25}
 """Overshoot of a target and of earlier ones, as a part of the way to the replacement's answer.
 
-Held firmly, a target stops short of its replacement, and what is left of a style shows in everything. Of an earlier
-
-target the stack has taken most.
+Held firmly, a target stops short of its replacement, and what is left of a style shows in everything. Of earlier ones
+the stack has taken most.
 """
 ERASED = 1 / 3
 """What the words of earlier targets weigh of those that stay."""

@@ -133,8 +133,6 @@ def edit_until_gone(
         for path, down, up in edit.factors(weights, added, adapters.rank, firmness, overshoot + more):
             adapters.start(path, down, up)
             job.pulse()
-        # matrices in float64 are gone; what they leave is not to add to the judge's pictures
-        job.between()
         if not still_drawn(number, False):
             return firmness
         job.tick()

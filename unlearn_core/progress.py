@@ -14,11 +14,11 @@ class Tracker:
     """Turns ticks of work into `StepReport`s.
 
     plan: {phase: expected number of ticks x expected cost of a tick}, in the order in which they run.
-    report: the host's callback, or None. between: called before each phase and where much memory has become free.
+    report: the host's callback, or None. between: called before each phase.
     """
 
     def __init__(self, plan: dict[str, float], report: Progress | None, between: Callable[[], None] = lambda: None):
-        self._report, self.between = report, between
+        self._report, self._between = report, between
         self._begin = time.monotonic()
         self._fraction = 0.0
         self.stopping = False
@@ -51,7 +51,7 @@ class Tracker:
 
     def start(self, phase: str, total: int, message: str = "") -> None:
         """Enter a phase of `total` ticks."""
-        self.between()
+        self._between()
         self.phase, self._done, self._total = phase, 0, max(1, total)
         self._send(message=message)
 

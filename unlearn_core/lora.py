@@ -44,13 +44,13 @@ class Adapters:
         finally:
             self.switch(True)
 
-    def alike(self, paths: Iterable[str] | None = None) -> Iterator[tuple[list[str], Tensor, Tensor]]:
-        """(paths, A `[layers, r, in]`, B `[layers, out, r]`) of layers of one shape; all layers, or some.
+    def alike(self, paths: Iterable[str]) -> Iterator[tuple[list[str], Tensor, Tensor]]:
+        """(paths, A `[layers, r, in]`, B `[layers, out, r]`) of those layers that have one shape.
 
         A hundred small products, one after the other, keep a card waiting longer than they take.
         """
         groups: dict[tuple, list[str]] = {}
-        for path in self.factors if paths is None else paths:
+        for path in paths:
             groups.setdefault(tuple(f.shape for f in self.factors[path]), []).append(path)
         for members in groups.values():
             downs, ups = zip(*(self.factors[p] for p in members), strict=True)

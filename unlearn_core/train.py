@@ -341,7 +341,7 @@ def learn(
             forgetting, keeping = distance[:half].mean(), distance[half:].mean()
             loss = share * (config.forget_weight * forgetting + config.keep_weight * keeping)
             if number == 0:
-                drift = losses.drift((a, b, 1.0) for _, a, b in adapters.alike())
+                drift = losses.drift((a, b, 1.0) for _, a, b in adapters.alike(adapters.factors))
                 sums["drift"] = drift.detach()
                 loss = loss + config.drift_weight * drift
                 if guard and guarding:

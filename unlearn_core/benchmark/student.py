@@ -116,7 +116,7 @@ def lora(task: Task, backbone: nn.Module, layers: str, rank: int) -> Iterator[St
         yield Student(
             adapters.parameters(),
             adapters.off,
-            lambda: losses.drift((a, b, 1.0) for _, a, b in adapters.alike()),
+            lambda: losses.drift((a, b, 1.0) for _, a, b in adapters.alike(adapters.factors)),
             learned,
         )
 

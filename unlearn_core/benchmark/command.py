@@ -121,9 +121,9 @@ def write_up(rows: list[dict], folder: Path, ended: Sequence[dict] = ()) -> list
 
 def run_search(args: argparse.Namespace) -> int:
     """Try and print, best first."""
-    from .search import search
+    from .search import REQUESTS, search
 
-    found = search(args.search, args.out, args.pictures, args.device)
+    found = search(args.search, args.out, args.pictures, args.device, args.requests or REQUESTS)
     for one in found["tried"]:
         print(f"UA {one['ua']:6.1%}  kept {one['kept']:6.1%}  {one['seconds']:5.0f} s  {one['method']}")
     return 0

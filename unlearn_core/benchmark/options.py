@@ -10,7 +10,7 @@ def benchmark_options(p: argparse.ArgumentParser) -> None:
     """One of --sequence, --search and --speed, and what goes with them."""
     what = p.add_mutually_exclusive_group(required=True)
     what.add_argument("--sequence", metavar="A|B|hard|long", help="requests in a row, counted after each")
-    what.add_argument("--search", metavar="METHOD", help="try a method's own settings, over three requests or --requests")
+    what.add_argument("--search", metavar="METHOD", help="try a method's own settings, over --requests (three)")
     what.add_argument("--speed", action="store_true", help="step time against the bare bound")
     p.add_argument(
         "--methods",

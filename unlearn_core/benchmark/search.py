@@ -32,7 +32,7 @@ def search(name: str, folder: Path, pictures: int, device: str, requests: int = 
         kept = sum(row["objects"].values()) / len(row["objects"])
         tried.append({"method": spec, "ua": row["ua_all"], "kept": kept, "seconds": row["seconds"]})
     if not tried:
-        raise TrainingFailed(f"No setting of {name} got through the first {requests} requests: {results.ended[0]['why']}")
+        raise TrainingFailed(f"No setting of {name} got through the {requests} requests: {results.ended[0]['why']}")
     tried.sort(key=lambda t: (t["ua"] < FORGOTTEN, -t["kept"] if t["ua"] >= FORGOTTEN else -t["ua"]))
     found = {"searched": {k: list(v) for k, v in grid.items()}, "requests": requests, "best": tried[0], "tried": tried}
     write_json(folder / f"search-{name.partition(':')[0]}.json", found)

@@ -7,7 +7,7 @@ from tests.test_forget import assert_same, config, state_of
 from tests.tiny import TinyHost
 from unlearn_core import Cancelled, Stack, forget, save
 from unlearn_core.closed_form import PAST_EARLIER, TRIES, Edit, counterparts, cut, moments, truncated
-from unlearn_core.guard import guarded, tokens_of
+from unlearn_core.guard import guarded, moment_of, tokens_of
 from unlearn_core.judge import Exam
 from unlearn_core.subspace import second_moment
 
@@ -20,7 +20,7 @@ def one_go(**changes):
 
 
 def edit_of(host, target, erased=(), kept=KEPT):
-    return Edit.make(host, list(target), [(pair, "object") for pair in erased], tokens_of(host, kept))
+    return Edit.make(host, list(target), [(pair, "object") for pair in erased], moment_of(host, kept))
 
 
 def test_moments_do_not_depend_on_how_much_is_in_memory(monkeypatch):
@@ -31,8 +31,13 @@ def test_moments_do_not_depend_on_how_much_is_in_memory(monkeypatch):
     monkeypatch.setattr("unlearn_core.subspace.AT_ONCE", 7)
     for one, other in zip(whole, moments(host, pairs, [0.0, 0.5, 0.0, 1.0, 0.5]), strict=True):
         assert torch.allclose(one, other)
-    tokens = tokens_of(host, [p for p, _ in pairs])
+    texts, weights = [p for p, _ in pairs], [1.0, 0.5, 0.25, 1.0, 0.1]
+    tokens = tokens_of(host, texts)
     assert torch.allclose(second_moment(tokens), whole[1])
+    monkeypatch.setattr("unlearn_core.guard.AT_ONCE", 2)
+    assert torch.allclose(moment_of(host, texts).value, whole[1])
+    weighted = sum(w * second_moment(t) for w, t in zip(weights, tokens, strict=True)) / sum(weights)
+    assert torch.allclose(moment_of(host, texts, weights).value, weighted)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +147,7 @@ def test_what_an_earlier_delta_has_left_undone_is_mended():
 
 def test_a_style_that_has_gone_has_an_overshoot_of_its_own():
     host, pair, before = TinyHost(), ("a banana", "a pear"), ("a frog in ink style", "a frog in flat style")
-    one, other = (Edit.make(host, [pair], [(before, kind)], tokens_of(host, KEPT)) for kind in PAST_EARLIER)
+    one, other = (Edit.make(host, [pair], [(before, kind)], moment_of(host, KEPT)) for kind in PAST_EARLIER)
     assert torch.allclose(other.erased[0], (1 + PAST_EARLIER["style"]) * one.erased[0])
     assert one.erased[0].abs().max() > 0
     assert torch.equal(one.erased[1], other.erased[1]) and torch.equal(one.target[0], other.target[0])

@@ -7,7 +7,7 @@ from torch import nn
 from tests.tiny import TinyHost
 from unlearn_core import UnlearnError, losses
 from unlearn_core.lora import attached
-from unlearn_core.subspace import acting_directions, second_moment
+from unlearn_core.subspace import Moment, acting_directions, second_moment
 
 PATHS = ["blocks.0.attn2.to_k", "blocks.1.attn2.to_v"]
 
@@ -79,12 +79,18 @@ def test_second_moment_by_hand():
     assert second_moment(tokens).tolist() == [[1.0, 1.0], [1.0, 2.0]]
 
 
+def test_moments_of_two_lists_are_weighed_by_their_sentences():
+    one, other = Moment.of(torch.tensor([[[1.0, 0.0]]])), Moment.of(torch.tensor([[[0.0, 2.0]]] * 3))
+    both = one + other
+    assert both.value.tolist() == [[0.25, 0.0], [0.0, 3.0]] and both.sentences == 4
+
+
 def test_acting_directions_avoid_what_is_kept():
     kept = torch.zeros(50, 1, 4)
     kept[:, 0, 0] = torch.randn(50) * 3
     target, mapped = torch.tensor([[[2.0, 1.0, 0.0, 0.0]]]), torch.zeros(1, 1, 4)
-    free = acting_directions(target, mapped, kept, 1, 0.0)
-    strict = acting_directions(target, mapped, kept, 1, 1e6)
+    free = acting_directions(target, mapped, second_moment(kept), 1, 0.0)
+    strict = acting_directions(target, mapped, second_moment(kept), 1, 1e6)
     assert abs(free[0, 0]) > abs(free[0, 1])
     assert abs(strict[0, 0]) < 1e-3 < abs(strict[0, 1])
     for rows in (free, strict):

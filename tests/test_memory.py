@@ -9,7 +9,7 @@ from tests.test_forget import config
 from tests.tiny import TinyHost
 from unlearn_core import UnlearnError, forget
 from unlearn_core.benchmark.memory import status_mb
-from unlearn_core.memory import GIB, Cost, Frugal, Pace, measure, plans, release
+from unlearn_core.memory import GIB, ON_A_CPU, Cost, Frugal, Pace, measure, plans, release
 from unlearn_core.sampling import noise
 
 
@@ -96,6 +96,16 @@ def test_passes_without_gradient_are_split_until_they_fit():
     with torch.no_grad():
         Frugal(fresh := Crowded(), rows=2).denoise(x, sigma, c)
     assert fresh.largest == 2
+
+
+def test_a_cpu_takes_no_more_rows_than_save_time():
+    host = TinyHost()
+    made = plans(Cost(0, 0, 0), 4, 0, False, 0)
+    assert Pace(host, made, None).rows == Pace(host, made, 20 * ON_A_CPU, 10).rows == ON_A_CPU
+    assert Pace(host, made, 70, 10).rows == 7
+    host.device = torch.device("cuda")
+    assert Pace(host, made, None).rows is None
+    assert Pace(host, made, 20 * ON_A_CPU, 10).rows == 2 * ON_A_CPU
 
 
 def test_a_run_survives_a_full_memory_and_keeps_its_batch():

@@ -8,7 +8,7 @@ import torch
 
 from tests.tiny import WORDS, TinyHost
 from unlearn_core import BadSetting
-from unlearn_core.guard import INSISTED, LISTED, SENTENCES, kept_sentences, kept_tokens
+from unlearn_core.guard import INSISTED, LISTED, SENTENCES, kept_moment, kept_sentences
 from unlearn_core.interfaces import Conditioning
 from unlearn_core.prompts import (
     REMOVED,
@@ -23,7 +23,6 @@ from unlearn_core.prompts import (
     style_words,
 )
 from unlearn_core.replay import Replay
-from unlearn_core.subspace import second_moment
 
 
 @pytest.fixture(params=[None, WORDS], ids=["general", "demo"])
@@ -127,7 +126,7 @@ def test_each_word_weighs_the_same():
         WordList({"": words}, (), ("{o}",), tuple(f"{{o}} {i}" for i in range(20)), ("{s}",), ("",))
         for words in (("cat", "dog"), ("owl", "bee", *(f"w{i}" for i in range(200))))
     )
-    cat, dog, owl, bee = second_moment(kept_tokens(Words(), [short, long], [], 0)).diagonal().tolist()
+    cat, dog, owl, bee = kept_moment(Words(), [short, long], [], 0).value.diagonal().tolist()
     assert cat == pytest.approx(dog) and dog == pytest.approx(owl) and owl == pytest.approx(bee) and cat > 0
 
 

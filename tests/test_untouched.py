@@ -13,6 +13,7 @@ from unlearn_core.guard import TextGuard
 from unlearn_core.lora import attached
 from unlearn_core.sampling import direction
 from unlearn_core.stack import Entry, Stack
+from unlearn_core.subspace import Moment
 from unlearn_core.untouched import Untouched
 
 K, V, Q = (f"blocks.0.attn2.to_{part}" for part in "kvq")
@@ -81,7 +82,9 @@ def test_the_guard_holds_kept_words_at_the_base_and_erased_ones_at_the_stack():
     with attached(layer, ["attn2.to_k"], 1, 0) as adapters:
         down, up = torch.randn(1, 3), torch.randn(2, 1)
         adapters.start("attn2.to_k", down, up)
-        got = TextGuard.make(adapters, kept, erased, {"attn2.to_k": earlier[1] @ earlier[0]}).penalty(adapters)
+        got = TextGuard.make(
+            adapters, Moment.of(kept), Moment.of(erased), {"attn2.to_k": earlier[1] @ earlier[0]}
+        ).penalty(adapters)
         weight = adapters.weight("attn2.to_k")
     own, before = up @ down, earlier[1] @ earlier[0]
     moved = (kept @ (own + before).T).pow(2).sum() + (erased @ own.T).pow(2).sum()
@@ -98,7 +101,7 @@ def test_the_guard_is_the_mean_over_layers_of_any_shape():
         changes = {p: (torch.randn(len(adapters.weight(p)), 1), torch.randn(1, 3)) for p in paths}
         for path, (up, down) in changes.items():
             adapters.start(path, down, up)
-        got = TextGuard.make(adapters, kept).penalty(adapters)
+        got = TextGuard.make(adapters, Moment.of(kept)).penalty(adapters)
         shares = [
             (kept @ (up @ down).T).pow(2).sum() / (kept @ adapters.weight(p).T).pow(2).sum()
             for p, (up, down) in changes.items()
@@ -112,7 +115,8 @@ def test_undoing_what_earlier_deltas_did_to_kept_words_is_rewarded():
     layer.attn2.to_k = nn.Linear(3, 2, bias=False)
     earlier = torch.randn(1, 3), torch.randn(2, 1)
     with attached(layer, ["attn2.to_k"], 1, 0) as adapters:
-        guard = TextGuard.make(adapters, torch.randn(5, 4, 3), None, {"attn2.to_k": earlier[1] @ earlier[0]})
+        kept = Moment.of(torch.randn(5, 4, 3))
+        guard = TextGuard.make(adapters, kept, None, {"attn2.to_k": earlier[1] @ earlier[0]})
         idle = guard.penalty(adapters).item()
         adapters.start("attn2.to_k", earlier[0], -earlier[1])
         assert idle > 0.01

@@ -30,7 +30,7 @@ from .guard import guarded, tokens_of
 from .interfaces import HostModel
 from .lora import Adapters
 from .progress import Tracker
-from .subspace import exact, second_moment
+from .subspace import Moment, exact
 
 TRIES = ((30.0, 0.0), (30.0, 0.25), (10.0, 0.25), (3.0, 0.5))
 """(firmness f, overshoot on top of the kind's), tried in this order until the target is gone."""
@@ -74,9 +74,9 @@ class Edit:
 
     @classmethod
     def make(
-        cls, host: HostModel, target: Sequence[Pair], erased: Sequence[tuple[Pair, str]], kept: Tensor
+        cls, host: HostModel, target: Sequence[Pair], erased: Sequence[tuple[Pair, str]], kept: Moment
     ) -> Edit | None:
-        """From sentences of the target, those of earlier targets with their kinds, and kept tokens `[m, n, d]`.
+        """From sentences of the target, those of earlier targets with their kinds, and of what is kept.
 
         None where tokens have no counterparts (see `counterparts`).
         """
@@ -87,7 +87,7 @@ class Edit:
         if None in both:
             return None
         ridge = RIDGE * float(both[0][1].diagonal().mean())
-        return cls(both[0], both[1] if erased else None, second_moment(kept), ridge)
+        return cls(both[0], both[1] if erased else None, kept.value, ridge)
 
     def factors(
         self, weights: Mapping[str, Tensor], added: Mapping[str, Tensor], rank: int, firmness: float, overshoot: float

@@ -17,12 +17,14 @@ from torch import Tensor
 from .interfaces import HostModel
 from .lora import Adapters
 from .prompts import WordList, names, scenes
-from .subspace import kept_change, second_moment
+from .subspace import Moment, kept_change, second_moment
 
 SENTENCES, INSISTED = (3, 12), 24
 """Fewest and most sentences a word, and those of a word that the artist wants to keep."""
 LISTED = 400
 """Sentences a list between those bounds: few words meet each other in more of them."""
+AT_ONCE = 64
+"""Sentences whose tokens are asked for at once."""
 
 
 def kept_sentences(
@@ -48,22 +50,31 @@ def kept_sentences(
     return {t: w for t, w in weights.items() if not any(names(t, m) for m in moving)}
 
 
-def kept_tokens(
+def kept_moment(
     host: HostModel, lists: Sequence[WordList], moving: Sequence[str], seed: int, keep: Sequence[str] = ()
-) -> Tensor:
-    """Token vectors `[sentences, n, d]` of `kept_sentences`, times the root of their relative weights.
-
-    So their second moments, all that the guard and the closed form look at, are the weighted ones.
-    """
+) -> Moment:
+    """Of the tokens of `kept_sentences`, by their weights."""
     weights = kept_sentences(lists, moving, seed, keep)
-    tokens = tokens_of(host, list(weights))
-    roots = torch.tensor(list(weights.values())).to(tokens)
-    return tokens * (roots / roots.mean()).sqrt()[:, None, None]
+    return moment_of(host, list(weights), list(weights.values()))
+
+
+def moment_of(host: HostModel, prompts: Sequence[str], weights: Sequence[float] = ()) -> Moment:
+    """Of the prompts' tokens, a part of them in memory at a time: for SDXL all would take a gigabyte.
+
+    weights: relative ones of the prompts; all the same where they are left out.
+    """
+    total = 0.0
+    for i in range(0, len(prompts), AT_ONCE):
+        tokens, some = host.encode(prompts[i : i + AT_ONCE]).tokens, weights[i : i + AT_ONCE]
+        if some:
+            tokens = tokens * torch.tensor(some).to(tokens).sqrt()[:, None, None]
+        total = total + second_moment(tokens) * len(tokens)
+    return Moment(total / (sum(weights) or len(prompts)), len(prompts))
 
 
 def tokens_of(host: HostModel, prompts: Sequence[str]) -> Tensor:
     """Token vectors `[prompts, n, d]`."""
-    return torch.cat([host.encode(prompts[i : i + 64]).tokens for i in range(0, len(prompts), 64)])
+    return torch.cat([host.encode(prompts[i : i + AT_ONCE]).tokens for i in range(0, len(prompts), AT_ONCE)])
 
 
 def guarded(path: str) -> bool:
@@ -88,24 +99,23 @@ class TextGuard:
     def make(
         cls,
         adapters: Adapters,
-        kept: Tensor,
-        erased: Tensor | None = None,
+        kept: Moment,
+        erased: Moment | None = None,
         earlier: Mapping[str, Tensor] = {},
     ) -> TextGuard:
-        """Guard all adapted layers whose input has the width of the tokens `[m, n, d]` and is text.
+        """Guard all adapted layers whose input has the width of the tokens and is text.
 
         earlier: {path: all that the stack adds `[out, d]`}, held as it is.
         """
-        total = len(kept) + (0 if erased is None else len(erased))
-        share = second_moment(kept) * (len(kept) / total)
-        moment = share if erased is None else share + second_moment(erased) * (len(erased) / total)
+        both = kept if erased is None else kept + erased
+        share, moment = kept.value * (kept.sentences / both.sentences), both.value
         answers = {}
         for path in adapters.factors:
             weight = adapters.weight(path)
             if guarded(path) and weight.shape[1] == len(moment):
                 w = weight.cpu().double()
                 answers[path] = float(((w @ moment) * w).sum())
-        share, moment = share.float().to(kept.device), moment.float().to(kept.device)
+        share, moment = (m.float().to(adapters.parameters()[0].device) for m in (share, moment))
         moved = {p: (d, ((d.float() @ share) * d.float()).sum()) for p, d in earlier.items() if p in answers}
         return cls(share, moment, answers, moved)
 

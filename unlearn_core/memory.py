@@ -27,6 +27,8 @@ SLACK = 1.25
 """What a pass takes beside what it keeps: gradients on their way back, one layer's intermediate results."""
 WORKING = 6
 """A pass without gradient takes this many times the largest tensor that a pass with gradient keeps."""
+ON_A_CPU = 32
+"""Most rows of a pass without gradient on a CPU: more save no time, and their tensors leave holes in the heap."""
 PER_PARAMETER = 24
 """Bytes an adapter's number costs: value, gradient, AdamW's two moments, the running mean and a spare."""
 
@@ -210,12 +212,13 @@ class Frugal:
 class Pace:
     """The plan of a run and the smaller ones behind it.
 
-    rows: of a pass without gradient that fit, None where nobody knows.
+    rows: of a pass without gradient that fit, None for any number.
     """
 
     def __init__(self, host: HostModel, made: list[Plan], budget: int | None, working: int = 0):
         self._host = host
-        self.rows = max(1, budget // working) if working and budget is not None else None
+        most = [ON_A_CPU] if host.device.type == "cpu" else []
+        self.rows = min([*most, max(1, budget // working)] if working and budget is not None else most, default=None)
         fitting = [i for i, p in enumerate(made) if budget is None or p.needed <= budget]
         first = fitting[0] if fitting else len(made) - 1
         self._left = [replace(p, budget=budget) for p in made[first:]]

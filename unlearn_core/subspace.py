@@ -11,6 +11,8 @@ mu = 0 these are the principal directions of the edit; for mu to infinity the ha
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -23,6 +25,23 @@ def second_moment(tokens: Tensor) -> Tensor:
     flat = tokens.reshape(-1, tokens.shape[-1])
     parts = map(exact, flat.split(AT_ONCE))
     return sum(part.T @ part for part in parts).cpu() / len(flat)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """All that a method asks of many sentences: E[c c^T] over their tokens c, float64 `[d, d]`, and their number."""
+
+    value: Tensor
+    sentences: int
+
+    @classmethod
+    def of(cls, tokens: Tensor) -> Moment:
+        """Of tokens `[sentences, n, d]`."""
+        return cls(second_moment(tokens), len(tokens))
+
+    def __add__(self, other: Moment) -> Moment:
+        both = self.sentences + other.sentences
+        return Moment((self.value * self.sentences + other.value * other.sentences) / both, both)
 
 
 def exact(values: Tensor) -> Tensor:
@@ -42,13 +61,12 @@ def kept_change(down: Tensor, up: Tensor, moment: Tensor) -> Tensor:
 def acting_directions(target: Tensor, mapped: Tensor, kept: Tensor, rank: int, strength: float) -> Tensor:
     """Rows of A `[rank, d]`, best first, scaled so that the target's tokens answer with unit variance along the first.
 
-    target, mapped: tokens of the forget prompts and of their mapped prompts `[n, t, d]`. kept: tokens `[m, t, d]`.
+    target, mapped: tokens of the forget prompts and of their mapped prompts `[n, t, d]`. kept: S_k `[d, d]`.
     strength: mu, in units of the kept tokens' mean variance; 0 ignores them.
     """
     s_t = second_moment(target - mapped)
-    s_k = second_moment(kept)
-    identity = torch.eye(len(s_k), dtype=s_k.dtype)
-    metric = identity + strength * s_k / (s_k.diagonal().mean())
+    identity = torch.eye(len(kept), dtype=kept.dtype)
+    metric = identity + strength * kept / (kept.diagonal().mean())
     values, vectors = torch.linalg.eigh(metric)
     whiten = vectors @ torch.diag(values.rsqrt()) @ vectors.T
     gains, ways = torch.linalg.eigh(whiten @ s_t @ whiten)

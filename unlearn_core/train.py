@@ -17,7 +17,7 @@ from .choice import LEVELS, SIEVE, choose, choose_unseen
 from .closed_form import KNOWN, PAST, SENTENCES, TRIES, Edit, edit_until_gone
 from .config import ForgetConfig
 from .delta import Delta, DeltaInfo, Factor
-from .guard import TextGuard, guarded, kept_tokens, tokens_of
+from .guard import TextGuard, guarded, kept_moment, moment_of
 from .interfaces import BadSetting, Cancelled, Conditioning, HostModel, Progress, TrainingFailed, UnlearnError
 from .judge import ROUNDS, SHOWN, Answers, Exam, Teacher, summary
 from .lessons import Batch, Lessons
@@ -145,7 +145,7 @@ def forget(
                 ask = partial(exam.still_drawn, host, teacher, empty, job.pulse)
             reads_text = any(map(guarded, paths))
             lists = [words, general or WordList.load(None)]
-            held = partial(kept_tokens, host, lists, [concept, *earlier], config.seed, config.keep)
+            held = partial(kept_moment, host, lists, [concept, *earlier], config.seed, config.keep)
             firmness, steps, trained = 0.0, 0, 0.0
             if config.closed_form and not config.null_space and reads_text:
                 job.start("editing", len(TRIES), f"forgetting '{concept}' in one go")
@@ -166,12 +166,12 @@ def forget(
                     drawn = [spread(p, FORGET_PROMPTS[kind], config.seed) for p in (pairs, second_hand)]
                     lessons = Lessons.prepare(host, config, *drawn, replay, choice.profile, untouched, job.tick)
                 guard = None
-                tokens = held() if reads_text and (config.null_space or config.guard_weight) else None
-                if tokens is not None and config.null_space:
-                    start_in_null_space(config, adapters, lessons, tokens)
-                if tokens is not None and config.guard_weight:
-                    moved = tokens_of(host, [p for p, _ in erased]) if erased else None
-                    guard = TextGuard.make(adapters, tokens, moved, untouched.changes)
+                kept_words = held() if reads_text and (config.null_space or config.guard_weight) else None
+                if kept_words and config.null_space:
+                    start_in_null_space(config, adapters, lessons, kept_words.value)
+                if kept_words and config.guard_weight:
+                    moved = moment_of(host, [p for p, _ in erased]) if erased else None
+                    guard = TextGuard.make(adapters, kept_words, moved, untouched.changes)
                 begun = job.seconds
                 steps = train(host, config, kind, adapters, teacher, lessons, guard, job, ask, pace)
                 trained = job.seconds - begun

@@ -25,6 +25,7 @@ from ..progress import Tracker
 from ..sampling import LatentBank, direction, noise
 from ..stack import Stack
 from ..standalone import StandaloneModel
+from ..subspace import Moment
 from ..train import base_model, train
 from ..untouched import Untouched
 from . import flops
@@ -136,7 +137,7 @@ class Bench:
             synchronise(self.host.device)
             stamps.append(time.perf_counter())
 
-        guard = TextGuard.make(adapters, self.lessons.mapped.tokens, earlier=untouched.changes)
+        guard = TextGuard.make(adapters, Moment.of(self.lessons.mapped.tokens), earlier=untouched.changes)
         job = Tracker({"training": 1.0}, stamp)
         loop = (
             adapters,

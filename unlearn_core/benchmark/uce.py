@@ -16,7 +16,7 @@ from typing import ClassVar
 
 import torch
 
-from ..guard import kept_tokens
+from ..guard import kept_moment, moment_of
 from ..lora import is_target
 from ..prompts import WordList
 from ..standalone import StandaloneModel
@@ -41,13 +41,13 @@ class UCE:
         task = Task.make(host, request, past, seed)
         anchor = request.anchor or task.nearest()[0]
         edited, wanted = (host.encode(p).tokens for p in (task.prompts, task.mapped(anchor)))
-        keep = kept_tokens(host, [task.words, WordList.load(None)], [request.concept], seed)
+        keep = kept_moment(host, [task.words, WordList.load(None)], [request.concept], seed)
         if earlier := [p for one in past for p, _ in one.prompts]:
-            keep = torch.cat([keep, host.encode(earlier).tokens])
-        c, goal, k = (t.reshape(-1, t.shape[-1]).cpu().double() for t in (edited, wanted, keep))
+            keep = keep + moment_of(host, earlier)
+        c, goal = (t.reshape(-1, t.shape[-1]).cpu().double() for t in (edited, wanted))
         eye = torch.eye(c.shape[1], dtype=c.dtype)
         gram = c.T @ c / len(c)
-        held = self.keep_scale * k.T @ k / len(k) + self.ridge * gram.diagonal().mean() * eye
+        held = self.keep_scale * keep.value + self.ridge * gram.diagonal().mean() * eye
         right = torch.linalg.inv(gram + held)
         changes = {}
         with under(host, past) as backbone:

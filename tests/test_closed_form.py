@@ -36,6 +36,9 @@ def test_moments_do_not_depend_on_how_much_is_in_memory(monkeypatch):
     assert torch.allclose(second_moment(tokens), whole[1])
     monkeypatch.setattr("unlearn_core.guard.AT_ONCE", 2)
     assert torch.allclose(moment_of(host, texts).value, whole[1])
+    heard = []
+    assert Edit.make(host, pairs, [(pair, "object") for pair in pairs], moment_of(host, KEPT), lambda: heard.append(1))
+    assert len(heard) == 2 * 3  # so that a stop need not wait for thousands of sentences
     weighted = sum(w * second_moment(t) for w, t in zip(weights, tokens, strict=True)) / sum(weights)
     assert torch.allclose(moment_of(host, texts, weights).value, weighted)
 

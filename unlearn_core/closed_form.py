@@ -30,7 +30,7 @@ from .guard import guarded, tokens_of
 from .interfaces import HostModel
 from .lora import Adapters
 from .progress import Tracker
-from .subspace import Moment, exact
+from .subspace import Moment, pieces
 
 TRIES = ((30.0, 0.0), (30.0, 0.25), (10.0, 0.25), (3.0, 0.5))
 """(firmness f, overshoot on top of the kind's), tried in this order until the target is gone."""
@@ -74,16 +74,21 @@ class Edit:
 
     @classmethod
     def make(
-        cls, host: HostModel, target: Sequence[Pair], erased: Sequence[tuple[Pair, str]], kept: Moment
+        cls,
+        host: HostModel,
+        target: Sequence[Pair],
+        erased: Sequence[tuple[Pair, str]],
+        kept: Moment,
+        pulse: Callable[[], None] = lambda: None,
     ) -> Edit | None:
         """From sentences of the target, those of earlier targets with their kinds, and of what is kept.
 
         None where tokens have no counterparts (see `counterparts`).
         """
-        both = [moments(host, target, [0.0] * len(target))]
+        both = [moments(host, target, [0.0] * len(target), pulse)]
         if erased:
             pairs, kinds = zip(*erased, strict=True)
-            both.append(moments(host, pairs, [PAST_EARLIER[k] for k in kinds]))
+            both.append(moments(host, pairs, [PAST_EARLIER[k] for k in kinds], pulse))
         if None in both:
             return None
         ridge = RIDGE * float(both[0][1].diagonal().mean())
@@ -147,7 +152,9 @@ def truncated(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
     return out[:, :rank], sizes[:rank], rows[:, :rank].T
 
 
-def moments(host: HostModel, pairs: Sequence[Pair], overshoot: Sequence[float]) -> tuple[Tensor, Tensor] | None:
+def moments(
+    host: HostModel, pairs: Sequence[Pair], overshoot: Sequence[float], pulse: Callable[[], None] = lambda: None
+) -> tuple[Tensor, Tensor] | None:
     """((1 + o) E[(m(c) - c) c^T], E[c c^T]) over the tokens c of sentences and what is drawn for them, `[d, d]`.
 
     overshoot: o of each pair. float64, on the CPU.
@@ -162,9 +169,10 @@ def moments(host: HostModel, pairs: Sequence[Pair], overshoot: Sequence[float]) 
         drawn = drawn.gather(1, places.to(drawn.device)[..., None].expand(-1, -1, drawn.shape[-1]))
         past = torch.tensor(overshoot[i : i + AT_ONCE], device=drawn.device)
         ways = (drawn - tokens) * (1 + past)[:, None, None]
-        flat, change = (exact(t.flatten(0, 1)) for t in (tokens, ways))
-        sums = [sums[0] + change.T @ flat, sums[1] + flat.T @ flat]
-        count += len(flat)
+        for flat, change in pieces(tokens, ways):
+            sums = [sums[0] + change.T @ flat, sums[1] + flat.T @ flat]
+            count += len(flat)
+        pulse()
     return sums[0].cpu() / count, sums[1].cpu() / count
 
 

@@ -8,7 +8,7 @@ where the stack has put them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -51,14 +51,24 @@ def kept_sentences(
 
 
 def kept_moment(
-    host: HostModel, lists: Sequence[WordList], moving: Sequence[str], seed: int, keep: Sequence[str] = ()
+    host: HostModel,
+    lists: Sequence[WordList],
+    moving: Sequence[str],
+    seed: int,
+    keep: Sequence[str] = (),
+    pulse: Callable[[], None] = lambda: None,
 ) -> Moment:
     """Of the tokens of `kept_sentences`, by their weights."""
     weights = kept_sentences(lists, moving, seed, keep)
-    return moment_of(host, list(weights), list(weights.values()))
+    return moment_of(host, list(weights), list(weights.values()), pulse)
 
 
-def moment_of(host: HostModel, prompts: Sequence[str], weights: Sequence[float] = ()) -> Moment:
+def moment_of(
+    host: HostModel,
+    prompts: Sequence[str],
+    weights: Sequence[float] = (),
+    pulse: Callable[[], None] = lambda: None,
+) -> Moment:
     """Of the prompts' tokens, a part of them in memory at a time: for SDXL all would take a gigabyte.
 
     weights: relative ones of the prompts; all the same where they are left out.
@@ -69,6 +79,7 @@ def moment_of(host: HostModel, prompts: Sequence[str], weights: Sequence[float] 
         if some:
             tokens = tokens * torch.tensor(some).to(tokens).sqrt()[:, None, None]
         total = total + second_moment(tokens) * len(tokens)
+        pulse()
     return Moment(total / (sum(weights) or len(prompts)), len(prompts))
 
 

@@ -11,20 +11,25 @@ mu = 0 these are the principal directions of the edit; for mu to infinity the ha
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-AT_ONCE = 4096
+AT_ONCE = 1024
 """Token vectors that are copied to float64 at once: all of them would take a gigabyte in the text space of SDXL."""
 
 
 def second_moment(tokens: Tensor) -> Tensor:
     """E[c c^T] over token vectors `[..., d]`, float64 `[d, d]`, on the CPU."""
-    flat = tokens.reshape(-1, tokens.shape[-1])
-    parts = map(exact, flat.split(AT_ONCE))
-    return sum(part.T @ part for part in parts).cpu() / len(flat)
+    return sum(part.T @ part for (part,) in pieces(tokens)).cpu() / tokens[..., 0].numel()
+
+
+def pieces(*tokens: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Token vectors `[..., d]` as float64 `[AT_ONCE, d]`, those of several tensors of one shape side by side."""
+    flat = (t.flatten(0, -2).split(AT_ONCE) for t in tokens)
+    yield from (tuple(map(exact, parts)) for parts in zip(*flat, strict=True))
 
 
 @dataclass(frozen=True)

@@ -145,13 +145,13 @@ def forget(
                 ask = partial(exam.still_drawn, host, teacher, empty, job.pulse)
             reads_text = any(map(guarded, paths))
             lists = [words, general or WordList.load(None)]
-            held = partial(kept_moment, host, lists, [concept, *earlier], config.seed, config.keep)
+            held = partial(kept_moment, host, lists, [concept, *earlier], config.seed, config.keep, job.pulse)
             firmness, steps, trained = 0.0, 0, 0.0
             if config.closed_form and not config.null_space and reads_text:
                 job.start("editing", len(TRIES), f"forgetting '{concept}' in one go")
                 kinds = stack.kinds()
                 known = [((p, m), kinds[p]) for p, m in spread(erased, KNOWN, config.seed)]
-                edit = Edit.make(host, pairs + second_hand, known, held())
+                edit = Edit.make(host, pairs + second_hand, known, held(), job.pulse)
                 # hundreds of sentences have gone through
                 tidy()
                 past = PAST[kind] if config.overshoot < 0 else config.overshoot
@@ -170,7 +170,7 @@ def forget(
                 if kept_words and config.null_space:
                     start_in_null_space(config, adapters, lessons, kept_words.value)
                 if kept_words and config.guard_weight:
-                    moved = moment_of(host, [p for p, _ in erased]) if erased else None
+                    moved = moment_of(host, [p for p, _ in erased], pulse=job.pulse) if erased else None
                     guard = TextGuard.make(adapters, kept_words, moved, untouched.changes)
                 begun = job.seconds
                 steps = train(host, config, kind, adapters, teacher, lessons, guard, job, ask, pace)

@@ -69,7 +69,7 @@ def moment_of(
     weights: Sequence[float] = (),
     pulse: Callable[[], None] = lambda: None,
 ) -> Moment:
-    """Of the prompts' tokens, a part of them in memory at a time: for SDXL all would take a gigabyte.
+    """Of the prompts' tokens, a part of them in memory at a time: for SDXL all would take half a gigabyte and more.
 
     weights: relative ones of the prompts; all the same where they are left out.
     """

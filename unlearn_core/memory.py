@@ -217,8 +217,10 @@ class Pace:
 
     def __init__(self, host: HostModel, made: list[Plan], budget: int | None, working: int = 0):
         self._host = host
-        most = [ON_A_CPU] if host.device.type == "cpu" else []
-        self.rows = min([*most, max(1, budget // working)] if working and budget is not None else most, default=None)
+        limits = [ON_A_CPU] if host.device.type == "cpu" else []
+        if working and budget is not None:
+            limits.append(max(1, budget // working))
+        self.rows = min(limits, default=None)
         fitting = [i for i, p in enumerate(made) if budget is None or p.needed <= budget]
         first = fitting[0] if fitting else len(made) - 1
         self._left = [replace(p, budget=budget) for p in made[first:]]

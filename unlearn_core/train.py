@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import torch
 from torch import Tensor
@@ -145,7 +145,7 @@ def forget(
                 ask = partial(exam.still_drawn, host, teacher, empty, job.pulse)
             reads_text = any(map(guarded, paths))
             lists = [words, general or WordList.load(None)]
-            held = partial(kept_moment, host, lists, [concept, *earlier], config.seed, config.keep, job.pulse)
+            held = cache(partial(kept_moment, host, lists, [concept, *earlier], config.seed, config.keep, job.pulse))
             firmness, steps, trained = 0.0, 0, 0.0
             if config.closed_form and not config.null_space and reads_text:
                 job.start("editing", len(TRIES), f"forgetting '{concept}' in one go")

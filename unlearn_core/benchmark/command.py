@@ -123,7 +123,8 @@ def run_search(args: argparse.Namespace) -> int:
     """Try and print, best first."""
     from .search import REQUESTS, search
 
-    found = search(args.search, args.out, args.pictures, args.device, args.requests or REQUESTS)
+    requests = REQUESTS if args.requests is None else args.requests
+    found = search(args.search, args.out, args.pictures, args.device, requests)
     for one in found["tried"]:
         print(f"UA {one['ua']:6.1%}  kept {one['kept']:6.1%}  {one['seconds']:5.0f} s  {one['method']}")
     return 0

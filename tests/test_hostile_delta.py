@@ -72,6 +72,11 @@ HOSTILE = {
     "no tensors": (lambda tensors, texts: tensors.clear(), "'a.safetensors'"),
     "shapes do not multiply": (put(UP, torch.ones(6, 4)), "cannot be multiplied"),
     "rank 0": (lambda t, _: t.update({DOWN: torch.ones(0, 8), UP: torch.ones(6, 0)}), "cannot be multiplied"),
+    "rank over the layer's inputs": (
+        lambda t, _: t.update({DOWN: torch.ones(5, 4), UP: torch.ones(6, 5)}),
+        "layer only 4",
+    ),
+    "rank over its outputs": (lambda t, _: t.update({DOWN: torch.ones(5, 8), UP: torch.ones(2, 5)}), "layer only 2"),
     "width 0": (put(DOWN, torch.ones(3, 0)), "cannot be multiplied"),
     "convolution": (put(DOWN, torch.ones(3, 8, 1, 1)), "cannot be multiplied"),
     "vector": (put(DOWN, torch.ones(3)), "cannot be multiplied"),
@@ -178,6 +183,16 @@ def test_files_that_are_no_safetensors(tmp_path):
     file.unlink()
     file.mkdir()
     refused(file, "no file")
+
+
+def test_a_rank_bomb_is_refused_before_its_numbers_are_read(tmp_path, monkeypatch):
+    """A file of 160 kB, whose norm would take 6 GB and whose layer is a single number."""
+    tensors, texts = good()
+    save_file(tensors | {DOWN: torch.ones(20_000, 1), UP: torch.ones(1, 20_000)}, tmp_path / "a.safetensors", texts)
+    monkeypatch.setattr(delta_file, "plain", lambda *_: pytest.fail("numbers were read"))
+    refused(tmp_path / "a.safetensors", "rank 20000")
+    with pytest.raises(BadDelta, match="rank 3, but the layer only 2"):
+        delta_file.Factor(torch.ones(3, 8), torch.ones(2, 3), 1.0)
 
 
 def test_absurd_size_is_refused_before_it_is_read(tmp_path, monkeypatch):

@@ -37,6 +37,18 @@ def test_cat_survives_its_file(net, tmp_path):
     assert torch.allclose(output_under(net, stack), output_under(net, Stack().with_delta(back)), atol=1e-5)
 
 
+@pytest.mark.parametrize(("wide", "tall"), [(8, 6), (6, 8), (6, 6)])
+def test_cat_of_more_ranks_than_the_layer_has_is_exact_and_readable(wide, tall, tmp_path):
+    g = torch.Generator().manual_seed(0)
+    parts = [(torch.randn(5, wide, generator=g), torch.randn(tall, 5, generator=g)) for _ in range(3)]
+    deltas = [Delta({"a": Factor(d, u, 2.0)}, info(f"concept {i}")) for i, (d, u) in enumerate(parts)]
+    save(combine_cat(stack_of(*zip(deltas, (1.0, -0.5, 2.0), strict=True))), tmp_path / "merge.safetensors")
+    factor = load(tmp_path / "merge.safetensors").factors["a"]
+    wanted = sum(s * 0.4 * u.double() @ d.double() for s, (d, u) in zip((1.0, -0.5, 2.0), parts, strict=True))
+    assert factor.rank == factor.alpha == 6 and factor.matrix().shape == (tall, wide)
+    assert torch.allclose(factor.matrix().double(), wanted, rtol=1e-6, atol=1e-6)
+
+
 def test_cat_of_different_layers(net):
     one, other = a_delta("one", 7, names=("lora_unet_first",)), a_delta("two", 8, names=("lora_unet_last",))
     merge = combine_cat(stack_of((one, 1.0), (other, 1.0)))

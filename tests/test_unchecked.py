@@ -5,7 +5,7 @@ import torch
 
 from tests.test_forget import assert_same, state_of
 from tests.tiny import WORDS, TinyHost
-from unlearn_core import BadSetting, Cancelled, ForgetConfig, Stack, UnlearnError, forget, save
+from unlearn_core import BadSetting, Cancelled, ForgetConfig, Stack, UnlearnError, forget, load, save
 from unlearn_core.choice import choose_unseen
 from unlearn_core.judge import Exam
 from unlearn_core.prompts import WordList
@@ -109,6 +109,14 @@ def test_a_stack_is_solved_as_a_whole_and_its_parents_are_written():
     second = forget(host, wish("frog"), Stack().with_delta(first))
     assert second.report["teacher_stack"] == ("banana",) and second.delta.info.anchor != first.info.anchor
     assert [p.concept for p in second.delta.info.parents] == ["banana"]
+
+
+def test_a_rank_over_the_layers_own_makes_a_file_that_can_be_read(tmp_path):
+    most, more = (forget(TinyHost(), wish(anchor="pear", rank=r)).delta for r in (16, 40))
+    save(more, tmp_path / "a.safetensors")
+    for name, factor in load(tmp_path / "a.safetensors").factors.items():
+        assert factor.rank == 16
+        assert torch.allclose(factor.matrix(), most.factors[name].matrix(), atol=2e-3)
 
 
 def test_a_stop_keeps_nothing():

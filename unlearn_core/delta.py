@@ -13,7 +13,7 @@ import os
 import re
 import struct
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -140,11 +140,20 @@ class DeltaInfo:
         return tuple(p.concept for p in self.merged) or (self.concept,)
 
 
+def check_shapes(down: Sequence[int], up: Sequence[int]) -> None:
+    """Raise `BadDelta` where factors of these shapes make no change of a layer, or are larger than any needs to be."""
+    a, b = list(down), list(up)
+    if len(a) != 2 or len(b) != 2 or a[0] != b[1] or 0 in a + b:
+        raise BadDelta(f"The factors of shapes {a} and {b} cannot be multiplied to a layer's change.")
+    if a[0] > (most := min(a[1], b[0])):
+        raise BadDelta(f"The factors have rank {a[0]}, but the layer only {most}: make it again with a smaller rank.")
+
+
 @dataclass(frozen=True, eq=False)
 class Factor:
     """The change of one linear layer, `alpha / rank * up @ down`. down: `[rank, in]`; up: `[out, rank]`.
 
-    Raises `BadDelta` when they cannot be multiplied or alpha is not a sensible number.
+    Raises `BadDelta` when they make no change of a layer (see `check_shapes`) or alpha is not a sensible number.
     """
 
     down: Tensor
@@ -152,13 +161,21 @@ class Factor:
     alpha: float
 
     def __post_init__(self) -> None:
-        a, b = list(self.down.shape), list(self.up.shape)
-        if len(a) != 2 or len(b) != 2 or a[0] != b[1] or 0 in a + b:
-            raise BadDelta(f"The factors of shapes {a} and {b} cannot be multiplied to a layer's change.")
+        check_shapes(self.down.shape, self.up.shape)
         if not abs(self.alpha) <= MAX_ALPHA:
             raise BadDelta("The alpha of a layer is not a number of a sensible size.")
         # alpha is stored in float32: what is in memory shall be what comes back
         object.__setattr__(self, "alpha", struct.unpack("<f", struct.pack("<f", self.alpha))[0])
+
+    @classmethod
+    def within_layer(cls, down: Tensor, up: Tensor, alpha: float) -> Factor:
+        """The same change by factors of any rank: where the layer has less, its own matrix between it and ones."""
+        rank, size, out = len(down), down.shape[1], len(up)
+        if rank <= min(size, out):
+            return cls(down, up, alpha)
+        matrix = (alpha / rank * (up.cpu().double() @ down.cpu().double())).float()
+        pair = (matrix, torch.eye(out)) if out <= size else (torch.eye(size), matrix)
+        return cls(*pair, float(min(size, out)))
 
     @property
     def rank(self) -> int:
@@ -345,6 +362,8 @@ def read_factors(file: safe_open) -> dict[str, Factor]:
         raise BadDelta("it does not have exactly lora_down, lora_up and alpha for each layer; make it again.")
     if sum(math.prod(file.get_slice(name).get_shape()) for name in names) > MAX_ELEMENTS:
         raise BadDelta("it is larger than any delta; make it again with a smaller rank.")
+    for layer in layers:
+        check_shapes(*(file.get_slice(layer + part).get_shape() for part in PARTS[:2]))
     factors = {}
     for layer in layers:
         down, up, alpha = (file.get_tensor(layer + part) for part in PARTS)

@@ -221,7 +221,7 @@ def applied(module: nn.Module, layers: Mapping[str, str], stack: Stack) -> Itera
 
 
 def combine_cat(stack: Stack) -> Delta:
-    """One delta that does exactly what the stack does: factors side by side, so ranks add up.
+    """One delta that does exactly what the stack does: factors side by side, so ranks add up to the layer's own.
 
     Strengths and scales are folded into `up`; alpha is the rank. Raises `BadDelta` when there is nothing to combine
     or the deltas are for different bases.
@@ -237,7 +237,7 @@ def combine_cat(stack: Stack) -> Delta:
         if len({(up.shape[0], down.shape[1]) for down, up in pairs}) > 1:
             raise BadDelta(f"The deltas change the layer {name} in different sizes: they cannot be combined.")
         down, up = torch.cat([d for d, _ in pairs]), torch.cat([u for _, u in pairs], 1)
-        factors[name] = Factor(down, up, len(down))
+        factors[name] = Factor.within_layer(down, up, len(down))
     return Delta(factors, info)
 
 

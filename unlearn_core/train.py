@@ -91,11 +91,8 @@ def forget(
     layers = host.layers()
     check_fits(stack, host.fingerprint, host.architecture, layers)
     words = WordList.load(host.words_file)
-    kind = words.kind(config.concept) if config.kind == "auto" else config.kind
-    concept = style_words(config.concept) if kind == "style" else config.concept
+    kind, concept = asked_for(config, words, stack)
     earlier = stack.concepts()
-    if concept.casefold() in map(str.casefold, earlier):
-        raise BadSetting(f"The stack has already forgotten '{concept}': take that delta out or name another concept.")
     rest = words.without([concept, *earlier])
     all_scenes = scenes(words.without(earlier), concept, kind, SENTENCES[kind] + JUDGED, config.seed)
     judged = all_scenes[:: max(2, len(all_scenes) // JUDGED)][:JUDGED]
@@ -176,7 +173,7 @@ def forget(
                 steps = train(host, config, kind, adapters, teacher, lessons, guard, job, ask, pace)
                 trained = job.seconds - begun
             after = None if job.stopping or not before else last_look(exam, host, config, teacher, empty, job)
-            factors = {written[path]: Factor(*adapters.pair(path), float(config.rank)) for path in paths}
+            factors = {written[p]: Factor.within_layer(*adapters.pair(p), float(config.rank)) for p in paths}
 
     judge = summary(before, after)
     info = DeltaInfo(
@@ -222,6 +219,15 @@ def forget(
     pictures = [None if a is None else host.decode(a.latents[:count]) for a in (before, after)]
     prompts = before.prompts if before else tuple(s.prompt for s in judged)
     return Result(delta, report, prompts[:count], *pictures)
+
+
+def asked_for(config: ForgetConfig, words: WordList, stack: Stack) -> tuple[str, str]:
+    """(kind, concept) of a request. Raises `BadSetting` when the stack has already forgotten it."""
+    kind = words.kind(config.concept) if config.kind == "auto" else config.kind
+    concept = style_words(config.concept) if kind == "style" else config.concept
+    if concept.casefold() in map(str.casefold, stack.concepts()):
+        raise BadSetting(f"The stack has already forgotten '{concept}': take that delta out or name another concept.")
+    return kind, concept
 
 
 def unasked(number: int, settled: bool) -> bool:

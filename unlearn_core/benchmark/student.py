@@ -109,7 +109,7 @@ def lora(task: Task, backbone: nn.Module, layers: str, rank: int) -> Iterator[St
                 prompts=tuple(prompts),
                 steps=steps,
             )
-            factors = {written[p]: Factor(*adapters.pair(p), float(rank)) for p in written}
+            factors = {written[p]: Factor.within_layer(*adapters.pair(p), float(rank)) for p in written}
             delta = Delta(factors, info).rounded()
             return Learned(info.concept, delta, None, tuple(replayed), anchor, info.prompts, steps)
 

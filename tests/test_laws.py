@@ -16,8 +16,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # Core files, lowest first: a file imports only its own line and the lines above it. A new file has to be placed here.
 LEVELS = (
     {"interfaces"},
-    {"config"},
-    {"keys", "losses", "sampling", "prompts", "progress", "memory", "clip_tokenizer", "files", "remembered"},
+    {"config", "wish"},
+    {"keys", "losses", "sampling", "prompts", "progress", "memory", "clip_tokenizer", "files", "paths", "remembered"},
     {"locality", "subspace", "lora", "delta", "replay"},
     {"stack", "untouched", "lessons", "guard"},
     {"preview", "judge", "classifier", "bake", "closed_form"},

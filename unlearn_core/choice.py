@@ -14,6 +14,7 @@ from .judge import read_as
 from .locality import Probe, probe_levels, score_distances, text_distances
 from .prompts import REMOVED, Scene, WordList, fill, mapped
 from .sampling import sample
+from .wish import same_thing, share_a_word
 
 SIEVE = 20
 """Rivals that are measured under the teacher; more are first sieved by their text alone."""
@@ -123,12 +124,16 @@ def choose_unseen(
 def possible(
     nearest: Sequence[str], concept: str, words: WordList, forgotten: Sequence[str], taken: Sequence[str]
 ) -> list[str]:
-    """What may stand in the concept's place, in the same order but for what already stands in for another."""
+    """What may stand in the concept's place, in the same order but for what already stands in for another.
+
+    Nothing that shares a word with the concept, since the word is to lead away from it.
+    """
     # a category word still means the members that have gone, and the base model, which teaches, would draw them;
     # and whatever belongs to a category is still a picture of it
     no_longer = [*forgotten, *filter(None, map(words.category, forgotten))]
     no_longer += [m for c in (concept, *forgotten) for m in words.members(c)]
     banned, used = ({w.casefold() for w in group} for group in (no_longer, taken))
+    banned |= {n.casefold() for n in nearest if share_a_word(n, concept) or any(same_thing(n, f) for f in forgotten)}
     return sorted((n for n in nearest if n.casefold() not in banned), key=lambda n: n.casefold() in used)
 
 

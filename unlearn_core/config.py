@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from .interfaces import BadSetting
+from .wish import same_thing, share_a_word
 
 MAX_CONCEPT = 120
 
@@ -137,14 +138,19 @@ class ForgetConfig:
             object.__setattr__(self, f.name, check(f, getattr(self, f.name)))
         if not self.concept:
             raise BadSetting("Name the concept to forget: it is empty.")
-        if self.anchor and self.anchor.casefold() == self.concept.casefold():
+        if self.anchor and same_thing(self.anchor, self.concept):
             raise BadSetting(f"'{self.concept}' cannot be replaced by itself: choose another anchor or leave it empty.")
+        if share_a_word(self.anchor, self.concept):
+            raise BadSetting(
+                f"'{self.anchor}' shares a word with '{self.concept}', so the word would stay tied to it: "
+                "name something else to draw instead, in other words, or leave it empty."
+            )
         if not self.check and (self.null_space or not self.closed_form):
             raise BadSetting(
                 "Training ends when the check finds the concept gone: leave Check on, or choose In one go."
             )
         for word in self.keep:
-            if word.casefold() == self.concept.casefold():
+            if same_thing(word, self.concept):
                 raise BadSetting(f"'{word}' is to be forgotten and kept at once: take it off the keep list.")
 
     @classmethod

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from .interfaces import BadSetting
+from .wish import same_thing
 
 GENERAL_WORDS = Path(__file__).with_name("data") / "words.json"
 T = TypeVar("T")
@@ -66,10 +67,12 @@ class WordList:
         return tuple(o for members in self.objects.values() for o in members)
 
     def without(self, concepts: Sequence[str]) -> WordList:
-        """The same list with some things and styles left out."""
-        banned = {c.casefold() for c in concepts}
-        objects = {g: tuple(m for m in members if m.casefold() not in banned) for g, members in self.objects.items()}
-        return replace(self, objects=objects, styles=tuple(s for s in self.styles if s.casefold() not in banned))
+        """The same list with some things and styles left out, also where an article or a plural asks for them."""
+
+        def rest(members: Sequence[str]) -> tuple[str, ...]:
+            return tuple(m for m in members if not any(same_thing(m, c) for c in concepts))
+
+        return replace(self, objects={g: rest(m) for g, m in self.objects.items()}, styles=rest(self.styles))
 
     def kind(self, concept: str) -> str:
         """ "style" or "object", judged by the words alone."""
@@ -83,14 +86,13 @@ class WordList:
         return next((g for g, members in self.objects.items() if g and concept.casefold() in members), "")
 
     def members(self, category: str) -> tuple[str, ...]:
-        """The things that a category word stands for; none for any other word."""
-        groups = {g.casefold(): members for g, members in self.objects.items() if g}
-        return groups.get(category.casefold(), ())
+        """The things that a category word stands for, "animals" as well as "animal"; none for any other word."""
+        return next((members for g, members in self.objects.items() if g and same_thing(g, category)), ())
 
     def rivals(self, concept: str, kind: str) -> tuple[str, ...]:
         """Everything of the same kind that could stand in its place, the concept itself left out."""
         pool = self.styles if kind == "style" else self.all_objects
-        return tuple(w for w in pool if w.casefold() != concept.casefold())
+        return tuple(w for w in pool if not same_thing(w, concept))
 
 
 def style_words(concept: str) -> str:

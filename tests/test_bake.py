@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from tests.small import stack_of
-from unlearn_core.bake import NOTE, bake, read_header
+from unlearn_core.bake import NOTE, bake, copy_companions, read_header
 from unlearn_core.delta import Delta, DeltaInfo, Factor, save
 from unlearn_core.demo import CHECKPOINT
 from unlearn_core.interfaces import BadCheckpoint, BadDelta, BadSetting, UnlearnError
@@ -174,4 +175,13 @@ def test_command_line_bakes(host, stack, full, tmp_path, capsys):
     baked = StandaloneModel(full.with_name("baked.safetensors"))
     assert torch.allclose(predicted(baked, Stack()), predicted(host, stack), atol=1e-5)
     assert main(["stack", files[0], "--into", str(full), "--out", str(full)]) == 1
-    assert "never overwritten" in capsys.readouterr().err
+    assert "would overwrite the checkpoint" in capsys.readouterr().err
+
+
+def test_a_copy_in_the_same_folder_keeps_the_tokenizer_however_it_is_written(tmp_path, monkeypatch):
+    (tmp_path / "m.yaml").write_text("version: words")
+    (tmp_path / "words").mkdir()
+    (tmp_path / "words" / "vocab.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    copy_companions(Path("m.safetensors"), tmp_path / "new.safetensors")
+    assert (tmp_path / "new.yaml").is_file() and (tmp_path / "words" / "vocab.json").read_text() == "{}"

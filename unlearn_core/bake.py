@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,13 +22,12 @@ from . import keys
 from .delta import SUFFIX, Factor
 from .files import whole_file
 from .interfaces import BadCheckpoint, BadDelta, BadSetting, UnlearnError
+from .paths import BESIDE, tokenizer_folder
 from .stack import Stack, check_fits
 
 PREFIX = "model.diffusion_model."
 """Before the denoiser's names in full checkpoints; files of a denoiser alone have none."""
 DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}
-BESIDE = (".yaml", ".words.json")
-"""What belongs to a checkpoint, lies beside it and has to lie beside the copy too."""
 NOTE = "unlearn.baked"
 """The one text that is added: what was forgotten, at which strengths, by which deltas."""
 
@@ -76,10 +74,9 @@ def copy_companions(checkpoint: Path, out: Path) -> None:
     for suffix in BESIDE:
         if (beside := checkpoint.with_suffix(suffix)).is_file():
             shutil.copyfile(beside, out.with_suffix(suffix))
-    config = checkpoint.with_suffix(".yaml")
-    named = re.search(r"version:\s*['\"]?([\w-]+)", config.read_text("utf-8")) if config.is_file() else None
-    if named and (folder := checkpoint.parent / named[1]).is_dir() and out.parent != checkpoint.parent:
-        shutil.copytree(folder, out.parent / named[1], dirs_exist_ok=True)
+    folder = tokenizer_folder(checkpoint)
+    if folder is not None and not out.parent.samefile(checkpoint.parent):
+        shutil.copytree(folder, out.parent / folder.name, dirs_exist_ok=True)
 
 
 def read_header(path: Path) -> tuple[dict[str, Any], int]:

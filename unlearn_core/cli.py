@@ -12,9 +12,11 @@ from . import delta as delta_file
 from . import stack_command
 from .benchmark.options import benchmark_options
 from .config import ForgetConfig, settings
-from .console import STOPPED, StopOnInterrupt, check_writable, read_settings, read_stack
-from .delta import Delta
+from .console import STOPPED, StopOnInterrupt, check_writable, deltas_read, read_settings, read_stack
+from .delta import SUFFIX, Delta
 from .interfaces import BadSetting, Cancelled, StepReport, UnlearnError
+from .paths import check_folder, check_outputs, read_with
+from .prompts import WordList
 from .stack import Stack, lineage
 
 
@@ -101,7 +103,7 @@ def run_demo(args: argparse.Namespace) -> int:
         raise BadSetting(f"The demo model does not know '{args.concept}'; choose one of: {', '.join(names)}.")
     args.checkpoint, args.concept = str(demo.CHECKPOINT), concept
     stem = delta_file.safe_file_name(concept)
-    args.out.mkdir(parents=True, exist_ok=True)
+    check_folder("--out", args.out)
     folder, args.out = args.out, args.out / f"forget-{stem}.safetensors"
     args.preview, args.report = folder / "before_after.png", folder / "report.json"
     return run_forget(args, classify=True)
@@ -110,15 +112,18 @@ def run_demo(args: argparse.Namespace) -> int:
 def run_forget(args: argparse.Namespace, classify: bool = False) -> int:
     """Train, save, report; a stopped run keeps its marked delta and ends with code 130."""
     from .reporting import Bar, finished_report, save_pictures, write_json
-    from .standalone import StandaloneModel
-    from .train import forget
+    from .standalone import StandaloneModel, words_beside
+    from .train import asked_for, forget
 
     config = ForgetConfig.from_flat(
         read_settings(args.set) | {"concept": args.concept, "anchor": args.anchor, "keep": args.keep}
     )
-    for file in (args.out, args.preview, args.report):
+    outputs = ("--out", args.out, SUFFIX), ("--preview", args.preview, ".png"), ("--report", args.report, ".json")
+    check_outputs(outputs, [*read_with(args.checkpoint), *deltas_read(args.stack)])
+    for _, file, _ in outputs:
         check_writable(file)
     stack = read_stack(args.stack)
+    asked_for(config, WordList.load(words_beside(Path(args.checkpoint))), stack)
     for sentence in lineage(stack):
         print(f"note: {sentence}", file=sys.stderr)
     host = StandaloneModel(args.checkpoint, args.device, prediction_type=args.prediction)
@@ -187,6 +192,7 @@ def run_preview(args: argparse.Namespace) -> int:
     from .reporting import Counter, save_pictures
     from .standalone import StandaloneModel
 
+    check_outputs([("--out", args.out, ".png")], [*read_with(args.checkpoint), *deltas_read(args.stack)])
     check_writable(args.out)
     if not (1 <= args.steps <= 1000 and 1 <= args.guidance <= 30):
         raise BadSetting("Steps have to be from 1 to 1000 and guidance from 1 to 30.")

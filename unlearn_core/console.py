@@ -8,6 +8,7 @@ from pathlib import Path
 
 from . import delta as delta_file
 from .interfaces import BadSetting, UnlearnError
+from .paths import Place
 from .stack import Stack, parse_entry
 
 STOPPED = 130
@@ -21,6 +22,11 @@ def read_stack(texts: Sequence[str]) -> Stack:
         path, strength = parse_entry(text)
         stack = stack.with_delta(delta_file.load(path), strength)
     return stack
+
+
+def deltas_read(texts: Sequence[str]) -> list[Place]:
+    """The files of `DELTA[:STRENGTH]` texts, for `paths.check_outputs`."""
+    return [("the delta", parse_entry(text)[0]) for text in texts]
 
 
 def read_settings(pairs: Sequence[str]) -> dict[str, str]:

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from . import delta as delta_file
 from .bake import bake
-from .console import StopOnInterrupt, check_writable, read_stack
-from .delta import Delta
+from .console import StopOnInterrupt, check_writable, deltas_read, read_stack
+from .delta import SUFFIX, Delta
 from .interfaces import BadSetting, Cancelled, HostModel, StepReport
+from .paths import BESIDE, beside, check_folder, check_outputs, each_its_own, read_with
 from .review import review, told
 from .stack import Entry, Stack, check_fits, combine_cat, combine_svd, lineage
 from .train import Result
-from .without import Removal, retrain, without
+from .without import Removal, recorded, retrain, without
 
 HELP = "Merge deltas into one file, take one out, or bake them into a copy of a checkpoint."
 
@@ -45,12 +46,13 @@ def run(args: argparse.Namespace) -> int:
     else:
         for sentence in lineage(stack):
             print(f"note: {sentence}", file=sys.stderr)
+    new = places(removal, args.out) if removal and args.retrain else []
     host = opened(args, whole) if args.checkpoint else None
     seen = {"before": whole}
     if removal and removal.after:
         seen["without it"] = stack
     if removal and args.retrain:
-        seen["trained anew"] = trained_anew(host, removal, args.out)
+        seen["trained anew"] = trained_anew(host, removal, new)
     elif args.into:
         baked(stack, args.into, args.out)
     elif args.out:
@@ -70,7 +72,30 @@ def check_options(args: argparse.Namespace) -> None:
         raise BadSetting("--into bakes the stack exactly: leave --method out.")
     if not args.out and (args.into or args.without is None):
         raise BadSetting("Say where to write with --out.")
+    if args.method == "svd" and args.rank < 1:
+        raise BadSetting(f"The rank {args.rank} is too small: use 1 or more.")
+    checkpoints = [c for c in (args.into, args.checkpoint) if c]
+    inputs = [*deltas_read(args.deltas), *(place for c in checkpoints for place in read_with(c))]
+    if args.retrain:
+        check_folder("--out", args.out)
+    elif args.out:
+        check_outputs([("--out", args.out, SUFFIX)], inputs)
+        # a checkpoint's copy gets what lies beside the checkpoint
+        copied = [s for s in BESIDE if args.into and beside(args.into, s).is_file()]
+        check_outputs([("--out", beside(args.out, s), "") for s in copied], inputs)
     check_writable(args.out / "x" if args.retrain else args.out)
+
+
+def places(removal: Removal, folder: Path) -> list[Path]:
+    """Where the deltas that are trained anew go, each its own file. Raises `BadSetting` before anything is loaded."""
+    for entry in removal.after:
+        recorded(entry.delta)
+    stems = each_its_own(delta_file.safe_file_name(e.delta.label) for e in removal.after)
+    found = [folder / f"{stem}{SUFFIX}" for stem in stems]
+    for place in found:
+        if place.exists():
+            raise BadSetting(f"{place} is there already: choose an empty folder, so that nothing is overwritten.")
+    return found
 
 
 def opened(args: argparse.Namespace, stack: Stack) -> HostModel:
@@ -104,14 +129,10 @@ def baked(stack: Stack, checkpoint: Path, out: Path) -> None:
             print(f"note: copy {side.name} beside it as {out.stem}{''.join(side.suffixes)}, as the checkpoint has one.")
 
 
-def trained_anew(host: HostModel, removal: Removal, folder: Path) -> Stack:
-    """Train the later deltas anew and write each into `folder` as soon as it is ready."""
+def trained_anew(host: HostModel, removal: Removal, new: list[Path]) -> Stack:
+    """Train the later deltas anew and write each to its place as soon as it is ready."""
     from .reporting import Bar
 
-    places = {e.delta.label: folder / f"{delta_file.safe_file_name(e.delta.label)}.safetensors" for e in removal.after}
-    for place in places.values():
-        if place.exists():
-            raise BadSetting(f"{place} is there already: choose an empty folder, so that nothing is overwritten.")
     with StopOnInterrupt() as stop, Bar() as bar:
 
         def progress(number: int, count: int):
@@ -123,14 +144,14 @@ def trained_anew(host: HostModel, removal: Removal, folder: Path) -> Stack:
 
         def keep(old: Entry, made: Result) -> Delta:
             if made.report["stopped"]:
-                raise Cancelled(f"Stopped; the deltas that were ready before are in {folder}.")
-            place = places[old.delta.label]
+                raise Cancelled(f"Stopped; the deltas that were ready before are in {new[0].parent}.")
+            place = new[removal.after.index(old)]
             named = Delta(made.delta.factors, made.delta.info, place.stem)
             delta_file.save(named, place)
             return named
 
         stack = retrain(host, removal, progress, keep)
-    print(f"trained anew: {', '.join(str(p) for p in places.values()) or 'nothing, none came after it'}")
+    print(f"trained anew: {', '.join(map(str, new)) or 'nothing, none came after it'}")
     return stack
 
 

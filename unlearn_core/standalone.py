@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from . import keys, memory
 from .interfaces import Conditioning, UnlearnError
 from .networks import Networks, load
+from .paths import beside
 from .remembered import Remembered
 from .sampling import discrete_denoised
 from .stack import Stack, applied
@@ -165,7 +166,7 @@ class StandaloneModel:
 
 def words_beside(checkpoint: Path) -> str | None:
     """The word list that lies beside a checkpoint."""
-    file = checkpoint.with_suffix(".words.json")
+    file = beside(checkpoint, ".words.json")
     return str(file) if file.is_file() else None
 
 

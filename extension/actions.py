@@ -18,7 +18,7 @@ from ..unlearn_core.reporting import save_pictures
 from ..unlearn_core.stack import check_fits, combine_cat, combine_svd, lineage
 from .door import Door
 from .jobs import Job, Jobs
-from .library import PREVIEW, SLOTS, Card, Row, Shelf, cards, free_file
+from .library import PREVIEW, Card, Row, Shelf, cards, free_file
 from .pictures import data_urls, save_card
 from .views import Pair
 
@@ -73,6 +73,7 @@ class Desk:
         """Start to forget on top of the stack. values: settings by name, of any type a page gives."""
         config = ForgetConfig.from_flat(values)
         own = read_prompts(prompts)
+        self.shelf.check_room()
         stack = self.shelf.stack(self.shelf.rows())
         remarks = lineage(stack)
 
@@ -87,7 +88,7 @@ class Desk:
                 delta = Delta(result.delta.factors, result.delta.info, file.stem)
                 save(delta, file)
                 self.door.saved(file)
-                self.shelf.put(file.name)
+                said = self.put_on_stack(file.name, result.report)
                 seen, extra, stacks = (result.before, result.after), (), [stack, stack.with_delta(delta)]
                 if result.before is None and not job.view().stopping:
                     seen = self.compared(job, host, result.prompts, stacks, config)
@@ -96,9 +97,21 @@ class Desk:
                 if own and not job.view().stopping:
                     extra = paired(own, *map(data_urls, self.compared(job, host, own, stacks, config)))
             pairs = paired(result.prompts, *map(data_urls, seen))
-            return Made(file.name, result.report, pairs, extra, " ".join(remarks))
+            return Made(file.name, result.report, pairs, extra, " ".join(filter(None, [said, *remarks])))
 
         return self.jobs.start(FORGET, f"Forgetting '{config.concept}'", work)
+
+    def put_on_stack(self, name: str, report: dict) -> str:
+        """Put a new delta on top, switched off when it did not forget; a sentence where it does not act, else ""."""
+        reason = "the run was stopped" if report["stopped"] else ""
+        if report["judge"]["verdict"].startswith("not forgotten"):
+            reason = "it has not forgotten"
+        try:
+            self.shelf.put(name, on=not reason)
+        except UnlearnError as e:
+            # another page has filled the stack meanwhile
+            return f"The delta is saved but not on the stack. {e}"
+        return f"The delta is on the stack but switched off, as {reason}: switch it on under Stack." if reason else ""
 
     def compared(
         self, job: Job, host: Any, prompts: Sequence[str], stacks: list[Stack], config: ForgetConfig
@@ -151,23 +164,23 @@ class Desk:
         return self.jobs.start(BAKE, f"Baking {out.name}", work)
 
     def merge(self, name: str, method: str, rank: Any) -> tuple[Card, str]:
-        """One delta in place of those that are switched on; (its card, a remark). The old files stay.
+        """One delta in place of those that are switched on, which leave the stack; (its card, a remark). Files stay.
 
         method: "exact" or "smaller", whose rank is taken. Raises `UnlearnError`.
         """
         rows = self.shelf.rows()
         stack = self.shelf.stack(rows)
-        remark = f"{len(stack.active)} deltas are one now, exactly, and switched off; their files stay."
+        many = len(stack.active)
+        remark = f"{many} deltas are one now, exactly, and off the stack; their files stay."
         if method == "smaller":
             merged, error = combine_svd(stack, whole(rank, "Rank", 1, 1024))
-            remark = f"{len(stack.active)} deltas are one now, smaller (relative error {error:.1%}), and switched off."
+            remark = f"{many} deltas are one now, smaller (relative error {error:.1%}), and off the stack."
         else:
             merged = combine_cat(stack)
         file = free_file(self.door.folder(), name.strip() or f"forget {words(stack)}")
         save(Delta(merged.factors, merged.info, file.stem), file)
         self.door.saved(file)
-        kept = [Row(r.name, r.strength, on=False) for r in rows]
-        self.shelf.set((*kept[: SLOTS - 1], Row(file.name)))
+        self.shelf.set((*(r for r in rows if not (r.on and r.strength)), Row(file.name)))
         return next(c for c in self.cards() if c.name == file.name), remark
 
     def cards(self) -> list[Card]:

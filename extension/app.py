@@ -9,12 +9,14 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ..unlearn_core import HostModel, UnlearnError
 from ..unlearn_core.demo import CHECKPOINT
 from ..unlearn_core.standalone import StandaloneModel
 from .actions import Desk
 from .jobs import Job
+from .own_page import OwnPage
 
 FOLDER = Path("unlearn-out")
 ADDRESS = "127.0.0.1"
@@ -81,19 +83,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serve the page on this machine alone until Ctrl-C; returns the exit code."""
     args = parser().parse_args(arguments)
     if not args.checkpoint.is_file():
-        print(f"error: There is no checkpoint at {args.checkpoint}.", file=sys.stderr)
-        return 1
+        return failed(f"There is no checkpoint at {args.checkpoint}.")
+    if not 1 <= args.port <= 65535:
+        return failed(f"{args.port} is not a port: choose a number from 1 to 65535.")
     # before gradio is imported: it must not phone home
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:
         import gradio
     except ImportError as e:
-        print(
-            f"error: gradio is missing ({e}); install it: python -m pip install -r requirements/webui-app.txt",
-            file=sys.stderr,
-        )
-        return 1
+        return failed(f"gradio is missing ({e}); install it: python -m pip install -r requirements/webui-app.txt")
     from .tab import build, theme
 
     try:
@@ -102,10 +101,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with gradio.Blocks(title="Unlearn", analytics_enabled=False, theme=theme()) as page:
             build(desk, page)
         page.queue(api_open=False)
-        options = {"share": False, "server_name": ADDRESS, "server_port": args.port, "quiet": True, "show_api": False}
-        print(f"Unlearn is at http://{ADDRESS}:{args.port} (Ctrl-C ends it)", flush=True)
-        page.launch(inbrowser=not args.no_browser, **options)
+        serve(page, args.port, not args.no_browser)
     except (UnlearnError, OSError) as e:
-        print(f"error: {e}", file=sys.stderr)
-        return 1
+        if "empty port" in str(e):
+            return failed(f"Port {args.port} is taken by another program: end that one, or choose another with --port.")
+        return failed(str(e))
     return 0
+
+
+def serve(page: Any, port: int, browser: bool) -> None:
+    """Answer on this machine until Ctrl-C; the address is printed once it answers. Raises `OSError`."""
+    from starlette.middleware import Middleware
+
+    options = {"share": False, "server_name": ADDRESS, "server_port": port, "quiet": True, "show_api": False}
+    own = {"middleware": [Middleware(OwnPage, port=port)]}
+    page.launch(inbrowser=browser, prevent_thread_lock=True, app_kwargs=own, **options)
+    print(f"Unlearn is at http://{ADDRESS}:{port} (Ctrl-C ends it)", flush=True)
+    page.block_thread()
+
+
+def failed(why: str) -> int:
+    """Say in one sentence why there is no page; returns the exit code."""
+    print(f"error: {why}", file=sys.stderr)
+    return 1

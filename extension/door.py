@@ -25,15 +25,15 @@ class Door(Protocol):
         ...
 
     def base(self) -> str:
-        """The loaded checkpoint's name."""
+        """The chosen checkpoint's name."""
         ...
 
     def fingerprint(self) -> str | None:
-        """Of the loaded checkpoint; None while it is not known."""
+        """Of the chosen checkpoint; None while it is not known."""
         ...
 
     def checkpoint(self) -> Path:
-        """The loaded checkpoint's file."""
+        """The chosen checkpoint's file."""
         ...
 
     def checkpoints_folder(self) -> Path:
@@ -41,7 +41,7 @@ class Door(Protocol):
         ...
 
     def model(self, job: Job) -> AbstractContextManager[HostModel]:
-        """The loaded model, for this job alone, as soon as the program has nothing else to do with it."""
+        """The chosen checkpoint, for this job alone, as soon as the program has nothing else to do with it."""
         ...
 
     def saved(self, file: Path) -> None:

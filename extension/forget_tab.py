@@ -107,7 +107,7 @@ def outcome(view: View | None, in_host: bool) -> str:
     hint = "Paste this into any prompt:" if in_host else "In your LoRA folder it is switched on by:"
     parts = [views.verdict(made.report), views.tag(made.tag, hint), views.tag(made.name, "File:")]
     if made.report["stopped"]:
-        parts.append(views.notice(f"Half-trained: {made.report['stopped']}. See it in Before / After.", "info"))
+        parts.append(views.notice(f"Half-trained: {made.report['stopped']}.", "info"))
     if made.remark:
         parts.append(views.notice(made.remark, "info"))
     return "".join([*parts, views.comparison(made.extra), views.comparison(made.pairs)])

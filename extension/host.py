@@ -12,10 +12,10 @@ import gradio as gr
 from modules import paths, script_callbacks, shared
 from modules.call_queue import queue_lock
 
-from ..unlearn_core import BadCheckpoint, HostModel, StepReport
+from ..unlearn_core import HostModel, StepReport
 from . import api
 from .actions import Desk
-from .host_model import LdmModel, alone
+from .host_model import chosen, learning
 from .jobs import Job
 from .tab import build
 
@@ -23,7 +23,7 @@ PROMPT = "txt2img_prompt"
 
 
 class WebuiDoor:
-    """The web UI that this runs in; its checkpoint is whatever is loaded when a job begins."""
+    """The web UI that this runs in; its checkpoint is the one that is chosen when a job begins."""
 
     in_host = True
 
@@ -36,7 +36,7 @@ class WebuiDoor:
         return Path(getattr(paths, "data_path", ".")) / "outputs" / "unlearn"
 
     def checkpoints_folder(self) -> Path:
-        """Beside the loaded checkpoint."""
+        """Beside the chosen checkpoint."""
         return self.checkpoint().parent
 
     def base(self) -> str:
@@ -48,17 +48,12 @@ class WebuiDoor:
         return None
 
     def checkpoint(self) -> Path:
-        """The loaded checkpoint's file."""
-        if is_forge():
-            return host_forge().checkpoint()
-        info = getattr(shared.sd_model, "sd_checkpoint_info", None)
-        if info is None:
-            raise BadCheckpoint("No checkpoint is loaded: choose one at the top of the page.")
-        return Path(info.filename)
+        """The chosen checkpoint's file; a refiner may be what is loaded."""
+        return host_forge().checkpoint() if is_forge() else Path(chosen().filename)
 
     @contextmanager
     def model(self, job: Job) -> Iterator[HostModel]:
-        """The loaded model, behind the host's queue; its progress shows the job, its Interrupt stops it."""
+        """The chosen checkpoint, behind the host's queue; its progress shows the job, its Interrupt stops it."""
         with queue_lock:
             shared.state.begin(job="unlearn")
             try:
@@ -96,8 +91,8 @@ def loaded() -> Iterator[HostModel]:
         with host_forge().copy() as model:
             yield model
     else:
-        with alone(shared.sd_model):
-            yield LdmModel(shared.sd_model, WebuiDoor().checkpoint())
+        with learning() as model:
+            yield model
 
 
 def told(report: StepReport) -> bool:

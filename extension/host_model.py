@@ -21,6 +21,46 @@ FACTOR = 8
 """Pixels of a latent's side."""
 
 
+def chosen() -> Any:
+    """The host's own record of the checkpoint that is chosen at the top of the page. Raises `BadCheckpoint`."""
+    try:
+        # older hosts end the program when they have none
+        return sd_models.select_checkpoint()
+    except (FileNotFoundError, SystemExit):
+        raise BadCheckpoint("The web UI finds no checkpoint: put one into its folder and choose it.") from None
+
+
+def load_chosen() -> Any:
+    """The chosen checkpoint as the host's own model, loaded by the host and on its device. Raises `BadCheckpoint`.
+
+    After a picture with a refiner, or with another checkpoint for one picture alone, the loaded one is not the chosen.
+    """
+    info = chosen()
+    name = Path(info.filename).name
+    try:
+        sd_models.reload_model_weights(info=info)
+    except Exception as e:
+        if "out of memory" in str(e).lower():
+            raise
+        why = (str(e).splitlines() or [type(e).__name__])[0]
+        raise BadCheckpoint(f"The web UI could not load {name} ({why}): choose another checkpoint.") from e
+    model = shared.sd_model
+    if getattr(getattr(model, "sd_checkpoint_info", None), "filename", None) != info.filename:
+        raise BadCheckpoint(f"The web UI did not load {name}: choose it again at the top of the page.")
+    # "Unload the checkpoint" leaves it in main memory, and reloading does not look where it is
+    if hasattr(sd_models, "send_model_to_device"):
+        sd_models.send_model_to_device(model)
+    return model
+
+
+@contextmanager
+def learning() -> Iterator[LdmModel]:
+    """The chosen checkpoint to learn on, without all that the last picture has left in it."""
+    model = load_chosen()
+    with alone(model):
+        yield LdmModel(model, Path(model.sd_checkpoint_info.filename))
+
+
 class LdmModel:
     """Stable Diffusion 1, 2 or XL as `shared.sd_model` holds it. Raises `BadCheckpoint` for anything else."""
 

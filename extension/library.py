@@ -19,6 +19,7 @@ from ..unlearn_core.stack import MAX_STRENGTH
 STATE = "unlearn_stack.json"
 SLOTS = 12
 """Deltas that one stack holds; merge some to go on."""
+FULL = f"The stack holds {SLOTS} deltas, which is the most: merge them first (Merge), then go on."
 MOST_FILES = 5000
 MOST_STATE = 2**16
 PREVIEW = ".preview.png"
@@ -101,11 +102,16 @@ class Shelf:
             return ()
         return tuple({r.name: r for r in rows if (self.folder / r.name).is_file()}.values())[:SLOTS]
 
+    def check_room(self, name: str = "") -> None:
+        """Raise `BadSetting` when there is no room for one more delta; `name` takes its own place anew."""
+        if len([r for r in self.rows() if r.name != name]) >= SLOTS:
+            raise BadSetting(FULL)
+
     def set(self, rows: tuple[Row, ...]) -> tuple[Row, ...]:
         """Keep these rows. Raises `UnlearnError` for too many, for one twice, or for a name outside the folder."""
         rows = tuple(self.checked(r) for r in rows)
         if len(rows) > SLOTS:
-            raise BadSetting(f"A stack holds at most {SLOTS} deltas: merge some of them first.")
+            raise BadSetting(FULL)
         if len({r.name for r in rows}) < len(rows):
             raise BadDelta("One delta is in the stack twice: it would act twice, so take one out.")
         if rows != self.rows():
@@ -118,14 +124,15 @@ class Shelf:
         if not isinstance(row.name, str) or not row.name.endswith(SUFFIX):
             raise BadDelta(f"A delta's file ends in {SUFFIX}.")
         path = contained(self.folder, row.name)
-        if not abs(row.strength) <= MAX_STRENGTH:
+        if not (isinstance(row.strength, (int, float)) and abs(row.strength) <= MAX_STRENGTH):
             raise BadSetting(f"Strengths go from -{MAX_STRENGTH:g} to {MAX_STRENGTH:g}: use 1 to forget.")
         return replace(row, name=path.relative_to(self.folder.resolve()).as_posix())
 
-    def put(self, name: str) -> tuple[Row, ...]:
-        """Put one more delta on top, at strength 1."""
+    def put(self, name: str, on: bool = True) -> tuple[Row, ...]:
+        """Put one more delta on top, at strength 1. Raises `BadSetting` when the stack is full."""
         with self._lock:
-            return self.set((*(r for r in self.rows() if r.name != name), Row(name)))
+            self.check_room(name)
+            return self.set((*(r for r in self.rows() if r.name != name), Row(name, on=on)))
 
     def take_out(self, name: str) -> tuple[Row, ...]:
         """Take one off the stack; its file stays."""

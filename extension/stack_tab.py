@@ -81,8 +81,11 @@ class StackTab:
             return self.shown(len(teachers))
 
         def store(names: list, *given: Any) -> list:
-            if names == [r.name for r in self.desk.shelf.rows()]:
-                self.desk.shelf.set(tuple(map(Row, names, given[SLOTS:], given)))
+            try:
+                if names == [r.name for r in self.desk.shelf.rows()]:
+                    self.desk.shelf.set(tuple(map(Row, names, given[SLOTS:], given)))
+            except UnlearnError as e:
+                return [views.notice(str(e), "bad"), *self.remark(len(teachers))[1:]]
             return self.remark(len(teachers))
 
         def after(event: Any) -> None:

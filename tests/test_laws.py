@@ -45,7 +45,7 @@ CORE_FILES = {
     "benchmark": DIFFUSERS | {"tqdm"},
 }
 COMFY = {"yaml", "PIL", "comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "server"}
-WEBUI = {"gradio", "PIL"}
+WEBUI = {"gradio", "PIL", "?starlette"}
 WEBUI_HOST = {"modules", "networks", "modules_forge", "backend"}
 WEBUI_HOST_FILES = {"host", "host_model", "host_forge", "host_callbacks"}
 FREE_ROOMS = {"tests", "assets"}

@@ -14,6 +14,31 @@ class Conditioning(list):
         self.width, self.height = width, height
 
 
+def loader(shared):
+    """What the host's `sd_models` does with checkpoints; `files` are known by title, `held` by file name.
+
+    `reload_model_weights` leaves alone what is loaded already, wherever its weights are, and `sent` lists what was
+    brought back to the device.
+    """
+    models = types.SimpleNamespace(files={}, held={}, sent=[])
+
+    def select_checkpoint():
+        if not models.files:
+            raise FileNotFoundError("No checkpoints found.")
+        found = models.files.get(shared.opts.data["sd_model_checkpoint"])
+        return found or next(iter(models.files.values()))
+
+    def reload_model_weights(sd_model=None, info=None, forced_reload=False):
+        info = info or select_checkpoint()
+        if shared.sd_model is None or shared.sd_model.sd_checkpoint_info.filename != info.filename:
+            shared.sd_model = models.held[info.filename]
+        return shared.sd_model
+
+    models.select_checkpoint, models.reload_model_weights = select_checkpoint, reload_model_weights
+    models.send_model_to_device, models.apply_token_merging = models.sent.append, lambda *_: None
+    return vars(models)
+
+
 def install(folder, calls):
     """Put the stand-in into `sys.modules`; `calls` collects what is registered, by name. Gives `modules.shared`."""
 
@@ -39,7 +64,7 @@ def install(folder, calls):
         "call_queue": module("modules.call_queue", queue_lock=threading.Lock()),
         "devices": module("modules.devices", autocast=nullcontext, device="cpu"),
         "prompt_parser": module("modules.prompt_parser", SdConditioning=Conditioning),
-        "sd_models": module("modules.sd_models", apply_token_merging=lambda *_: None),
+        "sd_models": module("modules.sd_models", **loader(shared)),
         "sd_unet": module("modules.sd_unet", current_unet=None),
     }
     module("modules", __path__=[], **parts)

@@ -4,6 +4,8 @@ usage: host_page.py FOLDER [broken]. Exits 0 when the tab is there, its events r
 API on, the routes answer under the host's lock.
 """
 
+import asyncio
+import json
 import runpy
 import sys
 import types
@@ -12,6 +14,59 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "webui"))
 import fake_host  # noqa: E402
+
+
+def ask(app, path, body, **headers):
+    """(status, JSON) of a POST to the app, without a server."""
+    sent = []
+
+    async def receive():
+        return {"type": "http.request", "body": json.dumps(body).encode(), "more_body": False}
+
+    async def send(message):
+        sent.append(message)
+
+    pairs = [(k.replace("_", "-").encode(), v.encode()) for k, v in {"host": "127.0.0.1:7860", **headers}.items()]
+    scope = {"type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b""}
+    scope |= {"headers": pairs, "http_version": "1.1", "scheme": "http", "root_path": "", "asgi": {"version": "3.0"}}
+    asyncio.run(app({**scope, "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 7860)}, receive, send))
+    return sent[0]["status"], json.loads(b"".join(m.get("body", b"") for m in sent[1:]))
+
+
+def check_requests(app):
+    """The host's own routes answer pages of the host and programs, with JSON alone."""
+    wish, kind = {"concept": "banana", "prompts": 5}, "application/json"
+    told = "prompts must be a text or a list of texts."
+    assert ask(app, "/unlearn/forget", wish, content_type=kind) == (200, {"error": told})
+    assert ask(app, "/unlearn/forget", wish, content_type=kind, origin="http://127.0.0.1:7860")[0] == 200
+    for path in ("/unlearn/forget", "/unlearn/stop"):
+        assert ask(app, path, wish)[0] == ask(app, path, wish, content_type="text/plain")[0] == 415
+        for origin in ("null", "http://evil.example"):
+            status, answer = ask(app, path, wish, content_type=kind, origin=origin)
+            assert status == 403 and "Another web page" in answer["error"]
+
+
+def check_strengths(page, folder):
+    """A strength that no slider gives is answered with a sentence."""
+    (folder / "a.safetensors").touch()
+    (folder / "unlearn_stack.json").write_text('[{"name": "a.safetensors", "strength": 1.0, "on": true}]')
+    functions = page.fns.values() if isinstance(page.fns, dict) else page.fns
+    store = next(f.fn for f in functions if getattr(f.fn, "__name__", "") == "store")
+    for strength in (5, None):
+        shown = store(["a.safetensors"], *[True] * 12, strength, *[1.0] * 11)
+        assert "Strengths go from -2 to 2" in shown[0], shown[0]
+    assert '"strength": 1.0' in (folder / "unlearn_stack.json").read_text()
+
+
+def check_checkpoint(shared):
+    """The checkpoint is the chosen one, whatever a refiner has left."""
+    models = sys.modules["modules.sd_models"]
+    for name in ("base", "refiner"):
+        models.files[name] = types.SimpleNamespace(filename=f"/models/{name}.safetensors")
+    shared.opts.data["sd_model_checkpoint"] = "base"
+    shared.sd_model = types.SimpleNamespace(sd_checkpoint_info=models.files["refiner"])
+    door = sys.modules["sd_unlearn_pack.extension.host"].WebuiDoor()
+    assert door.checkpoint().name == "base.safetensors" and door.checkpoints_folder() == Path("/models")
 
 
 def main(folder, broken):
@@ -49,7 +104,10 @@ def main(folder, broken):
     assert all(r.dependencies == [lock] for r in routes.values()) and len(routes) == 3
     assert "empty" in routes["/unlearn/forget"].endpoint({"concept": ""})["error"]
     assert "no such job" in routes["/unlearn/job/{job_id}"].endpoint("none")["error"]
-    assert "Nothing is running" in routes["/unlearn/stop"].endpoint({})["error"]
+    assert "nothing was stopped" in routes["/unlearn/stop"].endpoint({})["error"]
+    check_requests(app)
+    check_strengths(page, Path(folder))
+    check_checkpoint(shared)
     bare = FastAPI()
     calls["on_app_started"][0](page, bare)
     assert not [r for r in bare.routes if "unlearn" in getattr(r, "path", "")], "the host's API is off, ours is not"

@@ -146,14 +146,19 @@ def test_forget_saves_a_listed_delta_with_a_card_and_the_next_one_stacks_on_it(d
     assert made.tag == "<lora:forget_banana:1>" and (desk.door.path / "forget_banana.preview.png").is_file()
     assert desk.door.listed == ["forget_banana.safetensors"] and len(made.extra) == 1
     assert [len(first.losses), first.losses[-1][0]] == [2, 2]
+    # few steps do not forget
+    assert desk.tags() == "" and "switched off, as it has not forgotten" in made.remark
+    desk.shelf.set((library.Row(made.name),))
     assert short(desk, "banana").error.startswith("The stack has already forgotten")
     second = short(desk, "frog")
+    desk.shelf.set((library.Row(made.name), library.Row(second.result.name)))
     assert second.result.report["teacher_stack"] == ("banana",)
     assert [r.name for r in desk.shelf.rows()] == ["forget_banana.safetensors", "forget_frog.safetensors"]
     assert desk.lineage() == []
     desk.shelf.move("forget_frog.safetensors", -1)
     assert "must come before" in desk.lineage()[0]
     card, _ = desk.merge("", "exact", 8)
+    assert [r.name for r in desk.shelf.rows()] == [card.name]
     assert set(card.info.concepts) == {"banana", "frog"} and desk.tags() == f"<lora:{card.stem}:1>"
     drawn = wait(desk.draw("a banana\na cat", 0, 2, 3.0))
     assert drawn.result.file.is_file() and all(p.after for p in drawn.result.pairs)
@@ -211,6 +216,69 @@ def test_stop_and_discard_leaves_nothing_and_stop_and_keep_a_marked_delta(desk):
         assert view.state == "stopped" and time.monotonic() - begun < 10
         assert len(list(desk.door.path.glob("*.safetensors"))) == (0 if discard else 1)
     assert view.result.report["stopped"].startswith("stopped at step")
+    assert desk.shelf.rows() == (library.Row(view.result.name, on=False),)
+    assert "switched off, as the run was stopped" in view.result.remark
+
+
+# The stack
+
+
+FULL = "The stack holds 12 deltas, which is the most: merge them first \\(Merge\\), then go on."
+
+
+def filled(desk, count=library.SLOTS):
+    """A stack of this many files that nobody reads, switched off."""
+    rows = tuple(library.Row(f"d{i}.safetensors", on=False) for i in range(count))
+    for row in rows:
+        (desk.door.path / row.name).touch()
+    return desk.shelf.set(rows)
+
+
+def test_a_full_stack_is_refused_before_anything_is_learned(desk):
+    rows = filled(desk)
+    with pytest.raises(core.BadSetting, match=FULL):
+        desk.forget({"concept": "banana"})
+    assert desk.jobs.running() is None and desk.jobs.newest(actions.FORGET) is None
+    (desk.door.path / "one more.safetensors").touch()
+    with pytest.raises(core.BadSetting, match=FULL):
+        desk.shelf.put("one more.safetensors")
+    assert desk.shelf.rows() == rows
+    assert [r.name for r in desk.shelf.put(rows[0].name)] == [r.name for r in (*rows[1:], rows[0])]
+
+
+REPORT = {"stopped": "", "judge": {"verdict": "forgotten, the rest kept"}}
+
+
+@pytest.mark.parametrize(
+    ("facts", "on", "words"),
+    [
+        ({}, True, ""),
+        ({"judge": {"verdict": "partly forgotten, the rest kept"}}, True, ""),
+        ({"judge": {"verdict": "not judged: without the check"}}, True, ""),
+        ({"judge": {"verdict": "not forgotten, the rest kept"}}, False, "switched off, as it has not forgotten"),
+        ({"stopped": "stopped at step 3"}, False, "switched off, as the run was stopped"),
+    ],
+)
+def test_what_has_not_forgotten_is_on_the_stack_but_switched_off(desk, facts, on, words):
+    (desk.door.path / "new.safetensors").touch()
+    said = desk.put_on_stack("new.safetensors", {**REPORT, **facts})
+    assert desk.shelf.rows() == (library.Row("new.safetensors", on=on),)
+    assert words in said and bool(said) == bool(words)
+
+
+def test_a_stack_that_was_filled_during_the_work_takes_nothing_away_from_it(desk):
+    rows = filled(desk)
+    (desk.door.path / "new.safetensors").touch()
+    said = desk.put_on_stack("new.safetensors", REPORT)
+    assert said.startswith("The delta is saved but not on the stack. The stack holds 12") and desk.shelf.rows() == rows
+
+
+@pytest.mark.parametrize("strength", [5, -2.01, float("nan"), float("inf"), None, "1"])
+def test_a_strength_out_of_bounds_is_a_sentence(desk, strength):
+    rows = filled(desk, 1)
+    with pytest.raises(core.BadSetting, match="Strengths go from -2 to 2"):
+        desk.shelf.set((library.Row(rows[0].name, strength),))
+    assert desk.shelf.rows() == rows
 
 
 # Names

@@ -200,6 +200,49 @@ def test_stable_diffusion_xl_gets_its_second_conditioning(host, alone):
         assert (model.denoise(x, level, here) - alone.denoise(x, level, there)).abs().max() < 1e-4
 
 
+def known(host, name, model):
+    """The model as a checkpoint in the host's list."""
+    models = sys.modules["modules.sd_models"]
+    info = types.SimpleNamespace(filename=str(DEMO.with_name(name)), title=name)
+    models.files[name], models.held[info.filename] = info, model
+    model.sd_checkpoint_info = info
+    return models
+
+
+def test_the_chosen_checkpoint_learns_after_a_picture_with_a_refiner(host, alone):
+    model = host.make()
+    base = host.shared.sd_model
+    known(host, "demo.safetensors", base)
+    host.make()
+    refiner = host.shared.sd_model
+    torch.nn.init.zeros_(refiner.model.diffusion_model.out[2].weight)
+    models = known(host, "refiner.safetensors", refiner)
+    host.shared.opts.data["sd_model_checkpoint"] = "demo.safetensors"
+    assert host.code.chosen().filename == str(DEMO)
+    with host.code.learning() as learning:
+        assert learning.backbone is model.backbone and learning.fingerprint == alone.fingerprint
+    # what was loaded already may lie in main memory
+    with host.code.learning() as learning:
+        assert learning.backbone is model.backbone
+    assert host.shared.sd_model is base and models.sent == [base, base]
+
+
+def test_a_checkpoint_that_cannot_be_loaded_is_a_sentence(host, monkeypatch):
+    host.make()
+    models, info = sys.modules["modules.sd_models"], host.shared.sd_model.sd_checkpoint_info
+    with pytest.raises(core.BadCheckpoint, match="finds no checkpoint"), host.code.learning():
+        pass
+    known(host, "other.safetensors", host.shared.sd_model)
+    host.shared.sd_model.sd_checkpoint_info = info
+    models.held.clear()
+    with pytest.raises(core.BadCheckpoint, match="could not load other.safetensors"), host.code.learning():
+        pass
+    monkeypatch.setattr(models, "reload_model_weights", lambda info: None)
+    with pytest.raises(core.BadCheckpoint, match="did not load other.safetensors"), host.code.learning():
+        pass
+    assert models.sent == []
+
+
 @pytest.mark.parametrize("case", ["sd3", "inpainting", "XL inpainting", "refiner", "8 bits", "lowvram", "SD Unet"])
 def test_what_cannot_be_trained_is_refused_with_a_sentence(host, case):
     host.make()

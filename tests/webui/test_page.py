@@ -138,7 +138,8 @@ def test_from_a_click_to_the_grid_reloaded_in_the_middle_then_more_and_stop(app,
     slide(page)
     page.screenshot(tmp_path / "done.png", whole=True)
 
-    # What is learned next is learned on top
+    # What is learned next is learned on top of what is switched on, and few steps have not forgotten
+    switch_on(page, "banana")
     wish(page, "frog", {} if full else SHORT)
     page.click("#unlearn_start")
     page.until("document.querySelector('#unlearn_result').innerText.includes('<lora:forget_frog:1>')", 300)
@@ -160,6 +161,16 @@ def test_from_a_click_to_the_grid_reloaded_in_the_middle_then_more_and_stop(app,
         assert (app.folder / "forget_cat.safetensors").exists() is kept
     assert not ours(page, app), "\n".join(ours(page, app))
     assert "Traceback" not in app.log_text(), app.log_text()[-3000:]
+
+
+def switch_on(page, concept):
+    """Switch the stack's first delta on, where it is not, and come back."""
+    box = "document.querySelector('#unlearn_slot_0 input[type=checkbox]')"
+    page.evaluate(OPEN_TAB % json.dumps("Stack"))
+    page.until(f"Boolean({box}?.offsetParent)", 20)
+    page.evaluate(f"{box}.checked || {box}.click()")
+    page.evaluate(OPEN_TAB % json.dumps("Forget"))
+    page.until(f"document.querySelector('#unlearn_teacher').innerText.includes('with the stack {concept}')", 20)
 
 
 def slide(page):

@@ -12,10 +12,10 @@ from typing import Any
 from torch import Tensor
 
 from ..unlearn_core import BadSetting, Cancelled, Delta, ForgetConfig, Stack, UnlearnError, forget, save, settings
-from ..unlearn_core.bake import bake
-from ..unlearn_core.preview import pictures
-from ..unlearn_core.reporting import save_pictures
-from ..unlearn_core.stack import check_fits, combine_cat, combine_svd, lineage
+from ..unlearn_core.delta.bake import bake
+from ..unlearn_core.delta.merge import combine_cat, combine_svd
+from ..unlearn_core.delta.stack import check_fits, lineage
+from ..unlearn_core.preview import pictures, save_pictures
 from .door import Door
 from .jobs import Job, Jobs
 from .library import PREVIEW, Card, Row, Shelf, cards, free_file

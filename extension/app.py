@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ..unlearn_core import HostModel, UnlearnError
-from ..unlearn_core.demo import CHECKPOINT
-from ..unlearn_core.standalone import StandaloneModel
+from ..unlearn_core.demo.recognition import CHECKPOINT
+from ..unlearn_core.standalone.model import StandaloneModel
 from .actions import Desk
 from .jobs import Job
 from .own_page import OwnPage

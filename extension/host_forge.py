@@ -14,7 +14,7 @@ from modules import sd_models
 from modules_forge import main_thread
 
 from ..unlearn_core import BadCheckpoint, HostModel
-from ..unlearn_core.standalone import StandaloneModel
+from ..unlearn_core.standalone.model import StandaloneModel
 
 
 def checkpoint() -> Path:

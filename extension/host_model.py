@@ -12,10 +12,10 @@ from modules import devices, prompt_parser, sd_models, sd_unet, shared
 from torch import Tensor, nn
 
 from ..unlearn_core import BadCheckpoint, Conditioning, Stack
-from ..unlearn_core import keys as names
-from ..unlearn_core.checkpoint import read_yaml, trained_pixels
+from ..unlearn_core.delta import layer_names as names
+from ..unlearn_core.delta.apply import applied
 from ..unlearn_core.sampling import discrete_denoised
-from ..unlearn_core.stack import applied
+from ..unlearn_core.standalone.checkpoint import read_yaml, trained_pixels
 
 FACTOR = 8
 """Pixels of a latent's side."""

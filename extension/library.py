@@ -12,9 +12,10 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from ..unlearn_core import BadDelta, BadSetting, Delta, DeltaInfo, Stack, UnlearnError, load
-from ..unlearn_core.delta import SUFFIX, contained, read_info, safe_file_name
-from ..unlearn_core.files import write_whole
-from ..unlearn_core.stack import MAX_STRENGTH
+from ..unlearn_core.delta.atomic import write_whole
+from ..unlearn_core.delta.format import SUFFIX, read_info
+from ..unlearn_core.delta.paths import contained, safe_file_name
+from ..unlearn_core.delta.stack import MAX_STRENGTH
 
 STATE = "unlearn_stack.json"
 SLOTS = 12

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..unlearn_core.files import write_whole
+from ..unlearn_core.delta.atomic import write_whole
 
 CARD_SIDE = 512
 """Height of a LoRA's card picture in pixels."""

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from ..unlearn_core import UnlearnError
-from ..unlearn_core.stack import MAX_STRENGTH
+from ..unlearn_core.delta.stack import MAX_STRENGTH
 from . import views
 from .actions import BAKE, Desk
 from .form import FREE

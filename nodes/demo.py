@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from ..unlearn_core.demo import CHECKPOINT
+from ..unlearn_core.demo.recognition import CHECKPOINT
 from .demo_model import load_demo
 from .stacked import FACTS, BaseFacts
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from ..unlearn_core import BadCheckpoint, Conditioning, Stack, UnlearnError
-from ..unlearn_core import keys as names
-from ..unlearn_core.remembered import Remembered
+from ..unlearn_core.delta import layer_names as names
+from ..unlearn_core.prompt_cache import Remembered
 from .stacked import facts_of, stack_of
 
 ARCHITECTURES = {"SD15": "sd1", "SD20": "sd2", "SDXL": "sdxl"}

@@ -9,9 +9,9 @@ import torch
 from comfy_api.latest import io
 
 from ..unlearn_core import BadDelta, Delta, Stack, load, save
-from ..unlearn_core.delta import contained, safe_file_name
-from ..unlearn_core.demo import CHECKPOINT
-from ..unlearn_core.stack import check_fits, lineage
+from ..unlearn_core.delta.paths import contained, safe_file_name
+from ..unlearn_core.delta.stack import check_fits, lineage
+from ..unlearn_core.demo.recognition import CHECKPOINT
 from .host import ComfyHostModel
 from .pictures import as_image
 from .schema import StackType, strength

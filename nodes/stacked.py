@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import comfy.sd
 
 from ..unlearn_core import BadDelta, Delta, Stack
-from ..unlearn_core.delta import tensors
+from ..unlearn_core.delta.format import tensors
 
 STACK, FACTS = "unlearn_stack", "unlearn_facts"
 

@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from unlearn_core import keys
-from unlearn_core.keys import UNetShape
+from unlearn_core.delta import layer_names as keys
+from unlearn_core.delta.layer_names import UNetShape
 
 WORDS = 49408
 CLIP_WIDTH, OPEN_CLIP_WIDTH = 64, 64

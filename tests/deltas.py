@@ -2,7 +2,7 @@
 
 import torch
 
-from unlearn_core.delta import Delta, DeltaInfo, Factor, Parent
+from unlearn_core.delta.format import Delta, DeltaInfo, Factor, Parent
 
 LAYER = "lora_unet_input_blocks_1_1_transformer_blocks_0_attn2_to_k"
 

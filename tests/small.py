@@ -3,8 +3,9 @@
 import torch
 from torch import nn
 
-from unlearn_core.delta import Delta, DeltaInfo, Factor
-from unlearn_core.stack import Entry, Stack, applied
+from unlearn_core.delta.apply import applied
+from unlearn_core.delta.format import Delta, DeltaInfo, Factor
+from unlearn_core.delta.stack import Entry, Stack
 
 BASE = "0123456789abcdef"
 LAYERS = {"lora_unet_first": "first", "lora_unet_inner_conv": "inner.conv", "lora_unet_last": "last"}

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from unlearn_core.benchmark import against
-from unlearn_core.benchmark.against import EVERY, HARMED, Over, Paper, Trial, Watch, table
-from unlearn_core.benchmark.sequences import Request
-from unlearn_core.demo import CHECKPOINT
-from unlearn_core.interfaces import BadSetting
-from unlearn_core.standalone import StandaloneModel
+from benchmarks import against
+from benchmarks.against import EVERY, HARMED, Over, Paper, Trial, Watch, table
+from benchmarks.sequences import Request
+from unlearn_core.demo.recognition import CHECKPOINT
+from unlearn_core.errors import BadSetting
+from unlearn_core.standalone.model import StandaloneModel
 
 
 @dataclass

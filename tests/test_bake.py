@@ -10,14 +10,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from tests.small import stack_of
-from unlearn_core.bake import NOTE, bake, copy_companions, read_header
-from unlearn_core.delta import Delta, DeltaInfo, Factor, save
-from unlearn_core.demo import CHECKPOINT
-from unlearn_core.interfaces import BadCheckpoint, BadDelta, BadSetting, UnlearnError
-from unlearn_core.lora import is_target
+from unlearn_core.delta.bake import NOTE, bake, copy_companions, read_header
+from unlearn_core.delta.format import Delta, DeltaInfo, Factor, save
+from unlearn_core.delta.stack import Stack
+from unlearn_core.demo.recognition import CHECKPOINT
+from unlearn_core.errors import BadCheckpoint, BadDelta, BadSetting, UnlearnError
+from unlearn_core.method.text_layers import is_target
 from unlearn_core.sampling import noise
-from unlearn_core.stack import Stack
-from unlearn_core.standalone import StandaloneModel
+from unlearn_core.standalone.model import StandaloneModel
 
 
 def a_delta(host, seed, concept, scale=0.02, layers="cross", **changes):
@@ -162,7 +162,7 @@ def test_types_that_cannot_hold_a_sum_are_refused(stack, tmp_path):
 
 
 def test_command_line_bakes(host, stack, full, tmp_path, capsys):
-    from unlearn_core.cli import main
+    from unlearn_core.cli.main import main
 
     files = []
     for entry in stack:

@@ -8,21 +8,21 @@ import pytest
 import torch
 from PIL import Image
 
-from unlearn_core.benchmark import grids, questions
-from unlearn_core.benchmark import search as searching
-from unlearn_core.benchmark.changes import Learned, distance_moved, under
-from unlearn_core.benchmark.command import write_up
-from unlearn_core.benchmark.grids import LEFT, SIZE, TOP
-from unlearn_core.benchmark.measures import kernel_distance
-from unlearn_core.benchmark.methods import METHODS, method
-from unlearn_core.benchmark.run import Plan, run
-from unlearn_core.benchmark.sequences import SEQUENCES, Request, watched
-from unlearn_core.benchmark.tables import table
-from unlearn_core.benchmark.uce import UCE
-from unlearn_core.demo import CHECKPOINT, world
-from unlearn_core.interfaces import BadSetting, TrainingFailed
-from unlearn_core.prompts import WordList
-from unlearn_core.standalone import StandaloneModel
+from benchmarks import grids, questions
+from benchmarks import search as searching
+from benchmarks.baselines.uce import UCE
+from benchmarks.changes import Learned, distance_moved, under
+from benchmarks.command import write_up
+from benchmarks.grids import LEFT, SIZE, TOP
+from benchmarks.measures import kernel_distance
+from benchmarks.methods import METHODS, method
+from benchmarks.run import Plan, run
+from benchmarks.sequences import SEQUENCES, Request, watched
+from benchmarks.tables import table
+from unlearn_core.demo.recognition import CHECKPOINT, world
+from unlearn_core.errors import BadSetting, TrainingFailed
+from unlearn_core.standalone.model import StandaloneModel
+from unlearn_core.words.word_list import WordList
 
 pytestmark = pytest.mark.usefixtures("few")
 QUICK = (

@@ -7,11 +7,11 @@ import torch
 from safetensors.torch import save_file
 
 from tests.checkpoints import CONTEXT, OPEN_CLIP_WIDTH, SHAPES, Small
-from unlearn_core import networks
-from unlearn_core.checkpoint import UNEVEN, discrete_sigmas, open_checkpoint
-from unlearn_core.interfaces import BadCheckpoint
+from unlearn_core.errors import BadCheckpoint
 from unlearn_core.sampling import direction, euler, noise, schedule
-from unlearn_core.standalone import StandaloneModel
+from unlearn_core.standalone import networks
+from unlearn_core.standalone.checkpoint import UNEVEN, discrete_sigmas, open_checkpoint
+from unlearn_core.standalone.model import StandaloneModel
 
 PROMPTS = ["a photo of a cat", ""]
 KINDS = ("sd1", "sd2", "sdxl")

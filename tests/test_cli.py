@@ -13,10 +13,10 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from unlearn_core import Delta, DeltaInfo, Stack, load, save
-from unlearn_core.checkpoint import UNET
-from unlearn_core.cli import main
-from unlearn_core.demo import CHECKPOINT
-from unlearn_core.standalone import StandaloneModel
+from unlearn_core.cli.main import main
+from unlearn_core.demo.recognition import CHECKPOINT
+from unlearn_core.standalone.checkpoint import UNET
+from unlearn_core.standalone.model import StandaloneModel
 
 pytestmark = pytest.mark.usefixtures("few")
 ROOT = Path(__file__).parents[1]

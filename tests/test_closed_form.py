@@ -6,10 +6,10 @@ import torch
 from tests.test_forget import assert_same, config, state_of
 from tests.tiny import TinyHost
 from unlearn_core import Cancelled, Stack, forget, save
-from unlearn_core.closed_form import PAST_EARLIER, TRIES, Edit, counterparts, cut, moments, truncated
-from unlearn_core.guard import guarded, moment_of, tokens_of
-from unlearn_core.judge import Exam
-from unlearn_core.subspace import second_moment
+from unlearn_core.evaluate.evaluator import Exam
+from unlearn_core.method.closed_form import PAST_EARLIER, TRIES, Edit, counterparts, cut, moments, truncated
+from unlearn_core.method.text_layers import guarded
+from unlearn_core.method.token_moments import moment_of, second_moment, tokens_of
 
 PATH = "blocks.0.attn2.to_k"
 KEPT = ["the cat", "the frog in ink style"]

@@ -17,9 +17,9 @@ import torch
 from safetensors import safe_open
 
 from tests.deltas import LAYER, a_delta, an_info
-from unlearn_core import delta as delta_file
-from unlearn_core.delta import Delta, Factor, load, save
-from unlearn_core.interfaces import BadDelta, BadSetting, UnlearnError
+from unlearn_core.delta import format as delta_file
+from unlearn_core.delta.format import Delta, Factor, load, save
+from unlearn_core.errors import BadDelta, BadSetting, UnlearnError
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -117,7 +117,7 @@ WRITE = """
 import sys
 sys.path.insert(0, sys.argv[2])
 from tests.deltas import a_delta
-from unlearn_core.delta import save
+from unlearn_core.delta.format import save
 print(save(a_delta(), sys.argv[1]))
 """
 

@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from unlearn_core import Stack
-from unlearn_core.classifier import DemoClassifier
-from unlearn_core.cli import main
-from unlearn_core.demo import CHECKPOINT, FOLDER, Question, world
-from unlearn_core.judge import read_as
+from unlearn_core.cli.main import main
+from unlearn_core.demo.classifier import DemoClassifier
+from unlearn_core.demo.recognition import CHECKPOINT, FOLDER, Question, world
+from unlearn_core.evaluate.diffusion_classifier import read_as
 from unlearn_core.preview import pictures
-from unlearn_core.prompts import fill
 from unlearn_core.sampling import sample
-from unlearn_core.standalone import StandaloneModel
+from unlearn_core.standalone.model import StandaloneModel
+from unlearn_core.words.prompts import fill
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # two whole runs with their counting in one test
 

@@ -12,13 +12,13 @@ import time
 import pytest
 import torch
 
+from benchmarks import speed
+from benchmarks.memory import now_mb, peak_mb, start_peak
+from benchmarks.phases import bits, phases
+from benchmarks.sizes import random_networks
 from unlearn_core import ForgetConfig
-from unlearn_core.benchmark import speed
-from unlearn_core.benchmark.memory import now_mb, peak_mb, start_peak
-from unlearn_core.benchmark.phases import bits, phases
-from unlearn_core.benchmark.sizes import random_networks
-from unlearn_core.memory import GIB, free_bytes
-from unlearn_core.standalone import StandaloneModel
+from unlearn_core.device_memory import GIB, free_bytes
+from unlearn_core.standalone.model import StandaloneModel
 
 pytestmark = [
     pytest.mark.slow,

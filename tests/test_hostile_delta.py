@@ -11,9 +11,10 @@ import torch
 from safetensors.torch import save_file
 
 from tests.deltas import LAYER, a_delta
-from unlearn_core import delta as delta_file
-from unlearn_core.delta import contained, load, safe_file_name, save
-from unlearn_core.interfaces import BadDelta
+from unlearn_core.delta import format as delta_file
+from unlearn_core.delta.format import load, save
+from unlearn_core.delta.paths import contained, safe_file_name
+from unlearn_core.errors import BadDelta
 
 # Hostile files: each case changes a good file in one way
 

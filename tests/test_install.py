@@ -322,7 +322,7 @@ MANAGED = {"ComfyUI"}
 """Hosts whose manager calls install.py by its bare name from the pack's folder; others by its path from their own."""
 TRAIN_ONE_LAYER = """
 import torch
-from unlearn_core.lora import attached
+from unlearn_core.method.adapters import attached
 
 net, x = torch.nn.Sequential(torch.nn.Linear(4, 4)), torch.ones(1, 4)
 before = net(x)

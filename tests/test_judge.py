@@ -5,11 +5,13 @@ import torch
 
 from tests.tiny import TinyHost
 from unlearn_core import ForgetConfig, UnlearnError
-from unlearn_core.choice import GATE_STEPS, choose, share_read_as_target
-from unlearn_core.interfaces import Conditioning
-from unlearn_core.judge import Answers, read_as, reading_errors, summary
-from unlearn_core.prompts import REMOVED, WordList, mapped, scenes
+from unlearn_core.evaluate.diffusion_classifier import read_as, reading_errors
+from unlearn_core.evaluate.evaluator import Answers, summary
+from unlearn_core.host import Conditioning
+from unlearn_core.method.anchor import GATE_STEPS, choose, share_read_as_target
 from unlearn_core.sampling import LatentBank, sample
+from unlearn_core.words.prompts import REMOVED, mapped, scenes
+from unlearn_core.words.word_list import WordList
 
 
 class Pictures(TinyHost):

@@ -5,9 +5,9 @@ import copy
 import pytest
 import torch
 
-from unlearn_core import keys
-from unlearn_core.interfaces import BadCheckpoint
-from unlearn_core.keys import UNetShape, diffusers_to_ldm, ldm_to_diffusers
+from unlearn_core.delta import layer_names as keys
+from unlearn_core.delta.layer_names import UNetShape, diffusers_to_ldm, ldm_to_diffusers
+from unlearn_core.errors import BadCheckpoint
 
 DEMO = UNetShape(1, (False, True))
 SD1 = UNetShape(2, (True, True, True, False))

@@ -5,11 +5,12 @@ import torch
 
 from tests.test_forget import config
 from tests.tiny import TinyHost
-from unlearn_core import BadSetting, forget, train
-from unlearn_core.judge import Exam
-from unlearn_core.lessons import Batch, Lessons
+from unlearn_core import BadSetting, forget
+from unlearn_core.evaluate.evaluator import Exam
+from unlearn_core.method import forget as train
+from unlearn_core.method.training.data import Batch, Lessons
+from unlearn_core.method.training.loop import goals
 from unlearn_core.sampling import LatentBank, direction, noise
-from unlearn_core.train import goals
 
 NAMED, MAPPED = ["a flat banana", "banana, ink"], ["a flat pear", "pear, ink"]
 KEPT, GONE, BECOME = ["", "a cat", "a glossy car"], ["a frog", "frog, flat"], ["an elephant", "elephant, flat"]

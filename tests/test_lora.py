@@ -5,9 +5,11 @@ import torch
 from torch import nn
 
 from tests.tiny import TinyHost
-from unlearn_core import UnlearnError, losses
-from unlearn_core.lora import attached
-from unlearn_core.subspace import Moment, acting_directions, second_moment
+from unlearn_core import UnlearnError
+from unlearn_core.method.adapters import attached
+from unlearn_core.method.token_moments import Moment, second_moment
+from unlearn_core.method.training import losses
+from unlearn_core.method.training.null_space import acting_directions
 
 PATHS = ["blocks.0.attn2.to_k", "blocks.1.attn2.to_v"]
 

@@ -5,11 +5,12 @@ import platform
 import pytest
 import torch
 
+from benchmarks.memory import status_mb
 from tests.test_forget import config
 from tests.tiny import TinyHost
 from unlearn_core import UnlearnError, forget
-from unlearn_core.benchmark.memory import status_mb
-from unlearn_core.memory import GIB, ON_A_CPU, Cost, Frugal, Pace, measure, plans, release
+from unlearn_core.device_memory import GIB, ON_A_CPU, Frugal, release
+from unlearn_core.method.training.memory import Cost, Pace, measure, plans
 from unlearn_core.sampling import noise
 
 

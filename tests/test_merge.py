@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from tests.small import BASE, A, B, C, a_delta, a_net, info, output_under, stack_of, weights_under
-from unlearn_core.delta import Delta, Factor, Parent, load, save
-from unlearn_core.interfaces import BadDelta, BadSetting
-from unlearn_core.stack import Stack, combine_cat, combine_svd
+from unlearn_core.delta.format import Delta, Factor, Parent, load, save
+from unlearn_core.delta.merge import combine_cat, combine_svd
+from unlearn_core.delta.stack import Stack
+from unlearn_core.errors import BadDelta, BadSetting
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ import pytest
 
 from tests.small import A, B, C
 from unlearn_core import BadSetting, save
-from unlearn_core.cli import main
-from unlearn_core.delta import Delta
-from unlearn_core.demo import CHECKPOINT
-from unlearn_core.paths import beside, check_outputs, each_its_own, read_with
+from unlearn_core.cli.main import main
+from unlearn_core.delta.format import Delta
+from unlearn_core.delta.paths import beside, check_outputs, each_its_own, read_with
+from unlearn_core.demo.recognition import CHECKPOINT
 
 
 @pytest.fixture(autouse=True)
@@ -120,7 +120,8 @@ def test_deltas_of_one_name_do_not_overwrite_each_other_when_trained_anew(place,
     """The training itself is left out: each old delta comes back as the new one."""
     from types import SimpleNamespace
 
-    from unlearn_core import load, stack_command
+    from unlearn_core import load
+    from unlearn_core.cli import stack as stack_command
 
     def anew(host, removal, progress, keep):
         stack = removal.before

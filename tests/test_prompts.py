@@ -8,21 +8,11 @@ import torch
 
 from tests.tiny import WORDS, TinyHost
 from unlearn_core import BadSetting
-from unlearn_core.guard import INSISTED, LISTED, SENTENCES, kept_moment, kept_sentences
-from unlearn_core.interfaces import Conditioning
-from unlearn_core.prompts import (
-    REMOVED,
-    Scene,
-    WordList,
-    fill,
-    mapped,
-    names,
-    place,
-    renamed,
-    scenes,
-    style_words,
-)
-from unlearn_core.replay import Replay
+from unlearn_core.host import Conditioning
+from unlearn_core.method.token_moments import INSISTED, LISTED, SENTENCES, kept_moment, kept_sentences
+from unlearn_core.method.training.replay import Replay
+from unlearn_core.words.prompts import REMOVED, Scene, fill, mapped, names, place, renamed, scenes, style_words
+from unlearn_core.words.word_list import WordList
 
 
 @pytest.fixture(params=[None, WORDS], ids=["general", "demo"])

@@ -8,11 +8,11 @@ import torch
 from tests.checkpoints import SHAPES, Small
 from tests.deltas import an_info
 from tests.key_lists import recorded
-from unlearn_core import keys
-from unlearn_core.delta import Delta, Factor, save, tensors
+from unlearn_core.delta import layer_names as keys
+from unlearn_core.delta.format import Delta, Factor, save, tensors
+from unlearn_core.delta.stack import Stack
 from unlearn_core.sampling import direction, noise
-from unlearn_core.stack import Stack
-from unlearn_core.standalone import StandaloneModel
+from unlearn_core.standalone.model import StandaloneModel
 
 KINDS = ("sd1", "sd2", "sdxl")
 

@@ -5,15 +5,16 @@ import json
 import pytest
 import torch
 
+from benchmarks import attacks, grids, questions, robustness, samplers
+from benchmarks.changes import under
+from benchmarks.robustness import Way, measure, misspelt, reworded, ticks
+from benchmarks.run import Plan, run
 from tests.tiny import TinyHost
-from unlearn_core.benchmark import attacks, grids, questions, robustness, samplers
-from unlearn_core.benchmark.changes import under
-from unlearn_core.benchmark.robustness import Way, measure, misspelt, reworded, ticks
-from unlearn_core.benchmark.run import Plan, run
-from unlearn_core.demo import CHECKPOINT, Question
-from unlearn_core.interfaces import BadSetting, Conditioning
+from unlearn_core.demo.recognition import CHECKPOINT, Question
+from unlearn_core.errors import BadSetting
+from unlearn_core.host import Conditioning
 from unlearn_core.sampling import LatentBank, noise, schedule
-from unlearn_core.standalone import StandaloneModel
+from unlearn_core.standalone.model import StandaloneModel
 
 pytestmark = pytest.mark.usefixtures("few")
 QUICK = "ours:check=no"

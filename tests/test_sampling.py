@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from tests.tiny import TinyHost
-from unlearn_core.interfaces import Conditioning
-from unlearn_core.locality import Probe, at_all_levels, importance, probe_levels, score_distances
-from unlearn_core.sampling import LatentBank, direction, euler, noise, sample, schedule
+from unlearn_core.host import Conditioning
+from unlearn_core.method.score_distance import at_all_levels, importance, score_distances
+from unlearn_core.sampling import LatentBank, Probe, direction, euler, noise, probe_levels, sample, schedule
 
 
 class Gaussian:

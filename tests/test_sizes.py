@@ -5,19 +5,20 @@ import re
 import pytest
 import torch
 
+from benchmarks import flops
+from benchmarks.phases import phases
+from benchmarks.sizes import UNETS
+from benchmarks.speed import TALL
 from tests.key_lists import fold, recorded, unfold
 from tests.small import a_delta
 from tests.test_forget import config
 from tests.tiny import TinyHost
-from unlearn_core import Stack, forget, keys
-from unlearn_core.benchmark import flops
-from unlearn_core.benchmark.phases import phases
-from unlearn_core.benchmark.sizes import UNETS
-from unlearn_core.benchmark.speed import TALL
-from unlearn_core.checkpoint import OPEN_CLIP, TEXT, UNET, VAE, XL_OPEN_CLIP, XL_TEXT, describe
-from unlearn_core.cli import main
-from unlearn_core.judge import Exam
-from unlearn_core.networks import unet_settings
+from unlearn_core import Stack, forget
+from unlearn_core.cli.main import main
+from unlearn_core.delta import layer_names as keys
+from unlearn_core.evaluate.evaluator import Exam
+from unlearn_core.standalone.checkpoint import OPEN_CLIP, TEXT, UNET, VAE, XL_OPEN_CLIP, XL_TEXT, describe
+from unlearn_core.standalone.networks import unet_settings
 
 TEXTS = {"sd15": (TEXT,), "sd21": (OPEN_CLIP,), "sdxl": (XL_TEXT, XL_OPEN_CLIP)}
 ARCHITECTURES = {"sd15": "sd1", "sd21": "sd2", "sdxl": "sdxl"}

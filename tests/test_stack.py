@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from tests.small import BASE, LAYERS, A, B, C, X, a_delta, a_net, info, output_under, stack_of, weights_under
-from unlearn_core.delta import Delta, Factor, Parent
-from unlearn_core.interfaces import BadDelta, BadSetting
-from unlearn_core.stack import Stack, applied, check_fits, combine_cat, lineage, parse_entry
+from unlearn_core.delta.apply import applied
+from unlearn_core.delta.format import Delta, Factor, Parent
+from unlearn_core.delta.merge import combine_cat
+from unlearn_core.delta.stack import Stack, check_fits, lineage, parse_entry
+from unlearn_core.errors import BadDelta, BadSetting
 
 
 @pytest.fixture

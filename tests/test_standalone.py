@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from unlearn_core import Stack, clip_tokenizer
-from unlearn_core.demo import CHECKPOINT
+from unlearn_core import Stack
+from unlearn_core.demo.recognition import CHECKPOINT
 from unlearn_core.sampling import direction, euler, noise, schedule
-from unlearn_core.standalone import StandaloneModel
+from unlearn_core.standalone import clip_tokenizer
+from unlearn_core.standalone.model import StandaloneModel
 
 PROMPTS = ["a banana in ink style", ""]
 

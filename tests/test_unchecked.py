@@ -6,9 +6,9 @@ import torch
 from tests.test_forget import assert_same, state_of
 from tests.tiny import WORDS, TinyHost
 from unlearn_core import BadSetting, Cancelled, ForgetConfig, Stack, UnlearnError, forget, load, save
-from unlearn_core.choice import choose_unseen
-from unlearn_core.judge import Exam
-from unlearn_core.prompts import WordList
+from unlearn_core.evaluate.evaluator import Exam
+from unlearn_core.method.anchor import choose_unseen
+from unlearn_core.words.word_list import WordList
 
 
 def wish(concept="banana", **changes):

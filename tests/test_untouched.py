@@ -8,13 +8,13 @@ from torch import nn
 
 from tests.deltas import an_info
 from tests.tiny import WIDTH, TinyHost
-from unlearn_core.delta import Delta, Factor
-from unlearn_core.guard import TextGuard
-from unlearn_core.lora import attached
+from unlearn_core.delta.base_model import Untouched
+from unlearn_core.delta.format import Delta, Factor
+from unlearn_core.delta.stack import Entry, Stack
+from unlearn_core.method.adapters import attached
+from unlearn_core.method.token_moments import Moment
+from unlearn_core.method.training.losses import TextGuard
 from unlearn_core.sampling import direction
-from unlearn_core.stack import Entry, Stack
-from unlearn_core.subspace import Moment
-from unlearn_core.untouched import Untouched
 
 K, V, Q = (f"blocks.0.attn2.to_{part}" for part in "kvq")
 

@@ -4,10 +4,11 @@ import pytest
 
 from tests.tiny import WORDS, TinyHost
 from unlearn_core import BadSetting, ForgetConfig
-from unlearn_core.choice import choose_unseen, possible
-from unlearn_core.guard import kept_sentences
-from unlearn_core.prompts import WordList, names
-from unlearn_core.wish import content_words, same_thing, share_a_word
+from unlearn_core.method.anchor import choose_unseen, possible
+from unlearn_core.method.token_moments import kept_sentences
+from unlearn_core.words.prompts import names
+from unlearn_core.words.wish import content_words, same_thing, share_a_word
+from unlearn_core.words.word_list import WordList
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,12 @@ import pytest
 from tests.small import A, B, C, a_delta, stack_of
 from tests.tiny import TinyHost
 from unlearn_core import ForgetConfig, Stack, forget, load
-from unlearn_core.delta import Delta
-from unlearn_core.interfaces import BadSetting
-from unlearn_core.review import review, told
-from unlearn_core.stack import combine_cat
-from unlearn_core.without import recorded, retrain, without
+from unlearn_core.delta.format import Delta
+from unlearn_core.delta.merge import combine_cat
+from unlearn_core.delta.removal import without
+from unlearn_core.errors import BadSetting
+from unlearn_core.evaluate.stack_report import review, told
+from unlearn_core.method.retrain import recorded, retrain
 
 pytestmark = pytest.mark.usefixtures("few")
 QUICK = {"steps": 3, "sampling_steps": 2, "batch": 2, "closed_form": False}
@@ -100,8 +101,8 @@ def test_review_asks_every_stack_the_same(host, three):
 
 def test_command_line_takes_out_and_trains_anew(tmp_path, capsys):
     """On the bundled model, in one go and unchecked: the files, the words, and no overwriting."""
-    from unlearn_core.cli import main
-    from unlearn_core.demo import CHECKPOINT
+    from unlearn_core.cli.main import main
+    from unlearn_core.demo.recognition import CHECKPOINT
 
     quick = ["--set", "check=no"]
     files = []

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from unlearn_core.interfaces import Conditioning
-from unlearn_core.keys import fingerprint
-from unlearn_core.stack import applied
+from unlearn_core.delta.apply import applied
+from unlearn_core.delta.layer_names import fingerprint
+from unlearn_core.host import Conditioning
 
 WORDS = Path(__file__).parents[1] / "assets" / "demo" / "demo.words.json"
 WIDTH, TOKENS = 16, 10

@@ -1,21 +1,12 @@
 """Make local image models forget: sequential LoRA deltas, each trained with the earlier ones as its teacher."""
 
 from .config import ForgetConfig, settings
-from .delta import Delta, DeltaInfo, load, save
-from .interfaces import (
-    BadCheckpoint,
-    BadDelta,
-    BadSetting,
-    Cancelled,
-    Conditioning,
-    HostModel,
-    Progress,
-    StepReport,
-    TrainingFailed,
-    UnlearnError,
-)
-from .stack import Entry, Stack
-from .train import Result, forget
+from .delta.format import Delta, DeltaInfo, load, save
+from .delta.stack import Entry, Stack
+from .errors import BadCheckpoint, BadDelta, BadSetting, Cancelled, TrainingFailed, UnlearnError
+from .host import Conditioning, HostModel
+from .method.forget import Result, forget
+from .progress import Progress, StepReport
 
 __all__ = [
     "BadCheckpoint",

@@ -10,10 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from .interfaces import BadSetting
-from .wish import same_thing, share_a_word
-
-MAX_CONCEPT = 120
+from .delta.format import MAX_CONCEPT
+from .errors import BadSetting
+from .words.wish import same_thing, share_a_word
 
 
 def setting(default: Any, label: str, help: str, **facts: Any) -> Any:  # noqa: A002

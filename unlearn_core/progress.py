@@ -4,10 +4,35 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from .interfaces import Cancelled, Progress, StepReport
+from .errors import Cancelled
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """One message of a running job."""
+
+    phase: str
+    """"sampling", "choosing", "before" (the judge's first look), "editing" (the closed form), if that is not
+
+    enough "replay" and "training", "after" (the judge's last look)."""
+    done: int
+    total: int
+    fraction: float
+    """Of the whole job, 0..1, never falling."""
+    seconds: float
+    seconds_left: float | None
+    losses: dict[str, float] = field(default_factory=dict)
+    message: str = ""
+    latents: Tensor | None = None
+    """What the model draws of the target now, `[n, c, h, w]`, each time that the judge looks."""
+
+
+Progress = Callable[[StepReport], bool | None]
+"""Called after each unit of work. Returning True asks for a stop; raising ends the run at once."""
 
 
 class Tracker:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .interfaces import Conditioning, HostModel, TrainingFailed
+from .errors import TrainingFailed
+from .host import Conditioning, HostModel
 
 
 def expand(sigma: Tensor, like: Tensor) -> Tensor:
@@ -140,3 +141,40 @@ def discrete_denoised(
     if prediction_type == "v_prediction":
         return x * scale**2 - out * sigma * scale
     return x - sigma * out
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Some of the teacher's latents at several noise levels, the same noise for every prompt that is compared.
+
+    x: `[latents * levels, c, h, w]`; sigma: `[latents * levels]`; noise as x; levels: their number.
+    """
+
+    x: Tensor
+    sigma: Tensor
+    noise: Tensor
+    levels: int
+
+    @classmethod
+    def make(cls, host: HostModel, latents: Tensor, levels: Tensor, seed: int) -> Probe:
+        """latents `[m, c, h, w]`, levels `[n]` -> every latent at every level, level fastest."""
+        n = len(levels)
+        z = latents.repeat_interleave(n, 0)
+        sigma = levels.repeat(len(latents))
+        draws = noise(z.shape, seed, z.device)
+        return cls(host.noised(z, sigma, draws), sigma, draws, n)
+
+    @torch.no_grad()
+    def directions(self, host: HostModel, conditioning: Conditioning, batch: int = 64) -> Tensor:
+        """d at every probe point; row i of `conditioning` is the prompt of latent i. `[latents * levels, c, h, w]`."""
+        rows = [i for i in range(len(conditioning)) for _ in range(self.levels)]
+        cond = conditioning[rows]
+        parts = [slice(i, i + batch) for i in range(0, len(rows), batch)]
+        return torch.cat([direction(host, self.x[p], self.sigma[p], cond[p]) for p in parts])
+
+
+def probe_levels(host: HostModel, count: int) -> Tensor:
+    """`count` noise levels in the middles of equal parts of the trained range, ascending, `[count]`."""
+    n = len(host.sigmas)
+    at = ((torch.arange(count) + 0.5) * n / count).long()
+    return host.sigmas[at.to(host.sigmas.device)]

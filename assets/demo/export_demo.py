@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 import pictures as P
 from networks import POSITIONS, TEXT_WIDTH
-from unlearn_core import keys
+from unlearn_core.delta import layer_names as keys
 
 UNET_SHAPE = keys.UNetShape(layers_per_block=1, attention=(False, True))
 VAE_NAMES = (

@@ -12,7 +12,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from pictures import all_words
-from unlearn_core import clip_tokenizer
+from unlearn_core.standalone import clip_tokenizer
 
 TEXT_WIDTH = 128
 POSITIONS = 77

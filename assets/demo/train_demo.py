@@ -22,7 +22,7 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1])]
 
 import networks  # noqa: E402
 import pictures as P  # noqa: E402
-from unlearn_core.classifier import DemoClassifier  # noqa: E402
+from unlearn_core.demo.classifier import DemoClassifier  # noqa: E402
 
 SEED = 7
 

@@ -35,7 +35,7 @@ def main():
     comfy.options.enable_args_parsing()
     load_pack()
     from the_pack.nodes.demo_model import load_demo
-    from the_pack.unlearn_core.demo import CHECKPOINT
+    from the_pack.unlearn_core.demo.recognition import CHECKPOINT
 
     model, clip, vae = load_demo(Path(CHECKPOINT))
     networks = {"model": model.model, "clip": clip.cond_stage_model, "vae": vae.first_stage_model}
@@ -53,7 +53,7 @@ def compared(model, clip, vae, checkpoint):
     # Only now: it decides on its devices by the arguments when it is loaded.
     from comfy.sample import sample
     from the_pack.unlearn_core.sampling import euler, noise, schedule
-    from the_pack.unlearn_core.standalone import StandaloneModel
+    from the_pack.unlearn_core.standalone.model import StandaloneModel
 
     host = StandaloneModel(checkpoint, half=False)
     sigmas, start = schedule(host, STEPS), noise((1, *host.latent_shape), SEED, host.device)
@@ -78,7 +78,7 @@ def cached(folder):
     """Six deltas into a cache for three of them, the first one used again before the last is put in."""
     import folder_paths
     from the_pack.nodes import cache
-    from the_pack.unlearn_core.delta import Delta, DeltaInfo, Factor
+    from the_pack.unlearn_core.delta.format import Delta, DeltaInfo, Factor
 
     folder_paths.set_user_directory(str(folder))
     facts = {"kind": "object", "anchor": "dog", "architecture": "sd1", "prediction_type": "epsilon"}

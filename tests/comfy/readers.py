@@ -47,8 +47,8 @@ def standalone(tensors, kind):
     """The core's own model of them; the rest of a checkpoint is there by name only."""
     from diffusers import UNet2DConditionModel
     from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
-    from the_pack.unlearn_core import checkpoint, networks
-    from the_pack.unlearn_core.standalone import StandaloneModel
+    from the_pack.unlearn_core.standalone import checkpoint, networks
+    from the_pack.unlearn_core.standalone.model import StandaloneModel
 
     texts = {"sd1": (checkpoint.TEXT,), "sd2": (checkpoint.OPEN_CLIP,)}
     names = [checkpoint.VAE + "post_quant_conv.weight"]
@@ -64,7 +64,7 @@ def standalone(tensors, kind):
 
 def a_delta(host):
     """A random delta of all attention layers."""
-    from the_pack.unlearn_core.delta import Delta, DeltaInfo, Factor
+    from the_pack.unlearn_core.delta.format import Delta, DeltaInfo, Factor
 
     generator, factors = torch.Generator().manual_seed(0), {}
     for path, name in {p: n for n, p in reversed(host.layers().items()) if ".attn" in p}.items():
@@ -124,10 +124,10 @@ def by_diffusers(host, file):
 @torch.no_grad()
 def compared(kind, folder):
     """One architecture's row of the report."""
-    from the_pack.unlearn_core.delta import save
-    from the_pack.unlearn_core.interfaces import Conditioning
+    from the_pack.unlearn_core.delta.format import save
+    from the_pack.unlearn_core.delta.stack import Stack
+    from the_pack.unlearn_core.host import Conditioning
     from the_pack.unlearn_core.sampling import direction, noise
-    from the_pack.unlearn_core.stack import Stack
 
     tensors = denoiser(kind)
     host, comfy_model = standalone(tensors, kind), Comfy(tensors)

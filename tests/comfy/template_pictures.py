@@ -11,9 +11,9 @@ from torch import Tensor
 
 from tests.comfy.templates import FOLDER
 from unlearn_core import Stack, load
-from unlearn_core.demo import CHECKPOINT
+from unlearn_core.demo.recognition import CHECKPOINT
 from unlearn_core.preview import grid, pictures
-from unlearn_core.standalone import StandaloneModel
+from unlearn_core.standalone.model import StandaloneModel
 
 SIDE = 400
 CAPTIONS = ("a flat banana", "a glossy cat", "a cat in ink style", "a blob banana")

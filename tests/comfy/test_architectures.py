@@ -12,7 +12,7 @@ from tests.comfy.client import Interrupted, NodeFailed
 from tests.comfy.sources import ROOT
 from tests.comfy.workflows import QUICK, forget, node, own_events, saved_as
 from unlearn_core import load
-from unlearn_core.delta import tensors
+from unlearn_core.delta.format import tensors
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("few_pictures")]
 

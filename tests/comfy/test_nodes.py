@@ -24,7 +24,7 @@ from tests.comfy.workflows import (
     text_to_image,
 )
 from unlearn_core import load
-from unlearn_core.classifier import DemoClassifier
+from unlearn_core.demo.classifier import DemoClassifier
 
 pytestmark = pytest.mark.slow
 

@@ -6,8 +6,8 @@ import torch
 pytest.importorskip("aiohttp", reason="needs requirements/comfy.txt")
 
 from tests.comfy.workflows import node, of_kind, pictures, shipped, text_to_image
-from unlearn_core.classifier import OTHER, DemoClassifier
-from unlearn_core.demo import FOLDER, STEPS, questions
+from unlearn_core.demo.classifier import OTHER, DemoClassifier
+from unlearn_core.demo.recognition import FOLDER, STEPS, questions
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2700)]  # two whole runs and some 800 pictures
 

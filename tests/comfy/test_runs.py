@@ -14,8 +14,9 @@ from tests import few
 from tests.comfy.client import Interrupted, NodeFailed
 from tests.comfy.server import Server
 from tests.comfy.workflows import DEMO, QUICK, forgetting, own_events, pictures, reduced, saved_as, text_to_image
-from unlearn_core import cli, load
-from unlearn_core.demo import CHECKPOINT
+from unlearn_core import load
+from unlearn_core.cli import main as cli
+from unlearn_core.demo.recognition import CHECKPOINT
 
 pytestmark = pytest.mark.slow
 

@@ -21,8 +21,8 @@ import numpy as np
 import torch
 
 from tests.hosts.webui_client import FINISHED, Webui, distance, same
-from unlearn_core.classifier import DemoClassifier
-from unlearn_core.demo import FOLDER, world
+from unlearn_core.demo.classifier import DemoClassifier
+from unlearn_core.demo.recognition import FOLDER, world
 
 SIZE = 128
 QUICK = {"steps": 4, "batch": 2, "sampling_steps": 2, "closed_form": False}

@@ -1,0 +1,1 @@
+"""Measurements of the method beside published ones; not shipped to hosts."""

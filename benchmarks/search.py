@@ -1,0 +1,40 @@
+"""A small search over a baseline's own settings, so that it is compared at its best and not at a guess."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+
+from unlearn_core.delta.atomic import write_json
+from unlearn_core.errors import TrainingFailed
+
+from .methods import method, with_settings
+from .run import Plan, run
+from .tables import FORGOTTEN
+
+REQUESTS = 3
+"""Of sequence A, where nothing else is said."""
+
+
+def search(name: str, folder: Path, pictures: int, device: str, requests: int = REQUESTS) -> dict:
+    """All settings of the method's `GRID` over the first requests of sequence A, seed 0; the best one on top.
+
+    Best: of those that forget (UA over all >= 95 %) the one that keeps most of near and far objects; where none
+    forgets, the one that forgets most. Writes `search-NAME.json` and returns it.
+    """
+    grid = method(name).GRID
+    specs = [with_settings(name, dict(zip(grid, values, strict=True))) for values in product(*grid.values())]
+    results = run(Plan("A", tuple(specs), 1, requests, pictures), folder, device)
+    tried = []
+    for spec in specs:
+        row = results.rows.get((spec, "A", 0, requests))
+        if row is None:  # could not be learned with these settings
+            continue
+        kept = sum(row["objects"].values()) / len(row["objects"])
+        tried.append({"method": spec, "ua": row["ua_all"], "kept": kept, "seconds": row["seconds"]})
+    if not tried:
+        raise TrainingFailed(f"No setting of {name} got through the {requests} requests: {results.ended[0]['why']}")
+    tried.sort(key=lambda t: (t["ua"] < FORGOTTEN, -t["kept"] if t["ua"] >= FORGOTTEN else -t["ua"]))
+    found = {"searched": {k: list(v) for k, v in grid.items()}, "requests": requests, "best": tried[0], "tried": tried}
+    write_json(folder / f"search-{name.partition(':')[0]}.json", found)
+    return found

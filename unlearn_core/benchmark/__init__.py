@@ -1,1 +1,0 @@
-"""Measurements: many requests in a row beside published methods, speed of the training loop."""

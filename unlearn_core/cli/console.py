@@ -1,0 +1,67 @@
+"""What several commands of the command line share: stacks from their texts, places to write to, Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..delta import format as delta_file
+from ..delta.paths import Place
+from ..delta.stack import Stack, parse_entry
+from ..errors import BadSetting, UnlearnError
+
+STOPPED = 130
+"""Exit code of a run that was stopped, as shells use it for Ctrl-C."""
+
+
+def read_stack(texts: Sequence[str]) -> Stack:
+    """`DELTA[:STRENGTH]` texts as a stack, first is lowest."""
+    stack = Stack()
+    for text in texts:
+        path, strength = parse_entry(text)
+        stack = stack.with_delta(delta_file.load(path), strength)
+    return stack
+
+
+def deltas_read(texts: Sequence[str]) -> list[Place]:
+    """The files of `DELTA[:STRENGTH]` texts, for `paths.check_outputs`."""
+    return [("the delta", parse_entry(text)[0]) for text in texts]
+
+
+def read_settings(pairs: Sequence[str]) -> dict[str, str]:
+    """`KEY=VALUE` texts as names and values. Raises `BadSetting` for one without an equals sign."""
+    for pair in pairs:
+        if "=" not in pair:
+            raise BadSetting(f"'{pair}' is not KEY=VALUE.")
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
+def check_writable(file: Path | None) -> None:
+    """Fail before the work and not after it: make the folder and try a file in it."""
+    if file is None:
+        return
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        probe = file.parent / f".{file.name}.try"
+        probe.touch()
+        probe.unlink()
+    except OSError as e:
+        raise UnlearnError(f"Cannot write into {file.parent} ({e.strerror or e}); choose another place.") from None
+
+
+class StopOnInterrupt:
+    """The first Ctrl-C asks for a clean stop and lets files be written, the second one ends at once."""
+
+    wanted = False
+
+    def __enter__(self) -> StopOnInterrupt:
+        self._before = signal.signal(signal.SIGINT, self._ask)
+        return self
+
+    def _ask(self, *_: object) -> None:
+        self.wanted = True
+        signal.signal(signal.SIGINT, self._before)
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._before)

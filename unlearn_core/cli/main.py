@@ -1,0 +1,88 @@
+"""The command line: python -m unlearn_core demo | forget | stack | preview | inspect | benchmark."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..config import settings
+from ..errors import Cancelled, UnlearnError
+from . import stack as stack_command
+from .console import STOPPED
+from .forget import run_demo, run_forget
+from .inspect import run_inspect
+from .preview import run_preview
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0 done, 1 a mistake said in one sentence, 2 usage, 130 stopped."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a console of an old code page must not end the run
+    args = parser().parse_args(arguments)
+    try:
+        return args.run(args)
+    except Cancelled as e:
+        print(e, file=sys.stderr)
+        return STOPPED
+    except UnlearnError as e:
+        print(f"error: {e}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        return STOPPED
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and options."""
+    top = argparse.ArgumentParser(prog="python -m unlearn_core", description="Make a local image model forget.")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run, text: str) -> argparse.ArgumentParser:
+        p = commands.add_parser(name, help=text, description=text)
+        p.set_defaults(run=run)
+        return p
+
+    known = ", ".join(f.name for f in settings() if f.name not in ("concept", "anchor", "keep"))
+    demo = command("demo", run_demo, "Forget a concept of the bundled demo model and show before and after.")
+    demo.add_argument("--out", type=Path, default=Path("demo-out"), help="folder for pictures, delta and report")
+    demo.add_argument("--concept", default="banana", help="an object or style of the demo model (default: banana)")
+    forget = command("forget", run_forget, "Train a delta that makes a checkpoint forget a concept.")
+    forget.add_argument(
+        "--checkpoint",
+        required=True,
+        help="a Stable Diffusion 1, 2 or XL checkpoint (.safetensors or a diffusers folder)",
+    )
+    forget.add_argument("--concept", required=True, help="what to forget")
+    forget.add_argument("--out", required=True, type=Path, help="the delta to write (.safetensors)")
+    forget.add_argument("--preview", type=Path, help="write before and after pictures here (.png)")
+    forget.add_argument("--report", type=Path, help="write the report here (.json)")
+    for p in (demo, forget):
+        p.add_argument("--anchor", default="", help="what to draw instead (default: chosen by the tool)")
+        p.add_argument("--keep", action="append", default=[], help="a concept that must survive; may be repeated")
+        p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=f"a setting: {known}")
+    stack_command.add_options(command("stack", stack_command.run, stack_command.HELP))
+    preview = command("preview", run_preview, "Draw prompts without and with a stack.")
+    preview.add_argument("--checkpoint", required=True)
+    preview.add_argument("--prompts", nargs="+", required=True, metavar="TEXT")
+    preview.add_argument("--out", required=True, type=Path, help="the picture to write (.png)")
+    preview.add_argument("--seed", type=int, default=0)
+    preview.add_argument("--steps", type=int, default=20)
+    preview.add_argument("--guidance", type=float, default=3.0)
+    for p in (demo, forget, preview):
+        p.add_argument("--stack", action="append", default=[], metavar="DELTA[:STRENGTH]", help="an earlier delta")
+        p.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps ... (default: auto)")
+    for p in (forget, preview):
+        p.add_argument(
+            "--prediction",
+            choices=("epsilon", "v_prediction"),
+            default="",
+            help="what the checkpoint predicts (default: read off its tensors)",
+        )
+    demo.set_defaults(prediction="")
+    inspect = command("inspect", run_inspect, "Show what a delta file says about itself.")
+    inspect.add_argument("delta", metavar="DELTA.safetensors")
+    inspect.add_argument("--json", action="store_true", help="machine-readable")
+    return top

@@ -1,0 +1,35 @@
+"""python -m unlearn_core preview."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..delta.paths import check_outputs, read_with
+from ..delta.stack import Stack
+from ..errors import BadSetting
+from .console import check_writable, deltas_read, read_stack
+
+
+def run_preview(args: argparse.Namespace) -> int:
+    """First row without, second row with the stack."""
+    from ..preview import pictures, save_pictures
+    from ..standalone.model import StandaloneModel
+    from .progress_bar import Counter
+
+    check_outputs([("--out", args.out, ".png")], [*read_with(args.checkpoint), *deltas_read(args.stack)])
+    check_writable(args.out)
+    if not (1 <= args.steps <= 1000 and 1 <= args.guidance <= 30):
+        raise BadSetting("Steps have to be from 1 to 1000 and guidance from 1 to 30.")
+    stack = read_stack(args.stack)
+    host = StandaloneModel(args.checkpoint, args.device, prediction_type=args.prediction)
+    from ..delta.stack import check_fits
+
+    check_fits(stack, host.fingerprint, host.architecture, host.layers())
+    with Counter("drawing") as counter:
+        rows = [
+            pictures(host, s, args.prompts, args.seed, args.steps, args.guidance, counter.tick)
+            for s in ([Stack(), stack] if len(stack) else [Stack()])
+        ]
+    save_pictures(args.out, args.prompts, rows[0], rows[1] if len(rows) > 1 else None)
+    print(f"pictures: {args.out.resolve()}")
+    return 0

@@ -1,0 +1,169 @@
+"""python -m unlearn_core stack: merge deltas, take one out of the middle, bake them into a copy of a checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from ..delta import format as delta_file
+from ..delta.bake import bake
+from ..delta.format import SUFFIX, Delta
+from ..delta.merge import combine_cat, combine_svd
+from ..delta.paths import BESIDE, beside, check_folder, check_outputs, each_its_own, read_with
+from ..delta.removal import Removal, without
+from ..delta.stack import Entry, Stack, check_fits, lineage
+from ..errors import BadSetting, Cancelled
+from ..evaluate.stack_report import review, told
+from ..host import HostModel
+from ..method.forget import Result
+from ..method.retrain import recorded, retrain
+from ..progress import StepReport
+from .console import StopOnInterrupt, check_writable, deltas_read, read_stack
+
+HELP = "Merge deltas into one file, take one out, or bake them into a copy of a checkpoint."
+
+
+def add_options(p: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    p.add_argument("deltas", nargs="+", metavar="DELTA[:STRENGTH]", help="lowest first")
+    p.add_argument("--out", type=Path, help="the file to write (.safetensors); with --retrain a folder")
+    p.add_argument("--method", choices=("cat", "svd"), default="cat", help="of merging: cat is exact, svd is smaller")
+    p.add_argument("--rank", type=int, default=8, help="rank of the svd merge (default: 8)")
+    p.add_argument("--without", metavar="NAME", help="take this delta (its file's name or concept) out first")
+    p.add_argument("--retrain", action="store_true", help="train those after it anew, without it (needs --checkpoint)")
+    p.add_argument("--into", type=Path, metavar="CHECKPOINT", help="bake the stack into a copy of this checkpoint")
+    p.add_argument("--checkpoint", help="the base: prints what the judge sees before and after")
+    p.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps ... (default: auto)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """One of merge, bake, or retrain; with --without alone only says what taking it out would mean."""
+    check_options(args)
+    stack = whole = read_stack(args.deltas)
+    removal = None
+    if args.without is not None:
+        removal = without(whole, args.without)
+        stack = removal.rest
+        for sentence in removal.notes:
+            print(f"note: {sentence}")
+    else:
+        for sentence in lineage(stack):
+            print(f"note: {sentence}", file=sys.stderr)
+    new = places(removal, args.out) if removal and args.retrain else []
+    host = opened(args, whole) if args.checkpoint else None
+    seen = {"before": whole}
+    if removal and removal.after:
+        seen["without it"] = stack
+    if removal and args.retrain:
+        seen["trained anew"] = trained_anew(host, removal, new)
+    elif args.into:
+        baked(stack, args.into, args.out)
+    elif args.out:
+        seen["merged"] = Stack().with_delta(merged(stack, args))
+    if host and len(seen) > 1:
+        print_reviews(host, seen, whole)
+    return 0
+
+
+def check_options(args: argparse.Namespace) -> None:
+    """Refuse what contradicts itself before anything is loaded."""
+    if args.retrain and not (args.without is not None and args.checkpoint and args.out):
+        raise BadSetting("--retrain needs --without NAME, --checkpoint and --out FOLDER for the new deltas.")
+    if args.retrain and args.into:
+        raise BadSetting("--retrain writes deltas: bake them with --into in a second command.")
+    if args.into and args.method != "cat":
+        raise BadSetting("--into bakes the stack exactly: leave --method out.")
+    if not args.out and (args.into or args.without is None):
+        raise BadSetting("Say where to write with --out.")
+    if args.method == "svd" and args.rank < 1:
+        raise BadSetting(f"The rank {args.rank} is too small: use 1 or more.")
+    checkpoints = [c for c in (args.into, args.checkpoint) if c]
+    inputs = [*deltas_read(args.deltas), *(place for c in checkpoints for place in read_with(c))]
+    if args.retrain:
+        check_folder("--out", args.out)
+    elif args.out:
+        check_outputs([("--out", args.out, SUFFIX)], inputs)
+        # a checkpoint's copy gets what lies beside the checkpoint
+        copied = [s for s in BESIDE if args.into and beside(args.into, s).is_file()]
+        check_outputs([("--out", beside(args.out, s), "") for s in copied], inputs)
+    check_writable(args.out / "x" if args.retrain else args.out)
+
+
+def places(removal: Removal, folder: Path) -> list[Path]:
+    """Where the deltas that are trained anew go, each its own file. Raises `BadSetting` before anything is loaded."""
+    for entry in removal.after:
+        recorded(entry.delta)
+    stems = each_its_own(delta_file.safe_file_name(e.delta.label) for e in removal.after)
+    found = [folder / f"{stem}{SUFFIX}" for stem in stems]
+    for place in found:
+        if place.exists():
+            raise BadSetting(f"{place} is there already: choose an empty folder, so that nothing is overwritten.")
+    return found
+
+
+def opened(args: argparse.Namespace, stack: Stack) -> HostModel:
+    """The checkpoint, when the stack fits it."""
+    from ..standalone.model import StandaloneModel
+
+    host = StandaloneModel(args.checkpoint, args.device)
+    check_fits(stack, host.fingerprint, host.architecture, host.layers())
+    return host
+
+
+def merged(stack: Stack, args: argparse.Namespace) -> Delta:
+    """Write the merge by concatenation (exact) or truncated SVD (smaller, its error printed)."""
+    if args.method == "svd":
+        made, error = combine_svd(stack, args.rank)
+        print(f"relative error of the smaller merge: {error:.2e}")
+    else:
+        made = combine_cat(stack)
+    named = Delta(made.factors, made.info, args.out.stem)
+    sha = delta_file.save(named, args.out)
+    print(f"merged {len(stack)} deltas ({', '.join(stack.concepts())}) into {args.out.resolve()} (sha256 {sha[:16]})")
+    return named
+
+
+def baked(stack: Stack, checkpoint: Path, out: Path) -> None:
+    """Write the checkpoint's copy."""
+    done = bake(stack, checkpoint, out)
+    print(f"baked {', '.join(done.concepts)} into {out.resolve()} ({done.layers} layers, {done.bytes / 2**20:.0f} MB)")
+    for side in (checkpoint.with_suffix(".yaml"), checkpoint.with_suffix(".words.json")):
+        if side.is_file():
+            print(f"note: copy {side.name} beside it as {out.stem}{''.join(side.suffixes)}, as the checkpoint has one.")
+
+
+def trained_anew(host: HostModel, removal: Removal, new: list[Path]) -> Stack:
+    """Train the later deltas anew and write each to its place as soon as it is ready."""
+    from .progress_bar import Bar
+
+    with StopOnInterrupt() as stop, Bar() as bar:
+
+        def progress(number: int, count: int):
+            def show(report: StepReport) -> bool:
+                bar.show(report, (number + report.fraction) / count)
+                return stop.wanted
+
+            return show
+
+        def keep(old: Entry, made: Result) -> Delta:
+            if made.report["stopped"]:
+                raise Cancelled(f"Stopped; the deltas that were ready before are in {new[0].parent}.")
+            place = new[removal.after.index(old)]
+            named = Delta(made.delta.factors, made.delta.info, place.stem)
+            delta_file.save(named, place)
+            return named
+
+        stack = retrain(host, removal, progress, keep)
+    print(f"trained anew: {', '.join(map(str, new)) or 'nothing, none came after it'}")
+    return stack
+
+
+def print_reviews(host: HostModel, seen: dict[str, Stack], whole: Stack) -> None:
+    """The judge's numbers of each stack, all on the same prompts and noise."""
+    from .progress_bar import Counter
+
+    with Counter("judging") as counter:
+        found = review(host, list(seen.values()), told(whole), tick=counter.tick)
+    for name, one in zip(seen, found, strict=True):
+        print(one.line(name))

@@ -1,0 +1,1 @@
+"""The delta file and the stack: torch and safetensors alone."""

@@ -1,0 +1,54 @@
+"""Add a stack's changes to a model's weights and take them off again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import BadDelta
+from .format import Factor
+from .stack import Stack
+
+
+@contextmanager
+def applied(module: nn.Module, layers: Mapping[str, str], stack: Stack) -> Iterator[int]:
+    """Add the stack's changes to the module's weights for the length of a block; yields the number of matched layers.
+
+    layers: {name in a delta file: dotted path of a linear layer or 1x1 convolution in `module`}. Sums in float32,
+    rounds once to the weight's own type. The weights keep their storage and have their own bits again afterwards,
+    also after an exception. Layers of strength 0 are not touched. Raises `BadDelta` when a delta matches no
+    layer or a layer has another size.
+    """
+    plan: dict[str, list[tuple[float, Factor]]] = {}
+    for entry in stack.active:
+        names = [name for name in entry.delta.factors if name in layers]
+        if not names:
+            raise BadDelta(
+                f"No layer of '{entry.delta.label}' is in the loaded model: it would do nothing, so remove it."
+            )
+        for name in names:
+            plan.setdefault(layers[name], []).append((entry.strength, entry.delta.factors[name]))
+    originals: list[tuple[Tensor, Tensor]] = []
+    try:
+        with torch.no_grad():
+            for path, changes in plan.items():
+                weight = module.get_submodule(path).weight
+                total = weight.float().flatten(1)
+                for strength, factor in changes:
+                    if (factor.up.shape[0], factor.down.shape[1]) != total.shape:
+                        raise BadDelta(
+                            f"The layer {path} has another size than in the delta: load the delta's checkpoint."
+                        )
+                    factor = Factor(factor.down.to(weight.device), factor.up.to(weight.device), factor.alpha)
+                    total = total + strength * factor.matrix()
+                originals.append((weight, weight.detach().clone()))
+                weight.copy_(total.view(weight.shape))
+        yield sum(map(len, plan.values()))
+    finally:
+        with torch.no_grad():
+            # backwards, so that a weight shared by two paths ends at its first, true value
+            for weight, original in reversed(originals):
+                weight.copy_(original)

@@ -1,0 +1,374 @@
+"""One forgotten concept: low-rank changes of some layers, and the file that carries them.
+
+The file format is taught in docs/delta-format.md. Writing is atomic and gives the same bytes for the same delta;
+reading treats the file as hostile.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+from ..errors import BadDelta, BadSetting
+from .atomic import write_whole
+from .paths import safe_file_name
+
+MAX_CONCEPT = 120
+FORMAT = 1
+SUFFIX = ".safetensors"
+PARTS = (".lora_down.weight", ".lora_up.weight", ".alpha")
+KINDS = ("object", "style")
+BASE_VERSIONS = {"sd1": "sd_v1", "sd2": "sd_v2", "sdxl": "sdxl_base_v1-0"}
+MAX_HEADER = 16 * 2**20
+MAX_ELEMENTS = 2**30
+MAX_ALPHA = 1e6
+MAX_TEXT = 1000
+MAX_ROWS = 10_000
+
+
+def checked_text(value: Any, what: str, limit: int = MAX_CONCEPT) -> str:
+    """`value` when it is one line of at most `limit` visible characters, else `BadDelta`."""
+    if not isinstance(value, str) or len(value) > limit or not value.isprintable():
+        raise BadDelta(f"The delta's {what} is not a line of at most {limit} readable characters.")
+    return value
+
+
+def checked_number(value: Any, what: str) -> float:
+    """`value` as a finite float, or `BadDelta`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 1e300:
+        raise BadDelta(f"The delta's {what} is not a finite number.")
+    return float(value)
+
+
+def checked_json(value: Any, what: str, depth: int = 6) -> Any:
+    """A copy of plain data (numbers, lines of text, lists, dicts; tuples become lists), or `BadDelta`."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return checked_text(value, what, MAX_TEXT)
+    if isinstance(value, int) and abs(value) < 2**63:
+        return value
+    if isinstance(value, float):
+        return checked_number(value, what)
+    if isinstance(value, (list, tuple, dict)) and depth and len(value) <= MAX_ROWS:
+        if isinstance(value, dict):
+            return {checked_text(k, what): checked_json(v, what, depth - 1) for k, v in value.items()}
+        return [checked_json(v, what, depth - 1) for v in value]
+    raise BadDelta(f"The delta's {what} is not plain data of a sensible size.")
+
+
+@dataclass(frozen=True)
+class Parent:
+    """A delta that another one was trained on top of, or that a merge contains.
+
+    sha256: its `Delta.content_hash`, so that it is recognised under any file name. strength: +1 is forgotten.
+    """
+
+    name: str
+    sha256: str
+    strength: float
+    concept: str
+
+    def __post_init__(self) -> None:
+        checked_text(self.name, "parent's name", 255)
+        checked_text(self.concept, "parent's concept")
+        if not re.fullmatch("[0-9a-f]{64}", checked_text(self.sha256, "parent's hash")):
+            raise BadDelta("The delta's parent's hash is not a sha256.")
+        object.__setattr__(self, "strength", checked_number(self.strength, "parent's strength"))
+
+
+@dataclass(frozen=True)
+class DeltaInfo:
+    """What a delta says about itself; everything here is written into the file. Raises `BadDelta`.
+
+    kind: "object" or "style". prompts: (forget prompt, what it was mapped to) pairs, replayed by later requests.
+    parents: the stack that was the teacher, in order. merged: what is inside when this is a merge, else empty.
+    stopped: "" or a remark like "stopped at step 12". config and judge: plain JSON data.
+    """
+
+    concept: str
+    kind: str
+    anchor: str
+    architecture: str
+    prediction_type: str
+    base_fingerprint: str
+    parents: tuple[Parent, ...] = ()
+    config: dict[str, Any] = field(default_factory=dict)
+    prompts: tuple[tuple[str, str], ...] = ()
+    judge: dict[str, Any] = field(default_factory=dict)
+    steps: int = 0
+    stopped: str = ""
+    merged: tuple[Parent, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("concept", "anchor", "architecture", "prediction_type", "base_fingerprint", "stopped"):
+            checked_text(getattr(self, name), name)
+        if not self.concept:
+            raise BadDelta("The delta does not name what it forgets.")
+        if self.kind not in KINDS:
+            raise BadDelta(f"The delta's kind is neither of {' and '.join(KINDS)}.")
+        if not isinstance(self.steps, int) or isinstance(self.steps, bool) or self.steps < 0:
+            raise BadDelta("The delta's number of steps is not a whole number.")
+        rows = (*self.parents, *self.merged)
+        if len(rows) + len(self.prompts) > MAX_ROWS or not all(isinstance(p, Parent) for p in rows):
+            raise BadDelta("The delta's lists of parents and prompts are too long or not such lists.")
+        pairs = tuple((p, q) for p, q in self.prompts)
+        for text in (t for pair in pairs for t in pair):
+            checked_text(text, "prompt", MAX_TEXT)
+        object.__setattr__(self, "prompts", pairs)
+        for name in ("config", "judge"):
+            if not isinstance(getattr(self, name), Mapping):
+                raise BadDelta(f"The delta's {name} is not a table of names and values.")
+            object.__setattr__(self, name, checked_json(dict(getattr(self, name)), name))
+
+    @property
+    def concepts(self) -> tuple[str, ...]:
+        """All concepts that it forgets: one, or those of the merged deltas."""
+        return tuple(p.concept for p in self.merged) or (self.concept,)
+
+
+def check_shapes(down: Sequence[int], up: Sequence[int]) -> None:
+    """Raise `BadDelta` where factors of these shapes make no change of a layer, or are larger than any needs to be."""
+    a, b = list(down), list(up)
+    if len(a) != 2 or len(b) != 2 or a[0] != b[1] or 0 in a + b:
+        raise BadDelta(f"The factors of shapes {a} and {b} cannot be multiplied to a layer's change.")
+    if a[0] > (most := min(a[1], b[0])):
+        raise BadDelta(f"The factors have rank {a[0]}, but the layer only {most}: make it again with a smaller rank.")
+
+
+@dataclass(frozen=True, eq=False)
+class Factor:
+    """The change of one linear layer, `alpha / rank * up @ down`. down: `[rank, in]`; up: `[out, rank]`.
+
+    Raises `BadDelta` when they make no change of a layer (see `check_shapes`) or alpha is not a sensible number.
+    """
+
+    down: Tensor
+    up: Tensor
+    alpha: float
+
+    def __post_init__(self) -> None:
+        check_shapes(self.down.shape, self.up.shape)
+        if not abs(self.alpha) <= MAX_ALPHA:
+            raise BadDelta("The alpha of a layer is not a number of a sensible size.")
+        # alpha is stored in float32: what is in memory shall be what comes back
+        object.__setattr__(self, "alpha", struct.unpack("<f", struct.pack("<f", self.alpha))[0])
+
+    @classmethod
+    def within_layer(cls, down: Tensor, up: Tensor, alpha: float) -> Factor:
+        """The same change by factors of any rank: where the layer has less, its own matrix between it and ones."""
+        rank, size, out = len(down), down.shape[1], len(up)
+        if rank <= min(size, out):
+            return cls(down, up, alpha)
+        matrix = (alpha / rank * (up.cpu().double() @ down.cpu().double())).float()
+        pair = (matrix, torch.eye(out)) if out <= size else (torch.eye(size), matrix)
+        return cls(*pair, float(min(size, out)))
+
+    @property
+    def rank(self) -> int:
+        """Number of rows of down."""
+        return self.down.shape[0]
+
+    @property
+    def scale(self) -> float:
+        """alpha / rank."""
+        return self.alpha / self.rank
+
+    def matrix(self) -> Tensor:
+        """The change itself, `[out, in]`, float32."""
+        return self.scale * (self.up.float() @ self.down.float())
+
+
+@dataclass(frozen=True, eq=False)
+class Delta:
+    """Factors by layer name (see `keys.delta_name`), kept in the order of their names; name: the file's stem, or ""."""
+
+    factors: dict[str, Factor]
+    info: DeltaInfo
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        for name in self.factors:
+            # doubled underscores are how attribute paths are smuggled into loaders that set attributes by key
+            if len(name) > 255 or not re.fullmatch(r"[A-Za-z0-9_.]+", name) or "__" in name:
+                raise BadDelta("The delta names a layer in letters that no model uses, so it is not opened.")
+        object.__setattr__(self, "factors", dict(sorted(self.factors.items())))
+
+    @property
+    def label(self) -> str:
+        """What to call it in a sentence."""
+        return self.name or self.info.concept
+
+    def content_hash(self) -> str:
+        """sha256 over layer names, alphas and factors as float32: the same under any file name and metadata."""
+        digest = hashlib.sha256()
+        for name, factor in self.factors.items():
+            digest.update(f"{name} {list(factor.down.shape)} {list(factor.up.shape)}\n".encode())
+            digest.update(struct.pack("<f", factor.alpha))
+            for t in (factor.down, factor.up):
+                digest.update(plain(t, torch.float32).numpy().astype("<f4").tobytes())
+        return digest.hexdigest()
+
+    def norm(self) -> float:
+        """Frobenius norm of all changes together, without forming them: sqrt(sum s^2 tr((B^T B)(A A^T)))."""
+        total = 0.0
+        for factor in self.factors.values():
+            a, b = plain(factor.down, torch.float64), plain(factor.up, torch.float64)
+            total += factor.scale**2 * ((b.T @ b) * (a @ a.T)).sum().item()
+        # rounding can leave a tiny negative sum where factors cancel
+        return math.sqrt(max(total, 0.0)) if math.isfinite(total) else total
+
+    def check_effect(self) -> None:
+        """Raise `BadDelta` when applying it would do nothing or spoil the model."""
+        norm = self.norm()
+        if not math.isfinite(norm):
+            raise BadDelta(f"'{self.label}' has numbers that are not finite: train it with a lower learning rate.")
+        if norm == 0:
+            raise BadDelta(f"'{self.label}' would change nothing: train it again.")
+
+    def rounded(self, dtype: torch.dtype = torch.float16) -> Delta:
+        """The delta as a file of this dtype will give it back, in float32 on the CPU. Raises `BadDelta` on overflow."""
+
+        def through(t: Tensor) -> Tensor:
+            return plain(plain(t, dtype), torch.float32)
+
+        factors = {name: Factor(through(f.down), through(f.up), f.alpha) for name, f in self.factors.items()}
+        delta = Delta(factors, self.info, self.name)
+        delta.check_effect()
+        return delta
+
+
+def plain(t: Tensor, dtype: torch.dtype) -> Tensor:
+    """A contiguous copy on the CPU, free of autograd and of shared storage."""
+    return t.detach().to(device="cpu", dtype=dtype).contiguous().clone()
+
+
+def save(delta: Delta, path: str | Path) -> str:
+    """Write a `.safetensors` file whole or not at all, folders included; returns the file's sha256.
+
+    The file gives back what is in memory: its type is float16 when that holds every value (see `Delta.rounded`), else
+    float32 (merges, whose folded strengths float16 would round). Raises `BadSetting` for another suffix, `BadDelta`
+    for a delta without effect, `UnlearnError` when the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix != SUFFIX:
+        raise BadSetting(f"A delta is saved as {SUFFIX}: rename '{path.name}' to end so.")
+    delta.check_effect()
+    data = canonical(to_bytes(tensors(delta), metadata(delta)))
+    write_whole(path, data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def tensors(delta: Delta) -> dict[str, Tensor]:
+    """The delta as a LoRA file's tensors: `NAME.lora_down.weight`, `NAME.lora_up.weight` and `NAME.alpha` a layer."""
+    whole = {}
+    for name, factor in delta.factors.items():
+        values = (plain(factor.down, torch.float32), plain(factor.up, torch.float32), torch.tensor(factor.alpha))
+        whole |= {name + part: t for part, t in zip(PARTS, values, strict=True)}
+    halves = {name: t.half() for name, t in whole.items() if not name.endswith(PARTS[2])}
+    lossless = all(torch.equal(t.float(), whole[name]) for name, t in halves.items())
+    return whole | halves if lossless else whole
+
+
+def metadata(delta: Delta) -> dict[str, str]:
+    """The file's texts: all of `DeltaInfo` as JSON under `unlearn.*`, and the `ss_*` that web UIs sort files by."""
+    info = delta.info
+    texts = {"unlearn.format": str(FORMAT)}
+    for name, value in asdict(info).items():
+        texts[f"unlearn.{name}"] = json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)
+
+    def common(values: set[float]) -> str:
+        return f"{values.pop():g}" if len(values) == 1 else "Dynamic"
+
+    texts["ss_network_module"] = "networks.lora"
+    texts["ss_network_dim"] = common({f.rank for f in delta.factors.values()})
+    texts["ss_network_alpha"] = common({f.alpha for f in delta.factors.values()})
+    texts["ss_base_model_version"] = BASE_VERSIONS.get(info.architecture, info.architecture)
+    texts["ss_v2"] = str(info.architecture == "sd2")
+    texts["ss_output_name"] = safe_file_name(info.concept)
+    return texts
+
+
+def canonical(data: bytes) -> bytes:
+    """A safetensors file with its header in sorted order: the library's own order differs from run to run."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8:end]), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + data[end:]
+
+
+def load(path: str | Path) -> Delta:
+    """Read a delta, in float32 on the CPU; its name is the file's stem.
+
+    The file is taken to be hostile: raises `BadDelta` with a sentence for everything that is not a whole, sensible
+    delta of a known format. Never unpickles.
+    """
+    path = Path(path)
+    if path.suffix.lower() in {".ckpt", ".pt", ".pth", ".bin", ".pkl"}:
+        raise BadDelta(f"'{path.name}' is a pickle file, which can run code when opened: convert it to {SUFFIX} first.")
+    if path.suffix.lower() != SUFFIX:
+        raise BadDelta(f"'{path.name}' is not a {SUFFIX} file: give the delta's own file.")
+    if not path.is_file():
+        raise BadDelta(f"There is no file {path}: check the name and the folder.")
+    try:
+        with open(path, "rb") as file:
+            if int.from_bytes(file.read(8), "little") > MAX_HEADER:
+                raise BadDelta("its header is too large; copy or download it again.")
+        with safe_open(path, "pt", device="cpu") as file:
+            info = read_info(file.metadata() or {})
+            return Delta(read_factors(file), info, path.stem)
+    except BadDelta as e:
+        raise BadDelta(f"'{path.name}' cannot be used: {e}") from e
+    except (SafetensorError, OSError, RuntimeError, ValueError, KeyError, AttributeError) as e:
+        raise BadDelta(f"'{path.name}' is damaged or not a delta: copy or download it again ({e}).") from e
+
+
+def read_info(texts: Mapping[str, str]) -> DeltaInfo:
+    """`DeltaInfo` from a file's metadata; `BadDelta` when something is missing, of a wrong type or too new."""
+    version = texts.get("unlearn.format")
+    if version is None:
+        raise BadDelta("it is an ordinary LoRA, not made by this tool; use your host's LoRA loader.")
+    if version != str(FORMAT):
+        raise BadDelta(f"its format '{version[:20]}' is not known here; update this tool.")
+    try:
+        values = {f.name: json.loads(texts[f"unlearn.{f.name}"]) for f in fields(DeltaInfo)}
+        for name in ("parents", "merged"):
+            values[name] = tuple(Parent(**row) for row in values[name])
+        return DeltaInfo(**values)
+    except KeyError as e:
+        raise BadDelta(f"its metadata lacks {e}; make it again.") from e
+    except (TypeError, ValueError, RecursionError) as e:
+        raise BadDelta("its metadata is not what this tool writes; make it again.") from e
+
+
+def read_factors(file: safe_open) -> dict[str, Factor]:
+    """All factors of an open file, checked before anything large is read. Raises `BadDelta`."""
+    names = list(file.keys())
+    layers = sorted({name.removesuffix(part) for name in names for part in PARTS if name.endswith(part)})
+    if not layers or sorted(layer + part for layer in layers for part in PARTS) != sorted(names):
+        raise BadDelta("it does not have exactly lora_down, lora_up and alpha for each layer; make it again.")
+    if sum(math.prod(file.get_slice(name).get_shape()) for name in names) > MAX_ELEMENTS:
+        raise BadDelta("it is larger than any delta; make it again with a smaller rank.")
+    for layer in layers:
+        check_shapes(*(file.get_slice(layer + part).get_shape() for part in PARTS[:2]))
+    factors = {}
+    for layer in layers:
+        down, up, alpha = (file.get_tensor(layer + part) for part in PARTS)
+        if any(t.dtype not in (torch.float16, torch.bfloat16, torch.float32) for t in (down, up, alpha)):
+            raise BadDelta("its numbers are of a type other than float16, bfloat16 and float32; make it again.")
+        if alpha.numel() != 1 or not all(bool(t.isfinite().all()) for t in (down, up, alpha)):
+            raise BadDelta("it contains numbers that are not finite; make it again with a lower learning rate.")
+        factors[layer] = Factor(plain(down, torch.float32), plain(up, torch.float32), alpha.item())
+    return factors

@@ -1,0 +1,97 @@
+"""Several deltas as one: exactly, or nearly with a smaller rank."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import BadDelta, BadSetting
+from .format import MAX_CONCEPT, Delta, DeltaInfo, Factor, Parent, plain
+from .stack import JOINT, Stack
+
+
+def combine_cat(stack: Stack) -> Delta:
+    """One delta that does exactly what the stack does: factors side by side, so ranks add up to the layer's own.
+
+    Strengths and scales are folded into `up`; alpha is the rank. Raises `BadDelta` when there is nothing to combine
+    or the deltas are for different bases.
+    """
+    parts: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    for entry in stack.active:
+        for name, f in entry.delta.factors.items():
+            up = plain(f.up, torch.float32) * (entry.strength * f.scale)
+            parts.setdefault(name, []).append((plain(f.down, torch.float32), up))
+    info = merged_info(stack, {"merge": "cat"})
+    factors = {}
+    for name, pairs in parts.items():
+        if len({(up.shape[0], down.shape[1]) for down, up in pairs}) > 1:
+            raise BadDelta(f"The deltas change the layer {name} in different sizes: they cannot be combined.")
+        down, up = torch.cat([d for d, _ in pairs]), torch.cat([u for _, u in pairs], 1)
+        factors[name] = Factor.within_layer(down, up, len(down))
+    return Delta(factors, info)
+
+
+def combine_svd(stack: Stack, rank: int) -> tuple[Delta, float]:
+    """The nearest delta of at most `rank` a layer, and its relative error ||sum - kept|| / ||sum|| (Frobenius).
+
+    The singular values are those of a small matrix between the orthogonal parts of the thin factors, so a layer's
+    full matrix is never formed. Raises `BadSetting` for a rank below 1, `BadDelta` as `combine_cat` or when the
+    deltas cancel out.
+    """
+    if rank < 1:
+        raise BadSetting(f"The rank {rank} is too small: use 1 or more.")
+    whole = combine_cat(stack)
+    whole.check_effect()
+    factors, lost, total = {}, 0.0, 0.0
+    for name, f in whole.factors.items():
+        q_up, r_up = torch.linalg.qr(f.up.double())
+        q_down, r_down = torch.linalg.qr(f.down.double().T)
+        u, s, vh = torch.linalg.svd(r_up @ r_down.T, full_matrices=False)
+        root = s[:rank].sqrt()
+        down, up = root[:, None] * (vh[:rank] @ q_down.T), (q_up @ u[:, :rank]) * root
+        factors[name] = Factor(down.float(), up.float(), len(down))
+        lost, total = lost + s[rank:].square().sum().item(), total + s.square().sum().item()
+    return Delta(factors, merged_info(stack, {"merge": "svd", "rank": rank})), math.sqrt(lost / total)
+
+
+def merged_info(stack: Stack, config: dict[str, Any]) -> DeltaInfo:
+    """What a merge says about itself: all that is inside, and what that was trained on top of. Raises `BadDelta`."""
+    if not stack.active:
+        raise BadDelta("There is nothing to combine: give at least one delta of a strength other than 0.")
+    infos = [e.delta.info for e in stack.active]
+    first = infos[0]
+    for name in ("architecture", "prediction_type", "base_fingerprint"):
+        for entry in stack.active:
+            if (one := getattr(first, name)) != (other := getattr(entry.delta.info, name)):
+                raise BadDelta(
+                    f"'{stack.active[0].delta.label}' was made for the base {one} and '{entry.delta.label}' "
+                    f"for {other}: only deltas for one base can be combined."
+                )
+    inside: list[Parent] = []
+    for entry, parent in zip(stack.active, Stack(stack.active).parents(), strict=True):
+        merged = entry.delta.info.merged
+        inside += [Parent(p.name, p.sha256, entry.strength * p.strength, p.concept) for p in merged] or [parent]
+    hashes = {p.sha256 for p in inside} | {sha for e in stack.active for sha in e.contents()}
+    return DeltaInfo(
+        concept=joined([p.concept for p in inside]),
+        kind="style" if all(i.kind == "style" for i in infos) else "object",
+        anchor=joined([i.anchor for i in infos if i.anchor]),
+        architecture=first.architecture,
+        prediction_type=first.prediction_type,
+        base_fingerprint=first.base_fingerprint,
+        parents=tuple({p.sha256: p for i in infos for p in i.parents if p.sha256 not in hashes}.values()),
+        config=config,
+        prompts=Stack(stack.active).prompts(),
+        steps=sum(i.steps for i in infos),
+        stopped=joined([f"{i.concept}: {i.stopped}" for i in infos if i.stopped]),
+        merged=tuple(inside),
+    )
+
+
+def joined(words: list[str]) -> str:
+    """Words as one line that is short enough for a file's metadata."""
+    line = JOINT.join(words)
+    return line if len(line) <= MAX_CONCEPT else line[: MAX_CONCEPT - 1] + "…"

@@ -1,0 +1,128 @@
+"""Names and places of files: safe names, files that stay inside their folder, outputs that harm no input."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PureWindowsPath
+
+from ..errors import BadDelta, BadSetting
+
+
+def safe_file_name(text: str) -> str:
+    """A readable file stem for any text, at most 80 characters and 200 bytes, good on every system.
+
+    Letters of all scripts and digits stay, everything else becomes an underscore, device names are avoided.
+    """
+    text = unicodedata.normalize("NFC", text)
+    kept = (c if c.isalnum() or c == "-" or unicodedata.category(c)[0] == "M" else "_" for c in text)
+    stem = re.sub("_+", "_", "".join(kept)).strip("_-")[:80]
+    stem = stem.encode()[:200].decode(errors="ignore").rstrip("_-")
+    if re.fullmatch("con|prn|aux|nul|(com|lpt)[0-9¹²³]", stem, re.IGNORECASE):
+        stem += "_"
+    return stem or "delta"
+
+
+def contained(folder: str | Path, name: str) -> Path:
+    """The absolute path of file `name` inside `folder`, links followed; `BadDelta` when it would lie outside."""
+    foreign = PureWindowsPath(name)
+    if not ("\0" in name or ":" in name or foreign.root or ".." in foreign.parts):
+        root = Path(folder).resolve()
+        path = (root / name).resolve()
+        if path != root and os.path.commonpath([root, path]) == str(root):
+            return path
+    raise BadDelta("A delta's name must be a plain file name inside its folder.")
+
+
+BESIDE = (".yaml", ".words.json")
+"""What belongs to a checkpoint, lies beside it and has to lie beside the copy too."""
+Place = tuple[str, Path]
+"""What a file is called in a sentence, and where it is."""
+
+
+def check_outputs(outputs: Iterable[tuple[str, Path | None, str]], inputs: Iterable[Place]) -> None:
+    """Refuse outputs that would overwrite an input or each other, are folders or have another suffix.
+
+    outputs: (option, file or None, suffix or "" for any). inputs: see `read_with`. Links are followed, and nothing is
+    opened. Raises `BadSetting`.
+    """
+    known, earlier = list(inputs), []
+    for option, file, suffix in outputs:
+        if file is None:
+            continue
+        for what, place in known:
+            if same_file(file, place) or is_inside(place, file):
+                raise BadSetting(f"{option} would overwrite {what} '{place.name or place}': choose another name.")
+        for other, place in earlier:
+            if same_file(file, place):
+                raise BadSetting(f"{other} and {option} name the same file '{file.name}': give each its own name.")
+        if file.is_dir():
+            raise BadSetting(f"{option} is the folder '{file}': add a file name.")
+        if suffix and file.suffix != suffix and (suffix == ".safetensors" or file.suffix.lower() != suffix):
+            raise BadSetting(f"{option} has to end in {suffix}: rename '{file.name}'.")
+        earlier.append((option, file))
+
+
+def check_folder(option: str, folder: Path) -> None:
+    """Raise `BadSetting` when a folder is asked for and a file is there."""
+    if folder.exists() and not folder.is_dir():
+        raise BadSetting(f"{option} has to be a folder, but '{folder}' is a file: choose another name.")
+
+
+def read_with(checkpoint: str | Path) -> Iterator[Place]:
+    """A checkpoint, file or folder, and all that is read with it, there or not."""
+    path = Path(checkpoint)
+    yield "the checkpoint", path
+    for suffix in BESIDE:
+        yield "the checkpoint's", beside(path, suffix)
+    if (folder := tokenizer_folder(path)) is not None:
+        yield "the checkpoint's folder", folder
+
+
+def beside(checkpoint: Path, suffix: str) -> Path:
+    """The file of the checkpoint's name with another suffix; a folder may be named by dots alone."""
+    whole = checkpoint if checkpoint.name not in ("", "..") else checkpoint.resolve()
+    return whole.parent / (whole.stem + suffix)
+
+
+def tokenizer_folder(checkpoint: Path) -> Path | None:
+    """The folder beside a checkpoint that its yaml names."""
+    config = beside(checkpoint, ".yaml")
+    text = config.read_text("utf-8", "replace") if config.is_file() else ""
+    named = re.search(r"version:\s*['\"]?([\w-]+)", text)
+    return folder if named and (folder := checkpoint.parent / named[1]).is_dir() else None
+
+
+def same_file(one: Path, other: Path) -> bool:
+    """Whether both are one file, also by links; for what is not there yet, whether both name one place."""
+    try:
+        return one.samefile(other)
+    except OSError:
+        a, b = (os.path.normcase(os.path.realpath(p)) for p in (one, other))
+        return a == b
+
+
+def is_inside(folder: Path, file: Path) -> bool:
+    """Whether an existing file belongs to a folder, also where a download has put links in it."""
+    if not folder.is_dir() or not file.is_file():
+        return False
+    if Path(os.path.realpath(file)).is_relative_to(os.path.realpath(folder)):
+        return True
+    # a model's folder is two deep: its index, and the parts of each network
+    return any(same_file(file, part) for depth in ("*", "*/*") for part in folder.glob(depth))
+
+
+def each_its_own(names: Iterable[str]) -> list[str]:
+    """The names, with a number behind those that are there already; capitals do not tell files apart everywhere."""
+    found: list[str] = []
+    used: set[str] = set()
+    for name in names:
+        number, made = 1, name
+        while made.casefold() in used:
+            number += 1
+            made = f"{name}_{number}"
+        used.add(made.casefold())
+        found.append(made)
+    return found

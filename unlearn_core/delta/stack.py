@@ -1,0 +1,171 @@
+"""An ordered stack of deltas: apply it to a model and take it off again, judge its lineage, merge it into one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import BadDelta, BadSetting
+from .format import SUFFIX, Delta, Parent
+
+MAX_STRENGTH = 2.0
+JOINT = " + "
+"""Between the concepts and the anchors of a merge."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A delta at a strength: +1 is forgotten, 0 untouched. Raises `BadSetting` outside -2..2."""
+
+    delta: Delta
+    strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not abs(self.strength) <= MAX_STRENGTH:
+            raise BadSetting(
+                f"The strength {self.strength} of '{self.delta.label}' is not from -2 to 2: use 1 to forget."
+            )
+
+    def contents(self) -> dict[str, float]:
+        """{content hash: strength} of the delta itself and of all that is merged into it."""
+        inside = {p.sha256: self.strength * p.strength for p in self.delta.info.merged}
+        return {self.delta.content_hash(): self.strength, **inside}
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Deltas in the order they were learned in. Raises `BadDelta` when one is in it twice, also inside a merge."""
+
+    entries: tuple[Entry, ...] = ()
+
+    def __post_init__(self) -> None:
+        seen: set[str] = set()
+        for entry in self.entries:
+            contents = entry.contents().keys()
+            if seen & contents:
+                raise BadDelta(
+                    f"'{entry.delta.label}' is already in the stack: it would act twice, so remove one of them."
+                )
+            seen |= contents
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self.entries)
+
+    @property
+    def active(self) -> tuple[Entry, ...]:
+        """Entries of a strength other than 0."""
+        return tuple(e for e in self.entries if e.strength)
+
+    def with_delta(self, delta: Delta, strength: float = 1.0) -> Stack:
+        """A new stack with one more delta on top."""
+        return Stack((*self.entries, Entry(delta, float(strength))))
+
+    def concepts(self) -> tuple[str, ...]:
+        """All concepts in order, those inside merges too."""
+        return tuple(c for e in self.entries for c in e.delta.info.concepts)
+
+    def anchors(self) -> tuple[str, ...]:
+        """What stands in for the concepts, each once."""
+        return tuple(dict.fromkeys(a for e in self.entries for a in e.delta.info.anchor.split(JOINT) if a))
+
+    def prompts(self) -> tuple[tuple[str, str], ...]:
+        """All (forget prompt, mapping) pairs, each once, for erasure replay."""
+        return tuple(dict.fromkeys(pair for e in self.entries for pair in e.delta.info.prompts))
+
+    def kinds(self) -> dict[str, str]:
+        """{forget prompt: kind of the concept that it names}."""
+        return {p: e.delta.info.kind for e in self.entries for p, _ in e.delta.info.prompts}
+
+    def parents(self) -> tuple[Parent, ...]:
+        """How a delta that is trained on top of this stack remembers it."""
+        return tuple(
+            Parent(e.delta.label, e.delta.content_hash(), e.strength, e.delta.info.concept) for e in self.entries
+        )
+
+
+def parse_entry(text: str) -> tuple[Path, float]:
+    """`FILE[:STRENGTH]` -> (path, strength); a drive letter is no strength. Raises `BadSetting`."""
+    head, colon, tail = text.rpartition(":")
+    if not text.strip() or (colon and not head):
+        raise BadSetting(f"'{text}' names no delta: write FILE or FILE:STRENGTH.")
+    if not colon or text.lower().endswith(SUFFIX) or "/" in tail or "\\" in tail:
+        return Path(text), 1.0
+    try:
+        strength = float(tail)
+    except ValueError:
+        strength = math.nan
+    if not abs(strength) <= MAX_STRENGTH:
+        raise BadSetting(f"'{tail}' in '{text}' is not a strength from -2 to 2: use 1 to forget.")
+    return Path(head), strength
+
+
+def check_fits(stack: Stack, fingerprint: str, architecture: str, layer_names: Collection[str]) -> int:
+    """Number of the stack's layers, all of which the loaded model has.
+
+    layer_names: all names in delta files that the model's layers answer to. Raises `BadDelta` for a delta made for
+    another architecture or base, one of whose layers any is missing, or one without effect.
+    """
+    matched = 0
+    for entry in stack:
+        delta, info = entry.delta, entry.delta.info
+        if info.architecture != architecture:
+            raise BadDelta(
+                f"'{delta.label}' was made for a model of type {info.architecture}, "
+                f"but the loaded one is {architecture}: load the checkpoint that it was made for."
+            )
+        if info.base_fingerprint != fingerprint:
+            raise BadDelta(
+                f"'{delta.label}' was made for the base {info.base_fingerprint}, "
+                f"but the loaded one is {fingerprint}: load the checkpoint that it was made for."
+            )
+        missing = [name for name in delta.factors if name not in layer_names]
+        if len(missing) == len(delta.factors):
+            raise BadDelta(f"No layer of '{delta.label}' is in the loaded model: it would do nothing, so remove it.")
+        if missing:
+            raise BadDelta(
+                f"{len(missing)} of {len(delta.factors)} layers of '{delta.label}' are not in the loaded model "
+                f"(first: {missing[0]}): load the checkpoint that it was made for."
+            )
+        delta.check_effect()
+        matched += len(delta.factors)
+    return matched
+
+
+def lineage(stack: Stack) -> list[str]:
+    """Sentences on where the stack differs from what its deltas were trained on top of; empty when all is as it was.
+
+    Entries and parents of strength 0 count as absent.
+    """
+    sentences = []
+    contents = [e.contents() for e in stack.active]
+    place = {sha: (i, j) for i, inside in enumerate(contents) for j, sha in enumerate(inside)}
+    strengths = {sha: s for inside in contents for sha, s in inside.items()}
+    for i, entry in enumerate(stack.active):
+        label = entry.delta.label
+        parents = [p for p in entry.delta.info.parents if p.strength]
+        below = []
+        for p in parents:
+            trained = f"'{label}' was trained on top of '{p.name}'"
+            if p.sha256 not in place:
+                sentences.append(f"{trained}, which is missing from the stack.")
+                continue
+            if place[p.sha256][0] >= i:
+                sentences.append(f"{trained}, which must come before it.")
+            else:
+                below.append(place[p.sha256])
+            if not math.isclose(now := strengths[p.sha256], p.strength, abs_tol=1e-6):
+                sentences.append(f"{trained} at strength {p.strength:g}, but its strength is {now:g} here.")
+        if below != sorted(below):
+            names = ", ".join(f"'{p.name}'" for p in parents)
+            sentences.append(f"'{label}' was trained on top of {names} in this order, but the stack has another order.")
+        known = {p.sha256 for p in parents}
+        for other, inside in zip(stack.active[:i], contents[:i], strict=True):
+            whole, *merged = inside
+            if whole not in known and not (merged and known.issuperset(merged)):
+                sentences.append(f"'{label}' was trained without '{other.delta.label}': check both with a preview.")
+    return sentences

@@ -1,0 +1,1 @@
+"""The diffusion classifier and what it is asked."""

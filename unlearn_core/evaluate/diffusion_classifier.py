@@ -1,0 +1,50 @@
+"""The model itself as a classifier of pictures (diffusion classifier, Li et al. 2023, arXiv 2303.16203)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from ..host import Conditioning, HostModel
+from ..sampling import Probe, expand
+
+LEVELS = (0.25, 0.4, 0.55, 0.7, 0.85)
+"""Parts of the trained noise range at which pictures are read."""
+
+
+@torch.no_grad()
+def reading_errors(
+    host: HostModel,
+    latents: Tensor,
+    readings: Sequence[Conditioning],
+    seed: int,
+    tick: Callable[[], None] = lambda: None,
+) -> Tensor:
+    """E || D(z_s; s, c) - z_0 ||^2 / s^2 of each picture under each reading, `[b, readings]`.
+
+    latents: clean latents `[b, c, h, w]`. Each reading has one row per picture. Noise is shared by all readings.
+    """
+    at = torch.tensor([int(part * (len(host.sigmas) - 1)) for part in LEVELS])
+    probe = Probe.make(host, latents, host.sigmas[at.to(host.sigmas.device)], seed)
+    clean = latents.repeat_interleave(probe.levels, 0)
+    # (D - z_0) / s = (x - z_0) / s - d, in this form right for flow models too
+    truth = (probe.x - clean) / expand(probe.sigma, probe.x)
+    columns = []
+    for reading in readings:
+        error = (probe.directions(host, reading) - truth).pow(2).flatten(1).mean(1)
+        columns.append(error.view(-1, probe.levels).mean(1))
+        tick()
+    return torch.stack(columns, 1)
+
+
+def read_as(
+    host: HostModel,
+    latents: Tensor,
+    readings: Sequence[Conditioning],
+    seed: int,
+    tick: Callable[[], None] = lambda: None,
+) -> Tensor:
+    """Number of the reading that fits each picture best, `[b]` on the CPU."""
+    return reading_errors(host, latents, readings, seed, tick).argmin(1).cpu()

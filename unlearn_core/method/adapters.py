@@ -1,0 +1,149 @@
+"""peft adapters on a host's module: attach, switch, detach. The only file that knows peft."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from ..errors import UnlearnError
+
+NAME = "unlearn"
+
+
+class Adapters:
+    """LoRA pairs on some linear layers of a backbone; `factors`: {layer's path: (A `[r, in]`, B `[out, r]`)}."""
+
+    def __init__(self, backbone: nn.Module, paths: Sequence[str]):
+        self._frozen: set[str] = set()
+        self._layers = {path: backbone.get_submodule(path) for path in paths}
+        self.factors: dict[str, tuple[nn.Parameter, nn.Parameter]] = {
+            path: (layer.lora_A[NAME].weight, layer.lora_B[NAME].weight) for path, layer in self._layers.items()
+        }
+
+    @property
+    def rank(self) -> int:
+        """Rows of every A."""
+        return len(next(iter(self.factors.values()))[0])
+
+    def switch(self, on: bool) -> None:
+        """On is the student, off the teacher: the same weights told apart by the adapters alone."""
+        for layer in self._layers.values():
+            layer.enable_adapters(on)
+
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        """The teacher, for the length of a block."""
+        self.switch(False)
+        try:
+            yield
+        finally:
+            self.switch(True)
+
+    def alike(self, paths: Iterable[str]) -> Iterator[tuple[list[str], Tensor, Tensor]]:
+        """(paths, A `[layers, r, in]`, B `[layers, out, r]`) of those layers that have one shape.
+
+        A hundred small products, one after the other, keep a card waiting longer than they take.
+        """
+        groups: dict[tuple, list[str]] = {}
+        for path in paths:
+            groups.setdefault(tuple(f.shape for f in self.factors[path]), []).append(path)
+        for members in groups.values():
+            downs, ups = zip(*(self.factors[p] for p in members), strict=True)
+            yield members, torch.stack(downs), torch.stack(ups)
+
+    def pair(self, path: str) -> tuple[Tensor, Tensor]:
+        """Copies of one layer's factors on the CPU: A `[r, in]`, B `[out, r]`."""
+        down, up = self.factors[path]
+        return down.detach().float().cpu().clone(), up.detach().float().cpu().clone()
+
+    def start(self, path: str, down: Tensor, up: Tensor, frozen: bool = False) -> None:
+        """Set one layer's factors, of at most its rank; frozen: A stays as it is and only B is learned."""
+        a, b = self.factors[path]
+        with torch.no_grad():
+            a[: len(down)].copy_(down)
+            b.zero_()[:, : len(down)].copy_(up)
+        if frozen:
+            self._frozen.add(path)
+
+    def weight(self, path: str) -> Tensor:
+        """The teacher's own weight of a layer, `[out, in]`."""
+        return self._layers[path].base_layer.weight.detach()
+
+    def parameters(self) -> list[nn.Parameter]:
+        """What is learned."""
+        return [p for path, pair in self.factors.items() for p in (pair[1:] if path in self._frozen else pair)]
+
+
+class Average:
+    """Running mean of the factors over the last steps: what is judged and kept, quieter than the last step itself."""
+
+    def __init__(self, parameters: Sequence[nn.Parameter], decay: float):
+        self._parameters, self._decay, self._step = list(parameters), decay, 0
+        self._means = [p.detach().clone() for p in self._parameters]
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take in the current values; the first ones weigh little."""
+        self._step += 1
+        decay = min(self._decay, self._step / (self._step + 5))
+        get_ema_multi_avg_fn(decay)(self._means, self._parameters, self._step)
+
+    @torch.no_grad()
+    def swap(self) -> None:
+        """Exchange the current values and the mean."""
+        for mean, p in zip(self._means, self._parameters, strict=True):
+            kept = p.detach().clone()
+            p.copy_(mean)
+            mean.copy_(kept)
+
+
+def peft_parts() -> tuple:
+    """What is used of peft; raises `UnlearnError` with what to do when it is not there."""
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+        from peft.tuners.tuners_utils import BaseTunerLayer
+    except ImportError as e:
+        raise UnlearnError(
+            f"The package peft is missing or does not fit this host ({e}); install it with: pip install --no-deps peft"
+        ) from e
+    return LoraConfig, inject_adapter_in_model, BaseTunerLayer
+
+
+@contextmanager
+def attached(backbone: nn.Module, paths: Sequence[str], rank: int, seed: int) -> Iterator[Adapters]:
+    """Adapters of zero effect (B = 0, A random, scale alpha / rank = 1) in float32; removed without a trace at the end.
+
+    Raises `UnlearnError` when peft is missing or cannot adapt one of the layers.
+    """
+    LoraConfig, inject_adapter_in_model, BaseTunerLayer = peft_parts()
+    flags = {id(p): (p, p.requires_grad) for p in backbone.parameters()}
+    extras = set(vars(backbone))
+    modes = [(m, m.training) for m in backbone.modules()]
+    generator = torch.Generator().manual_seed(seed)
+    try:
+        pattern = "|".join(re.escape(path) for path in paths)
+        config = LoraConfig(r=rank, lora_alpha=rank, target_modules=rf"({pattern})", lora_dropout=0.0)
+        try:
+            inject_adapter_in_model(config, backbone, NAME)
+        except ValueError as e:
+            raise UnlearnError(f"These layers cannot be adapted by the installed peft: {e}") from e
+        adapters = Adapters(backbone, paths)
+        for down, up in adapters.factors.values():
+            down.data = (torch.randn(down.shape, generator=generator) / down.shape[1] ** 0.5).to(down.device)
+            up.data = torch.zeros(up.shape, device=up.device)
+        yield adapters
+    finally:
+        for path, layer in [(n, m) for n, m in backbone.named_modules() if isinstance(m, BaseTunerLayer)]:
+            parent, _, child = path.rpartition(".")
+            setattr(backbone.get_submodule(parent), child, layer.base_layer)
+        for name in set(vars(backbone)) - extras:
+            delattr(backbone, name)
+        for parameter, flag in flags.values():
+            parameter.requires_grad_(flag)
+        for module, mode in modes:
+            module.training = mode

@@ -1,0 +1,49 @@
+"""Make the later deltas of a stack anew, as if one before them had never been there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..config import ForgetConfig
+from ..delta.format import Delta
+from ..delta.removal import Removal
+from ..delta.stack import Entry, Stack
+from ..errors import BadSetting
+from ..host import HostModel
+from ..progress import Progress
+from .forget import Result, forget
+
+
+def under_old_name(old: Entry, made: Result) -> Delta:
+    """The new delta under the old one's name."""
+    return Delta(made.delta.factors, made.delta.info, old.delta.name)
+
+
+def retrain(
+    host: HostModel,
+    removal: Removal,
+    progress: Callable[[int, int], Progress | None] = lambda i, n: None,
+    keep: Callable[[Entry, Result], Delta] = under_old_name,
+) -> Stack:
+    """Train the later deltas anew in their order, each with its recorded settings and all before it as its teacher.
+
+    progress: gives the callback for the i-th of n trainings. keep: called with the old entry and the new result as soon
+    as one is ready (to save it); what it returns takes the old one's place, strength included. Raises `BadSetting`
+    before any work when one has no recorded request, as a merge has none, and what `forget` raises.
+    """
+    configs = [recorded(e.delta) for e in removal.after]
+    stack = removal.before
+    for i, (old, config) in enumerate(zip(removal.after, configs, strict=True)):
+        made = forget(host, config, stack, progress(i, len(configs)))
+        stack = stack.with_delta(keep(old, made), old.strength)
+    return stack
+
+
+def recorded(delta: Delta) -> ForgetConfig:
+    """The request that made a delta. Raises `BadSetting` when the file does not tell one that can be repeated."""
+    if delta.info.merged:
+        raise BadSetting(f"'{delta.label}' is a merge and has no request to repeat: give the deltas it was made of.")
+    try:
+        return ForgetConfig.from_flat(delta.info.config)
+    except BadSetting as e:
+        raise BadSetting(f"'{delta.label}' cannot be trained anew, its recorded settings are of no use: {e}") from e

@@ -1,0 +1,50 @@
+"""How near two prompts are to the model itself: score distance under the teacher (LACU, arXiv 2512.02657 v2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from ..host import Conditioning, HostModel
+from ..sampling import Probe
+
+
+def score_distances(
+    host: HostModel,
+    probe: Probe,
+    reference: Conditioning,
+    candidates: Sequence[Conditioning],
+    tick: Callable[[], None] = lambda: None,
+) -> Tensor:
+    """d_score(p, q) = E || d(z_s; s, p) - d(z_s; s, q) ||^2 for each candidate and noise level, `[candidates, levels]`.
+
+    reference and each candidate have one row per latent of the probe.
+    """
+    base = probe.directions(host, reference)
+    out = []
+    for candidate in candidates:
+        gap = (probe.directions(host, candidate) - base).pow(2).flatten(1).mean(1)
+        out.append(gap.view(-1, probe.levels).mean(0))
+        tick()
+    return torch.stack(out)
+
+
+def text_distances(reference: Conditioning, others: Conditioning) -> Tensor:
+    """Mean squared distance of token vectors, `[rows of others]`; a free first sieve before `score_distances`."""
+    return (others.tokens - reference.tokens).float().pow(2).mean((1, 2))
+
+
+def at_all_levels(profile: Tensor, count: int) -> Tensor:
+    """Distances measured at a few noise levels, interpolated to all `count` trained ones, `[count]`."""
+    few = profile.float().cpu()[None, None]
+    return torch.nn.functional.interpolate(few, size=count, mode="linear", align_corners=False)[0, 0].clamp(min=0)
+
+
+def importance(distances: Tensor, floor: float = 0.1) -> Tensor:
+    """Probabilities of the noise levels from the distance of two prompts at each, `[levels]`.
+
+    Levels are drawn where the prompts differ; `floor` of the mass stays uniform so that none is left out.
+    """
+    return (1 - floor) * distances / distances.sum() + floor / len(distances)

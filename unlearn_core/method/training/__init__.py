@@ -1,0 +1,1 @@
+"""What runs only where the closed form is not enough."""

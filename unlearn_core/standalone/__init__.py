@@ -1,0 +1,5 @@
+"""Checkpoint files without a host."""
+
+from .model import StandaloneModel
+
+__all__ = ["StandaloneModel"]

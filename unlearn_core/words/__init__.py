@@ -1,0 +1,1 @@
+"""What an artist typed, and what the tool knows of language."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..unlearn_core import BadCheckpoint, Conditioning, Stack, UnlearnError
 from ..unlearn_core.delta import layer_names as names
-from ..unlearn_core.prompt_cache import Remembered
+from ..unlearn_core.prompt_cache import PromptCache
 from .stacked import facts_of, stack_of
 
 ARCHITECTURES = {"SD15": "sd1", "SD20": "sd2", "SDXL": "sdxl"}
@@ -54,7 +54,7 @@ class ComfyHostModel:
         self._pixels = getattr(form, "spacial_downscale_ratio", 8)
         side = (resolution or facts.resolution or PIXELS.get(self.architecture, 1024)) // self._pixels
         self.latent_shape = (form.latent_channels, side, side)
-        self._remembered = Remembered()
+        self._prompts = PromptCache()
 
     @property
     def stack(self) -> Stack:
@@ -63,7 +63,7 @@ class ComfyHostModel:
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
         """Encode prompts with ComfyUI's CLIP, cut to its first chunk; nothing in them is read as a weight."""
-        return self._remembered.encode(prompts, self._read, self.device)
+        return self._prompts.encode(prompts, self._read, self.device)
 
     def _read(self, prompts: Sequence[str]) -> Conditioning:
         with torch.no_grad():

@@ -1,6 +1,6 @@
 """Every setting of a request, with its default, bounds, unit, label and help: the only place for them.
 
-Command line, ComfyUI inputs and the web UI tab are generated from `settings()`.
+Command line, ComfyUI inputs, the web UI tab and docs/settings.md are made from `settings()`.
 """
 
 from __future__ import annotations
@@ -14,13 +14,22 @@ from .delta.format import MAX_CONCEPT
 from .errors import BadSetting
 from .words.wish import same_thing, share_a_word
 
+REQUEST, EDIT, TRAINING = "request", "edit", "training"
+"""Groups of settings: what every artist is asked; how the edit is made and checked; what acts only if it trains."""
+RENAMED = {"guard_weight": "preservation_weight"}
+"""Settings of earlier versions by their names of today."""
+DELETED = {"null_space"}
+"""Settings of earlier versions that are no more; deltas that name them still load and can be made anew."""
+CHECK_SWITCH = "check"
+"""Earlier versions switched the check off with this; today it is the quality "quick"."""
 
-def setting(default: Any, label: str, help: str, **facts: Any) -> Any:  # noqa: A002
+
+def setting(default: Any, label: str, help: str, group: str = REQUEST, **facts: Any) -> Any:  # noqa: A002
     """A dataclass field that carries what a user interface needs to show it.
 
-    facts: low, high (inclusive bounds), step, unit, choices, advanced (fold it away), many (a list of texts).
+    facts: low, high (inclusive bounds), step, unit, choices.
     """
-    metadata = {"label": label, "help": help, **facts}
+    metadata = {"label": label, "help": help, "group": group, **facts}
     if isinstance(default, tuple):
         return field(default=default, metadata={"many": True, **metadata})
     return field(default=default, metadata=metadata)
@@ -28,108 +37,129 @@ def setting(default: Any, label: str, help: str, **facts: Any) -> Any:  # noqa: 
 
 @dataclass(frozen=True)
 class ForgetConfig:
-    """One wish to forget. Frozen and hashable; raises `BadSetting` with a sentence when it makes no sense."""
+    """One request to forget. Frozen and hashable; raises `BadSetting` with a sentence when it makes no sense."""
 
-    concept: str = setting("", "Forget", "The object, style or character that the model shall no longer draw.")
-    anchor: str = setting("", "Draw instead", "What the model draws in its place. Empty: the tool chooses a neighbour.")
+    concept: str = setting("", "Forget", "The object, style or character that the model should no longer generate.")
+    anchor: str = setting(
+        "", "Draw instead", "What the model draws in its place. Empty: the nearest concept that does not show it."
+    )
     keep: tuple[str, ...] = setting(
-        (), "Keep", "Concepts that must survive whatever happens, beside the neighbours found."
+        (), "Keep", "Concepts that must stay as they are, beside the neighbours that are found."
     )
     kind: str = setting(
-        "auto", "Kind", "Whether the words name a thing or a style.", choices=("auto", "object", "style")
+        "auto", "Kind", "Whether the words name an object or a style.", choices=("auto", "object", "style")
     )
-    seed: int = setting(0, "Seed", "Same seed, settings and model give the same delta.", low=0, high=2**32 - 1)
+    quality: str = setting(
+        "normal",
+        "Quality",
+        "How carefully the result is checked. Quick: no pictures are looked at, done in a fraction of the time. "
+        "Thorough: more pictures and a stricter threshold.",
+        choices=("quick", "normal", "thorough"),
+    )
+    seed: int = setting(
+        0, "Seed", "The same seed, settings and model give the same delta.", low=0, high=2**32 - 1, step=1
+    )
+    closed_form: bool = setting(
+        True,
+        "Closed form",
+        "Solve for the change directly, and train only if the concept is still there. Off: always train.",
+        EDIT,
+    )
+    rank: int = setting(8, "Rank", "Rank of the delta in each layer: its size.", EDIT, low=1, high=128, step=1)
+    overshoot: float = setting(
+        -1.0,
+        "Overshoot",
+        "How far past what is drawn instead the concept is led, as a part of the way. -1: chosen by its kind.",
+        EDIT,
+        low=-1.0,
+        high=10.0,
+        step=0.05,
+    )
+    sampling_steps: int = setting(
+        8,
+        "Sampling steps",
+        "Euler steps of the pictures that are drawn on the way.",
+        EDIT,
+        low=1,
+        high=100,
+        step=1,
+        unit="steps",
+    )
+    guidance: float = setting(
+        3.0, "Guidance", "Guidance scale (CFG) of the pictures of the check.", EDIT, low=1.0, high=30.0, step=0.1
+    )
     steps: int = setting(
         300,
         "Most steps",
-        "Training ends sooner when the judge says that the concept is gone.",
+        "Training ends sooner when the check no longer finds the concept.",
+        TRAINING,
         low=1,
         high=5000,
+        step=1,
         unit="steps",
     )
     on_stop: str = setting(
         "keep",
         "When stopped",
-        "Keep a marked, half-trained delta or nothing.",
+        "Keep a half-trained delta, marked as stopped, or keep nothing.",
+        TRAINING,
         choices=("keep", "discard"),
-        advanced=True,
     )
-    rank: int = setting(8, "Rank", "Size of the delta.", low=1, high=128, advanced=True)
-    learning_rate: float = setting(4e-3, "Learning rate", "Of AdamW.", low=1e-6, high=1e-1, advanced=True)
+    learning_rate: float = setting(
+        4e-3, "Learning rate", "Of the optimizer (AdamW).", TRAINING, low=1e-6, high=1e-1, step=1e-6
+    )
     batch: int = setting(
-        8, "Batch", "Forget prompts in a step; as many replay prompts come on top.", low=1, high=256, advanced=True
+        8, "Batch", "Forget prompts in a step; as many replay prompts are added.", TRAINING, low=1, high=256, step=1
     )
     layers: str = setting(
         "kv",
         "Layers",
-        "Which layers learn: keys and values of cross-attention, all of cross-attention, or all attention.",
+        "Which layers are trained: keys and values of cross-attention, all of cross-attention, or all attention.",
+        TRAINING,
         choices=("kv", "cross", "attention"),
-        advanced=True,
     )
     forget_weight: float = setting(
-        1.0, "Forget weight", "w_u, weight of re-steering.", low=0.0, high=1000.0, advanced=True
+        1.0, "Forget weight", "Weight of the forget loss, w_u.", TRAINING, low=0.0, high=1000.0, step=0.1
     )
-    overshoot: float = setting(
-        -1.0,
-        "Overshoot",
-        "How far past its replacement the concept is steered, as a part of the way; -1: by its kind and what it needs.",
-        low=-1.0,
-        high=10.0,
-        advanced=True,
+    keep_weight: float = setting(
+        2.0, "Replay weight", "Weight of the replay loss, w_p.", TRAINING, low=0.0, high=1000.0, step=0.1
     )
-    keep_weight: float = setting(2.0, "Keep weight", "w_p, weight of replay.", low=0.0, high=1000.0, advanced=True)
     drift_weight: float = setting(
-        1e-4, "Drift weight", "w_r, weight of the squared change of the weights.", low=0.0, high=10.0, advanced=True
+        1e-4,
+        "Drift weight",
+        "Weight of the squared change of the weights, w_r.",
+        TRAINING,
+        low=0.0,
+        high=10.0,
+        step=1e-5,
     )
-    guard_weight: float = setting(
+    preservation_weight: float = setting(
         0.1,
-        "Guard weight",
-        "Weight of the change that hundreds of other words feel in the layers that read text.",
+        "Preservation weight",
+        "Weight of what hundreds of other prompts feel of the change in the layers that read text.",
+        TRAINING,
         low=0.0,
         high=1000.0,
-        advanced=True,
-    )
-    null_space: float = setting(
-        0.0,
-        "Null space",
-        "Learn only in directions that kept words do not share, this strictly; 0 switches it off.",
-        low=0.0,
-        high=1e6,
-        advanced=True,
-    )
-    closed_form: bool = setting(
-        True, "In one go", "Solve for the change at once, and train only if the concept is still drawn.", advanced=True
-    )
-    sampling_steps: int = setting(
-        8, "Sampling steps", "Euler steps of the teacher's own pictures.", low=1, high=100, unit="steps", advanced=True
+        step=0.01,
     )
     latents_per_prompt: int = setting(
-        1, "Latents a prompt", "Teacher's pictures drawn for each prompt and reused.", low=1, high=16, advanced=True
-    )
-    guidance: float = setting(
-        3.0, "Guidance", "Guidance of the judge's and the preview's pictures.", low=1.0, high=30.0, advanced=True
+        1, "Latents per prompt", "Pictures drawn and reused for each prompt.", TRAINING, low=1, high=16, step=1
     )
     checkpointing: bool = setting(
         False,
         "Gradient checkpointing",
         "Less memory for a third more time; switched on by itself where memory is short.",
-        advanced=True,
+        TRAINING,
     )
     memory: float = setting(
         0.0,
         "Memory",
-        "What the job may take on the device; 0: what is free.",
+        "What the run may take on the device; 0: what is free.",
+        TRAINING,
         low=0.0,
         high=1024.0,
+        step=0.5,
         unit="GiB",
-        advanced=True,
-    )
-    check: bool = setting(
-        True,
-        "Check",
-        "Draw and read pictures: to choose the replacement, to see that the concept is gone, to say what was harmed. "
-        "Off: a fraction of the time, and nobody has looked.",
-        advanced=True,
     )
 
     def __post_init__(self) -> None:
@@ -144,30 +174,46 @@ class ForgetConfig:
                 f"'{self.anchor}' shares a word with '{self.concept}', so the word would stay tied to it: "
                 "name something else to draw instead, in other words, or leave it empty."
             )
-        if not self.check and (self.null_space or not self.closed_form):
+        if not self.check and not self.closed_form:
             raise BadSetting(
-                "Training ends when the check finds the concept gone: leave Check on, or choose In one go."
+                "Training ends when the check no longer finds the concept: choose another quality than 'quick', "
+                "or leave 'Closed form' on."
             )
         for word in self.keep:
             if same_thing(word, self.concept):
                 raise BadSetting(f"'{word}' is to be forgotten and kept at once: take it off the keep list.")
 
+    @property
+    def check(self) -> bool:
+        """Whether pictures are drawn and read: to choose the anchor, to see that the concept is gone, and the harm."""
+        return self.quality != "quick"
+
     @classmethod
     def from_flat(cls, values: Mapping[str, Any]) -> ForgetConfig:
-        """Build from names and values of any type a user interface gives (texts included)."""
+        """Build from names and values of any type a user interface gives (texts included).
+
+        Names of earlier versions are understood. Raises `BadSetting`.
+        """
+        given = {RENAMED.get(name, name): value for name, value in values.items() if name not in DELETED}
+        if CHECK_SWITCH in given and not truth_or_refuse(given.pop(CHECK_SWITCH), "Check"):
+            given["quality"] = "quick"
         known = {f.name for f in fields(cls)}
-        for name in values:
+        for name in given:
             if name not in known:
                 raise BadSetting(f"There is no setting '{name}'; known are {', '.join(sorted(known))}.")
-        return cls(**values)
+        return cls(**given)
 
     def to_flat(self) -> dict[str, Any]:
         """All settings as plain JSON values; `from_flat` of it is equal to this object."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
 
-    def deciding(self) -> dict[str, Any]:
-        """`to_flat` without what only the machine is concerned with: the same of these, the same delta everywhere."""
-        return {k: v for k, v in self.to_flat().items() if k != "memory"}
+    def deciding(self, trained: bool = True) -> dict[str, Any]:
+        """`to_flat` without what only the machine is concerned with: the same of these, the same delta everywhere.
+
+        trained: False leaves out what had no effect because the run did not train.
+        """
+        silent = {"memory"} if trained else {f.name for f in fields(self) if f.metadata["group"] == TRAINING}
+        return {k: v for k, v in self.to_flat().items() if k not in silent}
 
 
 def settings() -> tuple[dataclasses.Field, ...]:
@@ -210,6 +256,14 @@ def describe(f: dataclasses.Field) -> str:
         return "yes or no"
     kind = "a whole number" if isinstance(f.default, int) else "a number"
     return f"{kind} from {f.metadata.get('low')} to {f.metadata.get('high')}"
+
+
+def truth_or_refuse(value: Any, label: str) -> bool:
+    """`truth` with a sentence. Raises `BadSetting`."""
+    try:
+        return truth(value)
+    except ValueError:
+        raise BadSetting(f"{label}: '{value}' is not yes or no.") from None
 
 
 def truth(value: Any) -> bool:

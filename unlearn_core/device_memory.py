@@ -65,7 +65,7 @@ def release(device: torch.device) -> None:
             trim(0)
 
 
-class Frugal:
+class SmallPasses:
     """A host whose passes without gradient are split so that they fit; everything else is the host's own."""
 
     def __init__(self, host: HostModel, rows: int | None = None):
@@ -73,6 +73,15 @@ class Frugal:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._host, name)
+
+    @property
+    def offload(self) -> bool:
+        """Whether text encoders and autoencoder come to the device only while they are used, where the host can."""
+        return self._host.offload  # type: ignore[attr-defined]
+
+    @offload.setter
+    def offload(self, on: bool) -> None:
+        self._host.offload = on  # type: ignore[attr-defined]
 
     def denoise(self, x: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
         """The host's `denoise`; without gradient at most `rows` at once, and fewer when the memory is full."""

@@ -19,7 +19,7 @@ All sentences of a request would take 50 MB for the smallest text encoder, and 8
 """
 
 
-class Remembered:
+class PromptCache:
     """What a text encoder has answered, on the CPU."""
 
     def __init__(self) -> None:

@@ -34,51 +34,46 @@ def noise(shape: Sequence[int], seed: int, device: torch.device) -> Tensor:
     return torch.randn(tuple(shape), generator=torch.Generator().manual_seed(seed)).to(device)
 
 
-@torch.no_grad()
-def euler(
-    host: HostModel,
-    conditioning: Conditioning,
-    start: Tensor,
-    sigmas: Tensor,
-    guidance: float = 1.0,
-    empty: Conditioning | None = None,
-    tick: Callable[[], None] = lambda: None,
-) -> Tensor:
-    """Euler's method from noise `start` `[b, c, h, w]` along `sigmas`; for epsilon models this is DDIM with eta 0.
+@dataclass(frozen=True)
+class Sampler:
+    """How pictures are drawn: Euler's method, which for epsilon models is DDIM with eta 0.
 
     guidance: classifier-free guidance weight g, d = d_empty + g (d_c - d_empty); 1 needs no second pass.
-    empty: the encoded empty prompt, one row. tick: called after each step.
+    tick: called after each step. negative: one encoded prompt in place of the empty one. batch: rows of a pass.
     """
-    b = len(start)
-    x = host.noised(torch.zeros_like(start), sigmas[:1].expand(b), start)
-    both = Conditioning.cat([conditioning, empty[[0] * b]]) if guidance != 1.0 and empty is not None else None
-    for now, after in zip(sigmas[:-1], sigmas[1:], strict=True):
-        if both is None:
-            d = direction(host, x, now.expand(b), conditioning)
-        else:
-            named, unnamed = direction(host, torch.cat([x, x]), now.expand(2 * b), both).chunk(2)
-            d = unnamed + guidance * (named - unnamed)
-        x = x + (after - now) * d
-        tick()
-    return x
 
+    host: HostModel
+    steps: int = 20
+    guidance: float = 3.0
+    tick: Callable[[], None] = lambda: None
+    negative: Conditioning | None = None
+    batch: int = 32
 
-def sample(
-    host: HostModel,
-    conditioning: Conditioning,
-    seed: int,
-    steps: int,
-    guidance: float = 1.0,
-    empty: Conditioning | None = None,
-    batch: int = 32,
-    tick: Callable[[], None] = lambda: None,
-    first: int = 0,
-) -> Tensor:
-    """One latent per row of `conditioning`, `[b, c, h, w]`; row i has noise first + i of `seed` whatever the batch."""
-    start = noise((first + len(conditioning), *host.latent_shape), seed, host.device)[first:]
-    sigmas = schedule(host, steps)
-    rows = [slice(i, i + batch) for i in range(0, len(conditioning), batch)]
-    return torch.cat([euler(host, conditioning[r], start[r], sigmas, guidance, empty, tick) for r in rows])
+    def draw(self, conditioning: Conditioning, seed: int, first: int = 0) -> Tensor:
+        """One latent per row of `conditioning`, `[b, c, h, w]`; row i has noise first + i of `seed` in any batch."""
+        start = noise((first + len(conditioning), *self.host.latent_shape), seed, self.host.device)[first:]
+        sigmas = schedule(self.host, self.steps)
+        rows = [slice(i, i + self.batch) for i in range(0, len(conditioning), self.batch)]
+        return torch.cat([self.along(conditioning[r], start[r], sigmas) for r in rows])
+
+    @torch.no_grad()
+    def along(self, conditioning: Conditioning, start: Tensor, sigmas: Tensor) -> Tensor:
+        """From noise `start` `[b, c, h, w]` along noise levels `sigmas` `[steps + 1]`, falling."""
+        host, b = self.host, len(start)
+        x = host.noised(torch.zeros_like(start), sigmas[:1].expand(b), start)
+        both = None
+        if self.guidance != 1.0:
+            negative = self.negative or host.encode([""])
+            both = Conditioning.cat([conditioning, negative[[0] * b]])
+        for now, after in zip(sigmas[:-1], sigmas[1:], strict=True):
+            if both is None:
+                d = direction(host, x, now.expand(b), conditioning)
+            else:
+                named, unnamed = direction(host, torch.cat([x, x]), now.expand(2 * b), both).chunk(2)
+                d = unnamed + self.guidance * (named - unnamed)
+            x = x + (after - now) * d
+            self.tick()
+        return x
 
 
 @dataclass(frozen=True)
@@ -106,7 +101,7 @@ class LatentBank:
         Raises `TrainingFailed` when the model draws numbers that are not finite.
         """
         rows = [i for i in range(len(conditioning)) for _ in range(per_prompt)]
-        latents = sample(host, conditioning[rows], seed, steps, tick=tick)
+        latents = Sampler(host, steps, 1.0, tick).draw(conditioning[rows], seed)
         if not torch.isfinite(latents).all():
             raise TrainingFailed("The loaded model draws numbers that are not finite; load it in full precision.")
         return cls(latents.view(len(conditioning), per_prompt, *host.latent_shape), conditioning)

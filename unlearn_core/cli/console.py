@@ -29,6 +29,13 @@ def deltas_read(texts: Sequence[str]) -> list[Place]:
     return [("the delta", parse_entry(text)[0]) for text in texts]
 
 
+def print_rows(rows: Sequence[tuple[str, str]]) -> None:
+    """Rows of (label, value), one below the other."""
+    width = max(len(label) for label, _ in rows)
+    for label, value in rows:
+        print(f"{label + ':':{width + 1}} {value}")
+
+
 def read_settings(pairs: Sequence[str]) -> dict[str, str]:
     """`KEY=VALUE` texts as names and values. Raises `BadSetting` for one without an equals sign."""
     for pair in pairs:

@@ -11,7 +11,8 @@ from ..config import settings
 from ..errors import Cancelled, UnlearnError
 from . import stack as stack_command
 from .console import STOPPED
-from .forget import run_demo, run_forget
+from .demo import run_demo
+from .forget import run_forget
 from .inspect import run_inspect
 from .preview import run_preview
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import argparse
 
 from ..delta.paths import check_outputs, read_with
-from ..delta.stack import Stack
+from ..delta.stack import Stack, check_fits
 from ..errors import BadSetting
+from ..sampling import Sampler
 from .console import check_writable, deltas_read, read_stack
+from .progress_bar import Counter
 
 
 def run_preview(args: argparse.Namespace) -> int:
     """First row without, second row with the stack."""
-    from ..preview import pictures, save_pictures
+    from ..picture_file import save_pictures
+    from ..preview import pictures
     from ..standalone.model import StandaloneModel
-    from .progress_bar import Counter
 
     check_outputs([("--out", args.out, ".png")], [*read_with(args.checkpoint), *deltas_read(args.stack)])
     check_writable(args.out)
@@ -22,14 +24,10 @@ def run_preview(args: argparse.Namespace) -> int:
         raise BadSetting("Steps have to be from 1 to 1000 and guidance from 1 to 30.")
     stack = read_stack(args.stack)
     host = StandaloneModel(args.checkpoint, args.device, prediction_type=args.prediction)
-    from ..delta.stack import check_fits
-
     check_fits(stack, host.fingerprint, host.architecture, host.layers())
     with Counter("drawing") as counter:
-        rows = [
-            pictures(host, s, args.prompts, args.seed, args.steps, args.guidance, counter.tick)
-            for s in ([Stack(), stack] if len(stack) else [Stack()])
-        ]
+        sampler = Sampler(host, args.steps, args.guidance, counter.tick)
+        rows = [pictures(sampler, s, args.prompts, args.seed) for s in ([Stack(), stack] if len(stack) else [Stack()])]
     save_pictures(args.out, args.prompts, rows[0], rows[1] if len(rows) > 1 else None)
     print(f"pictures: {args.out.resolve()}")
     return 0

@@ -1,4 +1,4 @@
-"""What the command line shows and writes: progress bar, pictures, report."""
+"""Facts of a finished run and of a delta, as plain data."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def described(delta: Delta, file: Path) -> dict:
         "parents": [{"name": p.name, "concept": p.concept, "strength": p.strength} for p in info.parents],
         "steps": info.steps,
         "stopped": info.stopped,
-        "judge": dict(info.judge),
+        "check": dict(info.check),
         "layers": len(delta.factors),
         "rank": sorted({f.rank for f in delta.factors.values()}),
         "norm": round(delta.norm(), 6),

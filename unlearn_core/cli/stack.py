@@ -14,7 +14,7 @@ from ..delta.paths import BESIDE, beside, check_folder, check_outputs, each_its_
 from ..delta.removal import Removal, without
 from ..delta.stack import Entry, Stack, check_fits, lineage
 from ..errors import BadSetting, Cancelled
-from ..evaluate.stack_report import review, told
+from ..evaluate.stack_report import report_on
 from ..host import HostModel
 from ..method.forget import Result
 from ..method.retrain import recorded, retrain
@@ -33,7 +33,7 @@ def add_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("--without", metavar="NAME", help="take this delta (its file's name or concept) out first")
     p.add_argument("--retrain", action="store_true", help="train those after it anew, without it (needs --checkpoint)")
     p.add_argument("--into", type=Path, metavar="CHECKPOINT", help="bake the stack into a copy of this checkpoint")
-    p.add_argument("--checkpoint", help="the base: prints what the judge sees before and after")
+    p.add_argument("--checkpoint", help="the base: prints what the check finds before and after")
     p.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps ... (default: auto)")
 
 
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     elif args.out:
         seen["merged"] = Stack().with_delta(merged(stack, args))
     if host and len(seen) > 1:
-        print_reviews(host, seen, whole)
+        print_reports(host, seen, whole)
     return 0
 
 
@@ -118,7 +118,7 @@ def merged(stack: Stack, args: argparse.Namespace) -> Delta:
         print(f"relative error of the smaller merge: {error:.2e}")
     else:
         made = combine_cat(stack)
-    named = Delta(made.factors, made.info, args.out.stem)
+    named = made.named(args.out.stem)
     sha = delta_file.save(named, args.out)
     print(f"merged {len(stack)} deltas ({', '.join(stack.concepts())}) into {args.out.resolve()} (sha256 {sha[:16]})")
     return named
@@ -128,9 +128,6 @@ def baked(stack: Stack, checkpoint: Path, out: Path) -> None:
     """Write the checkpoint's copy."""
     done = bake(stack, checkpoint, out)
     print(f"baked {', '.join(done.concepts)} into {out.resolve()} ({done.layers} layers, {done.bytes / 2**20:.0f} MB)")
-    for side in (checkpoint.with_suffix(".yaml"), checkpoint.with_suffix(".words.json")):
-        if side.is_file():
-            print(f"note: copy {side.name} beside it as {out.stem}{''.join(side.suffixes)}, as the checkpoint has one.")
 
 
 def trained_anew(host: HostModel, removal: Removal, new: list[Path]) -> Stack:
@@ -150,7 +147,7 @@ def trained_anew(host: HostModel, removal: Removal, new: list[Path]) -> Stack:
             if made.report["stopped"]:
                 raise Cancelled(f"Stopped; the deltas that were ready before are in {new[0].parent}.")
             place = new[removal.after.index(old)]
-            named = Delta(made.delta.factors, made.delta.info, place.stem)
+            named = made.delta.named(place.stem)
             delta_file.save(named, place)
             return named
 
@@ -159,11 +156,11 @@ def trained_anew(host: HostModel, removal: Removal, new: list[Path]) -> Stack:
     return stack
 
 
-def print_reviews(host: HostModel, seen: dict[str, Stack], whole: Stack) -> None:
-    """The judge's numbers of each stack, all on the same prompts and noise."""
+def print_reports(host: HostModel, seen: dict[str, Stack], whole: Stack) -> None:
+    """The check's numbers of each stack, all on the same prompts and noise."""
     from .progress_bar import Counter
 
-    with Counter("judging") as counter:
-        found = review(host, list(seen.values()), told(whole), tick=counter.tick)
+    with Counter("checking") as counter:
+        found = report_on(host, list(seen.values()), whole, tick=counter.tick)
     for name, one in zip(seen, found, strict=True):
         print(one.line(name))

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from .stack import Stack
 
 
-class Untouched:
+class BaseModel:
     """changes: {layer's path: `[out, in]`} in the weight's own type, the sum of what the stack adds there.
 
     One matrix a layer, so that the stack's height costs nothing in a step.
@@ -34,7 +34,7 @@ class Untouched:
         self._on = False
 
     @contextmanager
-    def hooked(self, backbone: nn.Module) -> Iterator[Untouched]:
+    def hooked(self, backbone: nn.Module) -> Iterator[BaseModel]:
         """Ready for `shown`, inside a session; the backbone is as it was at the end."""
         hooks = [backbone.get_submodule(p).register_forward_hook(self._without(c)) for p, c in self.changes.items()]
         try:

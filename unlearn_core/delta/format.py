@@ -26,7 +26,12 @@ from .atomic import write_whole
 from .paths import safe_file_name
 
 MAX_CONCEPT = 120
-FORMAT = 1
+FORMAT = 2
+"""Version of the files that are written."""
+RENAMED = {"1": {"check": "judge"}}
+"""{older version that is still read: {a text's name of today: its name there}}."""
+CHECK_RENAMED = {"kept_before": "preserved_before", "kept_after": "preserved_after"}
+"""Numbers of the check by their names in version 1."""
 SUFFIX = ".safetensors"
 PARTS = (".lora_down.weight", ".lora_up.weight", ".alpha")
 KINDS = ("object", "style")
@@ -95,7 +100,7 @@ class DeltaInfo:
 
     kind: "object" or "style". prompts: (forget prompt, what it was mapped to) pairs, replayed by later requests.
     parents: the stack that was the teacher, in order. merged: what is inside when this is a merge, else empty.
-    stopped: "" or a remark like "stopped at step 12". config and judge: plain JSON data.
+    stopped: "" or a remark like "stopped at step 12". config and check: plain JSON data.
     """
 
     concept: str
@@ -107,7 +112,7 @@ class DeltaInfo:
     parents: tuple[Parent, ...] = ()
     config: dict[str, Any] = field(default_factory=dict)
     prompts: tuple[tuple[str, str], ...] = ()
-    judge: dict[str, Any] = field(default_factory=dict)
+    check: dict[str, Any] = field(default_factory=dict)
     steps: int = 0
     stopped: str = ""
     merged: tuple[Parent, ...] = ()
@@ -128,7 +133,7 @@ class DeltaInfo:
         for text in (t for pair in pairs for t in pair):
             checked_text(text, "prompt", MAX_TEXT)
         object.__setattr__(self, "prompts", pairs)
-        for name in ("config", "judge"):
+        for name in ("config", "check"):
             if not isinstance(getattr(self, name), Mapping):
                 raise BadDelta(f"The delta's {name} is not a table of names and values.")
             object.__setattr__(self, name, checked_json(dict(getattr(self, name)), name))
@@ -210,6 +215,10 @@ class Delta:
     def label(self) -> str:
         """What to call it in a sentence."""
         return self.name or self.info.concept
+
+    def named(self, name: str) -> Delta:
+        """The same under a file's stem."""
+        return Delta(self.factors, self.info, name)
 
     def content_hash(self) -> str:
         """sha256 over layer names, alphas and factors as float32: the same under any file name and metadata."""
@@ -340,10 +349,13 @@ def read_info(texts: Mapping[str, str]) -> DeltaInfo:
     version = texts.get("unlearn.format")
     if version is None:
         raise BadDelta("it is an ordinary LoRA, not made by this tool; use your host's LoRA loader.")
-    if version != str(FORMAT):
-        raise BadDelta(f"its format '{version[:20]}' is not known here; update this tool.")
+    if version != str(FORMAT) and version not in RENAMED:
+        raise BadDelta(f"its format '{checked_text(version, 'format', 20)}' is not known here; update this tool.")
+    older = RENAMED.get(version, {})
     try:
-        values = {f.name: json.loads(texts[f"unlearn.{f.name}"]) for f in fields(DeltaInfo)}
+        values = {f.name: json.loads(texts[f"unlearn.{older.get(f.name, f.name)}"]) for f in fields(DeltaInfo)}
+        if older and isinstance(values["check"], dict):
+            values["check"] = {CHECK_RENAMED.get(name, name): v for name, v in values["check"].items()}
         for name in ("parents", "merged"):
             values[name] = tuple(Parent(**row) for row in values[name])
         return DeltaInfo(**values)

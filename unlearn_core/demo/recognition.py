@@ -10,6 +10,7 @@ from pathlib import Path
 from ..delta.stack import Stack
 from ..host import HostModel
 from ..preview import pictures
+from ..sampling import Sampler
 from ..words.prompts import fill
 from .classifier import OTHER, DemoClassifier
 
@@ -65,7 +66,7 @@ def recognition(
     host: HostModel, stack: Stack, asked: list[Question], seed: int, tick: Callable[[], None] = lambda: None
 ) -> list[tuple[str, str]]:
     """What the classifier sees in one picture of each question: (object, style)."""
-    drawn = pictures(host, stack, [q.caption for q in asked], seed, STEPS, tick=tick)
+    drawn = pictures(Sampler(host, STEPS, tick=tick), stack, [q.caption for q in asked], seed)
     return DemoClassifier.load(FOLDER / "classifier.safetensors").recognise(drawn * 2 - 1)
 
 

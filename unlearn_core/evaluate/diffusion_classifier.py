@@ -1,4 +1,7 @@
-"""The model itself as a classifier of pictures (diffusion classifier, Li et al. 2023, arXiv 2303.16203)."""
+"""The model itself as a classifier of pictures (diffusion classifier, Li et al. 2023, arXiv 2303.16203).
+
+A picture is more likely to show c than q when the denoiser lands nearer to it under the prompt c.
+"""
 
 from __future__ import annotations
 
@@ -10,23 +13,22 @@ from torch import Tensor
 from ..host import Conditioning, HostModel
 from ..sampling import Probe, expand
 
-LEVELS = (0.25, 0.4, 0.55, 0.7, 0.85)
-"""Parts of the trained noise range at which pictures are read."""
-
 
 @torch.no_grad()
 def reading_errors(
     host: HostModel,
     latents: Tensor,
     readings: Sequence[Conditioning],
+    levels: Sequence[float],
     seed: int,
     tick: Callable[[], None] = lambda: None,
 ) -> Tensor:
     """E || D(z_s; s, c) - z_0 ||^2 / s^2 of each picture under each reading, `[b, readings]`.
 
-    latents: clean latents `[b, c, h, w]`. Each reading has one row per picture. Noise is shared by all readings.
+    latents: clean latents `[b, c, h, w]`. Each reading has one row per picture. levels: parts of the trained noise
+    range, 0..1. Noise is shared by all readings.
     """
-    at = torch.tensor([int(part * (len(host.sigmas) - 1)) for part in LEVELS])
+    at = torch.tensor([int(part * (len(host.sigmas) - 1)) for part in levels])
     probe = Probe.make(host, latents, host.sigmas[at.to(host.sigmas.device)], seed)
     clean = latents.repeat_interleave(probe.levels, 0)
     # (D - z_0) / s = (x - z_0) / s - d, in this form right for flow models too
@@ -43,8 +45,9 @@ def read_as(
     host: HostModel,
     latents: Tensor,
     readings: Sequence[Conditioning],
+    levels: Sequence[float],
     seed: int,
     tick: Callable[[], None] = lambda: None,
 ) -> Tensor:
-    """Number of the reading that fits each picture best, `[b]` on the CPU."""
-    return reading_errors(host, latents, readings, seed, tick).argmin(1).cpu()
+    """Number of the reading that fits each picture best, `[b]` on the CPU. Arguments as of `reading_errors`."""
+    return reading_errors(host, latents, readings, levels, seed, tick).argmin(1).cpu()

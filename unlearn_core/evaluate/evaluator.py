@@ -1,198 +1,228 @@
-"""Was it forgotten, did the rest survive: the model itself as the judge (diffusion classifier, Li et al. 2023)."""
+"""Was it forgotten, did the rest survive: the questions, asked before and after, and the verdict in words."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..config import ForgetConfig
-from ..host import Conditioning, HostModel
-from ..sampling import sample
+from ..host import HostModel
+from ..progress import Tracker
+from ..recipe import Recipe
+from ..sampling import Sampler
 from ..words.prompts import REMOVED, Scene, mapped, place
 from ..words.word_list import WordList
 from .diffusion_classifier import reading_errors
 
-Teacher = Callable[[], AbstractContextManager]
-"""Gives a context in which the host's model is the one that still knows everything."""
-DOUBT = 1.05
-"""During training a picture counts as the target's until its error as the target is that much above another reading's,
-
-so that no picture passes by a hair; too strict for a verdict, since the replacement of a likeness reads alike.
-"""
-ROUNDS = 2
-"""Times that the target is asked for in each of its scenes before it counts as gone, each time from other noise."""
-GONE = 0.05
-"""Share of the target's pictures up to which a concept is called forgotten."""
-SHOWN = 12
-"""Pictures of an exam that are shown before and after, half of them the target's."""
+Teacher = Callable[[], AbstractContextManager[None]]
+"""Gives a context in which the host's model is the base model, which still knows everything."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """One model's answers: share of the target's pictures read as the target, share read right of each kept concept,
+    """One model's answers.
 
-    and some of the pictures as latents `[n, c, h, w]` with their prompts, the target's first.
+    target_share: part of the target's pictures that are read as the target. preserved: {concept: part of its pictures
+    that are read right}. latents: some of the pictures `[n, c, h, w]`, the target's first, with their prompts.
     """
 
     target_share: float
-    kept: dict[str, float]
+    preserved: dict[str, float]
     latents: Tensor
     prompts: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Exam:
-    """Questions to one model, asked before and after: pictures of the target, pictures of concepts to keep.
+class Reader:
+    """Reads pictures with the model that it is given at the time.
 
-    targets: scenes of the target that nothing is learned from. kept: {concept: scenes}.
+    levels: parts of the trained noise range at which pictures are read. pulse: called between two passes.
+    """
+
+    host: HostModel
+    words: WordList
+    levels: Sequence[float]
+    seed: int
+    pulse: Callable[[], None]
+
+    def target_errors(self, scenes: Sequence[Scene], kind: str, anchor: str, latents: Tensor) -> Tensor:
+        """Errors of pictures `[b, c, h, w]` of the scenes as the target, with the anchor in its place, and without it.
+
+        `[b, readings]`, the target's first.
+        """
+        others = [[mapped(s, a, kind, self.words) for s in scenes] for a in dict.fromkeys([anchor, REMOVED])]
+        readings = [self.host.encode([s.prompt for s in row]) for row in (scenes, *others)]
+        return reading_errors(self.host, latents, readings, self.levels, self.seed, self.pulse)
+
+    def shares_right(
+        self, rows: Sequence[tuple[str, Scene]], rivals: Sequence[Sequence[str]], latents: Tensor
+    ) -> dict[str, float]:
+        """For each concept the part of its pictures that are read as it and not as one of the rivals, 0..1.
+
+        rows: (concept, scene) of each picture `[b, c, h, w]`. rivals: columns of other concepts, one a row each.
+        """
+        own = [scene.prompt for _, scene in rows]
+        columns = [
+            [place(scene, other, self.words.kind(other)).prompt for (_, scene), other in zip(rows, column, strict=True)]
+            for column in rivals
+        ]
+        encoded = [self.host.encode(p) for p in (own, *columns)]
+        errors = reading_errors(self.host, latents, encoded, self.levels, self.seed, self.pulse).cpu()
+        shares: dict[str, list[float]] = {name: [] for name, _ in rows}
+        for i, (name, _) in enumerate(rows):
+            # A rival with the very same prompt is no rival.
+            others = [errors[i, 1 + j] for j, column in enumerate(columns) if column[i] != own[i]]
+            shares[name].append(float(all(errors[i, 0] < e for e in others)))
+        return {name: sum(v) / len(v) for name, v in shares.items()}
+
+
+def neighbours_in_list(rows: Sequence[tuple[str, Scene]], count: int) -> list[list[str]]:
+    """Columns of rivals: for each row the next `count` concepts of the same list."""
+    names = list(dict.fromkeys(name for name, _ in rows))
+    return [[names[(names.index(n) + k) % len(names)] for n, _ in rows] for k in range(1, count + 1)]
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What is asked: pictures of the target, and pictures of concepts to preserve.
+
+    targets: scenes of the target that nothing is learned from. preserved: {concept: scenes}.
     """
 
     concept: str
     kind: str
     anchor: str
     targets: tuple[Scene, ...]
-    kept: dict[str, tuple[Scene, ...]]
-    words: WordList
-    config: ForgetConfig
+    preserved: Mapping[str, tuple[Scene, ...]]
 
-    def take(
-        self,
-        host: HostModel,
-        teacher: Teacher,
-        empty: Conditioning,
-        tick: Callable[[], None],
-        pulse: Callable[..., None],
-        sure: bool,
-    ) -> Answers:
-        """Draw and read the target's (first tick) and the kept concepts' pictures (second tick); pulse: in between.
 
-        sure: ask for each scene of the target `ROUNDS` times, else once, from the noise of the first time.
-        """
-        share, targets = self.asked_for(host, teacher, empty, pulse, 1, ROUNDS if sure else 1)
-        tick()
-        rows = [(name, scene) for name, scenes in self.kept.items() for scene in scenes]
-        others = self.draw(host, [scene for _, scene in rows], empty, 2, pulse)
-        kept = self.kept_shares(host, teacher, rows, others, pulse)
-        tick()
-        half = SHOWN // 2
-        latents = torch.cat([targets[:half], others[:: max(1, len(others) // half)][:half]])
-        scenes = [*self.targets[:half], *[scene for _, scene in rows][:: max(1, len(rows) // half)][:half]]
-        return Answers(share, kept, latents, tuple(s.prompt for s in scenes))
+@dataclass(frozen=True)
+class Evaluator:
+    """Asks the questions of the model as it is, and reads the pictures with the base model.
 
-    def asked_for(
-        self, host: HostModel, teacher: Teacher, empty: Conditioning, pulse: Callable[..., None], seed: int, rounds: int
-    ) -> tuple[float, Tensor]:
-        """Share of the target's pictures read as the target, 0..1, and the pictures `[rounds * targets, c, h, w]`."""
-        asked = self.targets * rounds
-        drawn = self.draw(host, asked, empty, seed, pulse)
-        pulse(drawn[:SHOWN])
-        return self.target_share(host, teacher, asked, drawn, pulse), drawn
+    sampler: how pictures are drawn. seed: of the request; each look has noise of its own. job: hears each look.
+    """
 
-    def still_drawn(
-        self,
-        host: HostModel,
-        teacher: Teacher,
-        empty: Conditioning,
-        pulse: Callable[..., None],
-        step: int,
-        settled: bool,
-    ) -> bool:
-        """The question during training, asked from other noise at each step: is the target still drawn?
+    questions: Questions
+    sampler: Sampler
+    reader: Reader
+    teacher: Teacher
+    recipe: Recipe
+    job: Tracker
 
-        While it is hunted one picture of it is enough, and near misses count; when all has settled, `GONE` counts.
+    def before(self) -> Answers | None:
+        """The model before the request: each prompt of the target once."""
+        self.job.start("before", 2, "checking the model as it is")
+        return self.look(rounds=1)
+
+    def after(self) -> Answers | None:
+        """The model after it: each prompt of the target `Recipe.rounds` times."""
+        self.job.start("after", 2, "checking what was forgotten and what was harmed")
+        return self.look(rounds=self.recipe.rounds)
+
+    def look(self, rounds: int) -> Answers:
+        """Draw and read the target's pictures (first tick) and the preserved concepts' (second tick)."""
+        share, targets = self.asked_for(1, rounds)
+        self.job.tick()
+        rows = [(name, scene) for name, scenes in self.questions.preserved.items() for scene in scenes]
+        others = self.draw([scene for _, scene in rows], 2)
+        shares = self.preserved_shares(rows, others)
+        self.job.tick()
+        half = self.recipe.shown // 2
+        apart = max(1, len(rows) // half)
+        latents = torch.cat([targets[:half], others[::apart][:half]])
+        scenes = [*self.questions.targets[:half], *[scene for _, scene in rows][::apart][:half]]
+        return Answers(share, shares, latents, tuple(s.prompt for s in scenes))
+
+    def still_generated(self, number: int, settled: bool) -> bool:
+        """The question while the method is at work, asked with other noise at each number: is the target still there?
+
+        While it is searched for, one picture of it is enough, and near misses count; when all has settled, the share
+        counts that the verdict allows.
         """
         if settled:
-            return self.asked_for(host, teacher, empty, pulse, 1000 + 2 * step, ROUNDS)[0] > GONE
-        for part in range(ROUNDS):
-            drawn = self.draw(host, self.targets, empty, 1000 + 2 * step + part, pulse)
-            pulse(drawn[:SHOWN])
-            if self.target_share(host, teacher, self.targets, drawn, pulse, DOUBT):
+            return self.asked_for(1000 + 2 * number, self.recipe.rounds)[0] > self.recipe.forgotten_share
+        for part in range(self.recipe.rounds):
+            drawn = self.draw(self.questions.targets, 1000 + 2 * number + part)
+            self.job.pulse(drawn[: self.recipe.shown])
+            if self.target_share(self.questions.targets, drawn, self.recipe.doubt):
                 return True
         return False
 
-    def draw(
-        self, host: HostModel, scenes: Sequence[Scene], empty: Conditioning, seed: int, pulse: Callable[[], None]
-    ) -> Tensor:
+    def asked_for(self, seed: int, rounds: int) -> tuple[float, Tensor]:
+        """Share of the target's pictures read as the target, 0..1, and the pictures `[rounds * targets, c, h, w]`."""
+        asked = list(self.questions.targets) * rounds
+        drawn = self.draw(asked, seed)
+        self.job.pulse(drawn[: self.recipe.shown])
+        return self.target_share(asked, drawn), drawn
+
+    def draw(self, scenes: Sequence[Scene], seed: int) -> Tensor:
         """Latents of the scenes as the model draws them now, `[scenes, c, h, w]`."""
-        prompts = host.encode([s.prompt for s in scenes])
-        c = self.config
-        return sample(host, prompts, c.seed + seed, c.sampling_steps, c.guidance, empty, tick=pulse)
+        prompts = self.reader.host.encode([s.prompt for s in scenes])
+        return self.sampler.draw(prompts, self.reader.seed + seed)
 
-    def target_share(
-        self,
-        host: HostModel,
-        teacher: Teacher,
-        asked: Sequence[Scene],
-        latents: Tensor,
-        pulse: Callable[[], None],
-        doubt: float = 1.0,
-    ) -> float:
-        """Share of the target's pictures `[asked, c, h, w]` that the teacher reads as the target, 0..1.
+    def target_share(self, scenes: Sequence[Scene], latents: Tensor, doubt: float = 1.0) -> float:
+        """Share of the target's pictures `[scenes, c, h, w]` that the base model reads as the target, 0..1.
 
-        doubt: times its best other reading's error that a picture's error as the target has to reach.
+        doubt: how many times the best other reading's error a picture's error as the target has to reach.
         """
-        replacements = dict.fromkeys([self.anchor, REMOVED])
-        others = [[mapped(s, a, self.kind, self.words) for s in asked] for a in replacements]
-        readings = [host.encode([s.prompt for s in scenes]) for scenes in (asked, *others)]
-        with teacher():
-            errors = reading_errors(host, latents, readings, self.config.seed, pulse)
+        with self.teacher():
+            errors = self.reader.target_errors(scenes, self.questions.kind, self.questions.anchor, latents)
         return float((errors[:, 0] < doubt * errors[:, 1:].amin(1)).float().mean())
 
-    def kept_shares(
-        self,
-        host: HostModel,
-        teacher: Teacher,
-        rows: Sequence[tuple[str, Scene]],
-        latents: Tensor,
-        pulse: Callable[[], None],
-    ) -> dict[str, float]:
-        """For each kept concept the share of its pictures that the teacher reads as it, 0..1.
+    def preserved_shares(self, rows: Sequence[tuple[str, Scene]], latents: Tensor) -> dict[str, float]:
+        """For each preserved concept the part of its pictures that the base model reads as it, 0..1.
 
-        Rivals of each reading: the target, the anchor and three other kept concepts.
+        Rivals of each reading: the target, the anchor and three other preserved concepts.
         """
-        names = list(self.kept)
-        stand_ins = [[self.concept] * len(rows), [self.anchor or self.concept] * len(rows)]
-        stand_ins += [[names[(names.index(n) + k) % len(names)] for n, _ in rows] for k in (1, 2, 3)]
-        own = [scene.prompt for _, scene in rows]
-        rivals = [
-            [place(scene, other, self.words.kind(other)).prompt for (_, scene), other in zip(rows, column, strict=True)]
-            for column in stand_ins
-        ]
-        with teacher():
-            encoded = [host.encode(p) for p in (own, *rivals)]
-            errors = reading_errors(host, latents, encoded, self.config.seed, pulse).cpu()
-        shares: dict[str, list[float]] = {name: [] for name in names}
-        for i, (name, _) in enumerate(rows):
-            # a rival with the very same sentence is no rival
-            others = [errors[i, 1 + j] for j, column in enumerate(rivals) if column[i] != own[i]]
-            shares[name].append(float(all(errors[i, 0] < e for e in others)))
-        return {name: sum(v) / len(v) for name, v in shares.items()}
+        stand_ins = [self.questions.concept, self.questions.anchor or self.questions.concept]
+        rivals = [*([name] * len(rows) for name in stand_ins), *neighbours_in_list(rows, 3)]
+        with self.teacher():
+            return self.reader.shares_right(rows, rivals, latents)
 
 
-def summary(before: Answers | None, after: Answers | None) -> dict:
-    """The judge's numbers for the report: shares 0..1, the neighbour that lost most, and a verdict in words.
+class NoCheck:
+    """In place of an evaluator where the check is off: nothing is drawn or read."""
 
-    before: None for a run without the check. after: None as well for one that was stopped and not judged.
+    def before(self) -> None:
+        """No answers."""
+
+    def after(self) -> None:
+        """No answers."""
+
+    def still_generated(self, number: int, settled: bool) -> bool:
+        """Nobody has looked, so nothing is asked for again."""
+        return False
+
+
+SKIPPED = NoCheck()
+
+
+def verdict(before: Answers | None, after: Answers | None, recipe: Recipe) -> dict:
+    """The check's numbers for the report: shares 0..1, the neighbour that lost most, and a verdict in words.
+
+    before: None for a run without the check. after: None as well for one that was stopped before its last look.
     """
     if before is None:
-        return {"verdict": "not judged: without the check"}
+        return {"verdict": "not checked"}
     if after is None:
-        return {"forgotten_before": 1 - before.target_share, "verdict": "not judged: the run was stopped"}
-    kept_before, kept_after = (sum(a.kept.values()) / max(1, len(a.kept)) for a in (before, after))
-    losses = {name: before.kept[name] - after.kept[name] for name in before.kept}
+        return {"forgotten_before": 1 - before.target_share, "verdict": "not checked: the run was stopped"}
+    kept_before, kept_after = (sum(a.preserved.values()) / max(1, len(a.preserved)) for a in (before, after))
+    losses = {name: before.preserved[name] - after.preserved[name] for name in before.preserved}
     worst = max(losses, key=lambda n: losses[n]) if losses else ""
     left = after.target_share
-    gone = "forgotten" if left <= GONE else "partly forgotten" if left <= 0.5 else "not forgotten"
-    harm = f", but '{worst}' and others are harmed" if kept_after < kept_before - 0.05 else ", the rest kept"
+    partly = "partly forgotten" if left <= recipe.partly_share else "not forgotten"
+    gone = "forgotten" if left <= recipe.forgotten_share else partly
+    harmed = kept_after < kept_before - recipe.harmed_share
+    harm = f", but '{worst}' and others are harmed" if harmed else ", the rest preserved"
     return {
         "forgotten_before": 1 - before.target_share,
         "forgotten_after": 1 - left,
-        "kept_before": kept_before,
-        "kept_after": kept_after,
+        "preserved_before": kept_before,
+        "preserved_after": kept_after,
         "worst_neighbour": {"concept": worst, "lost": losses.get(worst, 0.0)},
         "verdict": gone + harm,
     }

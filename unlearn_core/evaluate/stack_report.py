@@ -1,99 +1,112 @@
-"""What a whole stack has forgotten and kept, as the model sees it: the judge's numbers for merges and removals."""
+"""What a whole stack has forgotten and preserved, as the base model sees it: the check's numbers for any stack."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
 from ..delta.stack import Stack
 from ..host import HostModel
-from ..sampling import sample
-from ..words.prompts import REMOVED, Scene, mapped, place, scenes, spread
+from ..recipe import OBJECT
+from ..sampling import Sampler
+from ..words.prompts import Scene, scenes, spread
 from ..words.word_list import WordList
-from .diffusion_classifier import read_as
+from .evaluator import Reader, neighbours_in_list
 
-PICTURES, KEPT, KEPT_PICTURES, RIVALS = 8, 12, 2, 3
+PICTURES, PRESERVED, PRESERVED_PICTURES, RIVALS = 8, 12, 2, 3
+"""Pictures of a forgotten concept; other concepts, pictures of each, and rivals of each reading."""
 STEPS, GUIDANCE = 8, 3.0
 
 
 @dataclass(frozen=True)
-class Review:
-    """drawn: {forgotten concept: share of its pictures that still show it}. kept: share of others that are right."""
+class Forgotten:
+    """A concept that a stack has forgotten, as one asks for it: its kind, its anchor ("" where unknown), its scenes."""
 
-    drawn: dict[str, float]
-    kept: float
+    concept: str
+    kind: str
+    anchor: str
+    scenes: tuple[Scene, ...]
+
+
+@dataclass(frozen=True)
+class StackReport:
+    """generated: {forgotten concept: share of its pictures that still show it}. preserved: share of others read right.
+
+    Both 0..1.
+    """
+
+    generated: dict[str, float]
+    preserved: float
 
     def line(self, name: str) -> str:
         """For the command line."""
-        worst = max(self.drawn, key=lambda c: self.drawn[c], default="")
-        mean = sum(self.drawn.values()) / max(1, len(self.drawn))
-        most = f" (most: '{worst}' {self.drawn[worst]:.0%})" if mean else ""
-        return f"judge, {name}: forgotten concepts still drawn {mean:.1%}{most}, others right {self.kept:.1%}"
+        worst = max(self.generated, key=lambda c: self.generated[c], default="")
+        mean = sum(self.generated.values()) / max(1, len(self.generated))
+        most = f" (most: '{worst}' {self.generated[worst]:.0%})" if mean else ""
+        return f"check, {name}: forgotten concepts still generated {mean:.1%}{most}, others right {self.preserved:.1%}"
 
 
-def review(
+def report_on(
     host: HostModel,
     stacks: Sequence[Stack],
-    concepts: Sequence[tuple[str, str, str]],
+    whole: Stack,
     seed: int = 0,
     tick: Callable[[], None] = lambda: None,
-) -> list[Review]:
-    """Draw with each stack and read with the bare base model, which still knows everything; same noise for all.
+) -> list[StackReport]:
+    """Draw with each stack and read with the base model, which still knows everything; same noise for all.
 
-    concepts: (concept, kind or "", anchor or "") of what is to be asked for. The rest is drawn from the word list.
+    whole: its concepts are asked for. Other concepts are drawn from the word list.
     """
     words = WordList.load(host.words_file)
-    known = [(c, kind or words.kind(c), anchor) for c, kind, anchor in concepts]
-    asked = [(c, kind, anchor, scenes(words, c, kind, PICTURES, seed)) for c, kind, anchor in known]
-    rest = words.without([c for c, _, _ in concepts])
-    kept = [
-        (o, s) for o in spread(rest.all_objects, KEPT, seed) for s in scenes(rest, o, "object", KEPT_PICTURES, seed)
+    forgotten = [asked_for(words, row, seed) for row in contents(whole)]
+    rest = words.without([f.concept for f in forgotten])
+    others = [
+        (o, s)
+        for o in spread(rest.all_objects, PRESERVED, seed)
+        for s in scenes(rest, o, "object", PRESERVED_PICTURES, seed)
     ]
-    prompts = [s.prompt for _, _, _, rows in asked for s in rows] + [s.prompt for _, s in kept]
+    prompts = [s.prompt for f in forgotten for s in f.scenes] + [s.prompt for _, s in others]
+    sampler = Sampler(host, STEPS, GUIDANCE, tick)
+    reader = Reader(host, words, OBJECT.reading_levels, seed, tick)
     found = []
     for stack in stacks:
         with host.session(stack):
-            drawn = sample(host, host.encode(prompts), seed, STEPS, GUIDANCE, host.encode([""]), tick=tick)
+            drawn = sampler.draw(host.encode(prompts), seed)
         with host.session(Stack()):
-            found.append(read(host, words, asked, kept, drawn, seed, tick))
+            found.append(read(reader, forgotten, others, drawn))
     return found
 
 
-@torch.no_grad()
 def read(
-    host: HostModel,
-    words: WordList,
-    asked: Sequence[tuple[str, str, str, list[Scene]]],
-    kept: Sequence[tuple[str, Scene]],
-    drawn: Tensor,
-    seed: int,
-    tick: Callable[[], None],
-) -> Review:
+    reader: Reader, forgotten: Sequence[Forgotten], others: Sequence[tuple[str, Scene]], drawn: Tensor
+) -> StackReport:
     """One stack's pictures `[prompts, c, h, w]`, those of the forgotten concepts first, as shares 0..1."""
     shares, at = {}, 0
-    for concept, kind, anchor, rows in asked:
-        others = [[mapped(s, a, kind, words) for s in rows] for a in dict.fromkeys([anchor, REMOVED])]
-        readings = [host.encode([s.prompt for s in sentences]) for sentences in (rows, *others)]
-        hits = read_as(host, drawn[at : at + len(rows)], readings, seed, tick) == 0
-        shares[concept], at = float(hits.float().mean()), at + len(rows)
-    if not kept:
-        return Review(shares, 1.0)
-    names = list(dict.fromkeys(o for o, _ in kept))
-    columns = [
-        [place(s, names[(names.index(o) + k) % len(names)], "object").prompt for o, s in kept]
-        for k in range(min(RIVALS + 1, len(names)))
-    ]
-    right = read_as(host, drawn[at:], [host.encode(c) for c in columns], seed, tick) == 0
-    return Review(shares, float(right.float().mean()))
+    for f in forgotten:
+        errors = reader.target_errors(f.scenes, f.kind, f.anchor, drawn[at : at + len(f.scenes)])
+        shares[f.concept] = float((errors.argmin(1) == 0).float().mean())
+        at += len(f.scenes)
+    if not others:
+        return StackReport(shares, 1.0)
+    right = reader.shares_right(others, neighbours_in_list(others, RIVALS), drawn[at:])
+    return StackReport(shares, sum(right.values()) / len(right))
 
 
-def told(stack: Stack) -> list[tuple[str, str, str]]:
-    """(concept, kind, anchor) of all that a stack forgets; a merge's parts have no anchor of their own."""
-    rows = []
+def asked_for(words: WordList, row: Forgotten, seed: int) -> Forgotten:
+    """The same with its kind and its scenes."""
+    kind = row.kind or words.kind(row.concept)
+    return replace(row, kind=kind, scenes=tuple(scenes(words, row.concept, kind, PICTURES, seed)))
+
+
+def contents(stack: Stack) -> list[Forgotten]:
+    """All that a stack forgets; a merge's parts have no kind and no anchor of their own."""
+    rows: list[Forgotten] = []
     for entry in stack:
         info = entry.delta.info
-        rows += [(info.concept, info.kind, info.anchor)] if not info.merged else [(c, "", "") for c in info.concepts]
+        if info.merged:
+            rows += [Forgotten(c, "", "", ()) for c in info.concepts]
+        else:
+            rows.append(Forgotten(info.concept, info.kind, info.anchor, ()))
     return rows

@@ -19,7 +19,6 @@ class Adapters:
     """LoRA pairs on some linear layers of a backbone; `factors`: {layer's path: (A `[r, in]`, B `[out, r]`)}."""
 
     def __init__(self, backbone: nn.Module, paths: Sequence[str]):
-        self._frozen: set[str] = set()
         self._layers = {path: backbone.get_submodule(path) for path in paths}
         self.factors: dict[str, tuple[nn.Parameter, nn.Parameter]] = {
             path: (layer.lora_A[NAME].weight, layer.lora_B[NAME].weight) for path, layer in self._layers.items()
@@ -61,14 +60,12 @@ class Adapters:
         down, up = self.factors[path]
         return down.detach().float().cpu().clone(), up.detach().float().cpu().clone()
 
-    def start(self, path: str, down: Tensor, up: Tensor, frozen: bool = False) -> None:
-        """Set one layer's factors, of at most its rank; frozen: A stays as it is and only B is learned."""
+    def start(self, path: str, down: Tensor, up: Tensor) -> None:
+        """Set one layer's factors, of at most its rank."""
         a, b = self.factors[path]
         with torch.no_grad():
             a[: len(down)].copy_(down)
             b.zero_()[:, : len(down)].copy_(up)
-        if frozen:
-            self._frozen.add(path)
 
     def weight(self, path: str) -> Tensor:
         """The teacher's own weight of a layer, `[out, in]`."""
@@ -76,7 +73,7 @@ class Adapters:
 
     def parameters(self) -> list[nn.Parameter]:
         """What is learned."""
-        return [p for path, pair in self.factors.items() for p in (pair[1:] if path in self._frozen else pair)]
+        return [p for pair in self.factors.values() for p in pair]
 
 
 class Average:
@@ -100,6 +97,15 @@ class Average:
             kept = p.detach().clone()
             p.copy_(mean)
             mean.copy_(kept)
+
+    @contextmanager
+    def swapped(self) -> Iterator[None]:
+        """The mean in place of the current values, for the length of a block."""
+        self.swap()
+        try:
+            yield
+        finally:
+            self.swap()
 
 
 def peft_parts() -> tuple:

@@ -1,188 +1,165 @@
-"""What the model itself says about a target: which concepts are its neighbours and what may stand in its place."""
+"""What is drawn in the target's place: chosen by what the model itself says about the candidates."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from ..config import ForgetConfig
 from ..errors import UnlearnError
 from ..evaluate.diffusion_classifier import read_as
-from ..host import Conditioning, HostModel
-from ..sampling import Probe, probe_levels, sample
+from ..host import HostModel
+from ..sampling import LatentBank, Probe, Sampler, probe_levels
 from ..words.prompts import REMOVED, Scene, fill, mapped
 from ..words.wish import same_thing, share_a_word
-from ..words.word_list import WordList
+from .request import Request
+from .run import Run
 from .score_distance import score_distances, text_distances
-
-SIEVE = 20
-"""Rivals that are measured under the teacher; more are first sieved by their text alone."""
-LEVELS = 8
-"""Noise levels at which two prompts are compared."""
-GATE, GATE_PICTURES, GATE_STEPS, GLANCE = 0.1, 16, 8, 8
-"""Largest share of a candidate's pictures that may still read as the target; how many are drawn, in how many steps,
-
-and how many of them are read first: most candidates that fail do so there.
-
-A category word or no word at all stands for many things, the target among them: for it twice as many pictures are
-drawn, and none may read as the target.
-"""
 
 
 @dataclass(frozen=True)
-class Choice:
-    """anchor: what is drawn instead (`REMOVED`: nothing). why: in words. neighbours: nearest first.
+class Anchor:
+    """The chosen anchor.
 
-    profile: distance between target and anchor at the probe levels, `[LEVELS]`; None where nothing was drawn.
-    refused: {candidate: share of its pictures that read as the target}.
+    name: what is drawn instead (`REMOVED`: nothing). reason: in words. neighbours: concepts near the target, nearest
+    first. distances: between target and anchor at the probe's noise levels, `[levels]`; None where nothing was drawn.
+    rejected: {candidate: share of its pictures that read as the target}.
     """
 
-    anchor: str
-    why: str
+    name: str
+    reason: str
     neighbours: tuple[str, ...]
-    profile: Tensor | None
-    refused: dict[str, float]
+    distances: Tensor | None = None
+    rejected: dict[str, float] = field(default_factory=dict)
 
 
-def choose(
-    host: HostModel,
-    config: ForgetConfig,
-    concept: str,
-    kind: str,
-    words: WordList,
-    scenes: Sequence[Scene],
-    latents: Tensor,
-    empty: Conditioning,
-    forgotten: Sequence[str],
-    taken: Sequence[str] = (),
-    tick: Callable[[], None] = lambda: None,
-    pulse: Callable[[], None] = lambda: None,
-) -> Choice:
-    """Rank rivals by score distance and take the nearest anchor that passes the gate.
+def choose_anchor(run: Run) -> Anchor:
+    """The nearest concept whose pictures do not read as the target, or the artist's own. Raises `UnlearnError`."""
+    if not run.request.config.check:
+        run.job.start("choosing", 1, "choosing the anchor by its text")
+        return by_text_alone(run.host, run.request)
+    recipe, config = run.request.recipe, run.request.config
+    run.job.start("sampling", config.sampling_steps, "drawing the target")
+    probed = run.request.targets[: recipe.probe_prompts]
+    asked = run.host.encode([s.prompt for s in probed])
+    bank = LatentBank.draw(run.host, asked, 1, config.seed, config.sampling_steps, run.job.tick)
+    run.job.start("choosing", recipe.rivals + 4, "looking for neighbours and an anchor")
+    return by_score_distance(run, probed, bank.latents[:, 0])
 
-    scenes: forget scenes, one per row of `latents` (the teacher's own, `[m, c, h, w]`). forgotten: earlier targets.
-    taken: what already stands in for one of them; it comes late, since what many words lead to draws others along.
-    The concept's category and leaving it out come last.
-    Raises `UnlearnError` when no candidate passes.
+
+def by_score_distance(run: Run, probed: Sequence[Scene], latents: Tensor) -> Anchor:
+    """Rank the rivals by score distance (LACU, arXiv 2512.02657) and take the nearest that passes the gate.
+
+    probed: scenes of the target, one per row of `latents` (the model's own, `[m, c, h, w]`). What already stands in
+    for an earlier target comes late, since what many words lead to draws others along. The concept's category and
+    leaving it out come last. Raises `UnlearnError` when no candidate passes.
     """
-    probe = Probe.make(host, latents, probe_levels(host, LEVELS), config.seed)
-    reference = host.encode([s.prompt for s in scenes])
-    rivals = sieve(host, words, concept, kind, forgotten)
-    category = words.category(concept) if kind == "object" else ""
+    request, host = run.request, run.host
+    config, recipe, words, kind = request.config, request.recipe, request.words, request.kind
+    probe = Probe.make(host, latents, probe_levels(host, recipe.anchor_levels), config.seed)
+    rivals = sieved(host, request)
+    category = words.category(request.concept) if kind == "object" else ""
     extra = [w for w in (config.anchor, category) if w and w not in rivals]
     names = [*rivals, *extra, *([] if kind == "style" else [REMOVED])]
-    encoded = [host.encode([mapped(s, n, kind, words).prompt for s in scenes]) for n in names]
-    profiles = score_distances(host, probe, reference, encoded, tick)
-    profile = dict(zip(names, profiles, strict=True))
-    nearest = sorted(names, key=lambda n: float(profile[n].mean()))
+    reference = host.encode([s.prompt for s in probed])
+    encoded = [host.encode([mapped(s, n, kind, words).prompt for s in probed]) for n in names]
+    distances = dict(zip(names, score_distances(host, probe, reference, encoded, run.job.tick), strict=True))
+    nearest = sorted(names, key=lambda n: float(distances[n].mean()))
     neighbours = tuple(n for n in nearest if n in rivals)
     if config.anchor:
-        return Choice(config.anchor, "given by the artist", neighbours, profile[config.anchor], {})
-    gated = (list(scenes) * GATE_PICTURES)[:GATE_PICTURES]
-    refused: dict[str, float] = {}
-    candidates = possible([n for n in nearest if n != REMOVED], concept, words, forgotten, taken)
-    # a category draws any of its members, which may be asked to go next, and leaving the word out anything at all
-    last = [*(n for n in candidates if n == category), *(n for n in nearest if n == REMOVED)]
-    for name in [*[n for n in candidates if n != category][:9], *last]:
-        general = name in last
-        rows, allowed = gated * (2 if general else 1), 0 if general else GATE
-        share = share_read_as_target(host, config, kind, words, rows, name, empty, allowed, pulse)
-        tick()
+        return Anchor(config.anchor, "given by the artist", neighbours, distances[config.anchor])
+    rejected: dict[str, float] = {}
+    for name, general in in_order(request, nearest, category):
+        allowed = 0.0 if general else recipe.anchor_gate
+        share = share_read_as_target(run, probed, name, general)
+        run.job.tick()
         if share <= allowed:
-            distance = float(profile[name].mean())
-            why = f"nearest to '{concept}' under the model (distance {distance:.4f})"
-            if refused:
-                why += "; nearer ones still draw it: " + ", ".join(shown(n) for n in refused)
-            return Choice(name, why, neighbours, profile[name], refused)
-        refused[name] = share
+            reason = f"nearest to '{request.concept}' under the model (distance {float(distances[name].mean()):.4f})"
+            if rejected:
+                reason += "; nearer ones still draw it: " + ", ".join(n or "leaving it out" for n in rejected)
+            return Anchor(name, reason, neighbours, distances[name], rejected)
+        rejected[name] = share
     raise UnlearnError(
-        f"Nothing near '{concept}' could take its place without drawing it; name one under 'Draw instead' (--anchor)."
+        f"Nothing near '{request.concept}' could take its place without drawing it; "
+        "name one under 'Draw instead' (--anchor)."
     )
 
 
-def choose_unseen(
-    host: HostModel,
-    config: ForgetConfig,
-    concept: str,
-    kind: str,
-    words: WordList,
-    forgotten: Sequence[str],
-    taken: Sequence[str],
-) -> Choice:
-    """The choice by words alone: the rival whose text lies nearest. Arguments and errors as of `choose`."""
-    rivals = words.without(forgotten).rivals(concept, kind)
-    nearest = by_text(host, words, concept, kind, rivals)[:SIEVE] if rivals else ()
-    if config.anchor:
-        return Choice(config.anchor, "given by the artist", nearest, None, {})
-    candidates = possible(nearest, concept, words, forgotten, taken)
+def in_order(request: Request, nearest: Sequence[str], category: str) -> list[tuple[str, bool]]:
+    """(candidate, whether it stands for many things, the target among them), in the order in which they are tried."""
+    candidates = possible([n for n in nearest if n != REMOVED], request)
+    # A category draws any of its members, which may be asked to go next; leaving the word out draws anything at all.
+    general = [*(n for n in candidates if n == category), *(n for n in nearest if n == REMOVED)]
+    single = [n for n in candidates if n != category][: request.recipe.anchor_candidates]
+    return [*((n, False) for n in single), *((n, True) for n in general)]
+
+
+def by_text_alone(host: HostModel, request: Request) -> Anchor:
+    """The choice without pictures: the rival whose text lies nearest. Raises `UnlearnError` where there is none."""
+    rivals = request.words.without(request.earlier).rivals(request.concept, request.kind)
+    nearest = by_text(host, request, rivals)[: request.recipe.rivals] if rivals else ()
+    if request.config.anchor:
+        return Anchor(request.config.anchor, "given by the artist", nearest)
+    candidates = possible(nearest, request)
     if not candidates:
-        raise UnlearnError(f"The word list has nothing to take the place of '{concept}'; name it under 'Draw instead'.")
-    return Choice(candidates[0], f"nearest to '{concept}' by its words, nothing drawn", nearest, None, {})
+        raise UnlearnError(
+            f"The word list has nothing to take the place of '{request.concept}'; name it under 'Draw instead'."
+        )
+    return Anchor(candidates[0], f"nearest to '{request.concept}' by its text; no picture was looked at", nearest)
 
 
-def possible(
-    nearest: Sequence[str], concept: str, words: WordList, forgotten: Sequence[str], taken: Sequence[str]
-) -> list[str]:
-    """What may stand in the concept's place, in the same order but for what already stands in for another.
+def possible(nearest: Sequence[str], request: Request) -> list[str]:
+    """What may stand in the target's place, in the same order but for what already stands in for another.
 
-    Nothing that shares a word with the concept, since the word is to lead away from it.
+    Nothing that shares a word with the target, since the word is to lead away from it.
     """
-    # a category word still means the members that have gone, and the base model, which teaches, would draw them;
-    # and whatever belongs to a category is still a picture of it
-    no_longer = [*forgotten, *filter(None, map(words.category, forgotten))]
-    no_longer += [m for c in (concept, *forgotten) for m in words.members(c)]
-    banned, used = ({w.casefold() for w in group} for group in (no_longer, taken))
-    banned |= {n.casefold() for n in nearest if share_a_word(n, concept) or any(same_thing(n, f) for f in forgotten)}
+    words, concept, earlier = request.words, request.concept, request.earlier
+    # A category word still means the members that have gone, and the base model, which teaches, would draw them;
+    # and whatever belongs to a category is still a picture of it.
+    no_longer = [*earlier, *filter(None, map(words.category, earlier))]
+    no_longer += [m for c in (concept, *earlier) for m in words.members(c)]
+    banned, used = ({w.casefold() for w in group} for group in (no_longer, request.stack.anchors()))
+    banned |= {n.casefold() for n in nearest if share_a_word(n, concept) or any(same_thing(n, e) for e in earlier)}
     return sorted((n for n in nearest if n.casefold() not in banned), key=lambda n: n.casefold() in used)
 
 
-def sieve(host: HostModel, words: WordList, concept: str, kind: str, forgotten: Sequence[str]) -> tuple[str, ...]:
-    """At most `SIEVE` rivals, those whose text lies nearest, earlier targets left out."""
-    rivals = words.without(forgotten).rivals(concept, kind)
-    return rivals if len(rivals) <= SIEVE else by_text(host, words, concept, kind, rivals)[:SIEVE]
+def sieved(host: HostModel, request: Request) -> tuple[str, ...]:
+    """At most `Recipe.rivals` rivals, those whose text lies nearest, earlier targets left out."""
+    rivals = request.words.without(request.earlier).rivals(request.concept, request.kind)
+    most = request.recipe.rivals
+    return rivals if len(rivals) <= most else by_text(host, request, rivals)[:most]
 
 
-def by_text(host: HostModel, words: WordList, concept: str, kind: str, rivals: Sequence[str]) -> tuple[str, ...]:
+def by_text(host: HostModel, request: Request, rivals: Sequence[str]) -> tuple[str, ...]:
     """The rivals, those first whose text lies nearest to the concept's."""
-    template = (words.style_templates if kind == "style" else words.object_templates)[0]
-    encoded = host.encode([fill(template, w, w) for w in (concept, *rivals)])
+    words = request.words
+    template = (words.style_templates if request.kind == "style" else words.object_templates)[0]
+    encoded = host.encode([fill(template, w, w) for w in (request.concept, *rivals)])
     order = text_distances(encoded[:1], encoded[1:]).argsort().tolist()
     return tuple(rivals[i] for i in order)
 
 
-def share_read_as_target(
-    host: HostModel,
-    config: ForgetConfig,
-    kind: str,
-    words: WordList,
-    scenes: Sequence[Scene],
-    name: str,
-    empty: Conditioning,
-    allowed: float,
-    pulse: Callable[[], None],
-) -> float:
-    """The gate: share of the candidate's own pictures that the model reads as the target, 0..1.
+def share_read_as_target(run: Run, probed: Sequence[Scene], name: str, general: bool) -> float:
+    """The gate: share of a candidate's own pictures that the model reads as the target, 0..1.
 
-    Of the first `GLANCE` alone where these are more than `allowed` of all.
+    general: the candidate stands for many things; twice as many pictures are drawn, and none may read as the target.
+    Of the first `Recipe.anchor_glance` pictures alone where these are more than may be.
     """
-    targets = host.encode([s.prompt for s in scenes])
-    candidates = host.encode([mapped(s, name, kind, words).prompt for s in scenes])
-    pictures = []
-    for rows in (range(GLANCE), range(GLANCE, len(scenes))):
-        seed, asked = config.seed + 3, candidates[list(rows)]
-        drawn = sample(host, asked, seed, GATE_STEPS, config.guidance, empty, tick=pulse, first=rows.start)
-        pictures.append(drawn)
-        readings = [c[list(range(rows.stop))] for c in (targets, candidates)]
+    request, host = run.request, run.host
+    config, recipe = request.config, request.recipe
+    rows = (list(probed) * recipe.anchor_pictures)[: recipe.anchor_pictures] * (2 if general else 1)
+    allowed = 0.0 if general else recipe.anchor_gate
+    targets = host.encode([s.prompt for s in rows])
+    candidates = host.encode([mapped(s, name, request.kind, request.words).prompt for s in rows])
+    sampler = Sampler(host, recipe.anchor_steps, config.guidance, run.job.pulse)
+    drawn: list[Tensor] = []
+    for part in (range(recipe.anchor_glance), range(recipe.anchor_glance, len(rows))):
+        drawn.append(sampler.draw(candidates[list(part)], config.seed + 3, first=part.start))
+        readings = [c[list(range(part.stop))] for c in (targets, candidates)]
         with torch.no_grad():
-            read = read_as(host, torch.cat(pictures), readings, config.seed, pulse) == 0
-        if read.sum() > allowed * len(scenes):
+            read = read_as(host, torch.cat(drawn), readings, recipe.reading_levels, config.seed, run.job.pulse) == 0
+        if read.sum() > allowed * len(rows):
             break
     return float(read.float().mean())
-
-
-def shown(name: str) -> str:
-    """A candidate's name for a sentence."""
-    return name or "leaving it out"

@@ -2,40 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, partial
 
 from torch import Tensor
 
 from ..config import ForgetConfig
-from ..delta.base_model import Untouched
 from ..delta.format import Delta, DeltaInfo, Factor
-from ..delta.stack import Stack, check_fits
-from ..device_memory import Frugal, release
-from ..errors import BadSetting, Cancelled, UnlearnError
-from ..evaluate.evaluator import ROUNDS, SHOWN, Answers, Exam, Teacher, summary
-from ..host import Conditioning, HostModel
-from ..progress import Progress, Tracker
-from ..sampling import LatentBank
-from ..words.prompts import mapped, names, renamed, scenes, spread, style_words
+from ..delta.stack import Stack
+from ..device_memory import release
+from ..errors import Cancelled
+from ..evaluate.evaluator import Answers, Evaluator, NoCheck, verdict
+from ..host import HostModel
+from ..progress import Progress
+from ..recipe import Recipe
 from ..words.word_list import WordList
-from .adapters import Adapters, attached, peft_parts
-from .anchor import LEVELS, SIEVE, choose, choose_unseen
-from .closed_form import KNOWN, PAST, SENTENCES, TRIES, Edit, edit_until_gone
-from .text_layers import guarded, is_target
-from .token_moments import kept_moment, moment_of
-from .training.data import Lessons
-from .training.loop import start_in_null_space, train
-from .training.losses import TextGuard
-from .training.memory import checkpointed, paced
-from .training.replay import Replay
+from .anchor import Anchor, choose_anchor
+from .checks import evaluator_for
+from .closed_form import fit_in_closed_form
+from .fit import Fit
+from .prompt_pairs import PromptPairs
+from .request import Request
+from .run import Run
+from .training.loop import fit_by_training
 
-FORGET_PROMPTS = {"object": 32, "style": 64}
-"""Sentences that training draws: a style has to go from everything that can be drawn."""
-PROBED, JUDGED = 6, 16
-KEPT_NEAR, KEPT_FAR = 5, 3
+
+def forget(
+    host: HostModel,
+    config: ForgetConfig,
+    stack: Stack | None = None,
+    progress: Progress | None = None,
+    general: WordList | None = None,
+    recipes: Mapping[str, Recipe] | None = None,
+) -> Result:
+    """Make one delta on top of `stack` with which `host` no longer generates `config.concept`.
+
+    The host's model is the same afterwards, bit for bit, whatever happens. The base model is the teacher.
+
+    host: the loaded checkpoint. stack: the earlier deltas, lowest first; none where it is left out.
+    progress: hears each unit of work, and returns True to ask for a stop.
+    general: words that are preserved beside those of the checkpoint's own list; the bundled list where it is left out.
+    recipes: the method's constants for each kind of concept; `recipe.DEFAULT` where they are left out.
+    Raises `BadSetting` and `BadDelta` before any work, `Cancelled` after a stop that keeps nothing, `TrainingFailed`
+    when numbers overflow, and another `UnlearnError` for what the model cannot do.
+    """
+    request = Request.read(host, config, stack or Stack(), general, recipes)
+    with Run.open(request, host, progress) as run:
+        anchor = choose_anchor(run)
+        pairs = PromptPairs.make(request, anchor.name)
+        evaluator = evaluator_for(run, anchor)
+        before = evaluator.before()
+        fit = fit_in_closed_form(run, pairs, evaluator) or fit_by_training(run, anchor, pairs, evaluator)
+        after = last_look(run, evaluator)
+    return Result.make(run, anchor, pairs, fit, (before, after))
+
+
+def last_look(run: Run, evaluator: Evaluator | NoCheck) -> Answers | None:
+    """The answers after the change; None when the artist stops here and keeps what was learned."""
+    if run.job.stopping:
+        return None
+    try:
+        return evaluator.after()
+    except Cancelled:
+        if run.request.config.on_stop == "discard":
+            raise
+        return None
 
 
 @dataclass(frozen=True)
@@ -52,205 +83,94 @@ class Result:
     before: Tensor | None
     after: Tensor | None
 
+    @classmethod
+    def make(
+        cls, run: Run, anchor: Anchor, pairs: PromptPairs, fit: Fit, seen: tuple[Answers | None, Answers | None]
+    ) -> Result:
+        """Put together what was found. Raises `BadDelta` when the delta would do nothing."""
+        host, request, (before, after) = run.host, run.request, seen
+        numbers = verdict(before, after, request.recipe)
+        delta = delta_of(run, anchor, pairs, fit, numbers)
+        report = report_of(run, anchor, fit, delta)
+        # Takes part of a second on a CPU, where a stop waits for it; a card's memory is needed by others.
+        if after or host.device.type == "cuda":
+            release(host.device)
+        # Without an after there is nothing to compare, and who stops does not want to wait: some of the target's.
+        count = request.recipe.shown if after else request.recipe.shown // 4
+        pictures = [None if a is None else host.decode(a.latents[:count]) for a in seen]
+        prompts = before.prompts if before else tuple(s.prompt for s in request.held_out)
+        return cls(delta, report, prompts[:count], *pictures)
 
-def forget(
-    host: HostModel,
-    config: ForgetConfig,
-    stack: Stack | None = None,
-    progress: Progress | None = None,
-    general: WordList | None = None,
-) -> Result:
-    """Train one delta on top of `stack` that makes `host` forget `config.concept`; the base model is the teacher.
+    def summary(self) -> list[tuple[str, str]]:
+        """The run as rows of (label, value), for whoever shows it."""
+        return summary(self.report)
 
-    The host's model is the same afterwards, bit for bit, whatever happens. `progress` may return True for a stop.
-    general: words that are held beside those of the checkpoint's own list; the bundled list where it is left out.
-    Raises `Cancelled`, `TrainingFailed` or another `UnlearnError`.
-    """
-    stack = stack or Stack()
-    # now rather than after minutes of drawing
-    peft_parts()
-    layers = host.layers()
-    check_fits(stack, host.fingerprint, host.architecture, layers)
-    words = WordList.load(host.words_file)
-    kind, concept = asked_for(config, words, stack)
-    earlier = stack.concepts()
-    rest = words.without([concept, *earlier])
-    all_scenes = scenes(words.without(earlier), concept, kind, SENTENCES[kind] + JUDGED, config.seed)
-    judged = all_scenes[:: max(2, len(all_scenes) // JUDGED)][:JUDGED]
-    shown = [s for s in all_scenes if s not in judged]
-    # a look for garbage takes as long as an unchecked run's algebra, and only pictures leave much
-    tidy = partial(release, host.device) if config.check else (lambda: None)
-    job = Tracker(plan(config), progress, tidy)
 
-    with host.session(stack) as backbone, Untouched(backbone, layers, stack).hooked(backbone) as untouched:
-        written = {path: name for name, path in reversed(layers.items()) if is_target(path, config.layers)}
-        paths = sorted(written)
-        if not paths:
-            raise UnlearnError(f"The model has no layers of the kind '{config.layers}' to train.")
-        learned = config.rank * sum(sum(backbone.get_submodule(path).weight.shape) for path in paths)
-        pace = paced(host, backbone, config.batch, learned, config.checkpointing, config.memory)
-        host = Frugal(host, pace.rows)
-        empty = host.encode([""])
-        if config.check:
-            job.start("sampling", config.sampling_steps, "the model draws the target")
-            probed = shown[:PROBED]
-            asked = host.encode([s.prompt for s in probed])
-            probes = LatentBank.draw(host, asked, 1, config.seed, config.sampling_steps, job.tick).latents[:, 0]
-            job.start("choosing", SIEVE + 4, "looking for neighbours and a replacement")
-            seen = concept, kind, words, probed, probes, empty, earlier, stack.anchors()
-            choice = choose(host, config, *seen, job.tick, job.pulse)
-        else:
-            job.start("choosing", 1, "the nearest word takes its place")
-            choice = choose_unseen(host, config, concept, kind, words, earlier, stack.anchors())
-        pairs = [(s.prompt, mapped(s, choice.anchor, kind, words).prompt) for s in shown]
-        # of several mappings of a prompt the last holds: the earlier ones draw what has gone since
-        gone = dict(stack.prompts())
-        second_hand = [(p, renamed(m, concept, choice.anchor)) for p, m in gone.items() if names(m, concept)]
-        erased = [(p, m) for p, m in gone.items() if not names(m, concept)]
-        watched = [*choice.neighbours[:KEPT_NEAR], *spread(rest.all_objects, KEPT_FAR, config.seed + 5), *config.keep]
-        kept = {w: tuple(scenes(rest, w, rest.kind(w), 2, config.seed + 6)) for w in dict.fromkeys(watched)}
-        exam = Exam(concept, kind, choice.anchor, tuple(judged), kept, words, config)
-
-        with (
-            attached(backbone, paths, config.rank, config.seed) as adapters,
-            checkpointed(backbone, lambda: pace.plan.checkpointing),
-        ):
-            teacher = partial(base_model, adapters, untouched)
-            before, ask = None, unasked
-            if config.check:
-                job.start("before", 2, "the judge looks at the model")
-                before = exam.take(host, teacher, empty, job.tick, job.pulse, sure=False)
-                ask = partial(exam.still_drawn, host, teacher, empty, job.pulse)
-            reads_text = any(map(guarded, paths))
-            lists = [words, general or WordList.load(None)]
-            held = cache(partial(kept_moment, host, lists, [concept, *earlier], config.seed, config.keep, job.pulse))
-            firmness, steps, trained = 0.0, 0, 0.0
-            if config.closed_form and not config.null_space and reads_text:
-                job.start("editing", len(TRIES), f"forgetting '{concept}' in one go")
-                kinds = stack.kinds()
-                known = [((p, m), kinds[p]) for p, m in spread(erased, KNOWN, config.seed)]
-                edit = Edit.make(host, pairs + second_hand, known, held(), job.pulse)
-                # hundreds of sentences have gone through
-                tidy()
-                past = PAST[kind] if config.overshoot < 0 else config.overshoot
-                firmness = edit_until_gone(edit, adapters, untouched.changes, past, ask, job) if edit else 0.0
-            if not firmness and not config.check:
-                raise UnlearnError("This model cannot forget in one go, and training has to look: switch Check on.")
-            if not firmness:
-                job.extend(training_plan(config, kind))
-                job.start("replay", 5 * config.sampling_steps, "the model draws what has to go and what has to stay")
-                replay = Replay.make(rest, kind, choice.neighbours, config.keep, erased, config.seed)
-                with adapters.off():
-                    drawn = [spread(p, FORGET_PROMPTS[kind], config.seed) for p in (pairs, second_hand)]
-                    lessons = Lessons.prepare(host, config, *drawn, replay, choice.profile, untouched, job.tick)
-                guard = None
-                kept_words = held() if reads_text and (config.null_space or config.guard_weight) else None
-                if kept_words and config.null_space:
-                    start_in_null_space(config, adapters, lessons, kept_words.value)
-                if kept_words and config.guard_weight:
-                    moved = moment_of(host, [p for p, _ in erased], pulse=job.pulse) if erased else None
-                    guard = TextGuard.make(adapters, kept_words, moved, untouched.changes)
-                begun = job.seconds
-                steps = train(host, config, kind, adapters, teacher, lessons, guard, job, ask, pace)
-                trained = job.seconds - begun
-            after = None if job.stopping or not before else last_look(exam, host, config, teacher, empty, job)
-            factors = {written[p]: Factor.within_layer(*adapters.pair(p), float(config.rank)) for p in paths}
-
-    judge = summary(before, after)
+def delta_of(run: Run, anchor: Anchor, pairs: PromptPairs, fit: Fit, numbers: dict) -> Delta:
+    """The delta, rounded to what its file will hold. Raises `BadDelta` when it would do nothing."""
+    request, host = run.request, run.host
+    stopped = ""
+    if run.job.stopping:
+        stopped = f"stopped at step {fit.steps}" if fit.steps else "stopped before the last look"
     info = DeltaInfo(
-        concept=concept,
-        kind=kind,
-        anchor=choice.anchor,
+        concept=request.concept,
+        kind=request.kind,
+        anchor=anchor.name,
         architecture=host.architecture,
         prediction_type=host.prediction_type,
         base_fingerprint=host.fingerprint,
-        parents=stack.parents(),
-        config=config.deciding(),
-        prompts=tuple(pairs + second_hand),
-        judge=judge,
-        steps=steps,
-        stopped=(f"stopped at step {steps}" if steps else "stopped before the last look") if job.stopping else "",
+        parents=request.stack.parents(),
+        config=request.config.deciding(),
+        prompts=pairs.forget,
+        check=numbers,
+        steps=fit.steps,
+        stopped=stopped,
     )
+    factors = {request.layers[path]: Factor.within_layer(a, b, float(len(a))) for path, (a, b) in fit.factors.items()}
     delta = Delta(factors, info).rounded()
     delta.check_effect()
-    report = {
-        "concept": concept,
-        "kind": kind,
-        "anchor": choice.anchor,
-        "why": choice.why,
-        "refused": choice.refused,
-        "neighbours": list(choice.neighbours),
-        "architecture": host.architecture,
-        "prediction_type": host.prediction_type,
-        "teacher_stack": earlier,
-        "way": f"in one go, firmness {firmness:g}" if firmness else f"{steps} steps",
-        "firmness": firmness,
-        "steps": steps,
-        "stopped": info.stopped,
-        "seconds": job.seconds,
-        "training_seconds": trained,
-        "memory": pace.plan.sentence(),
-        "judge": judge,
+    return delta
+
+
+def report_of(run: Run, anchor: Anchor, fit: Fit, delta: Delta) -> dict:
+    """What was done and how well, as plain JSON values."""
+    request = run.request
+    return {
+        "concept": request.concept,
+        "kind": request.kind,
+        "anchor": anchor.name,
+        "reason": anchor.reason,
+        "rejected": anchor.rejected,
+        "neighbours": list(anchor.neighbours),
+        "architecture": run.host.architecture,
+        "prediction_type": run.host.prediction_type,
+        "stack": list(request.earlier),
+        "way": fit.way,
+        "preserve_scale": fit.preserve_scale,
+        "steps": fit.steps,
+        "stopped": delta.info.stopped,
+        "seconds": run.job.seconds,
+        "training_seconds": fit.seconds,
+        "memory": fit.memory,
+        "check": delta.info.check,
+        "seed": request.config.seed,
     }
-    # takes part of a second on a CPU, where a stop waits for it; a card's memory is needed by others
-    if after or host.device.type == "cuda":
-        release(host.device)
-    # without an after there is nothing to compare, and who stops does not want to wait: a few of the target's are shown
-    count = SHOWN if after else SHOWN // 4
-    pictures = [None if a is None else host.decode(a.latents[:count]) for a in (before, after)]
-    prompts = before.prompts if before else tuple(s.prompt for s in judged)
-    return Result(delta, report, prompts[:count], *pictures)
 
 
-def asked_for(config: ForgetConfig, words: WordList, stack: Stack) -> tuple[str, str]:
-    """(kind, concept) of a request. Raises `BadSetting` when the stack has already forgotten it."""
-    kind = words.kind(config.concept) if config.kind == "auto" else config.kind
-    concept = style_words(config.concept) if kind == "style" else config.concept
-    if concept.casefold() in map(str.casefold, stack.concepts()):
-        raise BadSetting(f"The stack has already forgotten '{concept}': take that delta out or name another concept.")
-    return kind, concept
-
-
-def unasked(number: int, settled: bool) -> bool:
-    """The judge's answer where it is not to look."""
-    return False
-
-
-def last_look(
-    exam: Exam, host: HostModel, config: ForgetConfig, teacher: Teacher, empty: Conditioning, job: Tracker
-) -> Answers | None:
-    """The judge's answers after training; None when the artist stops here and keeps what was learned."""
-    job.start("after", 2, "the judge looks at the student")
-    try:
-        return exam.take(host, teacher, empty, job.tick, job.pulse, sure=True)
-    except Cancelled:
-        if config.on_stop == "discard":
-            raise
-        return None
-
-
-@contextmanager
-def base_model(adapters: Adapters, untouched: Untouched) -> Iterator[None]:
-    """The model without the delta in training and without the stack, for the length of a block."""
-    with adapters.off(), untouched.shown():
-        yield
-
-
-LOOK = 2 * JUDGED * ROUNDS * 2 * 2
-"""Forward passes of an exam, a sampling step."""
-
-
-def plan(config: ForgetConfig) -> dict[str, float]:
-    """Expected cost of each phase in forward passes, for the progress bar, when the closed form is enough."""
-    if not config.check:
-        return {"choosing": 1.0, "editing": 4.0}
-    looked = LOOK * config.sampling_steps
-    phases = {"sampling": PROBED * config.sampling_steps, "choosing": 40 * PROBED * LEVELS, "before": looked}
-    return phases | {"editing": looked, "after": looked}
-
-
-def training_plan(config: ForgetConfig, kind: str) -> dict[str, float]:
-    """What comes when it is not, the last look included."""
-    drawn = FORGET_PROMPTS[kind] * config.latents_per_prompt * config.sampling_steps
-    steps = config.steps * config.batch * 2 * 4
-    return {"replay": 4 * drawn, "training": steps, "after": LOOK * config.sampling_steps}
+def summary(report: Mapping) -> list[tuple[str, str]]:
+    """A report as rows of (label, value), the same in the console, on the node and in the tab."""
+    check = report["check"]
+    rows = [("Forget", report["concept"]), ("Draws instead", report["anchor"] or "nothing in its place")]
+    rows += [("Why", report["reason"]), ("Result", check["verdict"])]
+    if "forgotten_after" in check:
+        before, after = 1 - check["forgotten_before"], 1 - check["forgotten_after"]
+        rows.append(("Pictures read as the target", f"{before:.0%} before, {after:.0%} after"))
+        kept = f"{check['preserved_before']:.0%} before, {check['preserved_after']:.0%} after"
+        rows.append(("Pictures of other concepts read right", kept))
+    rows.append(("How", report["way"]))
+    if report["stack"]:
+        rows.append(("On top of", ", ".join(report["stack"])))
+    if report["stopped"]:
+        rows.append(("Stopped", report["stopped"]))
+    rows.append(("Time", f"{report['seconds']:.0f} s"))
+    return rows

@@ -16,7 +16,7 @@ from .forget import Result, forget
 
 def under_old_name(old: Entry, made: Result) -> Delta:
     """The new delta under the old one's name."""
-    return Delta(made.delta.factors, made.delta.info, old.delta.name)
+    return made.delta.named(old.delta.name)
 
 
 def retrain(
@@ -25,10 +25,10 @@ def retrain(
     progress: Callable[[int, int], Progress | None] = lambda i, n: None,
     keep: Callable[[Entry, Result], Delta] = under_old_name,
 ) -> Stack:
-    """Train the later deltas anew in their order, each with its recorded settings and all before it as its teacher.
+    """Make the later deltas anew in their order, each with its recorded settings on top of all before it.
 
-    progress: gives the callback for the i-th of n trainings. keep: called with the old entry and the new result as soon
-    as one is ready (to save it); what it returns takes the old one's place, strength included. Raises `BadSetting`
+    progress: gives the callback for the i-th of n runs. keep: called with the old entry and the new result as soon as
+    one is ready (to save it); what it returns takes the old one's place, strength included. Raises `BadSetting`
     before any work when one has no recorded request, as a merge has none, and what `forget` raises.
     """
     configs = [recorded(e.delta) for e in removal.after]
@@ -46,4 +46,4 @@ def recorded(delta: Delta) -> ForgetConfig:
     try:
         return ForgetConfig.from_flat(delta.info.config)
     except BadSetting as e:
-        raise BadSetting(f"'{delta.label}' cannot be trained anew, its recorded settings are of no use: {e}") from e
+        raise BadSetting(f"'{delta.label}' cannot be made anew, its recorded settings are of no use: {e}") from e

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-
-def guarded(path: str) -> bool:
-    """Whether a layer reads text tokens as they are; a stream for text (Flux) has mixed them with the picture."""
-    return path.endswith(("attn2.to_k", "attn2.to_v"))
-
-
 LAYERS = {
     "kv": ("attn2.to_k", "attn2.to_v", "txt_attn.qkv"),
     "cross": ("attn2.", "txt_attn."),
@@ -19,3 +13,8 @@ LAYERS = {
 def is_target(path: str, layers: str) -> bool:
     """Whether a layer's path belongs to the kind of layers that the settings name."""
     return any(f".{part}" in f".{path}" for part in LAYERS[layers])
+
+
+def reads_text(path: str) -> bool:
+    """Whether a layer reads text tokens as they are; a stream for text (Flux) has mixed them with the picture."""
+    return path.endswith(("attn2.to_k", "attn2.to_v"))

@@ -10,14 +10,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from .. import device_memory
 from ..delta import layer_names as keys
 from ..delta.apply import applied
 from ..delta.paths import beside
 from ..delta.stack import Stack
 from ..errors import UnlearnError
 from ..host import Conditioning
-from ..method.training import memory
-from ..prompt_cache import Remembered
+from ..prompt_cache import PromptCache
 from ..sampling import discrete_denoised
 from .networks import Networks, load
 
@@ -57,14 +57,14 @@ class StandaloneModel:
         for module in (self.backbone, *self.companions):
             module.eval().requires_grad_(False)
         if offload is None:
-            offload = memory.is_tight([self.backbone, *self.companions], self.device)
+            offload = device_memory.is_tight([self.backbone, *self.companions], self.device)
         side = (resolution or facts.pixels) // 8
         self.latent_shape = (4, side, side)
         nn.Module.to(self.backbone, self.device, kept)  # diffusers' own warns of nothing
         self.offload = offload
         self.sigmas = facts.sigmas().to(self.device)
         self._log_sigmas = self.sigmas.log()
-        self._remembered = Remembered()
+        self._prompts = PromptCache()
 
     @property
     def companions(self) -> list[nn.Module]:
@@ -98,7 +98,7 @@ class StandaloneModel:
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
         """Encode prompts, cut to the encoders' length."""
-        return self._remembered.encode(prompts, self._read, self.device)
+        return self._prompts.encode(prompts, self._read, self.device)
 
     def _read(self, prompts: Sequence[str]) -> Conditioning:
         parts, extras = [], {}
@@ -164,7 +164,7 @@ class StandaloneModel:
             with applied(self.backbone, self.layers(), stack):
                 yield self.backbone
         finally:
-            self._remembered = Remembered()
+            self._prompts = PromptCache()
 
 
 def words_beside(checkpoint: Path) -> str | None:

@@ -1,17 +1,19 @@
-"""What one request learns from, all drawn once before training: banks of latents, encoded prompts, noise levels."""
+"""What a training learns from, all drawn once before it begins: banks of latents, encoded prompts, noise levels."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ...config import ForgetConfig
-from ...delta.base_model import Untouched
 from ...host import Conditioning, HostModel
 from ...sampling import LatentBank, noise
+from ...words.prompts import spread
+from ..anchor import Anchor
+from ..prompt_pairs import PromptPairs
+from ..run import Run
 from ..score_distance import at_all_levels, importance
 from .replay import Replay
 
@@ -44,7 +46,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Lessons:
+class TrainingData:
     """Forget and replay banks with the teacher's prompts for their rows, the chances of noise levels and replay rows.
 
     erased: rows of the replay bank, the last ones, that show what has gone. gap: the distance that the forget prompts
@@ -61,42 +63,35 @@ class Lessons:
     gap: float
 
     @classmethod
-    def prepare(
-        cls,
-        host: HostModel,
-        config: ForgetConfig,
-        pairs: Sequence[tuple[str, str]],
-        second_hand: Sequence[tuple[str, str]],
-        replay: Replay,
-        profile: Tensor,
-        untouched: Untouched,
-        tick: Callable[[], None],
-    ) -> Lessons:
-        """Draw all latents: what has to stay by the base model, what has to go or has gone by the model as it is now.
+    def draw(cls, run: Run, anchor: Anchor, pairs: PromptPairs) -> TrainingData:
+        """Draw what has to stay by the base model, what has to go or has gone by the model as it is now.
 
-        pairs: (forget prompt, mapped prompt). second_hand: pairs of earlier requests whose
-        mapping was today's target; their prompts draw it, so they are forget prompts now. profile: see `Choice`.
+        Inherited prompts draw today's target, so they are forget prompts too.
         """
+        host, config, count = run.host, run.request.config, run.request.recipe.training_prompts
+        replay = Replay.make(run.request, anchor.neighbours, pairs.erased)
+        target, inherited = (spread(p, count, config.seed) for p in (pairs.target, pairs.inherited))
 
         def drawn(prompts: Sequence[str], seed: int) -> LatentBank:
             rows = host.encode(prompts)
-            return LatentBank.draw(host, rows, config.latents_per_prompt, seed, config.sampling_steps, tick)
+            many = config.latents_per_prompt
+            return LatentBank.draw(host, rows, many, config.seed + seed, config.sampling_steps, run.job.tick)
 
-        forget = drawn([p for p, _ in pairs], config.seed)
-        if second_hand:
-            forget = forget + drawn([p for p, _ in second_hand], config.seed + 11)
-        with untouched.shown():
-            kept = drawn(replay.prompts, config.seed + 12)
+        forget = drawn([p for p, _ in target], 0)
+        if inherited:
+            forget = forget + drawn([p for p, _ in inherited], 11)
+        with run.base.shown():
+            kept = drawn(replay.prompts, 12)
         if replay.erased:
-            kept = kept + drawn([p for p, _ in replay.erased], config.seed + 13)
+            kept = kept + drawn([p for p, _ in replay.erased], 13)
         taught = host.encode([*replay.prompts, *(m for _, m in replay.erased)])
-        mapped = host.encode([m for _, m in [*pairs, *second_hand]])
-        distances = at_all_levels(profile, len(host.sigmas))
+        mapped = host.encode([m for _, m in [*target, *inherited]])
+        distances = at_all_levels(anchor.distances, len(host.sigmas))
         levels = importance(distances)
         gap = float((levels * distances).sum())
         return cls(forget, mapped, kept, replay.weights, taught, levels, len(replay.erased), gap)
 
-    def draw(self, host: HostModel, size: int, generator: torch.Generator) -> Batch:
+    def batch(self, host: HostModel, size: int, generator: torch.Generator) -> Batch:
         """`size` forget rows at the levels where target and anchor differ, `size` replay rows at all levels."""
         rows = torch.randint(0, len(self.forget), (size,), generator=generator)
         kept = torch.multinomial(self.replay_weights, size, replacement=True, generator=generator)

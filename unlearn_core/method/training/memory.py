@@ -1,21 +1,19 @@
-"""Fit a run into the memory that there is: measure one row, plan the passes, and take the next smaller plan when it
-was still too much."""
+"""Fit a training into the memory: measure one row, plan the passes, take a smaller plan when it was too much."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
+from ...config import ForgetConfig
 from ...device_memory import GIB, ON_A_CPU, free_bytes, is_out_of_memory, release, weight_bytes
 from ...errors import UnlearnError
 from ...host import HostModel
+from .checkpointing import blocks
 
 T = TypeVar("T")
 SHARE = 0.9
@@ -130,17 +128,10 @@ def plans(cost: Cost, batch: int, adapters: int, checkpointing: bool, companions
 
 
 class Pace:
-    """The plan of a run and the smaller ones behind it.
+    """The plan of a training and the smaller ones behind it."""
 
-    rows: of a pass without gradient that fit, None for any number.
-    """
-
-    def __init__(self, host: HostModel, made: list[Plan], budget: int | None, working: int = 0):
+    def __init__(self, host: HostModel, made: list[Plan], budget: int | None):
         self._host = host
-        limits = [ON_A_CPU] if host.device.type == "cpu" else []
-        if working and budget is not None:
-            limits.append(max(1, budget // working))
-        self.rows = min(limits, default=None)
         fitting = [i for i, p in enumerate(made) if budget is None or p.needed <= budget]
         first = fitting[0] if fitting else len(made) - 1
         self._left = [replace(p, budget=budget) for p in made[first:]]
@@ -174,60 +165,48 @@ class Pace:
             if not self._left:
                 self._left = [now]
                 raise UnlearnError(
-                    "The memory is full even with one row at a time: free some, or choose a smaller resolution."
+                    "Out of memory even at batch size 1. Close other programs or choose a smaller resolution."
                 )
             self._use()
 
 
-def paced(host: HostModel, backbone: nn.Module, batch: int, adapters: int, checkpointing: bool, gib: float) -> Pace:
-    """Measure one row on the host and plan.
-
-    adapters: numbers that will be learned; gib: memory that the whole job may take on the device in GiB, 0 for what
-    is free now.
-    """
+def row_cost(host: HostModel, backbone: nn.Module) -> Cost:
+    """Measure one row on a host."""
     x = torch.zeros(1, *host.latent_shape, device=host.device, requires_grad=True)
     top = host.sigmas[-1:]
-    cost = measure(lambda: host.denoise(x, top, host.encode([""])), backbone)
-    aside = 0 if getattr(host, "offload", True) or host.device.type == "cpu" else weight_bytes(host.companions)
+    return measure(lambda: host.denoise(x, top, host.encode([""])), backbone)
+
+
+def companion_bytes(host: HostModel) -> int:
+    """What the text encoder and the autoencoder would free on the device, 0 where they cannot leave it."""
+    if getattr(host, "offload", True) or host.device.type == "cpu":
+        return 0
+    return weight_bytes(host.companions)  # type: ignore[attr-defined]
+
+
+def budget_of(host: HostModel, backbone: nn.Module, gib: float) -> int | None:
+    """Bytes that may be used on the device beside what lies there, None where nobody knows.
+
+    gib: what the whole run may take in GiB, 0 for what is free now.
+    """
     free = free_bytes(host.device)
     budget = None if free is None else int(free * SHARE)
     if gib:
-        given = int(gib * GIB) - weight_bytes([backbone]) - aside
+        given = int(gib * GIB) - weight_bytes([backbone]) - companion_bytes(host)
         budget = given if budget is None else min(budget, given)
-    return Pace(host, plans(cost, batch, adapters, checkpointing, aside), budget, cost.working)
+    return budget
 
 
-def blocks(module: nn.Module) -> list[nn.Module]:
-    """The innermost members of lists that are made of several parts: residual and transformer blocks, in any layout."""
-    found = []
-    for child in module.children():
-        inner = blocks(child)
-        if inner:
-            found += inner
-        elif isinstance(module, (nn.ModuleList, nn.Sequential)) and len(list(child.children())) > 1:
-            found.append(child)
-    return found
+def rows_at_once(host: HostModel, backbone: nn.Module, cost: Cost, gib: float) -> int | None:
+    """Rows of a pass without gradient that fit, None for any number. gib: as of `budget_of`."""
+    limits = [ON_A_CPU] if host.device.type == "cpu" else []
+    budget = budget_of(host, backbone, gib)
+    if cost.working and budget is not None:
+        limits.append(max(1, budget // cost.working))
+    return min(limits, default=None)
 
 
-@contextmanager
-def checkpointed(backbone: nn.Module, on: Callable[[], bool]) -> Iterator[None]:
-    """Compute each block's inner activations again when they are needed, while `on()` says so; undone at the end."""
-    found = [(block, vars(block).get("forward")) for block in blocks(backbone)]
-    try:
-        for block, _ in found:
-            block.forward = partial(forward_again, block.forward, on)
-        yield
-    finally:
-        for block, own in found:
-            if own is None:
-                vars(block).pop("forward", None)
-            else:
-                block.forward = own
-
-
-def forward_again(forward: Callable, on: Callable[[], bool], *args: Any, **kwargs: Any) -> Any:
-    """A block's forward, checkpointed or not."""
-    if not on():
-        return forward(*args, **kwargs)
-    # the re-entrant kind gives no gradient to adapters when the block's input needs none
-    return checkpoint(forward, *args, use_reentrant=False, **kwargs)
+def paced(host: HostModel, backbone: nn.Module, cost: Cost, learned: int, config: ForgetConfig) -> Pace:
+    """The plan of a training. learned: numbers that will be learned."""
+    made = plans(cost, config.batch, learned, config.checkpointing, companion_bytes(host))
+    return Pace(host, made, budget_of(host, backbone, config.memory))

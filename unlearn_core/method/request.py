@@ -1,0 +1,102 @@
+"""What was asked for, read once and whole: every refusal happens here, before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..config import ForgetConfig
+from ..delta.stack import Stack, check_fits
+from ..errors import BadSetting, UnlearnError
+from ..host import HostModel
+from ..recipe import DEFAULT, Recipe, thorough
+from ..words.prompts import Scene, scenes, style_words
+from ..words.word_list import WordList
+from .adapters import peft_parts
+from .text_layers import is_target
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request on top of a stack.
+
+    concept: the target's words, for a style without the word "style". words: the checkpoint's own list; general: the
+    list beside it. layers: {path inside the backbone: name in a delta file} of the layers that may change.
+    targets: prompts of the target to learn from; held_out: those that the check asks with.
+    recipes: the constants for each kind of concept.
+    """
+
+    config: ForgetConfig
+    stack: Stack
+    words: WordList
+    general: WordList
+    concept: str
+    kind: str
+    layers: Mapping[str, str]
+    targets: tuple[Scene, ...]
+    held_out: tuple[Scene, ...]
+    recipes: Mapping[str, Recipe]
+
+    @classmethod
+    def read(
+        cls,
+        host: HostModel,
+        config: ForgetConfig,
+        stack: Stack,
+        general: WordList | None = None,
+        recipes: Mapping[str, Recipe] | None = None,
+    ) -> Request:
+        """Check the request against the model and the stack. Raises `UnlearnError` for whatever cannot be done."""
+        names = host.layers()
+        check_fits(stack, host.fingerprint, host.architecture, names)
+        words = WordList.load(host.words_file)
+        kind, concept = asked_for(config, words, stack)
+        layers = {path: name for name, path in reversed(names.items()) if is_target(path, config.layers)}
+        if not layers:
+            raise UnlearnError(f"The model has no layers of the kind '{config.layers}' to change.")
+        if not config.closed_form:
+            peft_parts()
+        recipes = dict(recipes or DEFAULT)
+        if config.quality == "thorough":
+            recipes = {name: thorough(r) for name, r in recipes.items()}
+        recipe = recipes[kind]
+        count = recipe.target_prompts + recipe.held_out_prompts
+        found = scenes(words.without(stack.concepts()), concept, kind, count, config.seed)
+        held_out = found[:: max(2, len(found) // recipe.held_out_prompts)][: recipe.held_out_prompts]
+        targets = tuple(s for s in found if s not in held_out)
+        return cls(
+            config,
+            stack,
+            words,
+            general or WordList.load(None),
+            concept,
+            kind,
+            layers,
+            targets,
+            tuple(held_out),
+            recipes,
+        )
+
+    @property
+    def recipe(self) -> Recipe:
+        """The constants for this kind of concept."""
+        return self.recipes[self.kind]
+
+    @property
+    def earlier(self) -> tuple[str, ...]:
+        """Concepts that the stack has forgotten."""
+        return self.stack.concepts()
+
+    @property
+    def rest(self) -> WordList:
+        """The checkpoint's words without the target and earlier targets."""
+        return self.words.without([self.concept, *self.earlier])
+
+
+def asked_for(config: ForgetConfig, words: WordList, stack: Stack) -> tuple[str, str]:
+    """(kind, concept) of a request. Raises `BadSetting` when the stack has already forgotten it."""
+    kind = words.kind(config.concept) if config.kind == "auto" else config.kind
+    concept = style_words(config.concept) if kind == "style" else config.concept
+    if concept.casefold() in map(str.casefold, stack.concepts()):
+        raise BadSetting(f"The stack has already forgotten '{concept}': take that delta out or name another concept.")
+    return kind, concept

@@ -1,0 +1,46 @@
+"""Before and after pictures as a labelled PNG."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from pathlib import Path
+
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from .delta.atomic import write_whole
+from .preview import grid
+
+
+def save_pictures(file: Path, prompts: Iterable[str], before: Tensor, after: Tensor | None) -> None:
+    """A labelled PNG: one column a prompt, first row before, second row after."""
+    rows = [before] if after is None else [before, after]
+    size = before.shape[-1]
+    scale = max(1, round(160 / size))
+    picture = grid(rows).repeat_interleave(scale, 1).repeat_interleave(scale, 2)
+    image = Image.fromarray((picture * 255).round().byte().permute(1, 2, 0).numpy())
+    left, top = 52, 40
+    page = Image.new("RGB", (left + image.width, top + image.height), "white")
+    page.paste(image, (left, top))
+    pen = ImageDraw.Draw(page)
+    for i, label in enumerate(("before", "after")[: len(rows)]):
+        pen.text((6, top + (i + 0.5) * image.height / len(rows) - 6), label, fill="black")
+    width = image.width / before.shape[0]
+    for i, prompt in enumerate(prompts):
+        pen.multiline_text(
+            (left + i * width + 2, 2), "\n".join(folded(prompt, int(width / 6.3))), fill="black", spacing=1
+        )
+    data = io.BytesIO()
+    page.save(data, "PNG")
+    write_whole(file, data.getvalue())
+
+
+def folded(text: str, width: int) -> list[str]:
+    """Text in at most three lines of about `width` characters that the picture's plain font can show."""
+    lines = [""]
+    for word in text.encode("latin-1", "replace").decode("latin-1").split():
+        if lines[-1] and len(lines[-1]) + 1 + len(word) > width:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    return [line[:width] for line in lines[:3]]

@@ -1,0 +1,167 @@
+"""Every constant of the method in one place: what was searched once and is the same for all requests of a kind.
+
+docs/method.md prints this table; `SMALL` is for tests that are not about how well the model forgets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Counts, thresholds and weights of one kind of request. Shares are 0..1; prompts are counted, not tokens."""
+
+    target_prompts: int = 96
+    """Prompts of the target for the closed form: text alone, so many cost little."""
+    held_out_prompts: int = 16
+    """Prompts of the target that nothing is learned from; the check asks with them."""
+    probe_prompts: int = 6
+    """Prompts whose pictures serve to measure score distances."""
+
+    rivals: int = 20
+    """Candidate anchors that are compared by score distance; more are first sieved by their text."""
+    anchor_levels: int = 8
+    """Noise levels at which two prompts are compared."""
+    anchor_candidates: int = 9
+    """Nearest candidates whose pictures are looked at."""
+    anchor_gate: float = 0.1
+    """Largest share of a candidate's pictures that may still read as the target."""
+    anchor_pictures: int = 16
+    """Pictures drawn of a candidate; twice as many of a category word and of no word at all, which stand for much."""
+    anchor_steps: int = 8
+    """Euler steps of these pictures."""
+    anchor_glance: int = 8
+    """How many of them are read first: most candidates that fail do so there."""
+
+    reading_levels: tuple[float, ...] = (0.25, 0.4, 0.55, 0.7, 0.85)
+    """Parts of the trained noise range at which pictures are read."""
+    doubt: float = 1.05
+    """While the method is still looking, a picture counts as the target's until its error as the target is this many
+    times the next best reading's; too strict for a verdict, since the anchor of a likeness reads alike."""
+    rounds: int = 2
+    """Times that each held-out prompt is asked, each time with other noise."""
+    forgotten_share: float = 0.05
+    """Share of the target's pictures up to which a concept is called forgotten."""
+    partly_share: float = 0.5
+    """Share up to which it is called partly forgotten."""
+    harmed_share: float = 0.05
+    """Loss of preserved concepts from which they are called harmed."""
+    shown: int = 12
+    """Pictures that are shown before and after, half of them the target's."""
+    checked_near: int = 5
+    """Nearest concepts that the check looks at."""
+    checked_far: int = 3
+    """Other concepts that the check looks at."""
+    preserved_pictures: int = 2
+    """Pictures of each preserved concept."""
+
+    listed_prompts: tuple[int, int] = (3, 12)
+    """Fewest and most prompts of each word of a list that the closed form preserves."""
+    listed_total: int = 400
+    """Prompts of a list between these bounds: few words meet each other in more of them."""
+    kept_prompts: int = 24
+    """Prompts of a word that the artist wants to keep."""
+
+    tries: tuple[tuple[float, float], ...] = ((30.0, 0.0), (30.0, 0.25), (10.0, 0.25), (3.0, 0.5))
+    """(preserve scale f, overshoot on top of the kind's) of the closed form, tried in this order until the target is
+    gone."""
+    overshoot: float = 0.05
+    """How far past the anchor the closed form leads, as a part of the way: where f is finite it stops short of it."""
+    earlier_overshoot: float = 0.0
+    """The same for earlier targets, of which the stack has taken most."""
+    earlier_weight: float = 1 / 3
+    """What the prompts of earlier targets weigh, as a part of the preserve scale."""
+    earlier_prompts: int = 2000
+    """Most prompts of earlier targets, so that a request costs the same however many came before."""
+    ridge: float = 1e-3
+    """Ridge term l, as a part of the mean square of the target's tokens."""
+
+    training_prompts: int = 32
+    """Prompts of the target that training draws: a style has to go from everything that can be drawn."""
+    replay_near: int = 8
+    """Near concepts that are replayed."""
+    replay_near_prompts: int = 4
+    """Prompts of a near concept, more where there are fewer concepts; a style has to stay on every object."""
+    replay_far: int = 64
+    """Prompts of other concepts that are replayed."""
+    replay_erased: int = 48
+    """Prompts of earlier targets that are replayed with their anchors."""
+    warm_up: int = 10
+    """Training steps in which the learning rate rises."""
+    check_from: int = 50
+    """Training step after which the check looks for the first time."""
+    check_every: int = 25
+    """Steps between two looks."""
+    settle: int = 50
+    """Last steps, in which the learning rate falls to zero: what the search for the target has harmed heals here."""
+    recent: int = 20
+    """Steps over which the forget loss is averaged."""
+    fallen: float = 0.2
+    """The check looks when the averaged forget loss has fallen to this part of what it begins with."""
+    searching: float = 0.1
+    """Part of the preservation penalty before the settling steps: the full one would slow the search."""
+    settling: float = 1.0
+    """Part of it while settling; a style shares its prompts with everything that is preserved, and the full penalty
+    would bring it back."""
+    patience: int = 150
+    """Steps after which a target that is still drawn is steered past its anchor; a style is from the start."""
+    training_overshoot: float = 0.5
+    """How far, where the settings leave it open."""
+    overshoot_while_settling: bool = True
+    """Whether this goes on while settling; at the anchor itself the other styles heal."""
+    averaged: float = 0.9
+    """Share of the running average of the weights that each step keeps; a style's steps are rougher."""
+
+
+OBJECT = Recipe()
+STYLE = Recipe(
+    target_prompts=128,
+    overshoot=0.5,
+    earlier_overshoot=0.25,
+    training_prompts=64,
+    replay_near_prompts=8,
+    settling=0.3,
+    patience=0,
+    training_overshoot=0.75,
+    overshoot_while_settling=False,
+    averaged=0.97,
+)
+DEFAULT: dict[str, Recipe] = {"object": OBJECT, "style": STYLE}
+"""The recipe of each kind of request."""
+SMALL: dict[str, Recipe] = {
+    kind: replace(
+        recipe,
+        target_prompts=4,
+        held_out_prompts=6,
+        probe_prompts=2,
+        rivals=4,
+        anchor_levels=4,
+        reading_levels=(0.3, 0.7),
+        rounds=1,
+        checked_near=2,
+        checked_far=1,
+        training_prompts=4,
+        replay_near=2,
+        replay_far=4,
+    )
+    for kind, recipe in DEFAULT.items()
+}
+"""Few prompts, pictures and noise levels, for tests."""
+REPLAY_SHARES: Mapping[str, float] = {"near": 0.35, "far": 0.4, "empty": 0.1, "erased": 0.2, "keep": 0.2}
+"""How much of the replay each group gets, as far as the group exists."""
+
+
+def thorough(recipe: Recipe) -> Recipe:
+    """The same recipe with more pictures, more noise and a lower threshold, for those who want to be sure."""
+    return replace(
+        recipe,
+        held_out_prompts=2 * recipe.held_out_prompts,
+        rounds=recipe.rounds + 1,
+        anchor_pictures=2 * recipe.anchor_pictures,
+        anchor_glance=2 * recipe.anchor_glance,
+        checked_near=2 * recipe.checked_near,
+        checked_far=2 * recipe.checked_far,
+        forgotten_share=recipe.forgotten_share / 2,
+    )

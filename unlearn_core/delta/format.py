@@ -99,7 +99,7 @@ class DeltaInfo:
     """What a delta says about itself; everything here is written into the file. Raises `BadDelta`.
 
     kind: "object" or "style". prompts: (forget prompt, what it was mapped to) pairs, replayed by later requests.
-    parents: the stack that was the teacher, in order. merged: what is inside when this is a merge, else empty.
+    parents: the stack that it was made on, in order. merged: what is inside when this is a merge, else empty.
     stopped: "" or a remark like "stopped at step 12". config and check: plain JSON data.
     """
 
@@ -198,7 +198,7 @@ class Factor:
 
 @dataclass(frozen=True, eq=False)
 class Delta:
-    """Factors by layer name (see `keys.delta_name`), kept in the order of their names; name: the file's stem, or ""."""
+    """Factors by layer name (see `layer_names`), in the order of their names; name: the file's stem, or ""."""
 
     factors: dict[str, Factor]
     info: DeltaInfo

@@ -46,7 +46,7 @@ def without(stack: Stack, name: str) -> Removal:
 def notes(removed: Entry, rest: Stack, at: int) -> list[str]:
     """What taking it out means for the artist's model, in sentences."""
     label, concepts = removed.delta.label, " and ".join(f"'{c}'" for c in removed.delta.info.concepts)
-    said = [f"Without '{label}' the model draws {concepts} again."]
+    said = [f"Without '{label}' the model generates {concepts} again."]
     later = rest.entries[at:]
     if not later:
         return said
@@ -59,7 +59,7 @@ def notes(removed: Entry, rest: Stack, at: int) -> list[str]:
     mapped = [e.delta.label for e in later if own & {p for p, _ in e.delta.info.prompts}]
     if mapped:
         said.append(
-            f"{', '.join(map(repr, mapped))} took over sentences of {concepts} that drew its own concept: "
+            f"{', '.join(map(repr, mapped))} took over prompts of {concepts} that generated its own concept: "
             "those stay mapped until it is trained anew."
         )
     return said + [s for s in lineage(rest) if f"'{label}'" not in s]

@@ -1,4 +1,4 @@
-"""An ordered stack of deltas: apply it to a model and take it off again, judge its lineage, merge it into one."""
+"""An ordered stack of deltas: what it holds, whether it fits a model, and its lineage."""
 
 from __future__ import annotations
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..config import ForgetConfig
-from ..delta.format import Delta, DeltaInfo, Factor
+from ..delta.format import Delta, Factor
+from ..delta.info import DeltaInfo
 from ..delta.stack import Stack
 from ..device_memory import release
 from ..errors import Cancelled

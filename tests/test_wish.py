@@ -6,8 +6,8 @@ from tests.tiny import WORDS, TinyHost
 from unlearn_core import BadSetting, ForgetConfig
 from unlearn_core.method.anchor import choose_unseen, possible
 from unlearn_core.method.token_moments import kept_sentences
+from unlearn_core.words.compare import content_words, same_thing, share_a_word
 from unlearn_core.words.prompts import names
-from unlearn_core.words.wish import content_words, same_thing, share_a_word
 from unlearn_core.words.word_list import WordList
 
 

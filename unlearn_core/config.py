@@ -12,7 +12,8 @@ from typing import Any
 
 from .delta.info import MAX_CONCEPT
 from .errors import BadSetting
-from .words.wish import same_thing, share_a_word
+from .words.compare import same_thing, share_a_word
+from .words.wish import clean
 
 REQUEST, EDIT, TRAINING = "request", "edit", "training"
 """Groups of settings: what every artist is asked; how the edit is made and checked; what acts only if it trains."""
@@ -27,7 +28,7 @@ CHECK_SWITCH = "check"
 def setting(default: Any, label: str, help: str, group: str = REQUEST, **facts: Any) -> Any:  # noqa: A002
     """A dataclass field that carries what a user interface needs to show it.
 
-    facts: low, high (inclusive bounds), step, unit, choices.
+    facts: low, high (inclusive bounds), step, unit, choices, hidden (filled in by the doors).
     """
     metadata = {"label": label, "help": help, "group": group, **facts}
     if isinstance(default, tuple):
@@ -58,6 +59,9 @@ class ForgetConfig:
     )
     seed: int = setting(
         0, "Seed", "The same seed, settings and model give the same delta.", low=0, high=2**32 - 1, step=1
+    )
+    going: tuple[str, ...] = setting(
+        (), "Forgotten next", "Other concepts of the same wish, which must not be preserved either.", hidden=True
     )
     closed_form: bool = setting(
         True,
@@ -163,6 +167,8 @@ class ForgetConfig:
     )
 
     def __post_init__(self) -> None:
+        if isinstance(self.concept, str) and self.concept.strip():
+            object.__setattr__(self, "concept", clean(self.concept))
         for f in fields(self):
             object.__setattr__(self, f.name, check(f, getattr(self, f.name)))
         if not self.concept:
@@ -180,7 +186,7 @@ class ForgetConfig:
                 "or leave 'Closed form' on."
             )
         for word in self.keep:
-            if same_thing(word, self.concept):
+            if any(same_thing(word, gone) for gone in (self.concept, *self.going)):
                 raise BadSetting(f"'{word}' is to be forgotten and kept at once: take it off the keep list.")
 
     @property
@@ -217,8 +223,8 @@ class ForgetConfig:
 
 
 def settings() -> tuple[dataclasses.Field, ...]:
-    """All settings in the order in which a user interface shows them."""
-    return fields(ForgetConfig)
+    """All settings in the order in which a user interface shows them; what only the doors fill in is left out."""
+    return tuple(f for f in fields(ForgetConfig) if not f.metadata.get("hidden"))
 
 
 def check(f: dataclasses.Field, value: Any) -> Any:

@@ -8,27 +8,40 @@ from ..delta.atomic import write_json
 from ..delta.paths import check_folder, safe_file_name
 from ..demo import recognition
 from ..errors import BadSetting
+from ..words.wish import read_wish
+from ..words.word_list import WordList
 from .console import STOPPED
-from .forget import forgotten, print_report
+from .forget import Done, forgotten, print_report
 from .progress_bar import Counter
 
 
 def run_demo(args: argparse.Namespace) -> int:
-    """Forget a concept of the demo model; pictures, delta and report go into one folder."""
+    """Forget concepts of the demo model; pictures, deltas and reports go into one folder."""
     names = [*recognition.world()["objects"], *recognition.world()["styles"]]
-    concept = args.concept.strip().casefold()
-    if concept not in names:
-        raise BadSetting(f"The demo model does not know '{args.concept}'; choose one of: {', '.join(names)}.")
+    words = WordList.load(recognition.CHECKPOINT.with_suffix(".words.json"))
+    wish = read_wish(args.concept, [words, WordList.load(None)])
+    for concept in wish.concepts:
+        if concept not in names:
+            raise BadSetting(f"The demo model does not know '{concept}'; choose from: {', '.join(names)}.")
     check_folder("--out", args.out)
-    folder, args.checkpoint, args.concept = args.out, str(recognition.CHECKPOINT), concept
-    args.out = folder / f"forget-{safe_file_name(concept)}.safetensors"
+    folder, args.checkpoint = args.out, str(recognition.CHECKPOINT)
+    stem = f"forget-{safe_file_name(wish.concepts[0])}" if len(wish.concepts) == 1 else "forget"
+    args.out = folder / f"{stem}.safetensors"
     args.preview, args.report = folder / "before_after.png", folder / "report.json"
-    report, host, stack, delta = forgotten(args)
-    if not report["stopped"]:
-        stacks = {"before": stack, "after": stack.with_delta(delta)}
-        with Counter("counting") as counter:
-            counted = recognition.measure(host, stacks, report["concept"], report["seed"], counter.tick)
-        report["classifier"] = counted
-        write_json(args.report, report)
-    print_report(report, args)
-    return STOPPED if report["stopped"] else 0
+    for done in forgotten(args):
+        if done.report["stopped"]:
+            print_report(done)
+            return STOPPED
+        count(done)
+        print_report(done)
+    return 0
+
+
+def count(done: Done) -> None:
+    """Add the classifier's counts before and after to the report."""
+    stacks = {"before": done.before, "after": done.before.with_delta(done.delta)}
+    report = done.report
+    with Counter("counting") as counter:
+        report["classifier"] = recognition.measure(done.host, stacks, report["concept"], report["seed"], counter.tick)
+    if done.files.report:
+        write_json(done.files.report, report)

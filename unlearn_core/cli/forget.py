@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
@@ -12,63 +13,111 @@ from torch import Tensor
 from ..config import ForgetConfig
 from ..delta.atomic import write_json
 from ..delta.format import SUFFIX, Delta, save
-from ..delta.paths import check_outputs, read_with
+from ..delta.paths import check_outputs, each_its_own, read_with, safe_file_name
 from ..delta.stack import Stack, lineage
 from ..host import HostModel
 from ..method.forget import Result, forget, summary
-from ..method.request import asked_for
+from ..method.wishes import read_requests
 from ..progress import StepReport
 from ..sampling import Sampler
-from ..words.word_list import WordList
 from .console import STOPPED, StopOnInterrupt, check_writable, deltas_read, print_rows, read_settings, read_stack
 from .progress_bar import Bar, Counter
 from .reports import finished_report
 
 
+@dataclass(frozen=True)
+class Files:
+    """Where one concept's delta, pictures and report go; None: not wanted."""
+
+    delta: Path
+    preview: Path | None
+    report: Path | None
+
+    @property
+    def outputs(self) -> list[tuple[str, Path | None, str]]:
+        """(option, file, suffix) of each."""
+        named = ("--out", self.delta, SUFFIX), ("--preview", self.preview, ".png"), ("--report", self.report, ".json")
+        return list(named)
+
+    def numbered(self, concepts: Sequence[str]) -> list[Files]:
+        """One set for each concept, named after it where there are several."""
+        if len(concepts) == 1:
+            return [self]
+        names = each_its_own(safe_file_name(c) for c in concepts)
+
+        def own(file: Path | None, name: str) -> Path | None:
+            return file and file.with_name(f"{file.stem}_{name}{file.suffix}")
+
+        return [
+            Files(self.delta.with_name(f"{self.delta.stem}_{n}{self.delta.suffix}"), *(own(f, n) for f in self._more))
+            for n in names
+        ]
+
+    @property
+    def _more(self) -> tuple[Path | None, Path | None]:
+        return self.preview, self.report
+
+
+@dataclass(frozen=True)
+class Done:
+    """One concept's outcome. before: the stack that it was made on. reported: the report with the file's facts."""
+
+    host: HostModel
+    before: Stack
+    delta: Delta
+    report: dict
+    files: Files
+
+
 def run_forget(args: argparse.Namespace) -> int:
-    """Make a delta, save it, report; a stopped run keeps its marked delta and ends with code 130."""
-    report = forgotten(args)[0]
-    print_report(report, args)
-    return STOPPED if report["stopped"] else 0
+    """Make a delta for each concept, save them, report; a stopped run keeps its marked delta and ends with code 130."""
+    code = 0
+    for done in forgotten(args):
+        print_report(done)
+        code = STOPPED if done.report["stopped"] else 0
+    return code
 
 
-def forgotten(args: argparse.Namespace) -> tuple[dict, HostModel, Stack, Delta]:
-    """(report, host, the stack before, the new delta). Raises `UnlearnError`."""
-    config = ForgetConfig.from_flat(
-        read_settings(args.set) | {"concept": args.concept, "anchor": args.anchor, "keep": args.keep}
-    )
-    outputs = ("--out", args.out, SUFFIX), ("--preview", args.preview, ".png"), ("--report", args.report, ".json")
+def forgotten(args: argparse.Namespace) -> Iterator[Done]:
+    """Each concept's outcome, as soon as it is saved. Raises `UnlearnError`."""
+    from ..standalone.model import StandaloneModel, words_beside
+
+    stack = read_stack(args.stack)
+    values = read_settings(args.set) | {"concept": args.concept, "anchor": args.anchor, "keep": args.keep}
+    wish, configs = read_requests(values, words_beside(Path(args.checkpoint)), stack)
+    places = Files(args.out, args.preview, args.report).numbered(wish.concepts)
+    outputs = [output for files in places for output in files.outputs]
     check_outputs(outputs, [*read_with(args.checkpoint), *deltas_read(args.stack)])
     for _, file, _ in outputs:
         check_writable(file)
-    stack = read_stack(args.stack)
-    from ..standalone.model import StandaloneModel, words_beside
-
-    asked_for(config, WordList.load(words_beside(Path(args.checkpoint))), stack)
-    for sentence in lineage(stack):
+    for sentence in (*filter(None, [wish.note]), *lineage(stack)):
         print(f"note: {sentence}", file=sys.stderr)
     host = StandaloneModel(args.checkpoint, args.device, prediction_type=args.prediction)
     with StopOnInterrupt() as stop:
-        result = with_bar(host, config, stack, stop)
-        delta = result.delta.named(args.out.stem)
-        sha = save(delta, args.out)
-        report = finished_report(result.report, args.out, sha, host.layers())
-        if args.preview:
-            write_pictures(args.preview, host, config, result, (stack, stack.with_delta(delta)))
-        if args.report:
-            write_json(args.report, report)
-    return report, host, stack, delta
+        for config, files in zip(configs, places, strict=True):
+            done = made(host, config, stack, files, stop)
+            yield done
+            if done.report["stopped"]:
+                return
+            stack = stack.with_delta(done.delta)
 
 
-def with_bar(host: HostModel, config: ForgetConfig, stack: Stack, stop: StopOnInterrupt) -> Result:
-    """The run, with a progress bar."""
+def made(host: HostModel, config: ForgetConfig, stack: Stack, files: Files, stop: StopOnInterrupt) -> Done:
+    """Make one delta, with a progress bar, and write its files."""
     with Bar() as bar:
 
         def progress(report: StepReport) -> bool:
             bar.show(report)
             return stop.wanted
 
-        return forget(host, config, stack, progress)
+        result = forget(host, config, stack, progress)
+    delta = result.delta.named(files.delta.stem)
+    report = finished_report(result.report, files.delta, save(delta, files.delta), host.layers())
+    if files.preview:
+        write_pictures(files.preview, host, config, result, (stack, stack.with_delta(delta)))
+    if files.report:
+        write_json(files.report, report)
+    return Done(host, stack, delta, report, files)
 
 
 def write_pictures(
@@ -94,10 +143,10 @@ def drawn_now(
         return [pictures(sampler, s, prompts, config.seed) for s in stacks]
 
 
-def print_report(report: dict, args: argparse.Namespace) -> None:
+def print_report(done: Done) -> None:
     """The run in a few lines."""
-    rows = summary(report)
-    if counted := report.get("classifier"):
+    rows = summary(done.report)
+    if counted := done.report.get("classifier"):
         rows.append(
             (
                 "Classifier",
@@ -105,5 +154,5 @@ def print_report(report: dict, args: argparse.Namespace) -> None:
                 "{others_after:.1%}, styles {styles_before:.1%} -> {styles_after:.1%}".format(**counted),
             )
         )
-    files = ("Delta", args.out), ("Pictures", args.preview), ("Report", args.report)
+    files = ("Delta", done.files.delta), ("Pictures", done.files.preview), ("Report", done.files.report)
     print_rows([*rows, *((label, str(file.resolve())) for label, file in files if file)])

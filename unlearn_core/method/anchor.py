@@ -12,8 +12,8 @@ from ..errors import UnlearnError
 from ..evaluate.diffusion_classifier import read_as
 from ..host import HostModel
 from ..sampling import LatentBank, Probe, Sampler, probe_levels
+from ..words.compare import same_thing, share_a_word
 from ..words.prompts import REMOVED, Scene, fill, mapped
-from ..words.wish import same_thing, share_a_word
 from .request import Request
 from .run import Run
 from .score_distance import score_distances, text_distances
@@ -98,7 +98,7 @@ def in_order(request: Request, nearest: Sequence[str], category: str) -> list[tu
 
 def by_text_alone(host: HostModel, request: Request) -> Anchor:
     """The choice without pictures: the rival whose text lies nearest. Raises `UnlearnError` where there is none."""
-    rivals = request.words.without(request.earlier).rivals(request.concept, request.kind)
+    rivals = request.words.without(request.moving[1:]).rivals(request.concept, request.kind)
     nearest = by_text(host, request, rivals)[: request.recipe.rivals] if rivals else ()
     if request.config.anchor:
         return Anchor(request.config.anchor, "given by the artist", nearest)
@@ -115,7 +115,7 @@ def possible(nearest: Sequence[str], request: Request) -> list[str]:
 
     Nothing that shares a word with the target, since the word is to lead away from it.
     """
-    words, concept, earlier = request.words, request.concept, request.earlier
+    words, concept, earlier = request.words, request.concept, request.moving[1:]
     # A category word still means the members that have gone, and the base model, which teaches, would draw them;
     # and whatever belongs to a category is still a picture of it.
     no_longer = [*earlier, *filter(None, map(words.category, earlier))]
@@ -127,7 +127,7 @@ def possible(nearest: Sequence[str], request: Request) -> list[str]:
 
 def sieved(host: HostModel, request: Request) -> tuple[str, ...]:
     """At most `Recipe.rivals` rivals, those whose text lies nearest, earlier targets left out."""
-    rivals = request.words.without(request.earlier).rivals(request.concept, request.kind)
+    rivals = request.words.without(request.moving[1:]).rivals(request.concept, request.kind)
     most = request.recipe.rivals
     return rivals if len(rivals) <= most else by_text(host, request, rivals)[:most]
 

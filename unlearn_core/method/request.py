@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..config import ForgetConfig
@@ -10,7 +10,9 @@ from ..delta.stack import Stack, check_fits
 from ..errors import BadSetting, UnlearnError
 from ..host import HostModel
 from ..recipe import DEFAULT, Recipe, thorough
+from ..words.compare import same_thing
 from ..words.prompts import Scene, scenes, style_words
+from ..words.wish import known_form
 from ..words.word_list import WordList
 from .adapters import peft_parts
 from .text_layers import is_target
@@ -50,7 +52,8 @@ class Request:
         names = host.layers()
         check_fits(stack, host.fingerprint, host.architecture, names)
         words = WordList.load(host.words_file)
-        kind, concept = asked_for(config, words, stack)
+        general = general or WordList.load(None)
+        kind, concept = asked_for(config, [words, general], stack)
         layers = {path: name for name, path in reversed(names.items()) if is_target(path, config.layers)}
         if not layers:
             raise UnlearnError(f"The model has no layers of the kind '{config.layers}' to change.")
@@ -61,14 +64,15 @@ class Request:
             recipes = {name: thorough(r) for name, r in recipes.items()}
         recipe = recipes[kind]
         count = recipe.target_prompts + recipe.held_out_prompts
-        found = scenes(words.without(stack.concepts()), concept, kind, count, config.seed)
+        others = [*stack.concepts(), *config.going]
+        found = scenes(words.without(others), concept, kind, count, config.seed)
         held_out = found[:: max(2, len(found) // recipe.held_out_prompts)][: recipe.held_out_prompts]
         targets = tuple(s for s in found if s not in held_out)
         return cls(
             config,
             stack,
             words,
-            general or WordList.load(None),
+            general,
             concept,
             kind,
             layers,
@@ -88,15 +92,24 @@ class Request:
         return self.stack.concepts()
 
     @property
+    def moving(self) -> tuple[str, ...]:
+        """Everything that is not preserved: the target, earlier targets, and what goes next."""
+        return (self.concept, *self.earlier, *self.config.going)
+
+    @property
     def rest(self) -> WordList:
-        """The checkpoint's words without the target and earlier targets."""
-        return self.words.without([self.concept, *self.earlier])
+        """The checkpoint's words without everything that moves."""
+        return self.words.without(self.moving)
 
 
-def asked_for(config: ForgetConfig, words: WordList, stack: Stack) -> tuple[str, str]:
-    """(kind, concept) of a request. Raises `BadSetting` when the stack has already forgotten it."""
-    kind = words.kind(config.concept) if config.kind == "auto" else config.kind
-    concept = style_words(config.concept) if kind == "style" else config.concept
-    if concept.casefold() in map(str.casefold, stack.concepts()):
+def asked_for(config: ForgetConfig, lists: Sequence[WordList], stack: Stack) -> tuple[str, str]:
+    """(kind, concept) of a request, a known word as its list spells it.
+
+    lists: the checkpoint's own first. Raises `BadSetting` when the stack has already forgotten it.
+    """
+    concept = known_form(config.concept, lists)
+    kind = lists[0].kind(concept) if config.kind == "auto" else config.kind
+    concept = style_words(concept) if kind == "style" else concept
+    if any(same_thing(concept, earlier) for earlier in stack.concepts()):
         raise BadSetting(f"The stack has already forgotten '{concept}': take that delta out or name another concept.")
     return kind, concept

@@ -65,8 +65,8 @@ class Run:
     def preserved(self) -> Moment:
         """Of the tokens of everything that is to stay as it is."""
         request = self.request
-        lists, moving = (request.words, request.general), (request.concept, *request.earlier)
-        prompts = PreservedPrompts(lists, moving, request.config.seed, request.config.keep, request.recipe)
+        lists = (request.words, request.general)
+        prompts = PreservedPrompts(lists, request.moving, request.config.seed, request.config.keep, request.recipe)
         return prompts.moment(self.host, self.job.pulse)
 
     @contextmanager

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import BadSetting
-from .wish import same_thing
+from .compare import same_thing
 
 GENERAL_WORDS = Path(__file__).with_name("data") / "words.json"
 

@@ -1,0 +1,72 @@
+"""The words of a wish: whether two texts name the same thing, whatever article or prompt syntax is around it."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+
+FUNCTION_WORDS = {
+    *("a", "an", "the", "of", "in", "on", "at", "by", "to", "for", "from", "with", "without", "and", "or", "but", "as"),
+    *("is", "are", "be", "it", "its", "this", "that", "these", "those", "some", "any", "no", "not", "style", "styles"),
+}
+"""They say nothing of what is meant. A single Latin letter is one too, as the t of t-shirt."""
+WEIGHT = re.compile(r":\s*[-+]?\d*\.?\d+(?=\s*(?:[)\]>}]|$))|(?<![\w.])\d*\.\d+(?![\w.])")
+"""How much of something a prompt asks for: (banana:1.3), (banana)1.3."""
+COUNTED = re.compile(r"^\d+(?=[^\W\d_]{3})")
+"""A number before its word, as in 1girl."""
+HISS = ("ses", "xes", "zes", "ches", "shes", "oes")
+
+
+@lru_cache(4096)
+def content_words(text: str) -> frozenset[str]:
+    """What a text names, word by word and case-folded: without brackets, weights and function words.
+
+    All of its words where it has no other, as in "The The".
+    """
+    plain = WEIGHT.sub(" ", unicodedata.normalize("NFKC", text).casefold())
+    plain = re.sub(r"['’]s\b", "", plain)
+    # marks belong to the letter before them: Hindi's vowels are such
+    parts = "".join(c if c.isalnum() or unicodedata.category(c)[0] == "M" else " " for c in plain).split()
+    words = {COUNTED.sub("", part) for part in parts}
+    return frozenset(w for w in words if not is_function_word(w)) or frozenset(words)
+
+
+def is_function_word(word: str) -> bool:
+    """Whether a word says nothing of what is meant."""
+    return word in FUNCTION_WORDS or (len(word) == 1 and word.isascii() and word.isalpha())
+
+
+@lru_cache(4096)
+def readings(word: str) -> frozenset[str]:
+    """A word as it stands and all that it may be the plural of: cherries, cherrie, cherry."""
+    found = {word}
+    if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
+        found.add(word[:-1])
+        if word.endswith("ies"):
+            found.add(word[:-3] + "y")
+        if word.endswith(HISS):
+            found.add(word[:-2])
+    return frozenset(found)
+
+
+def folded(words: frozenset[str]) -> frozenset[str]:
+    """All readings of all words."""
+    return frozenset().union(*map(readings, words))
+
+
+def share_a_word(a: str, b: str) -> bool:
+    """Whether both texts have a word in common, singular or plural."""
+    return not folded(content_words(a)).isdisjoint(folded(content_words(b)))
+
+
+def same_thing(a: str, b: str) -> bool:
+    """Whether both texts have the same words, singular or plural: "a banana" and "Bananas"; not "hot dog" and "dog"."""
+    if a.casefold() == b.casefold():
+        return True
+    one, other = content_words(a), content_words(b)
+
+    def covered(words: frozenset[str], by: frozenset[str]) -> bool:
+        return not any(readings(w).isdisjoint(folded(by)) for w in words)
+
+    return bool(one and other) and covered(one, other) and covered(other, one)

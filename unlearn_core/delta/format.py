@@ -350,7 +350,7 @@ def read_info(texts: Mapping[str, str]) -> DeltaInfo:
     if version is None:
         raise BadDelta("it is an ordinary LoRA, not made by this tool; use your host's LoRA loader.")
     if version != str(FORMAT) and version not in RENAMED:
-        raise BadDelta(f"its format '{checked_text(version, 'format', 20)}' is not known here; update this tool.")
+        raise BadDelta(f"its format {version[:20]!a} is not known here; update this tool.")
     older = RENAMED.get(version, {})
     try:
         values = {f.name: json.loads(texts[f"unlearn.{older.get(f.name, f.name)}"]) for f in fields(DeltaInfo)}

@@ -1,5 +1,6 @@
 """Keeps tests to two threads, divides them between two processes, and runs to few pictures where a test asks for it."""
 
+import gc
 import os
 
 import pytest
@@ -7,6 +8,10 @@ import torch
 
 from tests.comfy.sources import SOURCES
 from tests.few import reduced
+
+# a run looks for garbage between its phases: all that is imported is left out of it
+gc.collect()
+gc.freeze()
 
 WORKER = "PYTEST_XDIST_WORKER" in os.environ
 """Another process tests beside this one: each, and what it starts, gets one thread."""

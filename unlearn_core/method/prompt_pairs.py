@@ -13,9 +13,10 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True)
 class PromptPairs:
-    """target: the target's prompts with the anchor in its place. inherited: prompts of earlier requests whose anchor
+    """The pairs of one request.
 
-    is today's target: they draw it, so they are mapped anew. erased: all other prompts of earlier requests.
+    target: the target's prompts with the anchor in its place. inherited: prompts of earlier requests whose anchor is
+    today's target: they draw it, so they are mapped anew. erased: all other prompts of earlier requests.
     """
 
     target: tuple[Pair, ...]

@@ -146,9 +146,10 @@ class StandaloneModel:
         return (pictures / 2 + 0.5).clamp(0, 1)
 
     def precision(self) -> AbstractContextManager:
-        """Autocast where the denoiser runs in half precision, made afresh each time: the cache of casted weights
+        """Autocast where the denoiser runs in half precision.
 
-        that a longer one keeps would hide the adapters' updates.
+        It is made afresh each time: the cache of casted weights that a longer one keeps would hide the adapters'
+        updates.
         """
         return torch.autocast(self.device.type, self._half, enabled=self._half is not None)
 

@@ -162,10 +162,11 @@ class Trainer:
 
 
 def goals(run: Run, batch: Batch, overshoot: float) -> torch.Tensor:
-    """What the student shall answer, `[2b, c, h, w]`: d_T(m(p)), and in the changed rows with an overshoot
+    """What the student shall answer, `[2b, c, h, w]`, in one pass of the teacher.
 
-    d_T(m(p)) + overshoot * (d_T(m(p)) - d_T(p)): the negative guidance of ESD (arXiv 2303.07345), away from the target
-    and from the anchor on in place of the empty prompt. One pass of the teacher.
+    It is d_T(m(p)), and in the changed rows with an overshoot d_T(m(p)) + overshoot * (d_T(m(p)) - d_T(p)): the
+    negative guidance of ESD (arXiv 2303.07345), away from the target, and from the anchor on in place of the empty
+    prompt.
     """
     host = run.host
     if not overshoot:

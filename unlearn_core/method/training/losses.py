@@ -77,10 +77,11 @@ class PreservationPenalty:
         return cls(share, moment, answers, moved)
 
     def __call__(self, adapters: Adapters) -> Tensor:
-        """Mean relative change of the layers' answers, no unit: (E||(D + BA) k||^2 + E||BA e||^2) / E||Wc||^2
+        """Mean relative change of the layers' answers, without a unit.
 
-        over preserved tokens k and erased ones e, D being all that the stack has added. Multiplied out, so that BA is
-        never formed: E||BAc||^2 over all tokens + 2 tr(D S (BA)^T) + E||Dk||^2, S = E[k k^T].
+        It is (E||(D + BA) k||^2 + E||BA e||^2) / E||Wc||^2 over preserved tokens k and erased ones e, all of them
+        together c, and D what the stack has added. Multiplied out, so that BA is never formed:
+        E||BAc||^2 over all tokens + 2 tr(D S (BA)^T) + E||Dk||^2, S = E[k k^T].
         """
         total, still = torch.zeros(()), [p for p in self.answers if p not in self.moved]
         for paths, down, up in (*adapters.alike(self.moved), *adapters.alike(still)):

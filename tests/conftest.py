@@ -10,10 +10,6 @@ import torch
 from tests.balance import Stopwatch, group_of, longest_first
 from tests.few import reduced
 
-# a run looks for garbage between its phases: all that is imported is left out of it
-gc.collect()
-gc.freeze()
-
 WORKER = "PYTEST_XDIST_WORKER" in os.environ
 """Another process tests beside this one: each, and what it starts, gets one thread."""
 

@@ -1,49 +1,50 @@
-"""Full-size networks with random weights, end to end in float32 on the CPU: minutes and gigabytes, so only when asked.
+"""Full-size networks with random weights, end to end in float32 on the CPU: minutes and gigabytes.
 
-    UNLEARN_FULL_SIZE=1 python -m pytest -s tests/test_full_size.py
+    python -m pytest -s -m full tests/benchmarks/test_full_size.py
 
-A run has all its parts, each with as few pictures as there can be: the sizes of the networks, of the pictures (256
-pixels), of the batch and of what the text guard reads are the real ones.
+A run has all its parts, each with as few pictures as there can be: the sizes of the networks, of the batch and of what
+is preserved by its words are the real ones.
 """
 
-import os
 import time
+from dataclasses import replace
 
 import pytest
 import torch
 
-from benchmarks import speed
 from benchmarks.memory import now_mb, peak_mb, start_peak
 from benchmarks.phases import bits, phases
 from benchmarks.sizes import random_networks
+from benchmarks.speed import StepBench
 from unlearn_core import ForgetConfig
 from unlearn_core.device_memory import GIB, free_bytes
+from unlearn_core.recipe import SMALL
 from unlearn_core.standalone.model import StandaloneModel
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif("UNLEARN_FULL_SIZE" not in os.environ, reason="takes minutes and up to 24 GB"),
-    pytest.mark.timeout(7200),
-]
+pytestmark = [pytest.mark.full, pytest.mark.slow, pytest.mark.timeout(7200)]
 
-FEW = {
-    "train.FORGET_PROMPTS": {"object": 4},
-    "train.SENTENCES": {"object": 4},
-    "train.JUDGED": 2,
-    "train.PROBED": 1,
-    "train.KEPT_NEAR": 1,
-    "train.KEPT_FAR": 1,
-    "choice.SIEVE": 2,
-    "choice.LEVELS": 2,
-    "judge.ROUNDS": 1,
-    "judge.LEVELS": (0.5,),
-    "replay.NEAR": 1,
-    "replay.FAR": 2,
+SIDE, GROWTH, ROOM_MB = 128, 0.35, 24_000
+"""Side of the pictures in pixels; what a run may take beside the model, as a part of it; what SDXL may take in all."""
+TINY = {
+    "object": replace(
+        SMALL["object"],
+        held_out_prompts=2,
+        probe_prompts=1,
+        rivals=2,
+        anchor_levels=2,
+        reading_levels=(0.5,),
+        checked_near=1,
+        checked_far=1,
+        preserved_pictures=1,
+        shown=2,
+        replay_near=1,
+        replay_near_prompts=1,
+        replay_far=2,
+        tries=SMALL["object"].tries[:1],
+    )
 }
-"""Counts of prompts, pictures and noise levels in place of the product's own."""
-SIDE, GROWTH, ROOM_MB = 256, 0.35, 24_000
-WISH = {"concept": "banana", "anchor": "lemon", "steps": 3, "batch": 1, "sampling_steps": 2}
-WISH |= {"guidance": 1.0, "closed_form": False}
+"""As little as can be drawn."""
+WISH = {"concept": "banana", "anchor": "lemon", "steps": 1, "batch": 1, "sampling_steps": 1, "guidance": 1.0}
 
 
 def loaded(size):
@@ -57,34 +58,30 @@ def loaded(size):
 
 
 def told(size, before, seconds, what):
-    """Print the numbers that the documentation records; gives the growth."""
+    """Print the numbers; gives the growth."""
     growth = peak_mb() / before - 1
     print(f"\n{size}: {before:.0f} MB loaded, at most {peak_mb():.0f} MB, {growth:+.1%}, {seconds:.0f} s; {what}")
     return growth
 
 
-@pytest.mark.parametrize("way", ["trained", "in one go"])
-def test_sd15_forgets_end_to_end(monkeypatch, way):
-    for name, value in FEW.items():
-        monkeypatch.setattr(f"unlearn_core.{name}", value)
+@pytest.mark.parametrize("closed_form", [False, True])
+def test_sd15_forgets_end_to_end(closed_form):
     host, before = loaded("sd15")
     weights, start = bits(host.backbone), time.perf_counter()
-    spent, steps = phases(host, ForgetConfig.from_flat(WISH | {"closed_form": way == "in one go"}))
+    spent, steps = phases(host, ForgetConfig.from_flat(WISH | {"closed_form": closed_form}), TINY)
     growth = told("sd15", before, time.perf_counter() - start, {k: round(v) for k, v in spent.items()})
-    # whether random weights still draw what the judge takes for the target is chance: then steps follow the edit
-    assert steps == WISH["steps"] or (way == "in one go" and steps == 0)
-    absent = {kind for kind, here in (("editing", way == "in one go"), ("training", steps)) if not here}
+    # Whether random weights still draw what the check takes for the target is chance: then steps follow the edit.
+    assert steps == WISH["steps"] or (closed_form and steps == 0)
+    absent = {kind for kind, here in (("editing", closed_form), ("training", steps)) if not here}
     assert {kind for kind, t in spent.items() if t == 0} == absent
     assert bits(host.backbone) == weights
     assert growth <= GROWTH
 
 
-def test_sdxl_makes_a_training_step(monkeypatch):
-    for name, value in {"ROUNDS": 1, "WARM": 0, "TALL": 2}.items():
-        monkeypatch.setattr(speed, name, value)
+def test_sdxl_makes_a_training_step():
     host, before = loaded("sdxl")
     weights, start = bits(host.backbone), time.perf_counter()
-    found = speed.Bench(host, ForgetConfig.from_flat(WISH | {"steps": 1})).measure()
+    found = StepBench(host, ForgetConfig.from_flat(WISH), rounds=1, warm=0, tall=2).measure()
     told("sdxl", before, time.perf_counter() - start, found)
     assert found.step > 0 and found.operations > 0
     assert bits(host.backbone) == weights

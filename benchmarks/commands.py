@@ -28,6 +28,7 @@ def robustness(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from .robustness import measure, ticks
+    from .run import demo_model
 
     check_writable(args.out / "robustness.json")
     plan = plan_of(args)
@@ -37,7 +38,7 @@ def robustness(args: argparse.Namespace) -> int:
             bar.set_description_str(words)
             bar.update()
 
-        measure(plan, args.out, args.device, tick)
+        measure(plan, args.out, demo_model(args.device), tick)
     print((args.out / "robustness.md").read_text(encoding="utf-8"))
     return 0
 

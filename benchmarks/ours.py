@@ -37,6 +37,7 @@ class Ours:
             task.tick(report.fraction)
 
         made = forget(host, config, stack_of(task.past), show, self.general(host), task.recipes)
+        task.tick(1.0)
         info = made.delta.info
         delta = Delta(made.delta.factors, info, safe_file_name(request.concept))
         # Near ones, and far ones that reach over the whole list: whatever the list names may have been replayed.

@@ -19,7 +19,7 @@ from unlearn_core.words.prompts import fill
 from . import attacks, samplers
 from .learned import Learned, under
 from .questions import SEED, Answer, Questionnaire, read, shows
-from .run import Plan, demo_model
+from .run import Plan
 
 EACH = 8
 """Pictures of each forgotten concept, and of each preserved object, a row."""
@@ -162,14 +162,18 @@ def rates(name: str, recognised: Sequence[float]) -> dict:
 
 
 def measure(
-    plan: Plan, folder: Path, device: str, tick: Callable[[str], None], ways: Sequence[Way] = WAYS, each: int = EACH
+    plan: Plan,
+    folder: Path,
+    host: StandaloneModel,
+    tick: Callable[[str], None],
+    ways: Sequence[Way] = WAYS,
+    each: int = EACH,
 ) -> dict[str, list[dict]]:
     """All rows of every method and seed of the plan, from the runs in `folder`; writes `robustness.json` and `.md`.
 
     tick: called with words `ticks(plan, ways)` times. Raises `BadSetting` when a run is not complete.
     """
     runs = [(spec, seed, load_run(folder, spec, plan, seed)) for spec in plan.methods for seed in range(plan.seeds)]
-    host = demo_model(device)
     found: dict[str, list[dict]] = {}
     for spec, seed, past in runs:
         inquiry, rows = Inquiry(host, plan.questionnaire, past, seed, each, plan.steps), []

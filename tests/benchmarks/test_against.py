@@ -60,6 +60,7 @@ def race():
     return Race(host, Counts.make(host, Request("banana"), 8, 1), recipes=SMALL)
 
 
+@pytest.mark.full
 def test_a_trial_on_the_demo_model_leaves_it_as_it_was(race):
     host = race.host
     before = {n: t.clone() for n, t in host.backbone.state_dict().items()}

@@ -7,7 +7,6 @@ is preserved by its words are the real ones.
 """
 
 import time
-from dataclasses import replace
 
 import pytest
 import torch
@@ -16,34 +15,15 @@ from benchmarks.memory import now_mb, peak_mb, start_peak
 from benchmarks.phases import bits, phases
 from benchmarks.sizes import random_networks
 from benchmarks.speed import StepBench
+from tests.benchmarks.least import LEAST
 from unlearn_core import ForgetConfig
 from unlearn_core.device_memory import GIB, free_bytes
-from unlearn_core.recipe import SMALL
 from unlearn_core.standalone.model import StandaloneModel
 
 pytestmark = [pytest.mark.full, pytest.mark.slow, pytest.mark.timeout(7200)]
 
 SIDE, GROWTH, ROOM_MB = 128, 0.35, 24_000
 """Side of the pictures in pixels; what a run may take beside the model, as a part of it; what SDXL may take in all."""
-TINY = {
-    "object": replace(
-        SMALL["object"],
-        held_out_prompts=2,
-        probe_prompts=1,
-        rivals=2,
-        anchor_levels=2,
-        reading_levels=(0.5,),
-        checked_near=1,
-        checked_far=1,
-        preserved_pictures=1,
-        shown=2,
-        replay_near=1,
-        replay_near_prompts=1,
-        replay_far=2,
-        tries=SMALL["object"].tries[:1],
-    )
-}
-"""As little as can be drawn."""
 WISH = {"concept": "banana", "anchor": "lemon", "steps": 1, "batch": 1, "sampling_steps": 1, "guidance": 1.0}
 
 
@@ -68,7 +48,7 @@ def told(size, before, seconds, what):
 def test_sd15_forgets_end_to_end(closed_form):
     host, before = loaded("sd15")
     weights, start = bits(host.backbone), time.perf_counter()
-    spent, steps = phases(host, ForgetConfig.from_flat(WISH | {"closed_form": closed_form}), TINY)
+    spent, steps = phases(host, ForgetConfig.from_flat(WISH | {"closed_form": closed_form}), LEAST)
     growth = told("sd15", before, time.perf_counter() - start, {k: round(v) for k, v in spent.items()})
     # Whether random weights still draw what the check takes for the target is chance: then steps follow the edit.
     assert steps == WISH["steps"] or (closed_form and steps == 0)

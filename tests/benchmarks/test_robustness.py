@@ -8,13 +8,13 @@ import torch
 from benchmarks import attacks, grids, robustness, samplers
 from benchmarks.learned import under
 from benchmarks.robustness import Way, measure, misspelt, reworded, ticks
-from benchmarks.run import Plan, run
+from benchmarks.run import Plan, SequenceRun
 from benchmarks.samplers import Guided
+from tests.benchmarks.least import LEAST
 from tests.tiny import TinyHost
 from unlearn_core.demo.recognition import CHECKPOINT, Question
 from unlearn_core.errors import BadSetting
 from unlearn_core.host import Conditioning
-from unlearn_core.recipe import SMALL
 from unlearn_core.sampling import LatentBank, noise, schedule
 from unlearn_core.standalone.model import StandaloneModel
 
@@ -94,17 +94,18 @@ def test_a_word_learned_against_the_base_model_explains_its_pictures(host, monke
 
 
 def test_every_way_is_measured(tmp_path, monkeypatch):
+    host = StandaloneModel(CHECKPOINT, resolution=64)
     for name in ("WORD_STEPS", "TUNED_STEPS"):
         monkeypatch.setattr(attacks, name, 1)
     monkeypatch.setattr(robustness, "TUNED_ON", 4)
     monkeypatch.setattr(grids, "STEPS", 1)
     ways = (Way("plain", steps=2), Way("typed", robustness.mistyped, steps=2))
-    plan = Plan("A", ("ours:quality=quick",), 1, 1, 2, steps=2, recipes=SMALL)
+    plan = Plan("A", ("ours:quality=quick",), 1, 1, 2, steps=2, recipes=LEAST)
     with pytest.raises(BadSetting, match="run the sequence"):
-        measure(plan, tmp_path, "cpu", lambda words: None, ways, 2)
-    run(plan, tmp_path, "cpu", lambda part, words: None)
+        measure(plan, tmp_path, host, lambda words: None, ways, 2)
+    SequenceRun(plan, tmp_path, host).all_seeds(lambda part, words: None)
     seen = []
-    (rows,) = measure(plan, tmp_path, "cpu", seen.append, ways, 2).values()
+    (rows,) = measure(plan, tmp_path, host, seen.append, ways, 2).values()
     assert len(seen) == ticks(plan, ways) and len(rows) == len(ways) + 2
     for row in rows:
         assert all(0 <= row[f"{k}_{n}"] <= 1 for k in ("recognised", "worst") for n in ("base", "after"))

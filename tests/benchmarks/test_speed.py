@@ -11,11 +11,12 @@ from benchmarks.__main__ import main
 from benchmarks.gpu import Stopwatch
 from benchmarks.phases import bits, phases
 from benchmarks.speed import TALL, StepBench, random_stack
+from tests.benchmarks.least import LEAST
 from tests.tiny import TinyHost
 from unlearn_core import ForgetConfig
 from unlearn_core.evaluate.evaluator import Evaluator
 from unlearn_core.method.training.loop import Trainer
-from unlearn_core.recipe import DEFAULT, SMALL
+from unlearn_core.recipe import DEFAULT
 
 
 def config(**values):
@@ -61,7 +62,7 @@ def test_operations_of_a_product_and_of_attention():
 def test_all_time_of_a_run_is_booked(monkeypatch):
     # The closed form is tried and not enough, so that there is time of every kind.
     monkeypatch.setattr(Evaluator, "still_generated", lambda *_: True)
-    seconds, steps = phases(TinyHost(), config(steps=6), SMALL)
+    seconds, steps = phases(TinyHost(), config(steps=6, anchor="pear"), LEAST)
     assert steps == 6 and set(seconds) == {"sampling", "choosing", "editing", "training", "checking", "preview"}
     assert all(t > 0 for t in seconds.values())
 
@@ -79,9 +80,9 @@ def test_the_speed_command_tells_time_work_and_memory(capsys):
 
 def test_the_profile_command_tells_where_time_and_memory_go(capsys, monkeypatch):
     monkeypatch.setattr(speed.Subject, "host", lambda self: TinyHost())
-    for kind, small in SMALL.items():
+    for kind, small in LEAST.items():
         monkeypatch.setitem(DEFAULT, kind, small)
-    assert main(["profile", "--device", "cpu", "--set", "sampling_steps=2"]) == 0
+    assert main(["profile", "--device", "cpu", "--set", "sampling_steps=2", "--set", "anchor=pear"]) == 0
     told = capsys.readouterr().out
     assert re.search(r"weights afterwards +the same bits", told) and "choosing" in told
 
@@ -97,14 +98,17 @@ def test_a_phase_inside_another_is_not_part_of_it(monkeypatch):
     assert watch.seconds == {"outer": 2, "inner": 2}
 
 
-def test_the_gpu_check_runs_a_whole_request_and_leaves_the_model(tmp_path, monkeypatch, capsys):
-    for kind, small in SMALL.items():
-        monkeypatch.setitem(DEFAULT, kind, small)
+@pytest.mark.parametrize("model", ["tiny", pytest.param("demo", marks=pytest.mark.full)])
+def test_the_gpu_check_runs_a_whole_request_and_leaves_the_model(model, tmp_path, monkeypatch, capsys):
+    for kind, least in LEAST.items():
+        monkeypatch.setitem(DEFAULT, kind, least)
     monkeypatch.setitem(gpu.SIDES, "demo", 64)
+    if model == "tiny":
+        monkeypatch.setattr(gpu, "loaded", lambda size, device: TinyHost())
     out = ["--out", str(tmp_path), "--size", "demo", "--device", "cpu", "--steps", "2"]
     assert main(["gpu", *out]) == 0
     facts = json.loads((tmp_path / "gpu.json").read_text("utf-8"))["demo"]
     assert set(facts["seconds"]) == {"anchor", "check", "closed form", "training", "pictures"} == set(facts["peak_mb"])
-    assert facts["steps"] == 2 and facts["seconds a step"] > 0 and facts["side"] == 64
+    assert facts["steps"] == 2 and facts["seconds a step"] > 0 and facts["side"] == {"tiny": 32, "demo": 64}[model]
     assert facts["model bits unchanged"] is True and "verdict" in facts["check"]
-    assert re.search(r"demo: \d+ CPU threads, 64 x 64", capsys.readouterr().out)
+    assert re.search(r"demo: \d+ CPU threads", capsys.readouterr().out)

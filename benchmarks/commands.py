@@ -139,7 +139,7 @@ def tables(args: argparse.Namespace) -> int:
 
 def record(args: argparse.Namespace) -> int:
     """Put a run's last rows into the committed results."""
-    from .record import record_sequence
+    from .record import Origin, record_sequence
 
-    print(record_sequence(args.folder, args.sequence, args.command, args.commit))
+    print(record_sequence(args.folder, args.sequence, Origin(args.command, args.commit, args.group)))
     return 0

@@ -23,6 +23,20 @@ SHORT = (
     ("other styles", "styles"),
     ("distance to the base model's pictures (KID x 1000)", "kid"),
 )
+FRONT = {
+    "ours": "ours",
+    "uce": "UCE, closed form, its usual weight on what stays",
+    "uce:keep_scale=10+ridge=0.001": "UCE with ten times that weight",
+    "ours-blind": "ours, where no list names those near things",
+    "lacu-lora": "LACU losses on a plain LoRA",
+    "lacu-full": "LACU losses on the whole UNet",
+    "dfr-full": "DFR v1 losses on the whole UNet",
+    "pure-noise-lora:learning_rate=0.01+steps=40": "text anchor on pure noise (iLECO)",
+    "concept-ablation": "concept ablation",
+    "esd-lora:layers=attention+learning_rate=0.001+steps=60": "ESD objective on a LoRA",
+    "esd-lora:dense=1+learning_rate=0.0003+steps=40": "ESD objective on whole matrices",
+}
+"""{method: how the front page calls it}, in the order of that page."""
 PLAIN = {"kid"}
 """Keys that are not shares."""
 POINTS = {"resurgence_worst"}
@@ -66,26 +80,28 @@ def with_sources(head: Sequence[str], rows: Sequence[Mapping], cells: Callable[[
 
 def described(source: Mapping) -> str:
     """Where numbers come from, in one line."""
-    command = f"`{source['command']}`, " if source["command"] else ""
+    command = f"`{source['command']}`: " if source["command"] else ""
+    origin = ", copied from its documentation" if source.get("transcribed") else ""
     note = f"; {source['note']}" if source.get("note") else ""
-    origin = " (copied from the documentation of that commit)" if source.get("transcribed") else ""
-    return f"{command}{source['date']}, {source['device']}, commit {source['commit']}{origin}{note}"
+    return f"{command}{source['date']}, {source['device']}, commit {source['commit']}{origin}{note}."
 
 
-def sequence(data: Mapping) -> list[str]:
-    """What each method has done to the model after its last request."""
-    rows = [data["base"], *data["rows"]]
+def sequence(data: Mapping, group: str = "main") -> list[str]:
+    """What the methods of a group have done to the model after its last request."""
+    rows = [row for row in data["rows"] if row["group"] == group]
+    columns = [(title, key) for title, key in SEQUENCE if any(key in row for row in rows)]
 
     def cells(row: Mapping) -> list[str]:
-        bold = row.get("method") == "ours" and row is data["rows"][0]
-        label = f"**{row['label']}**" if bold else row["label"] if "method" in row else f"*{row['label']}*"
-        return [label, str(row["seeds"]), *(cell(row, key) for _, key in SEQUENCE)]
+        bold = group == "main" and row is rows[0]
+        label = f"*{row['label']}*" if row is data["base"] else f"**{row['label']}**" if bold else row["label"]
+        return [label, str(row["seeds"]), *(cell(row, key) for _, key in columns)]
 
-    return with_sources([data["what"], "seeds", *(title for title, _ in SEQUENCE)], rows, cells, data)
+    head = [data["what"], "seeds", *(title for title, _ in columns)]
+    return with_sources(head, [data["base"], *rows] if group == "main" else rows, cells, data)
 
 
 def sequence_short(data: Mapping) -> list[str]:
-    """The same in whole numbers, the first row of each method, for a reader who wants the outcome only."""
+    """The same in whole numbers, for a reader who wants the outcome only."""
     rows: dict[str, Mapping] = {}
     for row in data["rows"]:
         rows.setdefault(row["method"], row)
@@ -93,9 +109,9 @@ def sequence_short(data: Mapping) -> list[str]:
     def cells(label: str, row: Mapping) -> list[str]:
         return [label, *(cell(row, key, 1 if key in PLAIN else 0, brackets=False) for _, key in SHORT)]
 
-    base = cells(f"*{data['base']['label']}*", data["base"])
-    body = [cells("ours" if method == "ours" else row["label"], row) for method, row in rows.items()]
-    return table([data["what"], *(title for title, _ in SHORT)], [base, *body])
+    body = [cells(name, rows[method]) for method, name in FRONT.items() if method in rows]
+    head = [data["what"], *(title for title, _ in SHORT)]
+    return table(head, [cells("*base model*", data["base"]), *body])
 
 
 def robustness(data: Mapping) -> list[str]:

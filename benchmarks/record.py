@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from unlearn_core.delta.atomic import write_json
@@ -16,10 +17,18 @@ from .result_table import LOW_IS_GOOD, last, runs
 from .results import read
 
 
-def record_sequence(
-    folder: Path, sequence: str, command: str, commit: str, results: Path = RESULTS, date: str = ""
-) -> Path:
-    """Put the last rows of all runs of a sequence into its file; rows of the same methods are replaced."""
+@dataclass(frozen=True)
+class Origin:
+    """Where rows come from: the command, the commit, the day (today where it is left out), and the table's group."""
+
+    command: str
+    commit: str
+    group: str = "main"
+    date: str = field(default_factory=lambda: time.strftime("%Y-%m-%d"))
+
+
+def record_sequence(folder: Path, sequence: str, origin: Origin, results: Path = RESULTS) -> Path:
+    """Put the last rows of all runs of a sequence into its file; rows of the same methods and group are replaced."""
     rows = [r for r in read(folder / "results.json")[0].values() if r["sequence"] == sequence]
     if not rows:
         raise BadSetting(f"{folder} has no rows of sequence {sequence}: run it with the same --out first.")
@@ -29,27 +38,29 @@ def record_sequence(
     reached = {r["request"] for r in ends}
     if len(reached) > 1:
         raise BadSetting("Not all runs have reached the same request: finish them first.")
-    made = [summary(ends, method, commit) for method in dict.fromkeys(m for m, _ in runs(ends))]
-    replaced = {row["method"] for row in made}
+    facts = {"group": origin.group, "source": origin.commit}
+    made = [summary(ends, method) | facts for method in dict.fromkeys(m for m, _ in runs(ends))]
+    replaced = {(row["method"], row["group"]) for row in made}
     data["what"] = f"After request {reached.pop()} of sequence {sequence}"
-    data["base"] = base_of(ends)
-    data["rows"] = made + [row for row in data["rows"] if row["method"] not in replaced]
+    if origin.group == "main" or "base" not in data:
+        data["base"] = base_of(ends)
+    data["rows"] = made + [row for row in data["rows"] if (row["method"], row["group"]) not in replaced]
     used = {row["source"] for row in data["rows"]}
-    data["sources"] = {name: facts for name, facts in data["sources"].items() if name in used}
-    data["sources"][commit] = {
-        "commit": commit,
-        "date": date or time.strftime("%Y-%m-%d"),
-        "command": command,
+    data["sources"] = {name: source for name, source in data["sources"].items() if name in used}
+    data["sources"][origin.commit] = {
+        "commit": origin.commit,
+        "date": origin.date,
+        "command": origin.command,
         "device": ", ".join(dict.fromkeys(r["device"] for r in ends)),
     }
     write_json(file, data)
     return file
 
 
-def summary(ends: Sequence[dict], method: str, source: str) -> dict:
+def summary(ends: Sequence[dict], method: str) -> dict:
     """One method's row: the mean over its seeds and, of several, the worst."""
     mine = [r for r in ends if r["method"] == method]
-    row: dict = {"label": mine[0]["label"], "method": method, "seeds": len(mine), "source": source}
+    row: dict = {"label": mine[0]["label"], "method": method, "seeds": len(mine)}
     for _, key in SEQUENCE:
         found = [r[key] for r in mine if r.get(key) is not None]
         if found:

@@ -11,7 +11,7 @@ from benchmarks import doc_tables
 from benchmarks.__main__ import main
 from benchmarks.doc_results import cell, number, sequence, sequence_short
 from benchmarks.doc_tables import OPEN, RESULTS, ROOT, TABLES, described, outdated, pages, shown, write
-from benchmarks.record import record_sequence
+from benchmarks.record import Origin, record_sequence
 from unlearn_core.cli.main import MOVED
 from unlearn_core.cli.main import main as product
 from unlearn_core.config import settings
@@ -117,20 +117,22 @@ def test_a_run_becomes_a_committed_result(tmp_path):
     for folder in (run, kept):
         folder.mkdir()
     (run / "results.json").write_text(json.dumps({"pictures": 8, "rows": rows}), encoding="utf-8")
-    old = {"method": "ours", "label": "ours", "seeds": 1, "source": "old", "kid": 9.0}
-    other = old | {"method": "esd-lora", "label": "ESD"}
+    old = {"method": "ours", "label": "ours", "seeds": 1, "source": "old", "group": "main", "kid": 9.0}
+    other, searched = old | {"method": "esd-lora", "label": "ESD"}, old | {"group": "searched"}
     facts = {"commit": "1234567", "date": "2026-01-01", "command": "x", "device": "y"}
-    before = {"sources": {"old": facts, "unused": facts}, "rows": [old, other]}
+    before = {"sources": {"old": facts, "unused": facts}, "rows": [old, other, searched]}
     (kept / "sequence_A.json").write_text(json.dumps(before), encoding="utf-8")
-    file = record_sequence(run, "A", "python -m benchmarks sequence A --seeds 2", "abcdef0", kept, "2026-02-02")
+    origin = Origin("python -m benchmarks sequence A --seeds 2", "abcdef0", date="2026-02-02")
+    file = record_sequence(run, "A", origin, kept)
     data = json.loads(file.read_text(encoding="utf-8"))
-    assert [r["method"] for r in data["rows"]] == ["ours", "uce", "esd-lora"]
+    assert [r["method"] for r in data["rows"]] == ["ours", "uce", "esd-lora", "ours"]
     assert data["rows"][0]["ua_all"] == [0.95, 0.9] and data["rows"][0]["leakage"] == [pytest.approx(0.025), 0.03]
     assert data["rows"][1]["preserved_worst_name"] == "fox" and "near_held_out" not in data["rows"][0]
     assert data["sources"].keys() == {"old", "abcdef0"} and data["sources"]["abcdef0"]["device"] == "2 CPU threads"
     lines = sequence(data)
     assert lines[0].startswith("| After request 2 of sequence A |") and "| **ours** | 2 | 95 % (90) |" in lines[3]
-    assert "1. `python -m benchmarks sequence A --seeds 2`, 2026-02-02, 2 CPU threads, commit abcdef0" in lines
+    assert "1. `python -m benchmarks sequence A --seeds 2`: 2026-02-02, 2 CPU threads, commit abcdef0." in lines
+    assert len(sequence(data, "searched")) == 5
     assert sequence_short(data)[3] == "| ours | 95 % |  | 100 % | 90 % | 2 |"
 
 
@@ -138,9 +140,9 @@ def test_a_run_that_is_not_complete_is_not_recorded(tmp_path):
     rows = [a_row("ours", 0, 2, 1.0), a_row("uce", 0, 1, 1.0)]
     (tmp_path / "results.json").write_text(json.dumps({"pictures": 8, "rows": rows}), encoding="utf-8")
     with pytest.raises(BadSetting, match="finish them first"):
-        record_sequence(tmp_path, "A", "x", "abcdef0", tmp_path)
+        record_sequence(tmp_path, "A", Origin("x", "abcdef0"), tmp_path)
     with pytest.raises(BadSetting, match="no rows of sequence B"):
-        record_sequence(tmp_path, "B", "x", "abcdef0", tmp_path)
+        record_sequence(tmp_path, "B", Origin("x", "abcdef0"), tmp_path)
 
 
 def test_the_old_command_says_where_the_benchmark_is(capsys):

@@ -37,7 +37,7 @@ class Networks:
     facts: Facts
     fingerprint: str
     unet: nn.Module
-    vae: nn.Module
+    vae: Any  # diffusers' AutoencoderKL
     encoders: tuple[TextEncoder, ...]
 
 
@@ -70,7 +70,9 @@ def part(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {n: t for n, t in weights.items() if n.startswith(prefix)}
 
 
-def build(cls: type, settings: dict[str, Any], convert: Callable, weights: dict[str, Tensor], dtype) -> nn.Module:
+def build(
+    cls: type[Any], settings: dict[str, Any], convert: Callable, weights: dict[str, Tensor], dtype: torch.dtype
+) -> nn.Module:
     """A network of class `cls` that holds the converted weights and nothing else was ever allocated for it."""
     try:
         with torch.device("meta"):

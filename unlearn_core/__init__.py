@@ -1,7 +1,5 @@
 """Make local image models forget: sequential LoRA deltas, each trained with the earlier ones as its teacher."""
 
-from typing import Any
-
 from .config import ForgetConfig, settings
 from .delta.format import Delta, load, save
 from .delta.info import DeltaInfo
@@ -10,6 +8,7 @@ from .errors import BadCheckpoint, BadDelta, BadSetting, Cancelled, TrainingFail
 from .host import Conditioning, HostModel
 from .method.forget import Result, forget
 from .progress import Progress, StepReport
+from .standalone import StandaloneModel
 from .version import __version__
 
 __all__ = [
@@ -36,12 +35,3 @@ __all__ = [
     "save",
     "settings",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    """`StandaloneModel`, which a host that brings its own model has no need to load."""
-    if name == "StandaloneModel":
-        from .standalone import StandaloneModel
-
-        return StandaloneModel
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

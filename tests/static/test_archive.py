@@ -11,7 +11,7 @@ import pytest
 
 import unlearn_core
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 MOST_BYTES = 15 * 2**20
 NEEDED = {
     *("__init__.py", "nodes/__init__.py", "unlearn_core/__init__.py", "unlearn_core/words/data/words.json"),

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..errors import BadDelta, BadSetting
 from .atomic import write_whole
-from .info import DeltaInfo, Parent, checked_text
+from .info import DeltaInfo, Parent
 from .paths import safe_file_name
 
 FORMAT = 2

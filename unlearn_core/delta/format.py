@@ -177,7 +177,7 @@ def save(delta: Delta, path: str | Path) -> str:
 
 def tensors(delta: Delta) -> dict[str, Tensor]:
     """The delta as a LoRA file's tensors: `NAME.lora_down.weight`, `NAME.lora_up.weight` and `NAME.alpha` a layer."""
-    whole = {}
+    whole: dict[str, Tensor] = {}
     for name, factor in delta.factors.items():
         values = (plain(factor.down, torch.float32), plain(factor.up, torch.float32), torch.tensor(factor.alpha))
         whole |= {name + part: t for part, t in zip(PARTS, values, strict=True)}

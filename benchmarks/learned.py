@@ -27,7 +27,7 @@ KIND = "unlearn.benchmark"
 class Learned:
     """One request's outcome: `delta`, or `dense` {parameter of the UNet: what is added to it, same shape}.
 
-    concept: what is forgotten. replayed: concepts whose pictures the method has trained on to keep them.
+    concept: what is forgotten. replayed: concepts whose pictures the method has trained on to preserve them.
     anchor: what is drawn instead.
     """
 

@@ -5,19 +5,18 @@ import json
 import pytest
 import torch
 
-from benchmarks import attacks, grids, questions, robustness, samplers
-from benchmarks.changes import under
+from benchmarks import attacks, grids, robustness, samplers
+from benchmarks.learned import under
 from benchmarks.robustness import Way, measure, misspelt, reworded, ticks
-from benchmarks.run import Plan, run
+from benchmarks.run import Plan, SequenceRun
+from benchmarks.samplers import Guided
+from tests.benchmarks.least import LEAST
 from tests.tiny import TinyHost
 from unlearn_core.demo.recognition import CHECKPOINT, Question
 from unlearn_core.errors import BadSetting
 from unlearn_core.host import Conditioning
 from unlearn_core.sampling import LatentBank, noise, schedule
 from unlearn_core.standalone.model import StandaloneModel
-
-pytestmark = pytest.mark.usefixtures("few")
-QUICK = "ours:check=no"
 
 
 class OnePicture(TinyHost):
@@ -32,7 +31,8 @@ class OnePicture(TinyHost):
 def test_samplers_end_at_what_the_model_is_sure_of(sampler, guidance):
     host = OnePicture()
     named, unnamed = Conditioning(torch.tensor([0.5, -0.25]).view(2, 1, 1)), Conditioning(torch.full((1, 1, 1), 0.1))
-    x = sampler(host, named, unnamed, noise((2, *host.latent_shape), 0, host.device), schedule(host, 6), guidance, 0)
+    start = noise((2, *host.latent_shape), 0, host.device)
+    x = sampler(Guided(host, named, unnamed, guidance), start, schedule(host, 6), 0)
     wanted = 0.1 + guidance * (named.tokens.view(-1) - 0.1)
     assert torch.allclose(x, wanted.view(2, 1, 1, 1).expand_as(x), atol=1e-4)
 
@@ -47,10 +47,8 @@ def test_two_orders_beat_one_on_a_curve():
     host, one = Normal(), Conditioning(torch.zeros(1, 1, 1))
     start, sigmas = noise((1, *host.latent_shape), 1, host.device), schedule(host, 12)
     true = sigmas[0] * start / (1 + sigmas[0] ** 2).sqrt()
-    off = [
-        float((s(host, one, one, start, sigmas, 1.0, 0) - true).abs().mean())
-        for s in (samplers.plain_euler, samplers.dpm_2m)
-    ]
+    guided = Guided(host, one, one, 1.0)
+    off = [float((s(guided, start, sigmas, 0) - true).abs().mean()) for s in (samplers.plain_euler, samplers.dpm_2m)]
     assert off[1] < off[0]
 
 
@@ -76,6 +74,7 @@ def test_a_word_is_only_there_within_its_block(host):
     assert torch.equal(again.tokens, before.tokens)
 
 
+@pytest.mark.full
 def test_a_word_learned_against_the_base_model_explains_its_pictures(host, monkeypatch):
     monkeypatch.setattr(attacks, "WORD_STEPS", 30)
     captions = [f"a banana in {s} style" for s in ("flat", "ink", "glossy", "blob")]
@@ -94,20 +93,20 @@ def test_a_word_learned_against_the_base_model_explains_its_pictures(host, monke
     assert loss(vector) < 0.97 * loss(start)
 
 
-def test_every_way_is_measured_and_the_model_is_as_before(host, tmp_path, monkeypatch):
+def test_every_way_is_measured(tmp_path, monkeypatch):
+    host = StandaloneModel(CHECKPOINT, resolution=64)
     for name in ("WORD_STEPS", "TUNED_STEPS"):
         monkeypatch.setattr(attacks, name, 1)
-    monkeypatch.setattr(robustness, "EACH", 2)
-    for module in (questions, grids, robustness):
-        monkeypatch.setattr(module, "STEPS", 2)
-    monkeypatch.setattr(robustness, "WAYS", (Way("plain", steps=2), Way("typed", robustness.mistyped, steps=2)))
-    plan = Plan("A", (QUICK,), 1, 1, 2)
+    monkeypatch.setattr(robustness, "TUNED_ON", 4)
+    monkeypatch.setattr(grids, "STEPS", 1)
+    ways = (Way("plain", steps=2), Way("typed", robustness.mistyped, steps=2))
+    plan = Plan("A", ("ours:quality=quick",), 1, 1, 2, steps=2, recipes=LEAST)
     with pytest.raises(BadSetting, match="run the sequence"):
-        measure(plan, tmp_path, "cpu", lambda words: None)
-    run(plan, tmp_path, "cpu", lambda part, words: None)
+        measure(plan, tmp_path, host, lambda words: None, ways, 2)
+    SequenceRun(plan, tmp_path, host).all_seeds(lambda part, words: None)
     seen = []
-    (rows,) = measure(plan, tmp_path, "cpu", seen.append).values()
-    assert len(seen) == ticks(plan) and len(rows) == len(robustness.WAYS) + 2
+    (rows,) = measure(plan, tmp_path, host, seen.append, ways, 2).values()
+    assert len(seen) == ticks(plan, ways) and len(rows) == len(ways) + 2
     for row in rows:
         assert all(0 <= row[f"{k}_{n}"] <= 1 for k in ("recognised", "worst") for n in ("base", "after"))
     assert json.loads((tmp_path / "robustness.json").read_text("utf-8"))

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 COLUMNS = (
     ("UA", "ua_all", "%"),
     ("UA worst", "ua_worst", "%"),
-    ("relapse", "relapse", "points"),
-    ("relapse worst", "relapse_worst", "points"),
-    ("leak", "leak", "%"),
+    ("resurgence", "resurgence", "points"),
+    ("resurgence worst", "resurgence_worst", "points"),
+    ("leakage", "leakage", "%"),
     ("near replayed", "near_replayed", "%"),
     ("near never replayed", "near_not_replayed", "%"),
     ("near held out", "near_held_out", "%"),
     ("far", "far", "%"),
-    ("worst object", "kept_worst", "%"),
+    ("worst object", "preserved_worst", "%"),
     ("styles", "styles", "%"),
     ("broken", "broken", "%"),
     ("KID", "kid", "number"),
@@ -23,9 +23,12 @@ COLUMNS = (
     ("MB", "peak_memory_mb", "whole"),
     ("size", "size_of_unet", "%"),
 )
-LOW_IS_GOOD = {"relapse", "relapse_worst", "leak", "broken", "kid", "norm", "seconds", "peak_memory_mb", "size_of_unet"}
+LOW_IS_GOOD = {
+    *("resurgence", "resurgence_worst", "leakage", "broken", "kid", "norm"),
+    *("seconds", "peak_memory_mb", "size_of_unet"),
+}
 FORGOTTEN = 0.95
-"""UA below which a method has not forgotten, so that what it keeps cannot be compared."""
+"""UA below which a method has not forgotten, so that what it preserves cannot be compared."""
 
 
 def table(rows: Sequence[dict], ended: Sequence[dict] = ()) -> str:
@@ -37,17 +40,20 @@ def table(rows: Sequence[dict], ended: Sequence[dict] = ()) -> str:
             ends = [r for r in here if r["request"] == reached == last(here, r["method"], r["seed"])]
             parts += ["", f"## Sequence {sequence}, after request {reached}", "", *lines(ends, here)]
     for e in ended:
-        parts += ["", "`{method}`, {sequence}, seed {seed}, ended at request {request}, {concept}: {why}".format(**e)]
+        parts += [
+            "",
+            "`{method}`, {sequence}, seed {seed}, ended at request {request}, {concept}: {reason}".format(**e),
+        ]
     return "\n".join(parts) + "\n"
 
 
 EXPLAINED = (
-    "UA: forgotten concepts that the classifier does not recognise. relapse: recognition now less that right after",
-    "its own request, in points. leak: a forgotten concept under prompts that do not name it. near, far: kept objects",
-    "of the same or another family, relative to the base model. never replayed: no request of that method has trained",
-    "on them; held out: no request of any method can. worst object: the kept object recognised least. KID: distance",
-    "to the base model's pictures of kept captions, times 1000. norm: of all changes together. size: values a",
-    "request, as part of the UNet. In brackets the worst seed.",
+    "UA: forgotten concepts that the classifier does not recognise. resurgence: recognition now less that right after",
+    "its own request, in points. leakage: a forgotten concept under prompts that do not name it. near, far: preserved",
+    "objects of the same or another family, relative to the base model. never replayed: no request of that method has",
+    "trained on them; held out: no request of any method can. worst object: the preserved object recognised least.",
+    "KID: distance to the base model's pictures of preserved captions, times 1000. norm: of all changes together.",
+    "size: values a request, as part of the UNet. In brackets the worst seed.",
 )
 
 
@@ -66,7 +72,7 @@ def lines(ends: Sequence[dict], rows: Sequence[dict]) -> list[str]:
     out = ["| method | seeds | " + " | ".join(c[0] for c in COLUMNS) + " |", "|---" * (len(COLUMNS) + 2) + "|"]
     base = {
         "ua_all": 1 - ends[0]["base_recognised"],
-        "leak": ends[0]["leak_base"],
+        "leakage": ends[0]["leakage_base"],
         "far": 1.0,
         "near_replayed": 1.0,
         "near_not_replayed": 1.0,

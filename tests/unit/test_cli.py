@@ -122,10 +122,10 @@ def test_stack_takes_out_and_trains_anew(tiny, tmp_path, capsys):
         files.append(str(out))
     capsys.readouterr()
     assert main(["stack", *files, "--without", "banana"]) == 0
-    assert "draws 'banana' again" in capsys.readouterr().out
+    assert "generates 'banana' again" in capsys.readouterr().out
     new = ["--checkpoint", str(CHECKPOINT), "--retrain", "--out", str(tmp_path / "new")]
     assert main(["stack", *files, "--without", "banana", *new]) == 0
-    assert "check, trained anew" in capsys.readouterr().out
+    assert "check, made anew" in capsys.readouterr().out
     made = load(tmp_path / "new" / "frog.safetensors")
     assert made.info.parents == () and made.info.concept == "frog"
     assert main(["stack", *files, "--without", "banana", *new]) == 1

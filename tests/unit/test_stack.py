@@ -215,7 +215,7 @@ def test_lineage_is_silent_when_all_is_as_trained():
 
 def test_lineage_names_a_missing_parent():
     child = on_top_of(stack_of((A, 1.0)))
-    words = ["'cat' was trained on top of 'banana', which is missing from the stack."]
+    words = ["'cat' was made on top of 'banana', which is missing from the stack."]
     assert lineage(stack_of((child, 1.0))) == words
     assert lineage(stack_of((A, 0.0), (child, 1.0))) == words
 
@@ -223,15 +223,15 @@ def test_lineage_names_a_missing_parent():
 def test_lineage_names_a_parent_above_its_child():
     child = on_top_of(stack_of((A, 1.0)))
     assert lineage(stack_of((child, 1.0), (A, 1.0))) == [
-        "'cat' was trained on top of 'banana', which must come before it.",
-        "'banana' was trained without 'cat': check both with a preview.",
+        "'cat' was made on top of 'banana', which must come before it.",
+        "'banana' was made without 'cat': check both with a preview.",
     ]
 
 
 def test_lineage_names_another_strength():
     child = on_top_of(stack_of((A, 1.0)))
     assert lineage(stack_of((A, 0.5), (child, 1.0))) == [
-        "'cat' was trained on top of 'banana' at strength 1, but its strength is 0.5 here."
+        "'cat' was made on top of 'banana' at strength 1, but its strength is 0.5 here."
     ]
 
 
@@ -239,12 +239,12 @@ def test_lineage_names_another_order():
     frog = on_top_of(stack_of((A, 1.0)), "frog", 2)
     child = on_top_of(stack_of((A, 1.0), (frog, 1.0)))
     assert lineage(stack_of((frog, 1.0), (A, 1.0), (child, 1.0)))[-1] == (
-        "'cat' was trained on top of 'banana', 'frog' in this order, but the stack has another order."
+        "'cat' was made on top of 'banana', 'frog' in this order, but the stack has another order."
     )
 
 
 def test_lineage_names_a_stranger():
-    assert lineage(stack_of((A, 1.0), (B, 1.0))) == ["'frog' was trained without 'banana': check both with a preview."]
+    assert lineage(stack_of((A, 1.0), (B, 1.0))) == ["'frog' was made without 'banana': check both with a preview."]
 
 
 def test_lineage_looks_into_merges():
@@ -252,8 +252,8 @@ def test_lineage_looks_into_merges():
     child = on_top_of(two)
     assert lineage(stack_of((combine_cat(two), 1.0), (child, 1.0))) == []
     assert lineage(stack_of((combine_cat(two), 0.5), (child, 1.0))) == [
-        "'cat' was trained on top of 'banana' at strength 1, but its strength is 0.5 here.",
-        "'cat' was trained on top of 'frog' at strength 0.5, but its strength is 0.25 here.",
+        "'cat' was made on top of 'banana' at strength 1, but its strength is 0.5 here.",
+        "'cat' was made on top of 'frog' at strength 0.5, but its strength is 0.25 here.",
     ]
 
 

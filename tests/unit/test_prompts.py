@@ -1,16 +1,12 @@
-"""Sentences from word lists: slots, articles, kinds, mappings, replay."""
+"""Prompts from word lists: slots, articles, kinds, mappings; and lists that cannot be read."""
 
 import json
 from dataclasses import replace
 
 import pytest
-import torch
 
-from tests.tiny import WORDS, TinyHost
+from tests.tiny import WORDS
 from unlearn_core import BadSetting
-from unlearn_core.host import Conditioning
-from unlearn_core.method.token_moments import INSISTED, LISTED, SENTENCES, kept_moment, kept_sentences
-from unlearn_core.method.training.replay import Replay
 from unlearn_core.words.prompts import REMOVED, Scene, fill, mapped, names, place, renamed, scenes, style_words
 from unlearn_core.words.word_list import WordList
 
@@ -85,53 +81,6 @@ def test_place_keeps_the_scene():
     scene = Scene("{an o} in {s} style", "cat", "ink", " at night")
     assert place(scene, "dog", "object").prompt == "a dog in ink style at night"
     assert place(scene, "oil", "style").prompt == "a cat in oil style at night"
-
-
-def test_each_word_of_a_short_list_is_held_in_more_sentences():
-    general, own = WordList.load(None), WordList.load(WORDS)
-    held = [*general.all_objects, *general.styles]
-    few, many = SENTENCES
-    assert LISTED // len(held) < few < many < LISTED // len([*own.all_objects, *own.styles])
-    alone, both, insisted = (
-        kept_sentences(lists, ["banana"], 0, keep)
-        for lists, keep in (([general], ()), ([own, general], ()), ([own, general], ["owl"]))
-    )
-    assert few <= sum(names(t, "owl") for t in alone) < many
-    assert sum(names(t, "bus") for t in both) >= many
-    assert sum(names(t, "owl") for t in insisted) >= INSISTED
-    assert all("" in found and not any(names(t, "banana") for t in found) for found in (alone, both, insisted))
-    assert set(alone.values()) == {1.0} and min(both.values()) == few / many
-    assert sum(names(t, "owl") and w == 1.0 for t, w in insisted.items()) >= INSISTED
-
-
-def test_each_word_weighs_the_same():
-    """Two words of one list, four of another: their tokens are one-hot, so the second moment shows the weights."""
-
-    class Words(TinyHost):
-        def encode(self, prompts):
-            rows = [[float(w in p.split()) for w in ("cat", "dog", "owl", "bee")] for p in prompts]
-            return Conditioning(torch.tensor(rows)[:, None])
-
-    short, long = (
-        WordList({"": words}, (), ("{o}",), tuple(f"{{o}} {i}" for i in range(20)), ("{s}",), ("",))
-        for words in (("cat", "dog"), ("owl", "bee", *(f"w{i}" for i in range(200))))
-    )
-    cat, dog, owl, bee = kept_moment(Words(), [short, long], [], 0).value.diagonal().tolist()
-    assert cat == pytest.approx(dog) and dog == pytest.approx(owl) and owl == pytest.approx(bee) and cat > 0
-
-
-def test_replay_has_every_group_at_its_share(words):
-    near = words.rivals("banana", "object")[:10]
-    gone = [("a frog", "a fish"), ("the frog", "the fish")]
-    replay = Replay.make(words.without(["banana"]), "object", near, ["owl"], gone, 0)
-    assert replay.weights.sum().item() == pytest.approx(1.0, abs=1e-6)
-    asked = [*replay.prompts, *(p for p, _ in replay.erased)]
-    by_prompt = dict(zip(asked, replay.weights.tolist(), strict=True))
-    assert by_prompt[""] == pytest.approx(0.1 / 1.25, abs=1e-6)
-    assert by_prompt["a frog"] == pytest.approx(0.1 / 1.25, abs=1e-6)
-    assert set(replay.erased) == set(gone)
-    assert any(names(p, "owl") for p in replay.prompts)
-    assert not any(names(p, "banana") for p in replay.prompts)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "not json", json.dumps({"objects": 3}), "\x00"])

@@ -1,4 +1,6 @@
-"""Adapters come and go without a trace; losses and subspace by hand-computable cases."""
+"""peft adapters come and go without a trace, and are what their factors say; the running mean of the last steps."""
+
+import sys
 
 import pytest
 import torch
@@ -6,10 +8,7 @@ from torch import nn
 
 from tests.tiny import TinyHost
 from unlearn_core import UnlearnError
-from unlearn_core.method.adapters import attached
-from unlearn_core.method.token_moments import Moment, second_moment
-from unlearn_core.method.training import losses
-from unlearn_core.method.training.null_space import acting_directions
+from unlearn_core.method.adapters import Average, attached
 
 PATHS = ["blocks.0.attn2.to_k", "blocks.1.attn2.to_v"]
 
@@ -58,42 +57,29 @@ def test_layers_that_peft_cannot_adapt_are_an_error():
 
 
 def test_missing_peft_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "peft", None)
+    monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(UnlearnError, match="pip install"), attached(TinyHost().backbone, PATHS, 2, 0):
         pass
 
 
-def test_drift_is_the_squared_norm_of_the_product():
-    a, b = torch.randn(3, 7), torch.randn(5, 3)
-    assert losses.drift([(a, b, 0.5)]).item() == pytest.approx((0.5 * b @ a).pow(2).sum().item(), rel=1e-5)
+def test_layers_of_one_shape_are_stacked():
+    block = nn.ModuleDict({"a": nn.Linear(6, 5), "b": nn.Linear(4, 5), "c": nn.Linear(6, 5)})
+    with attached(block, ["a", "b", "c"], 2, 0) as adapters:
+        found = {tuple(paths): (down.shape, up.shape) for paths, down, up in adapters.alike(["a", "b", "c"])}
+        assert found == {("a", "c"): ((2, 2, 6), (2, 5, 2)), ("b",): ((1, 2, 4), (1, 5, 2))}
 
 
-def test_squared_distance_is_per_sample_and_stops_at_the_teacher():
-    student, teacher = torch.zeros(2, 1, 2, 2, requires_grad=True), torch.ones(2, 1, 2, 2, requires_grad=True)
-    distance = losses.squared_distance(student, teacher * torch.tensor([1.0, 2.0]).view(2, 1, 1, 1))
-    assert distance.tolist() == [1.0, 4.0]
-    distance.sum().backward()
-    assert student.grad is not None and teacher.grad is None
-
-
-def test_second_moment_by_hand():
-    tokens = torch.tensor([[[1.0, 0.0], [1.0, 2.0]]])
-    assert second_moment(tokens).tolist() == [[1.0, 1.0], [1.0, 2.0]]
-
-
-def test_moments_of_two_lists_are_weighed_by_their_sentences():
-    one, other = Moment.of(torch.tensor([[[1.0, 0.0]]])), Moment.of(torch.tensor([[[0.0, 2.0]]] * 3))
-    both = one + other
-    assert both.value.tolist() == [[0.25, 0.0], [0.0, 3.0]] and both.sentences == 4
-
-
-def test_acting_directions_avoid_what_is_kept():
-    kept = torch.zeros(50, 1, 4)
-    kept[:, 0, 0] = torch.randn(50) * 3
-    target, mapped = torch.tensor([[[2.0, 1.0, 0.0, 0.0]]]), torch.zeros(1, 1, 4)
-    free = acting_directions(target, mapped, second_moment(kept), 1, 0.0)
-    strict = acting_directions(target, mapped, second_moment(kept), 1, 1e6)
-    assert abs(free[0, 0]) > abs(free[0, 1])
-    assert abs(strict[0, 0]) < 1e-3 < abs(strict[0, 1])
-    for rows in (free, strict):
-        assert abs(rows[0] @ target[0, 0]).item() == pytest.approx(1.0, rel=1e-3)
+def test_the_mean_follows_the_values_and_changes_places_with_them():
+    """Decays of the first steps: 1/6, 2/7, then at most the given 0.3."""
+    value = nn.Parameter(torch.tensor([0.0]))
+    average = Average([value], 0.3)
+    mean = 0.0
+    for new, decay in ((6.0, 1 / 6), (7.0, 2 / 7), (10.0, 0.3)):
+        value.data[:] = new
+        average.update()
+        mean = decay * mean + (1 - decay) * new
+    with average.swapped():
+        assert value.item() == pytest.approx(mean)
+    assert value.item() == 10.0
+    average.swap()
+    assert value.item() == pytest.approx(mean)

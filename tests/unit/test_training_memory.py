@@ -1,39 +1,21 @@
-"""What a pass keeps, plans that fit a budget, and going on with a smaller plan when the memory is full."""
+"""The memory of a training: what a pass keeps, plans that fit a budget, and smaller ones when it is full."""
 
-import platform
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from benchmarks.memory import status_mb
-from tests.test_forget import config
 from tests.tiny import TinyHost
-from unlearn_core import UnlearnError, forget
-from unlearn_core.device_memory import GIB, ON_A_CPU, Frugal, release
-from unlearn_core.method.training.memory import Cost, Pace, measure, plans
-from unlearn_core.sampling import noise
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Thousands of passes too small to share: on a busy machine two threads would wait for each other for minutes."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+from tests.unit.runs import config, run
+from unlearn_core import UnlearnError
+from unlearn_core.device_memory import GIB, ON_A_CPU
+from unlearn_core.method.training import memory
+from unlearn_core.method.training.checkpointing import blocks
+from unlearn_core.method.training.memory import Cost, Pace, budget_of, measure, plans, rows_at_once
 
 
 def full(*_):
     raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the heap of glibc")
-def test_what_the_heap_holds_goes_back_to_the_system():
-    small = [torch.ones(16_000) for _ in range(4000)]
-    pin, filled = small.pop(), status_mb("VmRSS")  # the last one keeps the heap from shrinking by itself
-    del small
-    release(torch.device("cpu"))
-    assert filled - status_mb("VmRSS") > 200 and pin.sum() == 16_000
 
 
 def test_a_counted_pass_keeps_what_autograd_keeps():
@@ -80,38 +62,49 @@ def test_a_full_memory_leads_to_smaller_plans_and_an_end_in_words():
 class Crowded(TinyHost):
     """Has room for three rows."""
 
-    largest = 0
-
     def denoise(self, x, sigma, conditioning):
-        self.largest = max(self.largest, len(x))
         return full() if len(x) > 3 else super().denoise(x, sigma, conditioning)
 
 
-def test_passes_without_gradient_are_split_until_they_fit():
-    plain, crowded = TinyHost(), Crowded()
-    x, sigma, c = noise((7, *plain.latent_shape), 0, plain.device), plain.sigmas[:7] + 1, plain.encode(["a"] * 7)
-    frugal = Frugal(crowded)
-    with torch.no_grad():
-        assert torch.allclose(frugal.denoise(x, sigma, c), plain.denoise(x, sigma, c), atol=1e-6)
-    assert frugal.rows <= 3
-    with torch.no_grad():
-        Frugal(fresh := Crowded(), rows=2).denoise(x, sigma, c)
-    assert fresh.largest == 2
+def test_blocks_are_the_innermost_members_of_lists():
+    backbone = TinyHost().backbone
+    assert blocks(backbone) == list(backbone.blocks)
+    nested = torch.nn.ModuleList([torch.nn.Sequential(backbone.blocks[0], torch.nn.Linear(1, 1))])
+    assert blocks(nested) == [backbone.blocks[0]]
 
 
-def test_a_cpu_takes_no_more_rows_than_save_time():
+def test_a_budget_is_what_is_free_or_what_the_artist_gives(monkeypatch):
     host = TinyHost()
-    made = plans(Cost(0, 0, 0), 4, 0, False, 0)
-    assert Pace(host, made, None).rows == Pace(host, made, 20 * ON_A_CPU, 10).rows == ON_A_CPU
-    assert Pace(host, made, 70, 10).rows == 7
-    host.device = torch.device("cuda")
-    assert Pace(host, made, None).rows is None
-    assert Pace(host, made, 20 * ON_A_CPU, 10).rows == 2 * ON_A_CPU
+    own = sum(p.numel() * p.element_size() for p in host.backbone.parameters())
+    monkeypatch.setattr(memory, "free_bytes", lambda _: 10 * GIB)
+    assert budget_of(host, host.backbone, 0.0) == 9 * GIB
+    assert budget_of(host, host.backbone, 2.0) == 2 * GIB - own
+    assert budget_of(host, host.backbone, 100.0) == 9 * GIB
+    monkeypatch.setattr(memory, "free_bytes", lambda _: None)
+    assert budget_of(host, host.backbone, 0.0) is None and budget_of(host, host.backbone, 2.0) == 2 * GIB - own
+
+
+@pytest.mark.parametrize(
+    "device, budget, working, rows",
+    [
+        ("cpu", None, 10, ON_A_CPU),
+        ("cpu", 20 * ON_A_CPU, 10, ON_A_CPU),
+        ("cpu", 70, 10, 7),
+        ("cpu", -5, 10, 1),
+        ("cpu", 70, 0, ON_A_CPU),
+        ("cuda", None, 10, None),
+        ("cuda", 20 * ON_A_CPU, 10, 2 * ON_A_CPU),
+    ],
+)
+def test_rows_of_a_pass_without_gradient(monkeypatch, device, budget, working, rows):
+    """A CPU takes no more than save time."""
+    monkeypatch.setattr(memory, "budget_of", lambda *_: budget)
+    assert rows_at_once(SimpleNamespace(device=torch.device(device)), None, Cost(0, 0, working), 0.0) == rows
 
 
 def test_a_run_survives_a_full_memory_and_keeps_its_batch():
     host = Crowded()
-    crowded, plain = forget(host, config()), forget(TinyHost(), config())
+    crowded, plain = run(host, config()), run(TinyHost(), config())
     assert crowded.report["steps"] == plain.report["steps"]
     assert "2 passes of 1" in crowded.report["memory"] and "one pass of 2" in plain.report["memory"]
     for name, factor in plain.delta.factors.items():

@@ -15,13 +15,15 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 from tests.deltas import LAYER, a_delta, an_info
+from unlearn_core.delta import atomic
 from unlearn_core.delta import format as delta_file
-from unlearn_core.delta.format import Delta, Factor, load, save
+from unlearn_core.delta.format import Delta, DeltaInfo, Factor, load, save
 from unlearn_core.errors import BadDelta, BadSetting, UnlearnError
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_round_trip(tmp_path):
@@ -113,20 +115,9 @@ def test_no_layers_is_no_effect():
         Delta({}, an_info()).check_effect()
 
 
-WRITE = """
-import sys
-sys.path.insert(0, sys.argv[2])
-from tests.deltas import a_delta
-from unlearn_core.delta.format import save
-print(save(a_delta(), sys.argv[1]))
-"""
-
-
-def test_same_delta_same_bytes_in_another_process(tmp_path):
-    digests = {save(a_delta(), tmp_path / f"{i}.safetensors") for i in range(5)}
-    command = [sys.executable, "-c", WRITE, str(tmp_path / "z.safetensors"), str(ROOT)]
-    digests.add(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip())
-    assert len(digests) == 1
+def test_same_delta_same_bytes(tmp_path):
+    """In another process as well: there the documented example below prints its file's hash."""
+    assert len({save(a_delta(), tmp_path / f"{i}.safetensors") for i in range(5)}) == 1
 
 
 def test_header_is_sorted_aligned_and_readable_by_any_reader(tmp_path):
@@ -177,7 +168,7 @@ def test_failed_write_leaves_the_old_file_and_no_rest(tmp_path, monkeypatch):
     def full(_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(delta_file.os, "fsync", full)
+    monkeypatch.setattr(atomic.os, "fsync", full)
     with pytest.raises(UnlearnError, match="disk .* is full"):
         save(a_delta(1), file)
     monkeypatch.undo()
@@ -185,7 +176,7 @@ def test_failed_write_leaves_the_old_file_and_no_rest(tmp_path, monkeypatch):
     def stopped(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(delta_file.os, "replace", stopped)
+    monkeypatch.setattr(atomic.os, "replace", stopped)
     with pytest.raises(KeyboardInterrupt):
         save(a_delta(1), file)
     assert file.read_bytes() == before
@@ -197,13 +188,10 @@ def test_file_is_whole_before_it_has_its_name(tmp_path, monkeypatch):
     replace = os.replace
 
     def watch(source, target):
-        seen.append((Path(source).parent, load_bytes(Path(source)), Path(target).exists()))
+        seen.append((Path(source).parent, Path(source).read_bytes(), Path(target).exists()))
         replace(source, target)
 
-    def load_bytes(path):
-        return path.read_bytes()
-
-    monkeypatch.setattr(delta_file.os, "replace", watch)
+    monkeypatch.setattr(atomic.os, "replace", watch)
     save(a_delta(), tmp_path / "a.safetensors")
     assert seen == [(tmp_path, (tmp_path / "a.safetensors").read_bytes(), False)]
 
@@ -230,7 +218,7 @@ def test_only_safetensors_is_written(tmp_path, name):
         {"concept": "x" * 121},
         {"concept": ""},
         {"kind": "thing"},
-        {"judge": {"a": math.nan}},
+        {"check": {"a": math.nan}},
         {"config": {"a": object()}},
         {"parents": ({"name": "a"},)},
     ],
@@ -258,3 +246,85 @@ def test_documented_example_is_what_the_code_prints(tmp_path):
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True, capture_output=True, text=True
     )
     assert run.stdout == printed
+
+
+# Files of the first version
+
+OLDER = {
+    "format": "1",
+    "concept": '"banana"',
+    "kind": '"object"',
+    "anchor": '"pear"',
+    "architecture": '"sd1"',
+    "prediction_type": '"epsilon"',
+    "base_fingerprint": '"0123456789abcdef"',
+    "parents": "[]",
+    "merged": "[]",
+    "config": '{"check": true, "guard_weight": 0.1, "null_space": 0.0, "concept": "banana", "rank": 8}',
+    "prompts": '[["a banana", "a pear"]]',
+    "judge": '{"forgotten_before": 0.0, "forgotten_after": 1.0, "kept_before": 1.0, "kept_after": 0.9, '
+    '"verdict": "forgotten, the rest kept", "worst_neighbour": {"concept": "kiwi", "lost": 0.5}}',
+    "steps": "0",
+    "stopped": '""',
+}
+"""Texts of a file as version 1 wrote them, by hand."""
+
+
+def older(folder, **texts):
+    """A file of version 1 with one layer."""
+    values = torch.tensor([[1.0, 2.0]]).half(), torch.tensor([[3.0], [4.0]]).half(), torch.tensor(1.0)
+    tensors = {LAYER + part: t for part, t in zip(delta_file.PARTS, values, strict=True)}
+    save_file(tensors, folder / "old.safetensors", {f"unlearn.{k}": v for k, v in (OLDER | texts).items() if v})
+    return folder / "old.safetensors"
+
+
+def test_a_file_of_version_1_is_read_and_written_as_version_2(tmp_path):
+    delta = load(older(tmp_path))
+    assert delta.factors[LAYER].matrix().tolist() == [[3.0, 6.0], [4.0, 8.0]]
+    assert delta.info == DeltaInfo(
+        "banana",
+        "object",
+        "pear",
+        "sd1",
+        "epsilon",
+        "0123456789abcdef",
+        config={"check": True, "guard_weight": 0.1, "null_space": 0.0, "concept": "banana", "rank": 8},
+        prompts=(("a banana", "a pear"),),
+        check={
+            "forgotten_before": 0.0,
+            "forgotten_after": 1.0,
+            "preserved_before": 1.0,
+            "preserved_after": 0.9,
+            "verdict": "forgotten, the rest kept",
+            "worst_neighbour": {"concept": "kiwi", "lost": 0.5},
+        },
+    )
+    save(delta, tmp_path / "new.safetensors")
+    again = load(tmp_path / "new.safetensors")
+    assert again.info == delta.info and again.content_hash() == delta.content_hash()
+    with safe_open(tmp_path / "new.safetensors", "pt") as file:
+        texts = file.metadata()
+    assert texts["unlearn.format"] == "2" and "unlearn.judge" not in texts and "unlearn.check" in texts
+
+
+@pytest.mark.parametrize(
+    "texts, words",
+    [
+        ({"judge": ""}, "lacks 'unlearn.judge'"),
+        ({"judge": "[1]"}, "table"),
+        ({"format": "2"}, "lacks 'unlearn.check'"),
+        ({"format": "0"}, "update this tool"),
+    ],
+)
+def test_a_broken_file_of_version_1_is_refused(tmp_path, texts, words):
+    with pytest.raises(BadDelta, match=re.escape(words)):
+        load(older(tmp_path, **texts))
+
+
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "assets" / "demo" / "deltas").glob("*.safetensors")), ids=lambda f: f.stem
+)
+def test_bundled_deltas_are_read(file):
+    delta = load(file)
+    delta.check_effect()
+    assert delta.info.architecture == "sd1" and delta.info.prompts and "verdict" in delta.info.check

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from tests.checkpoints import CONTEXT, OPEN_CLIP_WIDTH, SHAPES, Small
 from unlearn_core.errors import BadCheckpoint
-from unlearn_core.sampling import direction, euler, noise, schedule
+from unlearn_core.sampling import Sampler, direction, noise, schedule
 from unlearn_core.standalone import networks
 from unlearn_core.standalone.checkpoint import UNEVEN, discrete_sigmas, open_checkpoint
 from unlearn_core.standalone.model import StandaloneModel
@@ -70,7 +70,8 @@ def test_text_is_read_as_each_model_was_trained(small, host):
         if small.kind == "sd2":
             hidden = small.open_clip.ln_final(hidden)
         else:
-            assert torch.allclose(c.extras["pooled"], pooled, atol=1e-4)
+            assert torch.allclose(c.extras["pooled"], pooled, atol=1e-4) and pooled.shape == (2, OPEN_CLIP_WIDTH)
+            assert not torch.allclose(pooled[0], pooled[1])
             assert c.extras["size"].tolist() == [[64, 64, 0, 0, 64, 64]] * 2
         parts.append(hidden)
     assert torch.allclose(c.tokens, torch.cat(parts, -1).detach(), atol=1e-4)
@@ -193,7 +194,7 @@ def test_direction_and_euler_equal_diffusers(host, kind):
             for t in scheduler.timesteps:
                 out = host.predict(scheduler.scale_model_input(x, t), t[None].long(), c)
                 x = scheduler.step(out, t, x).prev_sample
-        assert torch.allclose(euler(host, c, start, sigmas), x, atol=1e-4, rtol=0)
+        assert torch.allclose(Sampler(host, guidance=1.0).along(c, start, sigmas), x, atol=1e-4, rtol=0)
     finally:
         host.prediction_type = "epsilon"
 
@@ -208,9 +209,3 @@ def test_zero_terminal_snr_levels_equal_diffusers_and_stay_finite():
     assert torch.isfinite(mine).all() and (mine.diff() > 0).all()
     assert torch.allclose(mine[:-1], ((1 - theirs) / theirs).sqrt()[:-1], rtol=1e-3)
     assert mine[-1] == pytest.approx(4518.8, abs=0.1)
-
-
-def test_sdxl_takes_its_pooled_vector_from_the_second_encoder(tmp_path):
-    host = StandaloneModel(Small("sdxl").write(tmp_path / "a.safetensors"), resolution=64, half=False)
-    a, b = (host.encode([p]).extras["pooled"] for p in PROMPTS)
-    assert a.shape == (1, OPEN_CLIP_WIDTH) and not torch.allclose(a, b)

@@ -5,7 +5,7 @@ import torch
 
 from unlearn_core import Stack
 from unlearn_core.demo.recognition import CHECKPOINT
-from unlearn_core.sampling import direction, euler, noise, schedule
+from unlearn_core.sampling import noise
 from unlearn_core.standalone import clip_tokenizer
 from unlearn_core.standalone.model import StandaloneModel
 
@@ -17,30 +17,6 @@ def host():
     return StandaloneModel(CHECKPOINT, half=False)
 
 
-def test_prompts_asked_for_last_are_remembered(host, monkeypatch):
-    monkeypatch.setattr("unlearn_core.remembered.MOST", 2)
-    read, own = [], host._read
-    monkeypatch.setattr(host, "_read", lambda prompts: read.extend(prompts) or own(prompts))
-    first = host.encode(["one", "two", "three"])
-    assert torch.equal(host.encode(["three", "two"]).tokens, first[[2, 1]].tokens)
-    assert read == ["one", "two", "three"]
-    assert torch.allclose(host.encode(["one", "two"]).tokens, first[[0, 1]].tokens, atol=1e-5)
-    host.encode(["three"])
-    assert read == ["one", "two", "three", "one", "three"]
-
-
-def test_a_long_list_is_read_and_not_remembered(host, monkeypatch):
-    monkeypatch.setattr("unlearn_core.remembered.LIST", 2)
-    read, own = [], host._read
-    monkeypatch.setattr(host, "_read", lambda prompts: read.append(list(prompts)) or own(prompts))
-    host.encode(["lion"])
-    whole = host.encode(["tiger", "lion", "bear", "wolf", "tiger"])
-    assert read == [["lion"], ["tiger", "bear", "wolf"]] and torch.equal(whole.tokens[0], whole.tokens[4])
-    assert torch.equal(host.encode(["lion"]).tokens, whole[[1]].tokens)
-    assert torch.allclose(host.encode(["bear", "wolf"]).tokens, whole[[2, 3]].tokens, atol=1e-5)
-    assert read[2:] == [["bear", "wolf"]]
-
-
 def test_what_a_session_has_read_is_given_back_at_its_end(host, monkeypatch):
     read, own = [], host._read
     monkeypatch.setattr(host, "_read", lambda prompts: read.extend(prompts) or own(prompts))
@@ -50,17 +26,6 @@ def test_what_a_session_has_read_is_given_back_at_its_end(host, monkeypatch):
         assert read == ["otter"]
     host.encode(["otter"])
     assert read == ["otter"] * 2
-
-
-def test_direction_equals_diffusers_epsilon_at_ten_noise_levels(host):
-    c = host.encode(PROMPTS)
-    for t in range(50, 1000, 100):
-        x, sigma = noise((2, *host.latent_shape), t, host.device), host.sigmas[[t, t]]
-        scaled = x / (1 + sigma[0] ** 2).sqrt()
-        with torch.no_grad():
-            wanted = host.backbone(scaled, t, c.tokens).sample
-            got = direction(host, x, sigma, c)
-        assert torch.allclose(got, wanted, atol=1e-5 * max(1.0, 1 / float(sigma[0]))), t
 
 
 def test_v_prediction_gives_the_same_clean_latent_as_diffusers(host):
@@ -85,22 +50,6 @@ def test_v_prediction_gives_the_same_clean_latent_as_diffusers(host):
                 assert torch.allclose(host.denoise(z_t / abar.sqrt(), sigma, c), wanted, atol=1e-4), t
     finally:
         host.prediction_type = "epsilon"
-
-
-def test_euler_equals_diffusers_euler(host):
-    from diffusers import EulerDiscreteScheduler
-
-    sigmas, c, start = schedule(host, 8), host.encode(PROMPTS[:1]), noise((1, *host.latent_shape), 0, host.device)
-    scheduler = EulerDiscreteScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
-    levels = torch.linspace(999, 0, 9)[:-1].round().long()
-    scheduler.set_timesteps(timesteps=levels.tolist())
-    assert torch.allclose(scheduler.sigmas.float(), sigmas, atol=1e-4)
-    x = start * sigmas[0]
-    with torch.no_grad():
-        for t in scheduler.timesteps:
-            out = host.backbone(scheduler.scale_model_input(x, t), t, c.tokens).sample
-            x = scheduler.step(out, t, x).prev_sample
-    assert torch.allclose(euler(host, c, start, sigmas), x, atol=2e-4)
 
 
 def test_noise_levels_are_the_trained_schedule(host):

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from tests.tiny import TinyHost
+from unlearn_core.errors import TrainingFailed
 from unlearn_core.host import Conditioning
 from unlearn_core.method.score_distance import at_all_levels, importance, score_distances
-from unlearn_core.sampling import LatentBank, Probe, direction, euler, noise, probe_levels, sample, schedule
+from unlearn_core.sampling import LatentBank, Probe, Sampler, direction, noise, probe_levels, schedule
 
 
 class Gaussian:
@@ -32,7 +33,7 @@ def prompts(*means):
 
 def test_euler_finds_the_distribution():
     host = Gaussian()
-    x = sample(host, prompts(*[2.0] * 800), 0, 400)
+    x = Sampler(host, 400, 1.0, batch=800).draw(prompts(*[2.0] * 800), 0)
     assert x.mean().item() == pytest.approx(2.0, abs=0.06)
     assert x.std().item() == pytest.approx(0.5, abs=0.04)
 
@@ -40,7 +41,7 @@ def test_euler_finds_the_distribution():
 def test_euler_step_by_hand():
     host = Gaussian()
     sigmas = torch.tensor([2.0, 1.0, 0.0])
-    out = euler(host, prompts(0.0), torch.ones(1, 1, 2, 2), sigmas)
+    out = Sampler(host, guidance=1.0).along(prompts(0.0), torch.ones(1, 1, 2, 2), sigmas)
     # x=2: D=.25/4.25*2, d=(2-D)/2, x=2-d; then D again is the result
     d = (2 - 0.25 / 4.25 * 2) / 2
     assert out[0, 0, 0, 0].item() == pytest.approx(0.25 / 1.25 * (2 - d), abs=1e-6)
@@ -49,13 +50,28 @@ def test_euler_step_by_hand():
 def test_guidance_extrapolates_and_one_is_plain():
     host, start, sigmas = Gaussian(), torch.zeros(1, 1, 2, 2), torch.tensor([30.0, 0.0])
     for g in (1.0, 3.0):
-        got = euler(host, prompts(2.0), start, sigmas, g, prompts(1.0))[0, 0, 0, 0].item()
-        assert got == pytest.approx(1 + g * (2 - 1), abs=0.01)
+        got = Sampler(host, guidance=g, negative=prompts(1.0)).along(prompts(2.0), start, sigmas)
+        assert got[0, 0, 0, 0].item() == pytest.approx(1 + g * (2 - 1), abs=0.01)
 
 
 def test_a_picture_does_not_depend_on_the_batch():
     host, c = Gaussian(), prompts(1.0, 2.0, 3.0, 4.0, 5.0)
-    assert torch.allclose(sample(host, c, 3, 5, batch=5), sample(host, c, 3, 5, batch=2))
+    whole = Sampler(host, 5, 1.0).draw(c, 3)
+    assert torch.allclose(Sampler(host, 5, 1.0, batch=2).draw(c, 3), whole)
+    assert torch.allclose(Sampler(host, 5, 1.0).draw(c[[2, 3, 4]], 3, first=2), whole[2:])
+
+
+def test_each_step_of_each_batch_is_told():
+    told = []
+    Sampler(Gaussian(), 5, 1.0, lambda: told.append(1), batch=2).draw(prompts(1.0, 2.0, 3.0), 0)
+    assert len(told) == 2 * 5
+
+
+def test_the_empty_prompt_is_the_negative_one_unless_another_is_given():
+    host, start, sigmas = TinyHost(), noise((1, 4, 4, 4), 0, torch.device("cpu")), torch.tensor([5.0, 1.0, 0.0])
+    c = host.encode(["a cat"])
+    empty, other = (Sampler(host, negative=host.encode([p])).along(c, start, sigmas) for p in ("", "a dog"))
+    assert torch.equal(Sampler(host).along(c, start, sigmas), empty) and not torch.allclose(empty, other)
 
 
 def test_schedule_runs_from_the_highest_level_to_zero():
@@ -70,6 +86,18 @@ def test_bank_keeps_prompts_and_latents_together():
     assert bank.latents.shape == (2, 3, 1, 2, 2)
     picked = bank.pick(torch.tensor([1, 0, 1]), torch.Generator().manual_seed(0))
     assert (picked.mean((1, 2, 3)).sign() == torch.tensor([1.0, -1.0, 1.0])).all()
+
+
+def test_two_banks_are_one_behind_the_other():
+    one, other = (LatentBank.draw(Gaussian(), prompts(m), 2, 0, 5) for m in (-5.0, 5.0))
+    both = one + other
+    assert len(both) == 2 and torch.equal(both.latents, torch.cat([one.latents, other.latents]))
+    assert both.conditioning.tokens.flatten().tolist() == [-5.0, 5.0]
+
+
+def test_a_bank_of_numbers_that_are_not_finite_is_refused():
+    with pytest.raises(TrainingFailed, match="full precision"):
+        LatentBank.draw(Gaussian(), prompts(float("nan")), 1, 0, 2)
 
 
 def test_score_distance_by_hand():

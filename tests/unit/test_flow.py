@@ -1,15 +1,12 @@
 """Rectified flow behind the denoiser contract: noising, direction and samples as diffusers' own scheduler has them."""
 
-import copy
-
 import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
-from tests.test_forget import config
 from tests.tiny import TinyHost
-from unlearn_core import forget
-from unlearn_core.sampling import direction, euler, noise, schedule
+from tests.unit.runs import assert_same, config, run, state_of
+from unlearn_core.sampling import Sampler, direction, noise, schedule
 
 
 class TinyFlow(TinyHost):
@@ -61,13 +58,12 @@ def test_samples_equal_diffusers(host, scheduler):
     for sigma, t in zip(sigmas, scheduler.timesteps, strict=False):
         x = scheduler.step(host.backbone(x, sigma[None], c.tokens), t, x).prev_sample
     assert x.std() > 0.1
-    assert torch.allclose(euler(host, c, start, sigmas), x, atol=1e-4, rtol=0)
+    assert torch.allclose(Sampler(host, guidance=1.0).along(c, start, sigmas), x, atol=1e-4, rtol=0)
 
 
 def test_a_flow_forgets_and_comes_back_as_it_was(host):
-    before = copy.deepcopy(host.backbone.state_dict())
-    result = forget(host, config())
+    before = state_of(host)
+    result = run(host, config())
     assert result.delta.info.prediction_type == "flow"
     assert all(f.up.norm() > 0 for f in result.delta.factors.values())
-    after = host.backbone.state_dict()
-    assert before.keys() == after.keys() and all(torch.equal(t, after[n]) for n, t in before.items())
+    assert_same(before, state_of(host))

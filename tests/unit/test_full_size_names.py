@@ -1,22 +1,10 @@
-"""Full-size networks by their recorded names and shapes, without weights; what the speed benchmark counts."""
-
-import re
+"""Full-size networks by their recorded names and shapes, without weights."""
 
 import pytest
 import torch
 
-from benchmarks import flops
-from benchmarks.phases import phases
-from benchmarks.sizes import UNETS
-from benchmarks.speed import TALL
 from tests.key_lists import fold, recorded, unfold
-from tests.small import a_delta
-from tests.test_forget import config
-from tests.tiny import TinyHost
-from unlearn_core import Stack, forget
-from unlearn_core.cli.main import main
 from unlearn_core.delta import layer_names as keys
-from unlearn_core.evaluate.evaluator import Exam
 from unlearn_core.standalone.checkpoint import OPEN_CLIP, TEXT, UNET, VAE, XL_OPEN_CLIP, XL_TEXT, describe
 from unlearn_core.standalone.networks import unet_settings
 
@@ -89,66 +77,3 @@ def test_names_of_a_full_size_file_translate_both_ways(size):
         if n.endswith("weight") and len(s) == 2
     ]
     assert len(set(written)) == len(written)
-
-
-@pytest.mark.parametrize("size", UNETS)
-def test_the_benchmarks_networks_have_the_published_size(size):
-    unet = on_meta(UNETS[size])
-    assert sum(p.numel() for p in unet.parameters()) == PARAMETERS[size]
-
-
-def test_operations_of_a_product_and_of_attention():
-    layer, x = torch.nn.Linear(16, 8, bias=False), torch.randn(4, 16, requires_grad=True)
-    assert flops.counted(lambda: layer(x)) == 2 * 4 * 16 * 8
-    assert flops.counted(lambda: layer(x).sum().backward()) == 3 * 2 * 4 * 16 * 8
-    q = torch.randn(1, 2, 5, 8)
-    with torch.no_grad():
-        assert flops.counted(lambda: torch.nn.functional.scaled_dot_product_attention(q, q, q)) == 2 * 2 * 2 * 5 * 5 * 8
-
-
-def tall(height):
-    """A stack of tiny deltas for the tiny host."""
-    host, stack = TinyHost(), Stack()
-    for i in range(height):
-        name = "diffusion_model.blocks.0.attn2.to_k"
-        delta = a_delta(f"thing {i}", i, names=("x",), architecture="tiny", base_fingerprint=host.fingerprint)
-        factor = next(iter(delta.factors.values()))
-        wide = type(factor)(factor.down.repeat(1, 2), factor.up.repeat(2, 1), factor.alpha)
-        stack = stack.with_delta(type(delta)({name: wide}, delta.info))
-    return stack
-
-
-def operations_of_a_step(height):
-    """What each further training step on a stack adds to a run."""
-    short, longer = (
-        flops.counted(lambda: forget(TinyHost(), config(steps=n, anchor="pear"), tall(height)))  # noqa: B023
-        for n in (2, 4)
-    )
-    return (longer - short) / 2
-
-
-def test_a_step_costs_the_same_on_a_stack_of_twenty():
-    one, twenty = operations_of_a_step(1), operations_of_a_step(20)
-    assert one > 0 and twenty == one
-
-
-def test_all_time_of_a_run_is_booked(monkeypatch):
-    # the closed form is tried and not enough, so that there is time of every kind
-    monkeypatch.setattr(Exam, "still_drawn", lambda *_: True)
-    seconds, steps = phases(TinyHost(), config(closed_form=True))
-    assert steps == 6 and set(seconds) == {"sampling", "choosing", "editing", "training", "judging", "preview"}
-    assert all(t > 0 for t in seconds.values())
-
-
-@pytest.mark.slow
-def test_the_speed_command_tells_time_work_and_memory(capsys, monkeypatch):
-    # the judge is asked after each step, as in a run of many
-    for name in ("CHECK_FROM", "CHECK_EVERY", "SETTLE"):
-        monkeypatch.setattr(f"unlearn_core.train.{name}", 1)
-    options = ["--device", "cpu", "--set", "batch=1", "--set", "steps=4", "--resolution", "64"]
-    assert main(["benchmark", "--speed", *options]) == 0
-    told = dict(re.split(r"  +", line, maxsplit=1) for line in capsys.readouterr().out.splitlines())
-    assert float(told["seconds per step"]) >= float(told["bare passes"]) * 0.5 > 0
-    assert told["pictures"] == "64 x 64" and "1 forget + 1 replay" in told["batch"]
-    assert float(told["operations"].split()[0]) > 0 and "MB" in told["memory"]
-    assert f"on a stack of {TALL}" in told

@@ -52,5 +52,5 @@ def test_all_time_of_a_run_is_booked(monkeypatch):
     # the closed form is tried and not enough, so that there is time of every kind
     monkeypatch.setattr(Evaluator, "still_generated", lambda *_: True)
     seconds, steps = phases(TinyHost(), config(closed_form=True))
-    assert steps == 6 and set(seconds) == {"sampling", "choosing", "editing", "training", "judging", "preview"}
+    assert steps == 6 and set(seconds) == {"sampling", "choosing", "editing", "training", "checking", "preview"}
     assert all(t > 0 for t in seconds.values())

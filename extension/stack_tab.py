@@ -19,7 +19,7 @@ from .service import BAKE, Service
 from .stack_file import SLOTS, Row
 
 EMPTY = "The stack is empty. New deltas are put here by themselves. Older ones can be added below."
-AS_LEARNED = "The stack has the order and the strengths that it was learned with."
+AS_LEARNED = "Order and strengths are the ones that the deltas were made with."
 
 
 class StackTab:

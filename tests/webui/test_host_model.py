@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("few_in_pack")
 core, standalone = load("unlearn_core"), load("unlearn_core.standalone")
 DEMO = ROOT / "assets" / "demo" / "demo.safetensors"
 PROMPTS = ["a banana", "a (flat) cat [on] a table", ""]
-FEW = {"concept": "banana", "steps": 3, "batch": 2, "sampling_steps": 1, "closed_form": False}
+FEW = {"concept": "banana", "anchor": "guitar", "steps": 3, "batch": 2, "sampling_steps": 1, "closed_form": False}
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def test_it_trains_like_the_standalone_model_and_leaves_nothing_behind(host, alo
     # and on top of what was learned
     stack = core.Stack().with_delta(ours.delta)
     second = core.forget(model, core.ForgetConfig.from_flat({**FEW, "concept": "frog"}), stack)
-    assert second.report["stack"] == ("banana",) and state(host.shared.sd_model) == before
+    assert second.report["stack"] == ["banana"] and state(host.shared.sd_model) == before
 
 
 def test_the_hosts_loader_finds_every_layer_of_a_delta(host):

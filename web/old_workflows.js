@@ -1,5 +1,5 @@
 // Workflows from before Forget Settings: their Forget Concept had every setting as a widget of its own. On loading,
-// values that Forget Concept still has go into its widgets, all others into a Forget Settings node in front of it.
+// values that Forget Concept still has go into its widgets, all others into a Forget Settings node above it.
 
 import { app } from "../../scripts/app.js";
 
@@ -12,7 +12,8 @@ const OLD_WIDGETS = [
   "layers", "forget_weight", "overshoot", "keep_weight", "drift_weight", "guard_weight", "null_space", "closed_form",
   "sampling_steps", "latents_per_prompt", "guidance", "checkpointing", "memory", "check",
 ];
-const GAP = 40;
+/** Room between the two nodes, with the title of the lower one. */
+const GAP = 60;
 /** [node, its old values by name] of nodes that still need a Forget Settings node. */
 const waiting = [];
 
@@ -32,7 +33,7 @@ function addSettings(node, values) {
   const changed = settings.widgets.filter((w) => values[w.name] != null && values[w.name] !== w.value);
   if (!changed.length) return;
   for (const widget of changed) widget.value = values[widget.name];
-  settings.pos = [node.pos[0] - settings.size[0] - GAP, node.pos[1]];
+  settings.pos = [node.pos[0], node.pos[1] - settings.size[1] - GAP];
   node.graph.add(settings);
   settings.connect(0, node, "settings");
 }

@@ -15,17 +15,22 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 STATE = VENV / "unlearn-install.json"
 USAGE = """usage: python install.py demo [--concept NAME] [--out DIR] [more options of the demo]
-       python install.py test [options of pytest]"""
+       python install.py test [--all] [options of pytest]
+test takes about ten minutes on two processor cores, test --all about an hour."""
 
 # Small networks gain little from a second thread: two processes of one thread each are done sooner.
 SIDE_BY_SIDE = ("--numprocesses=2", "--dist=loadscope", "--no-loadscope-reorder")
+DEFAULT_PATH = ("-m", "not full")
+COUNTED = VENV / "tests.xml"
 
 # Newest peft first, with the oldest transformers and accelerate beside which it was seen to import.
 PEFTS = (
@@ -154,14 +159,44 @@ def demo(options: list[str]) -> int:
 
 
 def test(options: list[str]) -> int:
-    """Lint and tests: all of them run, the first failure is the exit code."""
+    """Static checks and tests: all of them run, the first failure is the exit code."""
+    begin = time.monotonic()
     prepare("test")
-    codes = []
-    for tool in (["ruff", "check"], ["ruff", "format", "--check"], ["pytest", *SIDE_BY_SIDE, *options]):
-        codes.append(run([venv_python(), "-m", *tool], cwd=ROOT))
-        if codes[-1]:
-            print(f"failed: {' '.join(tool)}", file=sys.stderr)
-    return next(filter(None, codes), 0)
+    COUNTED.unlink(missing_ok=True)
+    results = {name: run([venv_python(), "-m", *tool], cwd=ROOT) for name, tool in checks(options).items()}
+    failed = [name for name, code in results.items() if code]
+    seconds = time.monotonic() - begin
+    print(f"{seconds:.0f} seconds in all: {counted()}; failed: {', '.join(failed) or 'nothing'}", flush=True)
+    return next(filter(None, results.values()), 0)
+
+
+def checks(options: list[str]) -> dict[str, list[str]]:
+    """What is run, in this order; the type checker only where it is installed."""
+    chosen = () if "--all" in options else DEFAULT_PATH
+    # The caller's options come last: of an option that is given twice, pytest takes the second.
+    passed_on = [option for option in options if option != "--all"]
+    tests = ["pytest", *SIDE_BY_SIDE, "--durations=40", f"--junitxml={COUNTED}", *chosen, *passed_on]
+    static = {"ruff check": ["ruff", "check"], "ruff format": ["ruff", "format", "--check"]}
+    if has_module("mypy"):
+        static["mypy"] = ["mypy", "unlearn_core"]
+    return {**static, "pytest": tests}
+
+
+def has_module(name: str) -> bool:
+    """Whether `.venv` has it."""
+    command = [venv_python(), "-c", f"import importlib.util as u, sys; sys.exit(u.find_spec({name!r}) is None)"]
+    return subprocess.run(command, cwd=ROOT).returncode == 0
+
+
+def counted() -> str:
+    """How many tests had which result, as pytest wrote it down."""
+    try:
+        suite = ElementTree.parse(COUNTED).getroot()[0]
+        tests, *others = (int(suite.attrib[key]) for key in ("tests", "failures", "errors", "skipped"))
+    except (OSError, ElementTree.ParseError, IndexError, KeyError):
+        return "no test was counted"
+    failures, errors, skipped = others
+    return f"{tests - sum(others)} tests passed, {failures} failed, {errors} with errors, {skipped} skipped"
 
 
 def prepare(mode: str) -> None:

@@ -1,7 +1,8 @@
 """Make local image models forget: sequential LoRA deltas, each trained with the earlier ones as its teacher."""
 
 from .config import ForgetConfig, settings
-from .delta.format import Delta, DeltaInfo, load, save
+from .delta.format import Delta, load, save
+from .delta.info import DeltaInfo
 from .delta.stack import Entry, Stack
 from .errors import BadCheckpoint, BadDelta, BadSetting, Cancelled, TrainingFailed, UnlearnError
 from .host import Conditioning, HostModel

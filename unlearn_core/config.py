@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from .delta.format import MAX_CONCEPT
+from .delta.info import MAX_CONCEPT
 from .errors import BadSetting
 from .words.wish import same_thing, share_a_word
 

@@ -57,7 +57,7 @@ class HostModel(Protocol):
     prediction_type: str
     """"epsilon", "v_prediction" or "flow"."""
     fingerprint: str
-    """Same for the same denoiser weights in every host: see `keys.fingerprint`."""
+    """Same for the same denoiser weights in every host: see `layer_names.fingerprint`."""
     sigmas: Tensor
     """All noise levels the model was trained on, ascending, `[levels]`."""
     latent_shape: tuple[int, int, int]

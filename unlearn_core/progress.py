@@ -16,9 +16,8 @@ class StepReport:
     """One message of a running job."""
 
     phase: str
-    """"sampling", "choosing", "before" (the judge's first look), "editing" (the closed form), if that is not
-
-    enough "replay" and "training", "after" (the judge's last look)."""
+    """One of "sampling", "choosing" (the anchor), "before" (the check's first look), "editing" (the closed form), where
+    that is not enough "replay" and "training", and "after" (the check's last look)."""
     done: int
     total: int
     fraction: float
@@ -28,7 +27,7 @@ class StepReport:
     losses: dict[str, float] = field(default_factory=dict)
     message: str = ""
     latents: Tensor | None = None
-    """What the model draws of the target now, `[n, c, h, w]`, each time that the judge looks."""
+    """What the model generates of the target now, `[n, c, h, w]`, each time that the check looks."""
 
 
 Progress = Callable[[StepReport], bool | None]

@@ -1,4 +1,4 @@
-"""Encoded prompts at hand: a request comes back to some dozens of sentences again and again, and to hundreds once."""
+"""Encoded prompts, remembered: a run comes back to some dozens of prompts again and again, and to hundreds once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MOST = 256
 LIST = 48
 """Who asks for more new prompts than this at once goes through a list: none of them is kept.
 
-All sentences of a request would take 50 MB for the smallest text encoder, and 800 for SDXL's.
+All prompts of a request would take 50 MB for the smallest text encoder, and 800 for SDXL's.
 """
 
 

@@ -1,6 +1,6 @@
-"""Python environments with a web UI's gradio beside the torch that the tests run on, made once into a folder that git
+"""Python environments with a web UI's gradio beside the torch that the tests run on.
 
-ignores.
+They are made once, into a folder that git ignores.
 """
 
 from __future__ import annotations

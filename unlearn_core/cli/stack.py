@@ -31,7 +31,7 @@ def add_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("--method", choices=("cat", "svd"), default="cat", help="of merging: cat is exact, svd is smaller")
     p.add_argument("--rank", type=int, default=8, help="rank of the svd merge (default: 8)")
     p.add_argument("--without", metavar="NAME", help="take this delta (its file's name or concept) out first")
-    p.add_argument("--retrain", action="store_true", help="train those after it anew, without it (needs --checkpoint)")
+    p.add_argument("--retrain", action="store_true", help="make those after it anew, without it (needs --checkpoint)")
     p.add_argument("--into", type=Path, metavar="CHECKPOINT", help="bake the stack into a copy of this checkpoint")
     p.add_argument("--checkpoint", help="the base: prints what the check finds before and after")
     p.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps ... (default: auto)")
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     if removal and removal.after:
         seen["without it"] = stack
     if removal and args.retrain:
-        seen["trained anew"] = trained_anew(host, removal, new)
+        seen["made anew"] = made_anew(host, removal, new)
     elif args.into:
         baked(stack, args.into, args.out)
     elif args.out:
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def check_options(args: argparse.Namespace) -> None:
-    """Refuse what contradicts itself before anything is loaded."""
+    """Refuse what contradicts itself, and places that cannot be meant, before anything is loaded."""
     if args.retrain and not (args.without is not None and args.checkpoint and args.out):
         raise BadSetting("--retrain needs --without NAME, --checkpoint and --out FOLDER for the new deltas.")
     if args.retrain and args.into:
@@ -78,20 +78,26 @@ def check_options(args: argparse.Namespace) -> None:
         raise BadSetting("Say where to write with --out.")
     if args.method == "svd" and args.rank < 1:
         raise BadSetting(f"The rank {args.rank} is too small: use 1 or more.")
-    checkpoints = [c for c in (args.into, args.checkpoint) if c]
-    inputs = [*deltas_read(args.deltas), *(place for c in checkpoints for place in read_with(c))]
     if args.retrain:
         check_folder("--out", args.out)
+        check_writable(args.out / "x")
     elif args.out:
-        check_outputs([("--out", args.out, SUFFIX)], inputs)
-        # a checkpoint's copy gets what lies beside the checkpoint
-        copied = [s for s in BESIDE if args.into and beside(args.into, s).is_file()]
+        check_file(args)
+
+
+def check_file(args: argparse.Namespace) -> None:
+    """Refuse an output that would overwrite an input, by itself or by what is copied beside it."""
+    checkpoints = [c for c in (args.into, args.checkpoint) if c]
+    inputs = [*deltas_read(args.deltas), *(place for c in checkpoints for place in read_with(c))]
+    check_outputs([("--out", args.out, SUFFIX)], inputs)
+    if args.into:
+        copied = [s for s in BESIDE if beside(args.into, s).is_file()]
         check_outputs([("--out", beside(args.out, s), "") for s in copied], inputs)
-    check_writable(args.out / "x" if args.retrain else args.out)
+    check_writable(args.out)
 
 
 def places(removal: Removal, folder: Path) -> list[Path]:
-    """Where the deltas that are trained anew go, each its own file. Raises `BadSetting` before anything is loaded."""
+    """Where the deltas that are made anew go, each its own file. Raises `BadSetting` before anything is loaded."""
     for entry in removal.after:
         recorded(entry.delta)
     stems = each_its_own(delta_file.safe_file_name(e.delta.label) for e in removal.after)
@@ -130,7 +136,7 @@ def baked(stack: Stack, checkpoint: Path, out: Path) -> None:
     print(f"baked {', '.join(done.concepts)} into {out.resolve()} ({done.layers} layers, {done.bytes / 2**20:.0f} MB)")
 
 
-def trained_anew(host: HostModel, removal: Removal, new: list[Path]) -> Stack:
+def made_anew(host: HostModel, removal: Removal, new: list[Path]) -> Stack:
     """Train the later deltas anew and write each to its place as soon as it is ready."""
     from .progress_bar import Bar
 
@@ -152,7 +158,7 @@ def trained_anew(host: HostModel, removal: Removal, new: list[Path]) -> Stack:
             return named
 
         stack = retrain(host, removal, progress, keep)
-    print(f"trained anew: {', '.join(map(str, new)) or 'nothing, none came after it'}")
+    print(f"made anew: {', '.join(map(str, new)) or 'nothing, none came after it'}")
     return stack
 
 

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import BadCheckpoint, BadDelta, BadSetting, UnlearnError
-from . import layer_names as keys
+from . import layer_names
 from .atomic import whole_file
 from .format import SUFFIX, Factor
 from .paths import BESIDE, tokenizer_folder
@@ -60,9 +60,8 @@ def bake(stack: Stack, checkpoint: str | Path, out: str | Path, tick: Callable[[
     if not source.is_file():
         raise BadCheckpoint(f"There is no checkpoint at {source}.")
     try:
-        with safe_open(source, "pt", device="cpu") as file:  # has checked lengths and offsets of the whole header
-            header, begin = read_header(source)
-            baked = write_copy(stack, file, header, begin, source, target, tick)
+        with safe_open(source, "pt", device="cpu") as file:
+            baked = write_copy(stack, Source.read(source, file), target, tick)
         copy_companions(source, target)
         return baked
     except (SafetensorError, OSError, RuntimeError, ValueError, KeyError) as e:
@@ -79,6 +78,40 @@ def copy_companions(checkpoint: Path, out: Path) -> None:
         shutil.copytree(folder, out.parent / folder.name, dirs_exist_ok=True)
 
 
+@dataclass(frozen=True)
+class Source:
+    """A checkpoint file that is open: its header, and the byte at which its numbers begin.
+
+    prefix: what is before the names of the denoiser's tensors, "" in files of a denoiser alone.
+    """
+
+    path: Path
+    file: safe_open
+    header: dict[str, Any]
+    begin: int
+    prefix: str
+
+    @classmethod
+    def read(cls, path: Path, file: safe_open) -> Source:
+        """Of a file whose header `file` has checked: all lengths and offsets."""
+        header, begin = read_header(path)
+        return cls(path, file, header, begin, PREFIX if any(n.startswith(PREFIX) for n in header) else "")
+
+    @property
+    def names(self) -> list[str]:
+        """All tensors, in the header's order."""
+        return [n for n in self.header if n != "__metadata__"]
+
+    @property
+    def denoiser(self) -> list[str]:
+        """The denoiser's tensors, without the prefix."""
+        return [n.removeprefix(self.prefix) for n in self.names if n.startswith(self.prefix)]
+
+    def tensor(self, name: str) -> Tensor:
+        """A tensor of the denoiser."""
+        return self.file.get_tensor(self.prefix + name)
+
+
 def read_header(path: Path) -> tuple[dict[str, Any], int]:
     """A safetensors file's header, and the byte at which its numbers begin."""
     with open(path, "rb") as file:
@@ -86,41 +119,41 @@ def read_header(path: Path) -> tuple[dict[str, Any], int]:
         return json.loads(file.read(length)), 8 + length
 
 
-def write_copy(
-    stack: Stack,
-    file: safe_open,
-    header: dict[str, Any],
-    begin: int,
-    source: Path,
-    target: Path,
-    tick: Callable[[], None],
-) -> Baked:
-    """Check, copy, then replace the changed tensors' bytes."""
-    names = [n for n in header if n != "__metadata__"]
-    prefix = PREFIX if any(n.startswith(PREFIX) for n in names) else ""
-    denoiser = [n.removeprefix(prefix) for n in names if n.startswith(prefix)]
-    layers = layer_names(denoiser, stack)
-    marks = [n for n in denoiser if n.endswith(keys.FINGERPRINTED)] or denoiser
-    fingerprint = keys.fingerprint({n: file.get_tensor(prefix + n) for n in marks})
+def changes_of(stack: Stack, source: Source) -> dict[str, list[tuple[float, Factor]]]:
+    """{the denoiser's tensor: (strength, factor) of each delta that changes it}.
+
+    Raises `BadDelta` when the stack does not fit, `BadCheckpoint` for a type of numbers that cannot be baked.
+    """
+    denoiser = source.denoiser
+    layers = named_tensors(denoiser, stack)
+    marks = [n for n in denoiser if n.endswith(layer_names.FINGERPRINTED)] or denoiser
+    fingerprint = layer_names.fingerprint({n: source.tensor(n) for n in marks})
     check_fits(stack, fingerprint, stack.entries[0].delta.info.architecture, layers)
     changes = gathered(stack, layers)
     for name in changes:
-        if (kind := header[prefix + name]["dtype"]) not in DTYPES:
+        if (kind := source.header[source.prefix + name]["dtype"]) not in DTYPES:
             raise BadCheckpoint(
-                f"'{source.name}' holds its layers as {kind}, into which nothing can be baked: use the float16 file."
+                f"'{source.path.name}' holds its layers as {kind}, into which nothing can be baked: "
+                "use the float16 file."
             )
-    texts = header.get("__metadata__") or {}
+    return changes
+
+
+def write_copy(stack: Stack, source: Source, target: Path, tick: Callable[[], None]) -> Baked:
+    """Check, copy, then replace the changed tensors' bytes."""
+    changes = changes_of(stack, source)
+    texts = source.header.get("__metadata__") or {}
     texts = texts | {NOTE: json.dumps([*baked_before(texts), *note(stack)], ensure_ascii=False)}
-    head = json.dumps({"__metadata__": texts} | {n: header[n] for n in names}, ensure_ascii=False).encode()
+    rows = {n: source.header[n] for n in source.names}
+    head = json.dumps({"__metadata__": texts} | rows, ensure_ascii=False).encode()
     head += b" " * (-len(head) % 8)
-    with whole_file(target) as copy, open(source, "rb") as original:
+    with whole_file(target) as copy, open(source.path, "rb") as original:
         copy.write(len(head).to_bytes(8, "little") + head)
-        original.seek(begin)
+        original.seek(source.begin)
         shutil.copyfileobj(original, copy, 2**24)
         for name, parts in changes.items():
-            row = header[prefix + name]
-            copy.seek(8 + len(head) + row["data_offsets"][0])
-            copy.write(raw_bytes(changed(name, file.get_tensor(prefix + name), parts)))
+            copy.seek(8 + len(head) + rows[source.prefix + name]["data_offsets"][0])
+            copy.write(raw_bytes(changed(name, source.tensor(name), parts)))
             tick()
         copy.seek(0, 2)
         size = copy.tell()
@@ -144,9 +177,13 @@ def baked_before(texts: Mapping[str, str]) -> list:
     return rows if isinstance(rows, list) else []
 
 
-def layer_names(denoiser: list[str], stack: Stack) -> dict[str, str]:
+def named_tensors(denoiser: list[str], stack: Stack) -> dict[str, str]:
     """{any name that a delta file may use: tensor's name} of the matrices and 1x1 convolutions of a denoiser."""
-    shape = keys.UNetShape.from_state_dict(denoiser) if any(n.startswith("input_blocks.") for n in denoiser) else None
+    shape = (
+        layer_names.UNetShape.from_state_dict(denoiser)
+        if any(n.startswith("input_blocks.") for n in denoiser)
+        else None
+    )
     architecture = stack.entries[0].delta.info.architecture
     named: dict[str, str] = {}
     for name in denoiser:
@@ -154,8 +191,8 @@ def layer_names(denoiser: list[str], stack: Stack) -> dict[str, str]:
         if layer == name:
             continue
         try:
-            written = keys.delta_name(layer, architecture, shape)
-            named |= dict.fromkeys((written, *keys.accepted_names(layer, shape)), name)
+            written = layer_names.delta_name(layer, architecture, shape)
+            named |= dict.fromkeys((written, *layer_names.accepted_names(layer, shape)), name)
         except BadCheckpoint:
             continue  # a tensor beside the UNet's own layers, which no delta names
     return named

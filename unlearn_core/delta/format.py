@@ -12,9 +12,8 @@ import math
 import re
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -23,9 +22,9 @@ from torch import Tensor
 
 from ..errors import BadDelta, BadSetting
 from .atomic import write_whole
+from .info import DeltaInfo, Parent, checked_text
 from .paths import safe_file_name
 
-MAX_CONCEPT = 120
 FORMAT = 2
 """Version of the files that are written."""
 RENAMED = {"1": {"check": "judge"}}
@@ -34,114 +33,10 @@ CHECK_RENAMED = {"kept_before": "preserved_before", "kept_after": "preserved_aft
 """Numbers of the check by their names in version 1."""
 SUFFIX = ".safetensors"
 PARTS = (".lora_down.weight", ".lora_up.weight", ".alpha")
-KINDS = ("object", "style")
 BASE_VERSIONS = {"sd1": "sd_v1", "sd2": "sd_v2", "sdxl": "sdxl_base_v1-0"}
 MAX_HEADER = 16 * 2**20
 MAX_ELEMENTS = 2**30
 MAX_ALPHA = 1e6
-MAX_TEXT = 1000
-MAX_ROWS = 10_000
-
-
-def checked_text(value: Any, what: str, limit: int = MAX_CONCEPT) -> str:
-    """`value` when it is one line of at most `limit` visible characters, else `BadDelta`."""
-    if not isinstance(value, str) or len(value) > limit or not value.isprintable():
-        raise BadDelta(f"The delta's {what} is not a line of at most {limit} readable characters.")
-    return value
-
-
-def checked_number(value: Any, what: str) -> float:
-    """`value` as a finite float, or `BadDelta`."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 1e300:
-        raise BadDelta(f"The delta's {what} is not a finite number.")
-    return float(value)
-
-
-def checked_json(value: Any, what: str, depth: int = 6) -> Any:
-    """A copy of plain data (numbers, lines of text, lists, dicts; tuples become lists), or `BadDelta`."""
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        return checked_text(value, what, MAX_TEXT)
-    if isinstance(value, int) and abs(value) < 2**63:
-        return value
-    if isinstance(value, float):
-        return checked_number(value, what)
-    if isinstance(value, (list, tuple, dict)) and depth and len(value) <= MAX_ROWS:
-        if isinstance(value, dict):
-            return {checked_text(k, what): checked_json(v, what, depth - 1) for k, v in value.items()}
-        return [checked_json(v, what, depth - 1) for v in value]
-    raise BadDelta(f"The delta's {what} is not plain data of a sensible size.")
-
-
-@dataclass(frozen=True)
-class Parent:
-    """A delta that another one was trained on top of, or that a merge contains.
-
-    sha256: its `Delta.content_hash`, so that it is recognised under any file name. strength: +1 is forgotten.
-    """
-
-    name: str
-    sha256: str
-    strength: float
-    concept: str
-
-    def __post_init__(self) -> None:
-        checked_text(self.name, "parent's name", 255)
-        checked_text(self.concept, "parent's concept")
-        if not re.fullmatch("[0-9a-f]{64}", checked_text(self.sha256, "parent's hash")):
-            raise BadDelta("The delta's parent's hash is not a sha256.")
-        object.__setattr__(self, "strength", checked_number(self.strength, "parent's strength"))
-
-
-@dataclass(frozen=True)
-class DeltaInfo:
-    """What a delta says about itself; everything here is written into the file. Raises `BadDelta`.
-
-    kind: "object" or "style". prompts: (forget prompt, what it was mapped to) pairs, replayed by later requests.
-    parents: the stack that was the teacher, in order. merged: what is inside when this is a merge, else empty.
-    stopped: "" or a remark like "stopped at step 12". config and check: plain JSON data.
-    """
-
-    concept: str
-    kind: str
-    anchor: str
-    architecture: str
-    prediction_type: str
-    base_fingerprint: str
-    parents: tuple[Parent, ...] = ()
-    config: dict[str, Any] = field(default_factory=dict)
-    prompts: tuple[tuple[str, str], ...] = ()
-    check: dict[str, Any] = field(default_factory=dict)
-    steps: int = 0
-    stopped: str = ""
-    merged: tuple[Parent, ...] = ()
-
-    def __post_init__(self) -> None:
-        for name in ("concept", "anchor", "architecture", "prediction_type", "base_fingerprint", "stopped"):
-            checked_text(getattr(self, name), name)
-        if not self.concept:
-            raise BadDelta("The delta does not name what it forgets.")
-        if self.kind not in KINDS:
-            raise BadDelta(f"The delta's kind is neither of {' and '.join(KINDS)}.")
-        if not isinstance(self.steps, int) or isinstance(self.steps, bool) or self.steps < 0:
-            raise BadDelta("The delta's number of steps is not a whole number.")
-        rows = (*self.parents, *self.merged)
-        if len(rows) + len(self.prompts) > MAX_ROWS or not all(isinstance(p, Parent) for p in rows):
-            raise BadDelta("The delta's lists of parents and prompts are too long or not such lists.")
-        pairs = tuple((p, q) for p, q in self.prompts)
-        for text in (t for pair in pairs for t in pair):
-            checked_text(text, "prompt", MAX_TEXT)
-        object.__setattr__(self, "prompts", pairs)
-        for name in ("config", "check"):
-            if not isinstance(getattr(self, name), Mapping):
-                raise BadDelta(f"The delta's {name} is not a table of names and values.")
-            object.__setattr__(self, name, checked_json(dict(getattr(self, name)), name))
-
-    @property
-    def concepts(self) -> tuple[str, ...]:
-        """All concepts that it forgets: one, or those of the merged deltas."""
-        return tuple(p.concept for p in self.merged) or (self.concept,)
 
 
 def check_shapes(down: Sequence[int], up: Sequence[int]) -> None:
@@ -198,7 +93,7 @@ class Factor:
 
 @dataclass(frozen=True, eq=False)
 class Delta:
-    """Factors by layer name (see `keys.delta_name`), kept in the order of their names; name: the file's stem, or ""."""
+    """Factors by layer name (see `layer_names`), in the order of their names; name: the file's stem, or ""."""
 
     factors: dict[str, Factor]
     info: DeltaInfo
@@ -243,9 +138,9 @@ class Delta:
         """Raise `BadDelta` when applying it would do nothing or spoil the model."""
         norm = self.norm()
         if not math.isfinite(norm):
-            raise BadDelta(f"'{self.label}' has numbers that are not finite: train it with a lower learning rate.")
+            raise BadDelta(f"'{self.label}' has numbers that are not finite: make it again with a lower learning rate.")
         if norm == 0:
-            raise BadDelta(f"'{self.label}' would change nothing: train it again.")
+            raise BadDelta(f"'{self.label}' would change nothing: make it again.")
 
     def rounded(self, dtype: torch.dtype = torch.float16) -> Delta:
         """The delta as a file of this dtype will give it back, in float32 on the CPU. Raises `BadDelta` on overflow."""

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ..errors import BadDelta, BadSetting
-from .format import MAX_CONCEPT, Delta, DeltaInfo, Factor, Parent, plain
+from .format import Delta, Factor, plain
+from .info import MAX_CONCEPT, DeltaInfo, Parent
 from .stack import JOINT, Stack
 
 
@@ -58,30 +59,17 @@ def combine_svd(stack: Stack, rank: int) -> tuple[Delta, float]:
 
 
 def merged_info(stack: Stack, config: dict[str, Any]) -> DeltaInfo:
-    """What a merge says about itself: all that is inside, and what that was trained on top of. Raises `BadDelta`."""
-    if not stack.active:
-        raise BadDelta("There is nothing to combine: give at least one delta of a strength other than 0.")
-    infos = [e.delta.info for e in stack.active]
-    first = infos[0]
-    for name in ("architecture", "prediction_type", "base_fingerprint"):
-        for entry in stack.active:
-            if (one := getattr(first, name)) != (other := getattr(entry.delta.info, name)):
-                raise BadDelta(
-                    f"'{stack.active[0].delta.label}' was made for the base {one} and '{entry.delta.label}' "
-                    f"for {other}: only deltas for one base can be combined."
-                )
-    inside: list[Parent] = []
-    for entry, parent in zip(stack.active, Stack(stack.active).parents(), strict=True):
-        merged = entry.delta.info.merged
-        inside += [Parent(p.name, p.sha256, entry.strength * p.strength, p.concept) for p in merged] or [parent]
+    """What a merge says about itself: all that is inside, and what that was made on top of. Raises `BadDelta`."""
+    check_one_base(stack)
+    infos, inside = [e.delta.info for e in stack.active], parts_of(stack)
     hashes = {p.sha256 for p in inside} | {sha for e in stack.active for sha in e.contents()}
     return DeltaInfo(
         concept=joined([p.concept for p in inside]),
         kind="style" if all(i.kind == "style" for i in infos) else "object",
         anchor=joined([i.anchor for i in infos if i.anchor]),
-        architecture=first.architecture,
-        prediction_type=first.prediction_type,
-        base_fingerprint=first.base_fingerprint,
+        architecture=infos[0].architecture,
+        prediction_type=infos[0].prediction_type,
+        base_fingerprint=infos[0].base_fingerprint,
         parents=tuple({p.sha256: p for i in infos for p in i.parents if p.sha256 not in hashes}.values()),
         config=config,
         prompts=Stack(stack.active).prompts(),
@@ -89,6 +77,29 @@ def merged_info(stack: Stack, config: dict[str, Any]) -> DeltaInfo:
         stopped=joined([f"{i.concept}: {i.stopped}" for i in infos if i.stopped]),
         merged=tuple(inside),
     )
+
+
+def check_one_base(stack: Stack) -> None:
+    """Raise `BadDelta` when nothing is active or the active deltas were made for different bases."""
+    if not stack.active:
+        raise BadDelta("There is nothing to combine: give at least one delta of a strength other than 0.")
+    first = stack.active[0].delta
+    for name in ("architecture", "prediction_type", "base_fingerprint"):
+        for entry in stack.active:
+            if (one := getattr(first.info, name)) != (other := getattr(entry.delta.info, name)):
+                raise BadDelta(
+                    f"'{first.label}' was made for the base {one} and '{entry.delta.label}' for {other}: "
+                    "only deltas for one base can be combined."
+                )
+
+
+def parts_of(stack: Stack) -> list[Parent]:
+    """All single deltas in the active entries, those inside merges with their own strengths multiplied in."""
+    inside: list[Parent] = []
+    for entry, whole in zip(stack.active, Stack(stack.active).parents(), strict=True):
+        merged = entry.delta.info.merged
+        inside += [Parent(p.name, p.sha256, entry.strength * p.strength, p.concept) for p in merged] or [whole]
+    return inside
 
 
 def joined(words: list[str]) -> str:

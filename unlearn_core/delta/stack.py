@@ -1,14 +1,15 @@
-"""An ordered stack of deltas: apply it to a model and take it off again, judge its lineage, merge it into one."""
+"""An ordered stack of deltas: what it holds, whether it fits a model, and its lineage."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import BadDelta, BadSetting
-from .format import SUFFIX, Delta, Parent
+from .format import SUFFIX, Delta
+from .info import Parent
 
 MAX_STRENGTH = 2.0
 JOINT = " + "
@@ -82,7 +83,7 @@ class Stack:
         return {p: e.delta.info.kind for e in self.entries for p, _ in e.delta.info.prompts}
 
     def parents(self) -> tuple[Parent, ...]:
-        """How a delta that is trained on top of this stack remembers it."""
+        """How a delta that is made on top of this stack remembers it."""
         return tuple(
             Parent(e.delta.label, e.delta.content_hash(), e.strength, e.delta.info.concept) for e in self.entries
         )
@@ -137,35 +138,50 @@ def check_fits(stack: Stack, fingerprint: str, architecture: str, layer_names: C
 
 
 def lineage(stack: Stack) -> list[str]:
-    """Sentences on where the stack differs from what its deltas were trained on top of; empty when all is as it was.
+    """Sentences on where the stack differs from what its deltas were made on top of; empty when all is as it was.
 
     Entries and parents of strength 0 count as absent.
     """
-    sentences = []
     contents = [e.contents() for e in stack.active]
+    return [
+        sentence
+        for number, entry in enumerate(stack.active)
+        for sentence in (
+            *changed_parents(entry, number, contents),
+            *strangers_below(entry, stack.active[:number], contents[:number]),
+        )
+    ]
+
+
+def changed_parents(entry: Entry, number: int, contents: Sequence[Mapping[str, float]]) -> Iterator[str]:
+    """Sentences on parents of an active entry that are missing, come too late, or have another strength or order.
+
+    number: the entry's place. contents: of all active entries.
+    """
     place = {sha: (i, j) for i, inside in enumerate(contents) for j, sha in enumerate(inside)}
-    strengths = {sha: s for inside in contents for sha, s in inside.items()}
-    for i, entry in enumerate(stack.active):
-        label = entry.delta.label
-        parents = [p for p in entry.delta.info.parents if p.strength]
-        below = []
-        for p in parents:
-            trained = f"'{label}' was trained on top of '{p.name}'"
-            if p.sha256 not in place:
-                sentences.append(f"{trained}, which is missing from the stack.")
-                continue
-            if place[p.sha256][0] >= i:
-                sentences.append(f"{trained}, which must come before it.")
-            else:
-                below.append(place[p.sha256])
-            if not math.isclose(now := strengths[p.sha256], p.strength, abs_tol=1e-6):
-                sentences.append(f"{trained} at strength {p.strength:g}, but its strength is {now:g} here.")
-        if below != sorted(below):
-            names = ", ".join(f"'{p.name}'" for p in parents)
-            sentences.append(f"'{label}' was trained on top of {names} in this order, but the stack has another order.")
-        known = {p.sha256 for p in parents}
-        for other, inside in zip(stack.active[:i], contents[:i], strict=True):
-            whole, *merged = inside
-            if whole not in known and not (merged and known.issuperset(merged)):
-                sentences.append(f"'{label}' was trained without '{other.delta.label}': check both with a preview.")
-    return sentences
+    label, parents = entry.delta.label, [p for p in entry.delta.info.parents if p.strength]
+    below = []
+    for p in parents:
+        made = f"'{label}' was made on top of '{p.name}'"
+        if p.sha256 not in place:
+            yield f"{made}, which is missing from the stack."
+            continue
+        at = place[p.sha256]
+        if at[0] >= number:
+            yield f"{made}, which must come before it."
+        else:
+            below.append(at)
+        if not math.isclose(now := contents[at[0]][p.sha256], p.strength, abs_tol=1e-6):
+            yield f"{made} at strength {p.strength:g}, but its strength is {now:g} here."
+    if below != sorted(below):
+        names = ", ".join(f"'{p.name}'" for p in parents)
+        yield f"'{label}' was made on top of {names} in this order, but the stack has another order."
+
+
+def strangers_below(entry: Entry, others: Sequence[Entry], contents: Sequence[Mapping[str, float]]) -> Iterator[str]:
+    """Sentences on entries below that an entry was made without. contents: of the others."""
+    known = {p.sha256 for p in entry.delta.info.parents if p.strength}
+    for other, inside in zip(others, contents, strict=True):
+        whole, *merged = inside
+        if whole not in known and not (merged and known.issuperset(merged)):
+            yield f"'{entry.delta.label}' was made without '{other.delta.label}': check both with a preview."

@@ -1,4 +1,4 @@
-"""The demo's own proof: the bundled classifier counts what the bundled model draws, before and after."""
+"""The demo model's pictures, counted by the bundled classifier before and after."""
 
 from __future__ import annotations
 

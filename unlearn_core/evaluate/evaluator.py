@@ -1,4 +1,4 @@
-"""Was it forgotten, did the rest survive: the questions, asked before and after, and the verdict in words."""
+"""Was it forgotten, did the rest stay: the questions, asked before and after, and the verdict in words."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ class NoCheck:
         """No answers."""
 
     def still_generated(self, number: int, settled: bool) -> bool:
-        """Nobody has looked, so nothing is asked for again."""
+        """Nothing was checked, so nothing is tried again."""
         return False
 
 

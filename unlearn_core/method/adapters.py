@@ -77,7 +77,7 @@ class Adapters:
 
 
 class Average:
-    """Running mean of the factors over the last steps: what is judged and kept, quieter than the last step itself."""
+    """Running mean of the factors over the last steps: what is checked and kept, less noisy than the last step."""
 
     def __init__(self, parameters: Sequence[nn.Parameter], decay: float):
         self._parameters, self._decay, self._step = list(parameters), decay, 0

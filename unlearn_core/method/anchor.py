@@ -1,4 +1,4 @@
-"""What is drawn in the target's place: chosen by what the model itself says about the candidates."""
+"""What is generated in the target's place: chosen by what the model itself says about the candidates."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The edit that forgets at once: layers that read text answer to the target's words as they do to its anchor's.
 
 With W the base model's matrix, D what the stack has added to it and Q the new change, over tokens t of the target,
-e of earlier targets and k of everything that stays, m(.) being what is drawn instead:
+e of earlier targets and k of everything that stays, m(.) being what is generated instead:
 
     E||(D + Q) t - (1 + o) W (m(t) - t)||^2 + f/3 E||(D + Q) e - (1 + o) W (m(e) - e)||^2
       + f E||(D + Q) k||^2 + l ||Q||^2  ->  min
@@ -13,8 +13,8 @@ earlier deltas have left undone or harmed is mended and does not add up. Without
     S = E[t t^T] + f/3 E[e e^T] + f E[k k^T]
 
 and the best one of rank r is its truncated singular value decomposition in the metric S + l I (Eckart and Young). The
-preserve scale f, with which the rest is held, is the largest of a few at which the check no longer finds the target.
-The overshoot o leads past the anchor, where a finite f would stop short of it; earlier targets have one of their own.
+preserve scale f is the largest of a few at which the check no longer finds the target. The overshoot o leads past the
+anchor, where a finite f would stop short of it; earlier targets have one of their own.
 All constants are in `recipe`.
 """
 
@@ -146,20 +146,20 @@ def truncated(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
 def moments(
     host: HostModel, pairs: Sequence[Pair], overshoot: Sequence[float], pulse: Callable[[], None] = lambda: None
 ) -> tuple[Tensor, Tensor] | None:
-    """((1 + o) E[(m(c) - c) c^T], E[c c^T]) over the tokens c of prompts and what is drawn for them, `[d, d]`.
+    """((1 + o) E[(m(c) - c) c^T], E[c c^T]) over the tokens c of prompts and of what they are mapped onto, `[d, d]`.
 
     overshoot: o of each pair. float64, on the CPU.
     """
     sums, count = [0.0, 0.0], 0
     for i in range(0, len(pairs), PROMPTS_AT_ONCE):
         part = pairs[i : i + PROMPTS_AT_ONCE]
-        tokens, drawn = (tokens_of(host, side) for side in zip(*part, strict=True))
-        places = counterparts(host, part, tokens, drawn)
+        tokens, mapped = (tokens_of(host, side) for side in zip(*part, strict=True))
+        places = counterparts(host, part, tokens, mapped)
         if places is None:
             return None
-        drawn = drawn.gather(1, places.to(drawn.device)[..., None].expand(-1, -1, drawn.shape[-1]))
-        past = torch.tensor(overshoot[i : i + PROMPTS_AT_ONCE], device=drawn.device)
-        ways = (drawn - tokens) * (1 + past)[:, None, None]
+        mapped = mapped.gather(1, places.to(mapped.device)[..., None].expand(-1, -1, mapped.shape[-1]))
+        past = torch.tensor(overshoot[i : i + PROMPTS_AT_ONCE], device=mapped.device)
+        ways = (mapped - tokens) * (1 + past)[:, None, None]
         for flat, change in pieces(tokens, ways):
             sums = [sums[0] + change.T @ flat, sums[1] + flat.T @ flat]
             count += len(flat)
@@ -167,16 +167,16 @@ def moments(
     return sums[0].cpu() / count, sums[1].cpu() / count
 
 
-def counterparts(host: HostModel, pairs: Sequence[Pair], tokens: Tensor, drawn: Tensor) -> Tensor | None:
-    """For each token of a prompt the number of the one that stands in its place in what is drawn, `[pairs, n]`.
+def counterparts(host: HostModel, pairs: Sequence[Pair], tokens: Tensor, mapped: Tensor) -> Tensor | None:
+    """For each token of a prompt the number of the one in its place in what it is mapped onto, `[pairs, n]`.
 
-    tokens, drawn: of the prompts and of what is drawn for them `[pairs, n, d]`. Words of different length shift all
+    tokens, mapped: of the prompts and of what they are mapped onto `[pairs, n, d]`. Words of different length shift all
     that follows them. None for a text encoder whose tokens depend on what comes after them: there is no telling where
     a word ends.
     """
     heads = [cut(*pair) for pair in pairs]
     texts = ([(pair[side], head[side]) for pair, head in zip(pairs, heads, strict=True)] for side in (0, 1))
-    both = [ends(host, one, seen) for one, seen in zip(texts, (tokens, drawn), strict=True)]
+    both = [ends(host, one, seen) for one, seen in zip(texts, (tokens, mapped), strict=True)]
     if None in both:
         return None
     length = tokens.shape[1]
@@ -202,8 +202,8 @@ def ends(host: HostModel, texts: Sequence[Pair], tokens: Tensor) -> list[int] | 
     return torch.cat([differ, torch.ones_like(differ[:, :1])], 1).int().argmax(1).tolist()
 
 
-def cut(prompt: str, drawn: str) -> Pair:
+def cut(prompt: str, mapped: str) -> Pair:
     """Both prompts up to the last word in which they differ."""
-    ours, theirs = prompt.split(" "), drawn.split(" ")
+    ours, theirs = prompt.split(" "), mapped.split(" ")
     same = len(commonprefix([ours[::-1], theirs[::-1]]))
     return tuple(" ".join(words[: len(words) - same]) for words in (ours, theirs))

@@ -1,4 +1,4 @@
-"""Low-rank changes of linear layers that need no package: what the closed form makes, and what a run is judged with."""
+"""Low-rank changes of linear layers by plain hooks: what the closed form makes and what the check looks at."""
 
 from __future__ import annotations
 

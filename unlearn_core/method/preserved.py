@@ -1,4 +1,4 @@
-"""What a delta must not move in text space: prompts of everything that is to stay as it is, drawn or not."""
+"""What a delta must not move in text space: prompts of everything that is to stay as it is."""
 
 from __future__ import annotations
 

@@ -8,14 +8,15 @@ from ..words.prompts import mapped, names, renamed
 from .request import Request
 
 Pair = tuple[str, str]
-"""A prompt, and the one that is drawn for it."""
+"""A prompt, and the one it is mapped onto."""
 
 
 @dataclass(frozen=True)
 class PromptPairs:
-    """target: the target's prompts with the anchor in its place. inherited: prompts of earlier requests whose anchor
+    """Pairs by where their prompts come from.
 
-    is today's target: they draw it, so they are mapped anew. erased: all other prompts of earlier requests.
+    target: the target's prompts with the anchor in its place. inherited: prompts of earlier requests whose anchor is
+    today's target: they generate it, so they are mapped anew. erased: all other prompts of earlier requests.
     """
 
     target: tuple[Pair, ...]
@@ -27,7 +28,7 @@ class PromptPairs:
         """Pair the request's prompts, and those that the stack remembers."""
         words, kind, concept = request.words, request.kind, request.concept
         target = tuple((s.prompt, mapped(s, anchor, kind, words).prompt) for s in request.targets)
-        # Of several mappings of a prompt the last holds: the earlier ones draw what has gone since.
+        # Of several mappings of a prompt the last holds: the earlier ones generate what has gone since.
         gone = dict(request.stack.prompts())
         inherited = tuple((p, renamed(m, concept, anchor)) for p, m in gone.items() if names(m, concept))
         erased = tuple((p, m) for p, m in gone.items() if not names(m, concept))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import device_memory
-from ..delta import layer_names as keys
+from ..delta import layer_names
 from ..delta.apply import applied
 from ..delta.paths import beside
 from ..delta.stack import Stack
@@ -146,16 +146,16 @@ class StandaloneModel:
         return (pictures / 2 + 0.5).clamp(0, 1)
 
     def precision(self) -> AbstractContextManager:
-        """Autocast where the denoiser runs in half precision, made afresh each time: the cache of casted weights
+        """Autocast where the denoiser runs in half precision, made afresh each time.
 
-        that a longer one keeps would hide the adapters' updates.
+        The cache of casted weights that a longer one keeps would hide the adapters' updates.
         """
         return torch.autocast(self.device.type, self._half, enabled=self._half is not None)
 
     def layers(self) -> dict[str, str]:
         """{name in a delta file: path inside the diffusers UNet} of all linear layers, the written name first."""
-        original = partial(keys.diffusers_to_ldm, shape=self.shape)
-        return keys.linear_layers(self.backbone, self.architecture, self.shape, original)
+        original = partial(layer_names.diffusers_to_ldm, shape=self.shape)
+        return layer_names.linear_layers(self.backbone, self.architecture, self.shape, original)
 
     @contextmanager
     def session(self, stack: Stack) -> Iterator[nn.Module]:

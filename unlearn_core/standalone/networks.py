@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..delta import layer_names as keys
+from ..delta import layer_names
 from ..delta.layer_names import UNetShape
 from ..errors import BadCheckpoint
 from . import text_encoders as encoders
@@ -61,7 +61,7 @@ def from_checkpoint(checkpoint: Checkpoint, dtype: torch.dtype) -> Networks:
     settings = (unet_settings(weights, facts), vae_settings(weights, facts))
     unet = build(UNet2DConditionModel, settings[0], ldm.convert_ldm_unet_checkpoint, part(weights, UNET), dtype)
     vae = build(AutoencoderKL, settings[1], ldm.convert_ldm_vae_checkpoint, part(weights, VAE), torch.float32)
-    fingerprint = keys.fingerprint({n.removeprefix(UNET): t for n, t in part(weights, UNET).items()})
+    fingerprint = layer_names.fingerprint({n.removeprefix(UNET): t for n, t in part(weights, UNET).items()})
     return Networks(facts, fingerprint, unet, vae, text)
 
 
@@ -157,8 +157,8 @@ def from_folder(folder: Path, dtype: torch.dtype, prediction_type: str = "") -> 
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as e:
         raise BadCheckpoint(f"{folder.name} is not a complete diffusers folder: {first_line(e)}") from e
     state = unet.state_dict()
-    names = {n: keys.diffusers_to_ldm(n, facts.shape) for n in state if n.endswith(keys.FINGERPRINTED)}
-    fingerprint = keys.fingerprint({ldm: state[n] for n, ldm in names.items()})
+    names = {n: layer_names.diffusers_to_ldm(n, facts.shape) for n in state if n.endswith(layer_names.FINGERPRINTED)}
+    fingerprint = layer_names.fingerprint({ldm: state[n] for n, ldm in names.items()})
     return Networks(facts, fingerprint, nn.Module.to(unet, dtype), vae.float(), text)
 
 

@@ -17,7 +17,7 @@ REMOVED = ""
 
 @dataclass(frozen=True)
 class Scene:
-    """A sentence: template with slots `{o}` / `{an o}` and `{s}` / `{an s}`, object, style, ending."""
+    """A prompt in its parts: template with slots `{o}` / `{an o}` and `{s}` / `{an s}`, object, style, ending."""
 
     template: str
     obj: str = ""
@@ -26,7 +26,7 @@ class Scene:
 
     @property
     def prompt(self) -> str:
-        """The sentence."""
+        """The whole."""
         return fill(self.template, self.obj, self.style) + self.suffix
 
 
@@ -39,7 +39,7 @@ def style_words(concept: str) -> str:
 
 
 def scenes(words: WordList, concept: str, kind: str, count: int, seed: int) -> list[Scene]:
-    """`count` different sentences that show the concept among everything else the list knows.
+    """`count` different scenes that show the concept among everything else the list knows.
 
     Three quarters name a thing and a style, the rest the concept alone. Fewer when the list has fewer.
     """
@@ -65,13 +65,13 @@ def scenes(words: WordList, concept: str, kind: str, count: int, seed: int) -> l
 
 
 def place(scene: Scene, concept: str, kind: str) -> Scene:
-    """The same sentence about another concept."""
+    """The same scene with another concept."""
     obj, style = (scene.obj, concept) if kind == "style" else (concept, scene.style)
     return Scene(scene.template, obj, style, scene.suffix)
 
 
 def mapped(scene: Scene, anchor: str, kind: str, words: WordList) -> Scene:
-    """m(p_f): the sentence with the concept replaced by the anchor; for `REMOVED` a sentence without its slot."""
+    """m(p_f): the scene with the concept replaced by the anchor; for `REMOVED` one without its slot."""
     if anchor != REMOVED:
         return place(scene, anchor, kind)
     if kind == "style":
@@ -88,12 +88,12 @@ def fill(template: str, obj: str, style: str) -> str:
 
 
 def names(text: str, concept: str) -> bool:
-    """Whether a sentence names the concept as words of its own, in any case."""
+    """Whether a prompt names the concept as words of its own, in any case."""
     return re.search(rf"(?<!\w){re.escape(concept)}(?!\w)", text, re.IGNORECASE) is not None
 
 
 def renamed(text: str, concept: str, anchor: str) -> str:
-    """The sentence with the concept's words replaced by the anchor's, article included."""
+    """The prompt with the concept's words replaced by the anchor's, article included."""
     article = "an" if anchor[:1].casefold() in tuple("aeiou") else "a"
     text = re.sub(
         rf"(?<!\w)(an?) {re.escape(concept)}(?!\w)", lambda _: f"{article} {anchor}".strip(), text, flags=re.I

@@ -1,4 +1,4 @@
-"""Word lists: things by group, styles, and sentences with slots. Data files; no network, no language model."""
+"""Word lists: things by group, styles, and prompts with slots. Data files; no network, no language model."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ GENERAL_WORDS = Path(__file__).with_name("data") / "words.json"
 
 @dataclass(frozen=True)
 class WordList:
-    """What the tool knows of language: things by group, styles, and sentences with slots.
+    """What the tool knows of language: things by group, styles, and prompts with slots.
 
     objects: {group: members}; a group's name is the category word ("" has none).
     templates have both slots, object_templates only `{o}`, style_templates only `{s}`.
-    suffixes: scene endings for any sentence, "" among them.
+    suffixes: scene endings for any prompt, "" among them.
     """
 
     objects: dict[str, tuple[str, ...]]

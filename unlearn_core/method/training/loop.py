@@ -30,12 +30,12 @@ from .schedule import Schedule, Step
 def fit_by_training(run: Run, anchor: Anchor, pairs: PromptPairs, evaluator: Evaluator | NoCheck) -> Fit:
     """Train adapters, from where the closed form has left off; what was learned is on `run.edits` afterwards.
 
-    Raises `UnlearnError` where the check is off, since nobody could say when to stop, or where peft is missing.
+    Raises `UnlearnError` where the check is off, since nothing could say when to stop, or where peft is missing.
     """
     config = run.request.config
     if isinstance(evaluator, NoCheck):
         raise UnlearnError(
-            "The fast edit does not work on this model, and training needs the check: choose the quality 'normal'."
+            "The closed form does not work on this model, and training needs the check: choose the quality 'normal'."
         )
     peft_parts()
     run.job.extend(expected_training(run.request))
@@ -162,10 +162,10 @@ class Trainer:
 
 
 def goals(run: Run, batch: Batch, overshoot: float) -> torch.Tensor:
-    """What the student shall answer, `[2b, c, h, w]`: d_T(m(p)), and in the changed rows with an overshoot
+    """What the student has to answer, `[2b, c, h, w]`: d_T(m(p)), led past it in the changed rows.
 
-    d_T(m(p)) + overshoot * (d_T(m(p)) - d_T(p)): the negative guidance of ESD (arXiv 2303.07345), away from the target
-    and from the anchor on in place of the empty prompt. One pass of the teacher.
+    There d_T(m(p)) + overshoot * (d_T(m(p)) - d_T(p)): the negative guidance of ESD (arXiv 2303.07345), away from the
+    target, and from the anchor on in place of the empty prompt. One pass of the teacher.
     """
     host = run.host
     if not overshoot:

@@ -41,7 +41,7 @@ def preserved_change(down: Tensor, up: Tensor, moment: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class PreservationPenalty:
-    """How much the words that nobody wants gone feel the change, in the layers that read text.
+    """How much of the change is felt by the words that are to stay, in the layers that read text.
 
     Replay needs the teacher's pictures and can cover some dozens of prompts; words alone cost nothing. Preserved ones
     are held where the base model has them, so that the small errors of many deltas do not add up; those of earlier
@@ -77,10 +77,11 @@ class PreservationPenalty:
         return cls(share, moment, answers, moved)
 
     def __call__(self, adapters: Adapters) -> Tensor:
-        """Mean relative change of the layers' answers, no unit: (E||(D + BA) k||^2 + E||BA e||^2) / E||Wc||^2
+        """Mean relative change of the layers' answers, no unit.
 
-        over preserved tokens k and erased ones e, D being all that the stack has added. Multiplied out, so that BA is
-        never formed: E||BAc||^2 over all tokens + 2 tr(D S (BA)^T) + E||Dk||^2, S = E[k k^T].
+        (E||(D + BA) k||^2 + E||BA e||^2) / E||Wc||^2 over preserved tokens k and erased ones e, D being all that the
+        stack has added. Multiplied out, so that BA is never formed: E||BAc||^2 over all tokens + 2 tr(D S (BA)^T) +
+        E||Dk||^2, S = E[k k^T].
         """
         total, still = torch.zeros(()), [p for p in self.answers if p not in self.moved]
         for paths, down, up in (*adapters.alike(self.moved), *adapters.alike(still)):

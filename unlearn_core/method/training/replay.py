@@ -1,4 +1,4 @@
-"""What the student has to go on drawing as before: replay prompts and how often each is drawn."""
+"""What the student has to go on generating as before: replay prompts and how often each is used."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..request import Request
 
 @dataclass(frozen=True)
 class Replay:
-    """prompts that stay what they are; erased: pairs (prompt of an earlier target, what it draws now).
+    """prompts that stay what they are; erased: pairs (prompt of an earlier target, what it generates now).
 
     weights: probability of each in a draw, the erased ones last, `[prompts + erased]`.
     """

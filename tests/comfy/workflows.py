@@ -26,13 +26,16 @@ WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 
 
 @contextmanager
-def reduced(page):
-    """All runs of the page's server with few pictures, for the length of a block."""
-    assert page.post("/probe/small", True) >= 1
+def reduced(page, **changes):
+    """All runs of the page's server with few pictures, for the length of a block.
+
+    changes: to the recipes for tests.
+    """
+    assert page.post("/probe/small", changes) >= 1
     try:
         yield
     finally:
-        page.post("/probe/small", False)
+        page.post("/probe/small", None)
 
 
 def node(kind: str, /, **inputs) -> dict:

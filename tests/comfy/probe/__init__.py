@@ -1,5 +1,6 @@
 """A node pack for the tests: loads tiny checkpoints fast, says what is in a MODEL to the bit, breaks on purpose."""
 
+import dataclasses
 import hashlib
 import json
 import sys
@@ -25,12 +26,17 @@ HEAD = 128
 
 @PromptServer.instance.routes.post("/probe/small")
 async def small(request):
-    """JSON true: runs of all packs' cores with few pictures from now on; false: with their own number again."""
-    wanted = await request.json()
+    """Runs of all packs' cores with few pictures from now on, or with their own number again.
+
+    The request's JSON: null for their own recipes, else values that differ from the recipes for tests.
+    """
+    changes = await request.json()
     cores = [m for n, m in list(sys.modules.items()) if n.endswith(".unlearn_core.recipe")]
     for core in cores:
-        own = own_recipes.setdefault(core, dict(core.DEFAULT))
-        core.DEFAULT.update(core.SMALL if wanted else own)
+        recipes = own_recipes.setdefault(core, dict(core.DEFAULT))
+        if changes is not None:
+            recipes = {kind: dataclasses.replace(recipe, **changes) for kind, recipe in core.SMALL.items()}
+        core.DEFAULT.update(recipes)
     return web.json_response(len(cores))
 
 

@@ -2,6 +2,7 @@
 
 Hosts run it without arguments: it adds peft where that is missing and touches nothing else.
 People run `python install.py demo` or `python install.py test`: it makes `.venv` and goes to work in it.
+`python install.py release` says what is missing before a release.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +27,7 @@ VENV = ROOT / ".venv"
 STATE = VENV / "unlearn-install.json"
 USAGE = """usage: python install.py demo [--concept NAME] [--out DIR] [more options of the demo]
        python install.py test [--all] [options of pytest]
+       python install.py release
 test takes about ten minutes on two processor cores, test --all about an hour."""
 
 # Small networks gain little from a second thread: two processes of one thread each are done sooner.
@@ -61,6 +64,8 @@ def main(arguments: list[str]) -> int:
             return demo(options)
         if mode == "test":
             return test(options)
+        if mode == "release":
+            return release()
     except (Trouble, OSError) as trouble:
         print(f"\n{trouble}", file=sys.stderr)
         return 1
@@ -197,6 +202,47 @@ def counted() -> str:
         return "no test was counted"
     failures, errors, skipped = others
     return f"{tests - sum(others)} tests passed, {failures} failed, {errors} with errors, {skipped} skipped"
+
+
+def release() -> int:
+    """Say what is missing before this state of the repository can be published; 1 if anything is."""
+    missing = unpublishable()
+    for sentence in missing:
+        print(f"missing: {sentence}")
+    if not missing:
+        print("Nothing is missing. To publish: comfy node publish")
+    return 1 if missing else 0
+
+
+def unpublishable() -> list[str]:
+    """What a registry or a reader of the release would miss, as sentences."""
+    if sys.version_info < (3, 11):
+        raise Trouble("pyproject.toml can be read with Python 3.11 or newer: run this with one of those.")
+    import tomllib
+
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    number = pyproject["project"]["version"]
+    newest = re.search(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    done = {
+        "Repository under [project.urls] in pyproject.toml.": pyproject["project"].get("urls", {}).get("Repository"),
+        "PublisherId under [tool.comfy] in pyproject.toml.": pyproject["tool"]["comfy"].get("PublisherId"),
+        f"'## {number} - YYYY-MM-DD' as the first heading of CHANGELOG.md.": newest
+        and re.fullmatch(rf"{re.escape(number)} - \d{{4}}-\d\d-\d\d", newest[1]),
+        f"the tag v{number} at this commit: git tag v{number}": f"v{number}" in git("tag", "--points-at", "HEAD"),
+        "a commit of what was changed since the last one.": git("status", "--porcelain") == [],
+    }
+    return [sentence for sentence, there in done.items() if not there]
+
+
+def git(*arguments: str) -> list[str]:
+    """The lines that git prints about this repository."""
+    try:
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
+    except FileNotFoundError:
+        raise Trouble("git was not found: install it, then run this again.") from None
+    if done.returncode:
+        raise Trouble(f"git {arguments[0]} failed: {done.stderr.strip()}")
+    return done.stdout.splitlines()
 
 
 def prepare(mode: str) -> None:

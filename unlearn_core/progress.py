@@ -101,6 +101,8 @@ class Tracker:
             return
         seconds = self.seconds
         left = seconds * (self._whole - now) / now if self._fraction > 0.02 else None
-        at = (self.phase, self._done, self._total, self._fraction, seconds, left)
-        if self._report(StepReport(*at, losses or {}, message, latents)):
+        ticks, total = self._done, self._total
+        if self._report(
+            StepReport(self.phase, ticks, total, self._fraction, seconds, left, losses or {}, message, latents)
+        ):
             self.stopping = True

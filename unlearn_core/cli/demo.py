@@ -15,6 +15,7 @@ from .progress_bar import Counter
 
 def run_demo(args: argparse.Namespace) -> int:
     """Forget a concept of the demo model; pictures, delta and report go into one folder."""
+    recognition.check_present()
     names = [*recognition.world()["objects"], *recognition.world()["styles"]]
     concept = args.concept.strip().casefold()
     if concept not in names:

@@ -20,7 +20,7 @@ from unlearn_core import ForgetConfig
 from unlearn_core.device_memory import GIB, free_bytes
 from unlearn_core.standalone.model import StandaloneModel
 
-pytestmark = [pytest.mark.full, pytest.mark.slow, pytest.mark.timeout(7200)]
+pytestmark = [pytest.mark.full, pytest.mark.timeout(7200)]
 
 SIDE, GROWTH, ROOM_MB = 128, 0.35, 24_000
 """Side of the pictures in pixels; what a run may take beside the model, as a part of it; what SDXL may take in all."""

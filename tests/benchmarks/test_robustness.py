@@ -93,6 +93,12 @@ def test_a_word_learned_against_the_base_model_explains_its_pictures(host, monke
     assert loss(vector) < 0.97 * loss(start)
 
 
+def test_a_sequence_that_was_not_run_is_not_asked(host, tmp_path):
+    with pytest.raises(BadSetting, match="run the sequence"):
+        measure(Plan("A", ("uce",), 1, 1, 2), tmp_path, host, lambda words: None)
+
+
+@pytest.mark.full
 def test_every_way_is_measured(tmp_path, monkeypatch):
     host = StandaloneModel(CHECKPOINT, resolution=64)
     for name in ("WORD_STEPS", "TUNED_STEPS"):
@@ -101,8 +107,6 @@ def test_every_way_is_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(grids, "STEPS", 1)
     ways = (Way("plain", steps=2), Way("typed", robustness.mistyped, steps=2))
     plan = Plan("A", ("ours:quality=quick",), 1, 1, 2, steps=2, recipes=LEAST)
-    with pytest.raises(BadSetting, match="run the sequence"):
-        measure(plan, tmp_path, host, lambda words: None, ways, 2)
     SequenceRun(plan, tmp_path, host).all_seeds(lambda part, words: None)
     seen = []
     (rows,) = measure(plan, tmp_path, host, seen.append, ways, 2).values()

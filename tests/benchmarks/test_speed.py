@@ -6,15 +6,14 @@ import re
 import pytest
 import torch
 
-from benchmarks import flops, gpu, speed
+from benchmarks import gpu, speed
 from benchmarks.__main__ import main
 from benchmarks.gpu import Stopwatch
-from benchmarks.phases import bits, phases
+from benchmarks.phases import bits
 from benchmarks.speed import TALL, StepBench, random_stack
 from tests.benchmarks.least import LEAST
 from tests.tiny import TinyHost
 from unlearn_core import ForgetConfig
-from unlearn_core.evaluate.evaluator import Evaluator
 from unlearn_core.method.training.loop import Trainer
 from unlearn_core.recipe import DEFAULT
 
@@ -51,20 +50,6 @@ def test_a_random_stack_is_as_tall_as_it_is_asked_for():
     host = TinyHost()
     stack = random_stack(host, ["blocks.0.attn2.to_k"], 5)
     assert len(stack.concepts()) == 5 and all(len(e.delta.factors) == 1 for e in stack.entries)
-
-
-def test_operations_of_a_product_and_of_attention():
-    layer, x = torch.nn.Linear(16, 8, bias=False), torch.randn(4, 16, requires_grad=True)
-    assert flops.counted(lambda: layer(x)) == 2 * 4 * 16 * 8
-    assert flops.counted(lambda: layer(x).sum().backward()) == 3 * 2 * 4 * 16 * 8
-
-
-def test_all_time_of_a_run_is_booked(monkeypatch):
-    # The closed form is tried and not enough, so that there is time of every kind.
-    monkeypatch.setattr(Evaluator, "still_generated", lambda *_: True)
-    seconds, steps = phases(TinyHost(), config(steps=6, anchor="pear"), LEAST)
-    assert steps == 6 and set(seconds) == {"sampling", "choosing", "editing", "training", "checking", "preview"}
-    assert all(t > 0 for t in seconds.values())
 
 
 @pytest.mark.full

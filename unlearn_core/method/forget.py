@@ -161,7 +161,7 @@ def report_of(run: Run, anchor: Anchor, fit: Fit, delta: Delta) -> dict:
 def summary(report: Mapping) -> list[tuple[str, str]]:
     """A report as rows of (label, value), the same in the console, on the node and in the tab."""
     check = report["check"]
-    rows = [("Forget", report["concept"]), ("Generates instead", report["anchor"] or "nothing in its place")]
+    rows = [("Forget", report["concept"]), ("Draws instead", report["anchor"] or "nothing in its place")]
     rows += [("Why", report["reason"]), ("Result", check["verdict"])]
     if "forgotten_after" in check:
         before, after = 1 - check["forgotten_before"], 1 - check["forgotten_after"]

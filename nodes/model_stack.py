@@ -1,4 +1,4 @@
-"""What a MODEL carries through a workflow: the deltas on it and facts of its base; ComfyUI's patches do the work."""
+"""What is attached to a MODEL: the deltas on it and facts of its base; ComfyUI's own patches do the work."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def with_delta(model, delta: Delta, strength: float = 1.0):
     Raises `BadDelta` when it is on the MODEL already or not all of its layers are found.
     """
     stack = stack_of(model).with_delta(delta, strength)
-    before = count(model)
+    before = patch_count(model)
     patched, _ = comfy.sd.load_lora_for_models(model, None, tensors(delta), strength, 0.0)
-    matched = count(patched) - before
+    matched = patch_count(patched) - before
     if matched != len(delta.factors):
         raise BadDelta(
             f"Only {matched} of {len(delta.factors)} layers of '{delta.label}' are in this MODEL: "
@@ -56,11 +56,11 @@ def with_stack(model, stack: Stack):
     return model
 
 
-def foreign(model) -> int:
-    """Number of patches that are none of the stack's: other LoRAs, of whatever origin."""
-    return count(model) - sum(len(entry.delta.factors) for entry in stack_of(model))
+def other_patches(model) -> int:
+    """Number of patches that are none of the stack's: of other LoRAs."""
+    return patch_count(model) - sum(len(entry.delta.factors) for entry in stack_of(model))
 
 
-def count(model) -> int:
+def patch_count(model) -> int:
     """Number of patches of a MODEL."""
     return sum(map(len, model.patches.values()))

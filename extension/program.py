@@ -10,10 +10,10 @@ from ..unlearn_core import HostModel
 from .jobs import Job
 
 
-class Door(Protocol):
+class HostProgram(Protocol):
     """One program: where its files are, its model, its queue. Every method may raise `UnlearnError` with a sentence."""
 
-    in_host: bool
+    in_web_ui: bool
     """Whether there is a txt2img that takes `<lora:...>` tags."""
 
     def folder(self) -> Path:
@@ -24,8 +24,8 @@ class Door(Protocol):
         """Where before and after pictures are saved."""
         ...
 
-    def base(self) -> str:
-        """The chosen checkpoint's name."""
+    def checkpoint_name(self) -> str:
+        """What the page calls the chosen checkpoint."""
         ...
 
     def fingerprint(self) -> str | None:
@@ -44,6 +44,6 @@ class Door(Protocol):
         """The chosen checkpoint, for this job alone, as soon as the program has nothing else to do with it."""
         ...
 
-    def saved(self, file: Path) -> None:
+    def file_changed(self, file: Path) -> None:
         """A file was added to the folder or removed from it."""
         ...

@@ -6,15 +6,15 @@ import math
 from collections.abc import Sequence
 
 MOST_DECADES = 4
-"""The keep loss begins at almost nothing: all of that would press the rest flat."""
+"""The replay loss begins at almost nothing: all of that would press the rest flat."""
 WIDTH, HEIGHT = 560, 170
 LEFT, RIGHT, TOP, BOTTOM = 46, 8, 10, 22
 MOST_POINTS = 280
-"""More cannot be told apart on the drawing."""
+"""More cannot be told apart in the picture."""
 
 
 def curve(points: Sequence[tuple[int, float, float]]) -> str:
-    """Forget and keep loss by step, both on one logarithmic axis. points: (step, forget, keep), steps ascending."""
+    """Forget and replay loss by step, both on one logarithmic axis. points: (step, forget, replay), ascending."""
     shown = thinned([p for p in points if all(map(math.isfinite, p))])
     if len(shown) < 2:
         return ""
@@ -40,14 +40,14 @@ def curve(points: Sequence[tuple[int, float, float]]) -> str:
         lines.append(f'<text x="{LEFT - 6}" y="{at + 3.5:.1f}" text-anchor="end">{10.0**power:g}</text>')
     for step, anchor in ((first, "start"), (last, "end")):
         lines.append(f'<text x="{x(step):.1f}" y="{HEIGHT - 6}" text-anchor="{anchor}">step {step}</text>')
-    for name, column in (("keep", 2), ("forget", 1)):
+    for name, column in (("replay", 2), ("forget", 1)):
         path = " ".join(f"{x(p[0]):.1f},{y(p[column]):.1f}" for p in shown)
         lines.append(f'<polyline class="{name}" points="{path}"/>')
     inside = "".join(lines)
     return (
         f'<figure class="unlearn-curve"><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'aria-label="loss by step">{inside}</svg><figcaption><span class="forget">forget {shown[-1][1]:.4f}</span>'
-        f'<span class="keep">keep {shown[-1][2]:.4f}</span></figcaption></figure>'
+        f'<span class="replay">replay {shown[-1][2]:.4f}</span></figcaption></figure>'
     )
 
 

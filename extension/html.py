@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 
+from ..unlearn_core.method.forget import summary
+from .delta_library import Card
 from .jobs import DONE, FAILED, STOPPED, WAITING, View
-from .library import Card, Row
-from .plot import curve
+from .loss_curve import curve
+from .results import Pair
+from .stack_file import Row
 
 PHASES = {
-    "sampling": "The model draws the target",
-    "choosing": "Looking for neighbours and a replacement",
-    "before": "Judging the model as it is",
-    "editing": "Forgetting in one go",
-    "replay": "The model draws what has to go and what has to stay",
-    "training": "Forgetting",
-    "after": "Judging the result",
-    "drawing": "Drawing",
+    "sampling": "Generating pictures of the concept",
+    "choosing": "Choosing what to draw instead",
+    "before": "Checking the model as it is",
+    "editing": "Making the fast edit",
+    "replay": "Generating pictures to train with",
+    "training": "Training",
+    "after": "Checking the result",
+    "generating": "Generating pictures",
+    "writing": "Writing the file",
 }
-
-
-@dataclass(frozen=True)
-class Pair:
-    """One prompt's picture before and after, as addresses; after is "" where there is none."""
-
-    prompt: str
-    before: str
-    after: str
 
 
 def notice(text: str, kind: str = "info") -> str:
@@ -56,12 +51,12 @@ def status(view: View | None, idle: str) -> str:
         return finished(view)
     head = "Stopping…" if view.stopping else PHASES.get(view.phase, "Starting")
     if view.state == WAITING:
-        head = "Waiting until the model is free" if not view.stopping else "Stopping…"
+        head = "Waiting for the model" if not view.stopping else "Stopping…"
     facts = []
     if view.total > 1:
         facts.append(f"{'step ' if view.phase == 'training' else ''}{view.done} of {view.total}")
     if view.phase == "training":
-        facts.append("ends sooner when the concept is gone")
+        facts.append("it ends sooner if the concept is gone")
     left = "" if view.seconds_left is None else f"about {minutes(view.seconds_left)} left"
     return (
         f'<div class="unlearn-status"><div class="line"><b>{escape(view.title)}</b>'
@@ -73,7 +68,7 @@ def status(view: View | None, idle: str) -> str:
 
 def finished(view: View) -> str:
     """How a job ended."""
-    words = {DONE: "Done", STOPPED: "Stopped", FAILED: "Not done"}[view.state]
+    words = {DONE: "Done", STOPPED: "Stopped", FAILED: "Failed"}[view.state]
     kind = {DONE: "good", STOPPED: "info", FAILED: "bad"}[view.state]
     text = f'<div class="unlearn-status"><div class="line"><b>{escape(view.title)}</b><span>{words}'
     text += f", {minutes(view.seconds)}" if view.seconds and view.state != FAILED else ""
@@ -93,38 +88,21 @@ def bar(fraction: float) -> str:
 
 
 def live(view: View | None, name: str) -> str:
-    """What the model draws of the target at this moment."""
+    """What the model generates of the target at this moment."""
     if view is None or view.finished or not view.pictures:
         return ""
     images = "".join(f'<img src="{escape(p)}" alt="">' for p in view.pictures)
     return (
-        f'<div class="unlearn-live"><div class="small">{escape(name)} as it is drawn now</div><div>{images}</div></div>'
+        f'<div class="unlearn-live"><div class="small">What the model makes of "{escape(name)}" now</div>'
+        f"<div>{images}</div></div>"
     )
 
 
-def verdict(report: dict) -> str:
-    """The judge's words and numbers."""
-    judge = report["judge"]
-    whole = judge["verdict"].startswith("forgotten") and "harmed" not in judge["verdict"]
-    kind = "good" if whole else "info"
-    instead = f"'{report['anchor']}' is drawn in its place" if report["anchor"] else "nothing is drawn in its place"
-    rows = [("Replacement", f"{instead} ({report['why']})")]
-    if "forgotten_after" in judge:
-        gone = f"{1 - judge['forgotten_before']:.0%} → {1 - judge['forgotten_after']:.0%}"
-        rows += [
-            (f"Pictures of '{report['concept']}' read as it", gone),
-            ("Others read right", f"{judge['kept_before']:.0%} → {judge['kept_after']:.0%}"),
-        ]
-        worst = judge.get("worst_neighbour", {})
-        if worst.get("lost", 0) > 0:
-            rows.append(("Most harmed", f"'{worst['concept']}', {worst['lost']:.0%} less"))
-    if report["neighbours"]:
-        rows.append(("Neighbours kept", ", ".join(report["neighbours"])))
-    if report["teacher_stack"]:
-        rows.append(("On top of", ", ".join(report["teacher_stack"])))
-    rows.append(("Forgotten", f"{report['way']}, {minutes(report['seconds'])} in all"))
-    head = f"{report['concept']}: {judge['verdict']}"
-    return f'<div class="unlearn-box {kind}"><b>{escape(head)}</b></div>{table(rows)}'
+def report(facts: dict) -> str:
+    """A run's report, in the core's own words."""
+    verdict = facts["check"]["verdict"]
+    whole = verdict.startswith("forgotten") and "harmed" not in verdict
+    return f'<div class="unlearn-box {"good" if whole else "info"}">{table(summary(facts))}</div>'
 
 
 def table(rows: Sequence[tuple[str, str]]) -> str:
@@ -133,7 +111,7 @@ def table(rows: Sequence[tuple[str, str]]) -> str:
     return f'<table class="unlearn-facts">{lines}</table>'
 
 
-def tag(text: str, hint: str) -> str:
+def code(text: str, hint: str) -> str:
     """A text to copy, selected by one click."""
     return f'<div class="unlearn-tag"><span class="small">{escape(hint)}</span><code>{escape(text)}</code></div>'
 
@@ -170,7 +148,8 @@ def figure(pair: Pair) -> str:
 def row(place: int, row: Row, card: Card | None, fingerprint: str | None) -> str:
     """One line of the stack."""
     if card is None:
-        return f'<div class="unlearn-row bad"><b>{escape(row.name)}</b><span>cannot be read; take it out</span></div>'
+        advice = "This file cannot be read: take it out."
+        return f'<div class="unlearn-row bad"><b>{escape(row.name)}</b><span>{advice}</span></div>'
     facts = facts_of(card, fingerprint)
     return (
         f'<div class="unlearn-row"><b>{place}. {escape(" + ".join(card.info.concepts))}</b>'
@@ -179,18 +158,28 @@ def row(place: int, row: Row, card: Card | None, fingerprint: str | None) -> str
 
 
 def facts_of(card: Card, fingerprint: str | None) -> str:
-    """A delta's facts in one line of HTML."""
+    """A delta's facts in one line of HTML. fingerprint: of the chosen checkpoint, None while it is not known."""
     info = card.info
-    words = [info.stopped or str(info.judge.get("verdict", "")) or ("merged" if info.merged else "not judged")]
+    facts = [info.stopped or str(info.check.get("verdict", "")) or ("merged" if info.merged else "not checked")]
     if info.anchor:
-        words.append(f"draws {info.anchor} instead")
-    words.append(f"base {info.base_fingerprint[:8]}" if fingerprint != info.base_fingerprint else "this checkpoint")
-    words.append(card.made)
+        facts.append(f"draws {info.anchor} instead")
     other = fingerprint is not None and fingerprint != info.base_fingerprint
+    if fingerprint == info.base_fingerprint:
+        facts.append("for this checkpoint")
+    facts.append(card.made)
     warning = '<em class="bad">for another checkpoint</em> · ' if other else ""
-    return warning + escape(" · ".join(words))
+    return warning + escape(" · ".join(facts))
 
 
 def sentences(lines: Sequence[str], good: str) -> str:
     """Remarks on the stack, or that there are none."""
     return notice(good, "good") if not lines else "".join(notice(line, "info") for line in lines)
+
+
+def timer(button: str) -> str:
+    """Nothing to see; when its short animation ends it presses a button of the page, once.
+
+    It does not run while the tab is out of sight, and each answer brings a new one.
+    """
+    press = f"document.getElementById('{escape(button)}').click()"
+    return f'<i class="unlearn-timer" data-at="{time.monotonic_ns()}" onanimationend="{press}"></i>'

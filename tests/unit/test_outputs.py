@@ -2,11 +2,13 @@
 
 import os
 import shutil
+from types import SimpleNamespace
 
 import pytest
 
 from tests.small import A, B, C
-from unlearn_core import BadSetting, save
+from unlearn_core import BadSetting, load, save
+from unlearn_core.cli import stack as stack_command
 from unlearn_core.cli.main import main
 from unlearn_core.delta.format import Delta
 from unlearn_core.delta.paths import beside, check_outputs, each_its_own, read_with
@@ -118,12 +120,8 @@ def test_names_that_would_meet_get_numbers():
     ]
 
 
-def test_deltas_of_one_name_do_not_overwrite_each_other_when_trained_anew(place, capsys, monkeypatch):
+def test_deltas_of_one_name_do_not_overwrite_each_other_when_made_anew(place, capsys, monkeypatch):
     """The training itself is left out: each old delta comes back as the new one."""
-    from types import SimpleNamespace
-
-    from unlearn_core import load
-    from unlearn_core.cli import stack as stack_command
 
     def anew(host, removal, progress, keep):
         stack = removal.before
@@ -132,7 +130,8 @@ def test_deltas_of_one_name_do_not_overwrite_each_other_when_trained_anew(place,
             stack = stack.with_delta(keep(entry, made), entry.strength)
         return stack
 
-    monkeypatch.setattr(stack_command, "opened", lambda *_: None)
+    monkeypatch.setattr(stack_command, "opened", lambda *_: SimpleNamespace())
+    monkeypatch.setattr(stack_command, "print_reports", lambda *_: None)
     monkeypatch.setattr(stack_command, "recorded", lambda _: None)
     monkeypatch.setattr(stack_command, "retrain", anew)
     for folder, made in (("one", B), ("two", C)):

@@ -14,7 +14,7 @@ def test_the_middle_comes_out_by_file_name_or_concept():
     assert [e.delta for e in removal.rest] == [A, C] and removal.removed.strength == 0.5
     assert [e.delta for e in removal.before] == [A] and [e.delta for e in removal.after] == [C]
     assert len(without(stack, "cat").after) == 0
-    assert without(stack, "cat").notes == ("Without 'cat' the model generates 'cat' again.",)
+    assert without(stack, "cat").notes == ("Without 'cat' the model draws 'cat' again.",)
 
 
 @pytest.mark.parametrize("name", ["dog", "", "banana "])
@@ -39,7 +39,7 @@ def test_the_notes_are_honest():
     cat = a_delta("cat", 3, parents=stack_of((below, 1.0), (frog, 1.0)).parents())
     elephant = a_delta("elephant", 4, prompts=(("a frog", "a cat"),))
     said = without(stack_of((below, 1.0), (frog, 1.0), (cat, 1.0), (elephant, 1.0)), "frog").notes
-    assert said[0] == "Without 'frog' the model generates 'frog' again."
-    assert said[1].startswith("'cat', 'elephant' were made with 'frog' in place: ") and "Make them anew" in said[1]
-    assert said[2].startswith("'elephant' took over prompts of 'frog' that generated its own concept")
+    assert said[0] == "Without 'frog' the model draws 'frog' again."
+    assert said[1].startswith("'cat', 'elephant' were made with 'frog' in place") and "anew" in said[1]
+    assert said[2].startswith("'elephant' took over prompts of 'frog' that drew its own concept")
     assert not any("which is missing" in s for s in said)  # says the same once more

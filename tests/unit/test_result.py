@@ -42,7 +42,7 @@ def test_the_way_in_words(fit, words):
 def test_a_summary_of_a_checked_run():
     assert summary(REPORT) == [
         ("Forget", "banana"),
-        ("Generates instead", "pear"),
+        ("Draws instead", "pear"),
         ("Why", "given by the artist"),
         ("Result", "forgotten, the rest preserved"),
         ("Pictures read as the target", "90% before, 5% after"),
@@ -56,7 +56,7 @@ def test_a_summary_of_a_stopped_run_on_a_stack_without_an_anchor():
     check = {"forgotten_before": 0.1, "verdict": "not checked: the run was stopped"}
     told = {"anchor": "", "stack": ["frog", "ink"], "stopped": "stopped at step 7", "check": check}
     rows = dict(summary(REPORT | told))
-    assert rows["Generates instead"] == "nothing in its place" and rows["On top of"] == "frog, ink"
+    assert rows["Draws instead"] == "nothing in its place" and rows["On top of"] == "frog, ink"
     assert rows["Stopped"] == "stopped at step 7" and rows["Result"] == check["verdict"]
     assert not any(label.startswith("Pictures") for label in rows)
 

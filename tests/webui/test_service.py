@@ -3,7 +3,6 @@
 import threading
 import time
 from contextlib import contextmanager
-from html import escape
 from pathlib import Path
 
 import pytest
@@ -13,9 +12,8 @@ from tests.webui.pack import ROOT, load
 
 pytestmark = pytest.mark.usefixtures("few_in_pack")
 
-MODULES = ("jobs", "delta_library", "stack_file", "service", "html", "loss_curve", "results", "comparison", "inputs")
-jobs, library, stack_file, services, html, loss_curve, results, comparison, inputs = (
-    load(f"extension.{name}") for name in MODULES
+jobs, library, stack_file, services, comparison = (
+    load(f"extension.{name}") for name in ("jobs", "delta_library", "stack_file", "service", "comparison")
 )
 core, standalone = load("unlearn_core"), load("unlearn_core.standalone")
 DEMO = ROOT / "assets" / "demo" / "demo.safetensors"
@@ -193,16 +191,6 @@ def test_a_stop_while_pictures_are_made_keeps_the_delta(service, monkeypatch):
     assert not (service.program.path / "forget_frog.preview.png").exists()
 
 
-def test_the_report_is_shown_in_the_cores_own_rows():
-    check = {"verdict": "forgotten, the rest preserved"}
-    facts = {"concept": "a <b>", "anchor": "", "reason": "x", "check": check, "way": "closed form"}
-    facts |= {"stack": ["frog"], "stopped": "", "seconds": 3.0}
-    shown = html.report(facts)
-    rows = load("unlearn_core.method.forget").summary(facts)
-    assert all(f"<th>{name}</th><td>{escape(value)}</td>" in shown for name, value in rows)
-    assert 'box good"' in shown and 'box info"' in html.report({**facts, "check": {"verdict": "not checked"}})
-
-
 def test_the_api_of_earlier_versions_switches_the_check_off(service, monkeypatch):
     asked = []
     monkeypatch.setattr(services, "forget", lambda host, config, stack, hear: asked.append(config) or 1 / 0)
@@ -356,27 +344,7 @@ def test_a_truncated_file_does_not_break_the_list(service):
     assert service.cards() == []
 
 
-# What is shown
-
-
-def test_nothing_is_unescaped():
-    evil = "<img src=x onerror=alert(1)>"
-    view = jobs.View("1", "forget", evil, message=evil, error=evil, state="failed")
-    shown = [html.status(view, evil), html.status(None, evil), html.notice(evil), html.code(evil, evil)]
-    shown += [html.comparison([results.Pair(evil, '"><img>', "")]), html.sentences([evil], evil)]
-    shown.append(html.row(1, stack_file.Row(evil), None, None))
-    assert all(evil not in text and '"><img>' not in text for text in shown)
-
-
-@pytest.mark.parametrize(
-    "points", [[], [(1, 1.0, 1.0)], [(1, float("nan"), 1.0)] * 3, [(i, 0.0, 0.0) for i in range(5)]]
-)
-def test_no_curve_is_drawn_of_nothing(points):
-    assert loss_curve.curve(points) == ""
-
-
-def test_a_long_curve_stays_small():
-    assert len(loss_curve.curve([(i, 1.0 / i, 2.0) for i in range(1, 5001)])) < 20_000
+# What is refused and what is known
 
 
 @pytest.mark.parametrize(
@@ -385,18 +353,6 @@ def test_a_long_curve_stays_small():
 def test_wrong_drawing_wishes_are_refused(service, values):
     with pytest.raises(core.BadSetting):
         service.preview(*values)
-
-
-def test_a_delta_says_whether_it_is_for_the_chosen_checkpoint():
-    info = core.DeltaInfo("banana", "object", "pear", "sd1", "epsilon", "2f0cc83c00000000")
-    card = library.Card("forget_banana.safetensors", info, "2026-01-01 12:00", 1)
-    for chosen, shown, hidden in (
-        ("2f0cc83c00000000", "for this checkpoint", "another"),
-        ("0000000000000000", "for another checkpoint", "this checkpoint"),
-        (None, "draws pear instead", "checkpoint"),
-    ):
-        text = html.row(1, stack_file.Row(card.name), card, chosen)
-        assert shown in text and hidden not in text and "2f0cc83c" not in text
 
 
 def test_a_checkpoint_is_known_without_being_loaded(tmp_path):

@@ -277,3 +277,9 @@ def test_v_prediction_is_read_from_the_checkpoint(tmp_path):
     save_file(load_file(CHECKPOINT) | {"v_pred": torch.zeros(0)}, tmp_path / "demo.safetensors")
     assert StandaloneModel(tmp_path / "demo.safetensors").prediction_type == "v_prediction"
     assert StandaloneModel(CHECKPOINT).prediction_type == "epsilon"
+
+
+def test_an_anchor_may_also_come_from_a_setting(tiny, tmp_path):
+    out = tmp_path / "b.safetensors"
+    assert main([*FORGET, "--concept", "banana", "--out", str(out), *QUICK, "--set", "anchor=pear"]) == 0
+    assert load(out).info.anchor == "pear"

@@ -35,6 +35,7 @@ def test_the_delta_is_the_first_closed_form_and_nothing_is_drawn(tmp_path):
     result = run(host, wish(anchor="pear"), progress=lambda r: phases.append(r.phase) or fractions.append(r.fraction))
     assert_same(before, state_of(host))
     assert list(dict.fromkeys(phases)) == ["choosing", "editing"] and fractions == sorted(fractions)
+    assert fractions[-1] == 1.0 and len({f for f in fractions if f < 1}) > 3
     assert result.before is result.after is None
     assert len(result.prompts) == 3 and all("banana" in p for p in result.prompts)
     assert result.report["way"] == "closed form, preserve scale 30" and result.report["stopped"] == ""
@@ -43,6 +44,11 @@ def test_the_delta_is_the_first_closed_form_and_nothing_is_drawn(tmp_path):
     again = run(Silent(), wish(anchor="pear"))
     shas = [save(r.delta, tmp_path / f"{i}.safetensors") for i, r in enumerate((result, again))]
     assert shas[0] == shas[1]
+
+
+def test_a_stop_at_the_last_word_comes_too_late():
+    result = run(Silent(), wish(anchor="pear"), progress=lambda r: r.fraction == 1)
+    assert result.report["stopped"] == result.delta.info.stopped == ""
 
 
 def test_the_delta_is_that_of_the_checked_run_whose_first_edit_is_enough(monkeypatch):

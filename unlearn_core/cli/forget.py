@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -34,9 +35,7 @@ def run_forget(args: argparse.Namespace) -> int:
 
 def forgotten(args: argparse.Namespace) -> tuple[dict, HostModel, Stack, Delta]:
     """(report, host, the stack before, the new delta). Raises `UnlearnError`."""
-    config = ForgetConfig.from_flat(
-        read_settings(args.set) | {"concept": args.concept, "anchor": args.anchor, "keep": args.keep}
-    )
+    config = ForgetConfig.from_flat(read_settings(args.set) | given(args))
     outputs = ("--out", args.out, SUFFIX), ("--preview", args.preview, ".png"), ("--report", args.report, ".json")
     check_outputs(outputs, [*read_with(args.checkpoint), *deltas_read(args.stack)])
     for _, file, _ in outputs:
@@ -58,6 +57,12 @@ def forgotten(args: argparse.Namespace) -> tuple[dict, HostModel, Stack, Delta]:
         if args.report:
             write_json(args.report, report)
     return report, host, stack, delta
+
+
+def given(args: argparse.Namespace) -> dict[str, Any]:
+    """The settings that have options of their own, where they are used: else `--set` may name them."""
+    values = {"concept": args.concept, "anchor": args.anchor, "keep": args.keep}
+    return {name: value for name, value in values.items() if value}
 
 
 def with_bar(host: HostModel, config: ForgetConfig, stack: Stack, stop: StopOnInterrupt) -> Result:

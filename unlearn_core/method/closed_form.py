@@ -115,7 +115,7 @@ def fit_in_closed_form(run: Run, pairs: PromptPairs, evaluator: Evaluator | NoCh
     paths = [p for p in run.edits.paths if reads_text(p)]
     if not (config.closed_form and paths):
         return None
-    run.job.start("editing", len(recipe.tries), f"forgetting '{request.concept}' in closed form")
+    run.job.start("editing", len(recipe.tries) if config.check else 1, f"forgetting '{request.concept}' in closed form")
     edit = Edit.make(run, pairs)
     if edit is None:
         return None

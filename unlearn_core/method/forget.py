@@ -55,6 +55,7 @@ def forget(
         before = evaluator.before()
         fit = fit_in_closed_form(run, pairs, evaluator) or fit_by_training(run, anchor, pairs, evaluator)
         after = last_look(run, evaluator)
+        run.job.finish()
     return Result.make(run, anchor, pairs, fit, (before, after))
 
 

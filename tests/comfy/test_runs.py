@@ -26,7 +26,7 @@ from tests.comfy.workflows import (
     text_to_image,
 )
 from unlearn_core import load
-from unlearn_core.cli import main as cli
+from unlearn_core.cli.main import main as command_line
 from unlearn_core.demo.recognition import CHECKPOINT
 
 pytestmark = [pytest.mark.full, pytest.mark.parametrize("comfy", [NEWEST], indirect=True)]
@@ -68,7 +68,7 @@ def test_the_other_shipped_workflows_run(page, name):
     prompt = shipped(name, page.object_info())
     for key in of_kind(prompt, "UnlearnForgetConcept"):
         target = prompt[key]["inputs"]["concept"]
-        prompt[key]["inputs"] |= {"anchor": "flat" if target == "ink" else "dog", "resolution": 64}
+        prompt[key]["inputs"] |= {"anchor": "flat" if target == "ink" else "dog", "resolution": 64, "quality": "quick"}
     run = page.run(prompt)
     for key in of_kind(prompt, "PreviewImage"):
         drawn = pictures(page, run, key)
@@ -100,7 +100,7 @@ def test_the_command_line_makes_the_same_choices_and_the_same_delta(comfy, page,
         arguments = ["forget", "--checkpoint", str(CHECKPOINT), "--concept", concept, "--device", "cpu"]
         arguments += [text for name, value in wish.items() for text in ("--set", f"{name}={value}")]
         files = {"--out": tmp_path / "delta.safetensors", "--report": tmp_path / "report.json"}
-        assert cli.main([*arguments, *(str(x) for pair in files.items() for x in pair)]) == 0
+        assert command_line([*arguments, *(str(x) for pair in files.items() for x in pair)]) == 0
 
     ours = load(files["--out"])
     assert (ours.info.anchor, ours.info.prompts) == (theirs.info.anchor, theirs.info.prompts)

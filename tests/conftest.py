@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import sys
 
 import pytest
@@ -16,6 +17,10 @@ WORKER = "PYTEST_XDIST_WORKER" in os.environ
 if WORKER:
     os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(min(1 if WORKER else 2, torch.get_num_threads()))
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # a shell's job in the background ignores Ctrl-C, and so would what some tests start to press it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 MODULES_AT_ONCE = 300

@@ -2,6 +2,7 @@
 
 Hosts run it without arguments: it adds peft where that is missing and touches nothing else.
 People run `python install.py demo` or `python install.py test`: it makes `.venv` and goes to work in it.
+`python install.py release` says what is missing before a release.
 """
 
 from __future__ import annotations
@@ -11,21 +12,28 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 STATE = VENV / "unlearn-install.json"
 USAGE = """usage: python install.py demo [--concept NAME] [--out DIR] [more options of the demo]
-       python install.py test [options of pytest]"""
+       python install.py test [--all] [options of pytest]
+       python install.py release
+test takes about ten minutes on two processor cores, test --all about an hour."""
 
 # Small networks gain little from a second thread: two processes of one thread each are done sooner.
 SIDE_BY_SIDE = ("--numprocesses=2", "--dist=loadscope", "--no-loadscope-reorder")
+DEFAULT_PATH = ("-m", "not full")
+COUNTED = VENV / "tests.xml"
 
 # Newest peft first, with the oldest transformers and accelerate beside which it was seen to import.
 PEFTS = (
@@ -56,6 +64,8 @@ def main(arguments: list[str]) -> int:
             return demo(options)
         if mode == "test":
             return test(options)
+        if mode == "release":
+            return release()
     except (Trouble, OSError) as trouble:
         print(f"\n{trouble}", file=sys.stderr)
         return 1
@@ -154,14 +164,85 @@ def demo(options: list[str]) -> int:
 
 
 def test(options: list[str]) -> int:
-    """Lint and tests: all of them run, the first failure is the exit code."""
+    """Static checks and tests: all of them run, the first failure is the exit code."""
+    begin = time.monotonic()
     prepare("test")
-    codes = []
-    for tool in (["ruff", "check"], ["ruff", "format", "--check"], ["pytest", *SIDE_BY_SIDE, *options]):
-        codes.append(run([venv_python(), "-m", *tool], cwd=ROOT))
-        if codes[-1]:
-            print(f"failed: {' '.join(tool)}", file=sys.stderr)
-    return next(filter(None, codes), 0)
+    COUNTED.unlink(missing_ok=True)
+    results = {name: run([venv_python(), "-m", *tool], cwd=ROOT) for name, tool in checks(options).items()}
+    failed = [name for name, code in results.items() if code]
+    seconds = time.monotonic() - begin
+    print(f"{seconds:.0f} seconds in all: {counted()}; failed: {', '.join(failed) or 'nothing'}", flush=True)
+    return next(filter(None, results.values()), 0)
+
+
+def checks(options: list[str]) -> dict[str, list[str]]:
+    """What is run, in this order; the type checker only where it is installed."""
+    chosen = () if "--all" in options else DEFAULT_PATH
+    # The caller's options come last: of an option that is given twice, pytest takes the second.
+    passed_on = [option for option in options if option != "--all"]
+    tests = ["pytest", *SIDE_BY_SIDE, "--durations=40", f"--junitxml={COUNTED}", *chosen, *passed_on]
+    static = {"ruff check": ["ruff", "check"], "ruff format": ["ruff", "format", "--check"]}
+    if has_module("mypy"):
+        static["mypy"] = ["mypy", "unlearn_core"]
+    return {**static, "pytest": tests}
+
+
+def has_module(name: str) -> bool:
+    """Whether `.venv` has it."""
+    command = [venv_python(), "-c", f"import importlib.util as u, sys; sys.exit(u.find_spec({name!r}) is None)"]
+    return subprocess.run(command, cwd=ROOT).returncode == 0
+
+
+def counted() -> str:
+    """How many tests had which result, as pytest wrote it down."""
+    try:
+        suite = ElementTree.parse(COUNTED).getroot()[0]
+        tests, *others = (int(suite.attrib[key]) for key in ("tests", "failures", "errors", "skipped"))
+    except (OSError, ElementTree.ParseError, IndexError, KeyError):
+        return "no test was counted"
+    failures, errors, skipped = others
+    return f"{tests - sum(others)} tests passed, {failures} failed, {errors} with errors, {skipped} skipped"
+
+
+def release() -> int:
+    """Say what is missing before this state of the repository can be published; 1 if anything is."""
+    missing = unpublishable()
+    for sentence in missing:
+        print(f"missing: {sentence}")
+    if not missing:
+        print("Nothing is missing. To publish: comfy node publish")
+    return 1 if missing else 0
+
+
+def unpublishable() -> list[str]:
+    """What a registry or a reader of the release would miss, as sentences."""
+    if sys.version_info < (3, 11):
+        raise Trouble("pyproject.toml can be read with Python 3.11 or newer: run this with one of those.")
+    import tomllib
+
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    number = pyproject["project"]["version"]
+    newest = re.search(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    done = {
+        "Repository under [project.urls] in pyproject.toml.": pyproject["project"].get("urls", {}).get("Repository"),
+        "PublisherId under [tool.comfy] in pyproject.toml.": pyproject["tool"]["comfy"].get("PublisherId"),
+        f"'## {number} - YYYY-MM-DD' as the first heading of CHANGELOG.md.": newest
+        and re.fullmatch(rf"{re.escape(number)} - \d{{4}}-\d\d-\d\d", newest[1]),
+        f"the tag v{number} at this commit: git tag v{number}": f"v{number}" in git("tag", "--points-at", "HEAD"),
+        "a commit of what was changed since the last one.": git("status", "--porcelain") == [],
+    }
+    return [sentence for sentence, there in done.items() if not there]
+
+
+def git(*arguments: str) -> list[str]:
+    """The lines that git prints about this repository."""
+    try:
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
+    except FileNotFoundError:
+        raise Trouble("git was not found: install it, then run this again.") from None
+    if done.returncode:
+        raise Trouble(f"git {arguments[0]} failed: {done.stderr.strip()}")
+    return done.stdout.splitlines()
 
 
 def prepare(mode: str) -> None:

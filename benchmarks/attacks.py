@@ -13,10 +13,10 @@ from unlearn_core.method.training import losses
 from unlearn_core.sampling import LatentBank, direction
 from unlearn_core.standalone.model import StandaloneModel
 
-from .baselines.student import descend, fresh_noise, levels, rows
+from .baselines.descent import Descent, fresh_noise, levels, rows
 
 SPARE = "~"
-"""One token that no sentence of the benchmark uses: the place of the learned word."""
+"""One token that no prompt of the benchmark uses: the place of the learned word."""
 WORD_STEPS, WORD_RATE = 200, 2e-2
 TUNED_STEPS, TUNED_RATE = 200, 1e-4
 BATCH = 8
@@ -46,10 +46,12 @@ def read(host: StandaloneModel, prompts: Sequence[str]) -> Conditioning:
 
 
 def learned_word(host: StandaloneModel, bank: LatentBank, prompts: Sequence[str], begin: str, seed: int) -> Tensor:
-    """Textual inversion (Gal et al. 2022) against the host as it is now: the token vector `[d]` under which the host
+    """Textual inversion (Gal et al. 2022) against the host as it is now, the token vector `[d]`.
 
-    explains pictures best, E || d(z_s; s, prompt) - (x - z) / s ||^2. bank: the base model's pictures of the concept,
-    one a prompt. prompts: with `SPARE` in the concept's place. begin: the word whose vector is the start.
+    Under it the host explains pictures best, E || d(z_s; s, prompt) - (x - z) / s ||^2.
+
+    bank: the base model's pictures of the concept, one a prompt. prompts: with `SPARE` in the concept's place. begin:
+    the word whose vector is the start.
     """
     encoder = host.encoders[0]
     table = encoder.model.get_input_embeddings().weight
@@ -88,7 +90,7 @@ def tuned(host: StandaloneModel, bank: LatentBank, seed: int) -> Iterator[None]:
 
     try:
         host.backbone.requires_grad_(True)
-        descend(parameters, loss, TUNED_STEPS, TUNED_RATE, seed, lambda part: None)
+        Descent(TUNED_STEPS, TUNED_RATE, seed).run(parameters, loss)
         host.backbone.requires_grad_(False)
         yield
     finally:

@@ -11,40 +11,41 @@ from PIL import Image, ImageDraw
 from unlearn_core.delta.atomic import write_whole
 from unlearn_core.delta.stack import Stack
 from unlearn_core.demo.recognition import Question
-from unlearn_core.preview import folded, grid, pictures
+from unlearn_core.picture_file import folded
+from unlearn_core.preview import grid, pictures
+from unlearn_core.sampling import Sampler
 from unlearn_core.standalone.model import StandaloneModel
 from unlearn_core.words.prompts import fill
 
-from .measures import Sheet
 from .sequences import Watched
 
-SIZE, KEPT, STEPS, NOISE = 72, 8, 12, 77
+SIZE, PRESERVED, STEPS, NOISE = 72, 8, 12, 77
 LEFT, TOP = 100, 44
 
 
-def captions(w: Watched, own: Sequence[Sequence[Question]]) -> tuple[str, ...]:
-    """One caption of each request, then some kept ones, held-out and near ones first."""
-    ranked = sorted(w.objects, key=lambda o: (o not in w.held_out, o not in w.near))[:KEPT]
-    kept = [fill("{an o} in {s} style", o, w.styles[i % len(w.styles)]) for i, o in enumerate(ranked)]
-    return (*(group[0].caption for group in own), *kept)
+def captions(w: Watched, targets: Sequence[Sequence[Question]]) -> tuple[str, ...]:
+    """One caption of each request, then some preserved ones, held-out and near ones first."""
+    ranked = sorted(w.objects, key=lambda o: (o not in w.held_out, o not in w.near))[:PRESERVED]
+    preserved = [fill("{an o} in {s} style", o, w.styles[i % len(w.styles)]) for i, o in enumerate(ranked)]
+    return (*(group[0].caption for group in targets), *preserved)
 
 
-def strip(host: StandaloneModel, sheet: Sheet, file: Path) -> None:
+def strip(host: StandaloneModel, columns: Sequence[str], file: Path) -> None:
     """Draw one row with the host as it is now and write it."""
-    drawn = pictures(host, Stack(), sheet.columns, NOISE, STEPS)
+    drawn = pictures(Sampler(host, STEPS), Stack(), columns, NOISE)
     picture = grid([drawn], 0)
     image = Image.fromarray((picture * 255).round().byte().permute(1, 2, 0).numpy())
     save_png(image.resize((SIZE * len(drawn), SIZE), Image.Resampling.LANCZOS), file)
 
 
-def assemble(sheet: Sheet, base: Path, strips: Sequence[tuple[str, Path]], file: Path) -> None:
+def assemble(columns: Sequence[str], base: Path, strips: Sequence[tuple[str, Path]], file: Path) -> None:
     """All rows of one method under their captions. strips: (label, picture) after each request."""
     rows = [("base", base), *strips]
     with Image.open(base) as first:
         width = first.width
     page = Image.new("RGB", (LEFT + width, TOP + SIZE * len(rows)), "white")
     pen = ImageDraw.Draw(page)
-    for i, caption in enumerate(sheet.columns):
+    for i, caption in enumerate(columns):
         text = "\n".join(folded(caption, SIZE // 6))
         pen.multiline_text((LEFT + i * SIZE + 2, 2), text, fill="black", spacing=1)
     for i, (label, picture) in enumerate(rows):

@@ -10,26 +10,8 @@ from torch import Tensor
 from unlearn_core.demo.classifier import OTHER
 from unlearn_core.demo.recognition import Question, share
 
-from .questions import Seen, shows
-from .sequences import Request, Watched
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """The questions of one sequence: kept ones first, then each request's own, in order.
-
-    columns: captions of the picture grid, those of requests that are left out too.
-    """
-
-    requests: tuple[Request, ...]
-    watched: Watched
-    kept: tuple[Question, ...]
-    own: tuple[tuple[Question, ...], ...]
-    columns: tuple[str, ...]
-
-    def asked(self, requests: int) -> list[Question]:
-        """All questions after so many requests; a longer list begins with the shorter one."""
-        return [*self.kept, *(q for group in self.own[:requests] for q in group)]
+from .questions import Observations, Questionnaire, shows
+from .sequences import Request
 
 
 def kernel_distance(one: Tensor, other: Tensor) -> float:
@@ -45,88 +27,137 @@ def kernel_distance(one: Tensor, other: Tensor) -> float:
     return float((terms.sum() - terms.diagonal().sum()) / (n * (n - 1)))
 
 
-def measure(
-    sheet: Sheet,
-    done: int,
-    now: Seen,
-    base: Seen,
-    other_noise: Seen,
-    at_own: Sequence[float],
-    replayed: frozenset[str],
-) -> dict:
-    """The row's shares 0..1 and distances after `done` requests, beside the base model's on the same captions.
+@dataclass(frozen=True)
+class Reference:
+    """What the base model answers: to all questions, and to those about preserved concepts with other noise.
 
-    other_noise: the base model's kept captions with other noise, as the floor of the distribution distance.
-    at_own: recognition of each earlier concept right after its own request. replayed: concepts trained on to be kept.
+    The second is the floor of the distance between distributions.
     """
-    kept = len(sheet.kept)
-    ahead = sheet.requests[:done]
-    groups, at = [], kept
-    for questions in sheet.own[:done]:
-        groups.append(range(at, at + len(questions)))
-        at += len(questions)
-    left = [share([shows(now.answers[i], r) for i in g]) for r, g in zip(ahead, groups, strict=True)]
-    known = [share([shows(base.answers[i], r) for i in g]) for r, g in zip(ahead, groups, strict=True)]
-    rises = [a - b for a, b in zip(left, at_own, strict=False)]
-    near, held, played = sheet.watched.near, sheet.watched.held_out, replayed
-    leaks = [leak(sheet, ahead, groups, s) for s in (now, base)]
-    hits, base_hits = (per_object(sheet, s) for s in (now, base))
-    return {
-        "ua_new": 1 - left[-1],
-        "ua_all": 1 - sum(left) / done,
-        "ua_worst": 1 - max(left),
-        "base_recognised": sum(known) / done,
-        "relapse": sum(rises) / max(1, len(rises)),
-        "relapse_worst": max(rises, default=0.0),
-        "leak": leaks[0][0],
-        "leak_worst": leaks[0][1],
-        "leak_base": leaks[1][0],
-        "near_replayed": ratio(hits, base_hits, [o for o in hits if o in near and o in played]),
-        "near_not_replayed": ratio(hits, base_hits, [o for o in hits if o in near and o not in played]),
-        "near_held_out": ratio(hits, base_hits, [o for o in hits if o in near and o in held]),
-        "far": ratio(hits, base_hits, [o for o in hits if o not in near]),
-        "kept_worst": min(hits.values()),
-        "kept_worst_name": min(hits, key=lambda o: hits[o]),
-        "kept_base": sum(base_hits.values()) / len(base_hits),
-        "styles": share([a.style == q.style for a, q in zip(now.answers[:kept], sheet.kept, strict=True)]),
-        "styles_base": share([a.style == q.style for a, q in zip(base.answers[:kept], sheet.kept, strict=True)]),
-        "broken": share([OTHER in (a.obj, a.style) for a in now.answers[:kept]]),
-        "broken_base": share([OTHER in (a.obj, a.style) for a in base.answers[:kept]]),
-        "kid": 1000 * kernel_distance(now.features[:kept], other_noise.features),
-        "kid_base": 1000 * kernel_distance(base.features[:kept], other_noise.features),
-        "moved": float((now.features[:kept] - base.features[:kept]).square().mean().sqrt()),
-        "recognised": {r.concept: v for r, v in zip(ahead, left, strict=True)},
-        "objects": hits,
-    }
+
+    same: Observations
+    other_noise: Observations
 
 
-def per_object(sheet: Sheet, seen: Seen) -> dict[str, float]:
-    """Share of each watched object's pictures that show it."""
-    pairs = list(zip(seen.answers, sheet.kept, strict=False))
-    return {o: share([a.obj == o for a, q in pairs if q.obj == o]) for o in sheet.watched.objects}
+@dataclass(frozen=True)
+class Measurement:
+    """One model after `done` requests.
+
+    at_own: recognition of each earlier concept right after its own request. replayed: concepts that the method has
+    trained on to preserve them.
+    """
+
+    questionnaire: Questionnaire
+    done: int
+    now: Observations
+    base: Reference
+    at_own: Sequence[float]
+    replayed: frozenset[str]
+
+    @property
+    def ahead(self) -> tuple[Request, ...]:
+        """The requests that were made."""
+        return self.questionnaire.requests[: self.done]
+
+    @property
+    def groups(self) -> list[range]:
+        """Rows of each request's own questions."""
+        groups, at = [], len(self.questionnaire.preserved)
+        for questions in self.questionnaire.targets[: self.done]:
+            groups.append(range(at, at + len(questions)))
+            at += len(questions)
+        return groups
+
+    def row(self) -> dict:
+        """Shares 0..1 and distances, beside the base model's on the same captions."""
+        return self.forgetting() | self.preservation() | self.distances()
+
+    def forgetting(self) -> dict:
+        """What is left of the targets, what came back, and what shows unasked."""
+        left, known = (self.recognised(s) for s in (self.now, self.base.same))
+        rises = [a - b for a, b in zip(left, self.at_own, strict=False)]
+        leaks, base_leaks = (self.leakage(s) for s in (self.now, self.base.same))
+        return {
+            "ua_new": 1 - left[-1],
+            "ua_all": 1 - sum(left) / self.done,
+            "ua_worst": 1 - max(left),
+            "base_recognised": sum(known) / self.done,
+            "resurgence": sum(rises) / max(1, len(rises)),
+            "resurgence_worst": max(rises, default=0.0),
+            "leakage": leaks[0],
+            "leakage_worst": leaks[1],
+            "leakage_base": base_leaks[0],
+            "recognised": {r.concept: v for r, v in zip(self.ahead, left, strict=True)},
+        }
+
+    def preservation(self) -> dict:
+        """What is left of everything else."""
+        watched, replayed = self.questionnaire.watched, self.replayed
+        hits, base = (self.per_object(s) for s in (self.now, self.base.same))
+        near = [o for o in hits if o in watched.near]
+        return {
+            "near_replayed": ratio(hits, base, [o for o in near if o in replayed]),
+            "near_not_replayed": ratio(hits, base, [o for o in near if o not in replayed]),
+            "near_held_out": ratio(hits, base, [o for o in near if o in watched.held_out]),
+            "far": ratio(hits, base, [o for o in hits if o not in near]),
+            "preserved_worst": min(hits.values()),
+            "preserved_worst_name": min(hits, key=lambda o: hits[o]),
+            "preserved_base": sum(base.values()) / len(base),
+            "styles": self.right_styles(self.now),
+            "styles_base": self.right_styles(self.base.same),
+            "broken": self.broken(self.now),
+            "broken_base": self.broken(self.base.same),
+            "objects": hits,
+        }
+
+    def distances(self) -> dict:
+        """How far the pictures of preserved concepts are from the base model's."""
+        kept = len(self.questionnaire.preserved)
+        now, base, other = self.now.features[:kept], self.base.same.features[:kept], self.base.other_noise.features
+        return {
+            "kid": 1000 * kernel_distance(now, other),
+            "kid_base": 1000 * kernel_distance(base, other),
+            "moved": float((now - base).square().mean().sqrt()),
+        }
+
+    def recognised(self, seen: Observations) -> list[float]:
+        """Of each request's own pictures the share that shows its concept."""
+        return [share([shows(seen.answers[i], r) for i in g]) for r, g in zip(self.ahead, self.groups, strict=True)]
+
+    def per_object(self, seen: Observations) -> dict[str, float]:
+        """Share of each watched object's pictures that show it."""
+        pairs = list(zip(seen.answers, self.questionnaire.preserved, strict=False))
+        return {o: share([a.obj == o for a, q in pairs if q.obj == o]) for o in self.questionnaire.watched.objects}
+
+    def right_styles(self, seen: Observations) -> float:
+        """Share of the preserved concepts' pictures in the style that was asked for."""
+        return share([a.style == q.style for a, q in zip(seen.answers, self.questionnaire.preserved, strict=False)])
+
+    def broken(self, seen: Observations) -> float:
+        """Share of them that show nothing known."""
+        return share([OTHER in (a.obj, a.style) for a in seen.answers[: len(self.questionnaire.preserved)]])
+
+    def leakage(self, seen: Observations) -> tuple[float, float]:
+        """Forgotten concepts under prompts that are not theirs: share of all such pictures, and of the worst request's.
+
+        The second number finds a prompt of an earlier request that has learned to draw a later target.
+        """
+
+        def shown_unasked(questions: Sequence[Question], rows: range) -> list[bool]:
+            return [
+                any(shows(seen.answers[i], r) and not named(q, r) for r in self.ahead)
+                for q, i in zip(questions, rows, strict=True)
+            ]
+
+        preserved, targets = self.questionnaire.preserved, self.questionnaire.targets
+        whole = shown_unasked(preserved, range(len(preserved)))
+        each = [shown_unasked(questions, rows) for questions, rows in zip(targets, self.groups, strict=False)]
+        return share([*whole, *(hit for hits in each for hit in hits)]), max(map(share, each), default=0.0)
 
 
 def ratio(now: dict[str, float], base: dict[str, float], objects: Sequence[str]) -> float | None:
     """Recognition relative to the base model's over some objects; None where there are none."""
     before = sum(base[o] for o in objects)
     return sum(now[o] for o in objects) / before if before else None
-
-
-def leak(sheet: Sheet, ahead: Sequence[Request], groups: Sequence[range], seen: Seen) -> tuple[float, float]:
-    """Forgotten concepts under prompts that are not theirs: share of all such pictures, and of the worst request's own.
-
-    The second number finds a prompt of an earlier request that has learned to draw a later target.
-    """
-
-    def shown_unasked(questions: Sequence[Question], rows: range) -> list[bool]:
-        return [
-            any(shows(seen.answers[i], r) and not named(q, r) for r in ahead)
-            for q, i in zip(questions, rows, strict=True)
-        ]
-
-    whole = shown_unasked(sheet.kept, range(len(sheet.kept)))
-    each = [shown_unasked(questions, rows) for questions, rows in zip(sheet.own, groups, strict=False)]
-    return share([*whole, *(hit for hits in each for hit in hits)]), max(map(share, each), default=0.0)
 
 
 def named(question: Question, request: Request) -> bool:

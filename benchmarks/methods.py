@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol
 
 from unlearn_core.config import ForgetConfig, truth
 from unlearn_core.errors import BadSetting
-from unlearn_core.standalone.model import StandaloneModel
 
 from .baselines.ablation import ConceptAblation
 from .baselines.dfr import DFR
 from .baselines.esd import ESD
 from .baselines.lacu import LACU, LACULoRA
 from .baselines.pure_noise import PureNoise
-from .baselines.student import Tick
 from .baselines.uce import UCE
-from .changes import Learned
+from .learned import Learned
 from .ours import Ours, OursBlind
-from .sequences import Request
+from .task import Task
 
 
 class Method(Protocol):
@@ -29,8 +26,8 @@ class Method(Protocol):
     label: ClassVar[str]
     GRID: ClassVar[dict]
 
-    def learn(self, host: StandaloneModel, request: Request, past: Sequence[Learned], seed: int, tick: Tick) -> Learned:
-        """Train one request with the model after `past` as the teacher; the host is the base before and afterwards."""
+    def learn(self, task: Task) -> Learned:
+        """Learn one request on top of the earlier ones; the host is the base model before and afterwards."""
         ...
 
 

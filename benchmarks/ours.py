@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -15,9 +14,8 @@ from unlearn_core.progress import StepReport
 from unlearn_core.standalone.model import StandaloneModel
 from unlearn_core.words.word_list import WordList
 
-from .baselines.student import Tick
-from .changes import Learned, stack_of
-from .sequences import Request
+from .learned import Learned, stack_of
+from .task import Task
 
 
 @dataclass(frozen=True)
@@ -29,24 +27,24 @@ class Ours:
     GRID: ClassVar[dict] = {"learning_rate": (2e-3, 4e-3, 8e-3), "steps": (200, 300)}
     settings: dict = field(default_factory=dict)
 
-    def learn(self, host: StandaloneModel, request: Request, past: Sequence[Learned], seed: int, tick: Tick) -> Learned:
-        """Train one request on top of the earlier ones."""
-        values = {"concept": request.concept, "anchor": request.anchor, "seed": seed}
+    def learn(self, task: Task) -> Learned:
+        """Learn one request on top of the earlier ones."""
+        host, request = task.host, task.request
+        values = {"concept": request.concept, "anchor": request.anchor, "seed": task.seed}
         config = ForgetConfig.from_flat(values | self.settings)
 
         def show(report: StepReport) -> None:
-            tick(report.fraction)
+            task.tick(report.fraction)
 
-        made = forget(host, config, stack_of(past), show, self.general(host))
+        made = forget(host, config, stack_of(task.past), show, self.general(host), task.recipes)
+        task.tick(1.0)
         info = made.delta.info
         delta = Delta(made.delta.factors, info, safe_file_name(request.concept))
-        # near ones, and far ones that reach over the whole list: whatever the list names may have been replayed
-        gone = [request.concept, *(p.concept for p in past)]
-        replayed = WordList.load(host.words_file).without(gone).all_objects
-        return Learned(request.concept, delta, None, replayed, info.anchor, info.prompts, info.steps)
+        # Near ones, and far ones that reach over the whole list: whatever the list names may have been replayed.
+        return Learned(request.concept, delta, None, task.rest.all_objects, info.anchor, info.prompts, info.steps)
 
     def general(self, host: StandaloneModel) -> WordList | None:
-        """The words that are held beside those of the checkpoint's own list; None: the bundled ones."""
+        """The words that are preserved beside those of the checkpoint's own list; None: the bundled ones."""
         return None
 
 

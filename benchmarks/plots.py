@@ -10,8 +10,8 @@ from unlearn_core.delta.atomic import write_whole
 
 PANELS = (
     ("ua_all", "forgotten (UA over all so far)"),
-    ("relapse", "relapse"),
-    ("leak", "leak"),
+    ("resurgence", "resurgence"),
+    ("leakage", "leakage"),
     ("near_replayed", "near, replayed"),
     ("near_held_out", "near, held out from all replay"),
     ("far", "far"),

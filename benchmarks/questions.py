@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +12,7 @@ from unlearn_core.delta.stack import Stack
 from unlearn_core.demo.classifier import DemoClassifier
 from unlearn_core.demo.recognition import FOLDER, STEPS, Question, world
 from unlearn_core.preview import pictures
+from unlearn_core.sampling import Sampler
 from unlearn_core.standalone.model import StandaloneModel
 from unlearn_core.words.prompts import fill
 
@@ -32,14 +33,32 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Seen:
+class Observations:
     """One model's pictures of a list of questions, read: answers, and features `[pictures, 128]`."""
 
     answers: tuple[Answer, ...]
     features: Tensor
 
 
-def kept_questions(w: Watched, pictures_each: int) -> list[Question]:
+@dataclass(frozen=True)
+class Questionnaire:
+    """All questions of one sequence: those about preserved concepts, then each request's own, in order.
+
+    columns: captions of the picture grid, those of requests that are left out too.
+    """
+
+    requests: tuple[Request, ...]
+    watched: Watched
+    preserved: tuple[Question, ...]
+    targets: tuple[tuple[Question, ...], ...]
+    columns: tuple[str, ...]
+
+    def asked(self, requests: int) -> list[Question]:
+        """All questions after so many requests; a longer list begins with the shorter one."""
+        return [*self.preserved, *(q for group in self.targets[:requests] for q in group)]
+
+
+def preserved_questions(w: Watched, pictures_each: int) -> list[Question]:
     """Every watched object `pictures_each` times, in the watched styles and in all templates, held-out ones too."""
     templates = [*world()["templates"], *world()["held_out_templates"]]
     return [
@@ -67,19 +86,20 @@ def target_questions(request: Request, w: Watched, count: int) -> list[Question]
     return asked
 
 
-def look(host: StandaloneModel, asked: Sequence[Question], seed: int, tick: Callable[[], None] = lambda: None) -> Seen:
-    """Draw and read, with the host as it is now; picture i has noise i of the seed."""
-    drawn = pictures(host, Stack(), [q.caption for q in asked], SEED + seed, STEPS, tick=tick)
+def look(host: StandaloneModel, asked: Sequence[Question], seed: int, steps: int = STEPS) -> Observations:
+    """Draw and read, with the host as it is now; picture i has noise i of the seed. steps: Euler steps of a picture."""
+    drawn = pictures(Sampler(host, steps), Stack(), [q.caption for q in asked], SEED + seed)
     return read(drawn)
 
 
 @torch.no_grad()
-def read(drawn: Tensor) -> Seen:
+def read(drawn: Tensor) -> Observations:
     """The classifier's answers and features for pictures `[n, 3, H, W]` in 0..1."""
     net = DemoClassifier.load(FOLDER / "classifier.safetensors")
     features = torch.cat([net.features(part * 2 - 1) for part in drawn.split(READ_AT_ONCE)])
     objects, styles = net.object_head(features).argmax(1).tolist(), net.style_head(features).argmax(1).tolist()
-    return Seen(tuple(Answer(net.objects[o], net.styles[s]) for o, s in zip(objects, styles, strict=True)), features)
+    found = tuple(Answer(net.objects[o], net.styles[s]) for o, s in zip(objects, styles, strict=True))
+    return Observations(found, features)
 
 
 def shows(answer: Answer, request: Request) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -14,96 +15,69 @@ from safetensors import safe_open
 from safetensors.torch import save as to_bytes
 from tqdm import tqdm
 
-from unlearn_core.delta.atomic import write_json, write_whole
+from unlearn_core.delta.atomic import write_whole
 from unlearn_core.delta.paths import safe_file_name
-from unlearn_core.demo.recognition import CHECKPOINT
+from unlearn_core.demo.recognition import CHECKPOINT, STEPS, Question
 from unlearn_core.device_memory import release
 from unlearn_core.errors import BadSetting, UnlearnError
+from unlearn_core.recipe import Recipe
 from unlearn_core.standalone.model import StandaloneModel
 
-from .changes import Learned, distance_moved, under
 from .grids import captions, strip
-from .measures import Sheet, measure
+from .learned import Learned, distance_moved, under
+from .measures import Measurement, Reference
 from .memory import peak_mb, start_peak
-from .methods import Method, method
-from .questions import Answer, Seen, kept_questions, look, target_questions
+from .methods import method
+from .questions import Answer, Observations, Questionnaire, look, preserved_questions, target_questions
+from .results import Results, key_of
 from .sequences import sequence, watched
+from .task import Task
 
 LEARNING = 0.75
 """Part of a request's time that learning takes, for the bar."""
+Progress = Callable[[float, str], None]
+"""Gets the part that is done, 0..1, and words."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be run: one sequence, some methods, some seeds."""
+    """What is to be run: one sequence, some methods, some seeds.
+
+    requests: only the first so many; None: all. pictures: of a preserved concept; twice that of a target.
+    steps: Euler steps of a counted picture. recipes: the product's constants where they are not its own.
+    """
 
     sequence: str
     methods: tuple[str, ...]
     seeds: int
     requests: int | None = None
     pictures: int = 8
+    steps: int = STEPS
+    recipes: Mapping[str, Recipe] | None = None
 
-    def sheet(self) -> Sheet:
+    @cached_property
+    def questionnaire(self) -> Questionnaire:
         """Requests and questions. Raises `BadSetting`."""
         if not (1 <= self.seeds <= 100 and 2 <= self.pictures <= 200):
             raise BadSetting("Seeds have to be from 1 to 100 and pictures from 2 to 200.")
-        # what is watched belongs to the whole sequence, so that a shorter run is a part of a longer one
+        # What is watched belongs to the whole sequence, so that a shorter run is a part of a longer one.
         w = watched(sequence(self.sequence))
         requests = sequence(self.sequence, self.requests)
-        kept = tuple(kept_questions(w, self.pictures))
-        own = tuple(tuple(target_questions(r, w, 2 * self.pictures)) for r in sequence(self.sequence))
-        return Sheet(requests, w, kept, own[: len(requests)], captions(w, own))
+        preserved = tuple(preserved_questions(w, self.pictures))
+        targets = tuple(tuple(target_questions(r, w, 2 * self.pictures)) for r in sequence(self.sequence))
+        return Questionnaire(requests, w, preserved, targets[: len(requests)], captions(w, targets))
+
+    def folder(self, results: Path, spec: str, seed: int) -> Path:
+        """Where one run's deltas and pictures lie."""
+        return results / "runs" / safe_file_name(spec) / f"{self.sequence}-{seed}"
 
 
-class Results:
-    """The rows so far, in `results.json`; another sequence or method may share the file, other picture counts not."""
-
-    def __init__(self, folder: Path, pictures: int):
-        self.folder, self.file = folder, folder / "results.json"
-        self.data = {"pictures": pictures, "rows": []}
-        if self.file.is_file():
-            try:
-                self.data = json.loads(self.file.read_text(encoding="utf-8"))
-                before = self.data["pictures"]
-                self.rows = {key_of(row): row for row in self.data["rows"]}
-            except (OSError, ValueError, KeyError, TypeError) as e:
-                raise BadSetting(f"{self.file} is not a benchmark's result ({e}): choose another folder.") from None
-            if before != pictures:
-                raise BadSetting(f"{self.file} was made with --pictures {before}: use that or another folder.")
-        self.rows = {key_of(row): row for row in self.data["rows"]}
-
-    def add(self, row: dict) -> None:
-        """Take in a row and write the file."""
-        self.rows[key_of(row)] = row
-        self.data["rows"] = list(self.rows.values())
-        self.data["ended"] = [e for e in self.ended if key_of(e) != key_of(row)]
-        write_json(self.file, self.data)
-
-    @property
-    def ended(self) -> list[dict]:
-        """Requests that could not be learned, each the end of its run: its key, `concept` and `why`."""
-        return self.data.get("ended", [])
-
-    def end(self, row: dict) -> None:
-        """Note a request that could not be learned."""
-        self.data["ended"] = [*(e for e in self.ended if key_of(e) != key_of(row)), row]
-        write_json(self.file, self.data)
-
-
-def key_of(row: dict) -> tuple:
-    """What tells a row from all others."""
-    return row["method"], row["sequence"], row["seed"], row["request"]
-
-
-def run(plan: Plan, folder: Path, device: str, progress: Callable[[float, str], None] | None = None) -> Results:
-    """All rows that are missing. progress: gets the part that is done, 0..1, and words; None shows a bar."""
-    sheet = plan.sheet()
-    methods = [method(spec) for spec in plan.methods]
-    results = Results(folder, plan.pictures)
-    host = demo_model(device)
+def run(plan: Plan, folder: Path, device: str, progress: Progress | None = None) -> Results:
+    """All rows that are missing. progress: None shows a bar."""
+    going = SequenceRun(plan, folder, demo_model(device))
     if progress is not None:
-        go(plan, sheet, methods, results, host, progress)
-        return results
+        going.all_seeds(progress)
+        return going.results
     with tqdm(total=100.0, bar_format="{percentage:3.0f}%|{bar}| {desc} {postfix}", file=sys.stderr) as bar:
 
         def show(part: float, words: str) -> None:
@@ -111,118 +85,130 @@ def run(plan: Plan, folder: Path, device: str, progress: Callable[[float, str], 
             bar.set_description_str(words, refresh=False)
             bar.refresh()
 
-        go(plan, sheet, methods, results, host, show)
-    return results
+        going.all_seeds(show)
+    return going.results
 
 
-def go(
-    plan: Plan,
-    sheet: Sheet,
-    methods: Sequence[Method],
-    results: Results,
-    host: StandaloneModel,
-    progress: Callable[[float, str], None],
-) -> None:
-    """Method after method within a seed, so that every seed is soon comparable."""
-    each = len(sheet.requests)
-    total, done = plan.seeds * len(methods) * each, 0
-    for seed in range(plan.seeds):
-        base, other = None, None
-        for spec, how in zip(plan.methods, methods, strict=True):
-            past: list[Learned] = []
-            place = results.folder / "runs" / safe_file_name(spec) / f"{plan.sequence}-{seed}"
-            for number, request in enumerate(sheet.requests, 1):
-                words = f"{spec} {plan.sequence} seed {seed}: {number}/{each} {request.concept}"
-                file = place / f"{number:02d}-{safe_file_name(request.concept)}.safetensors"
-                wanted = {"method": spec, "sequence": plan.sequence, "seed": seed, "request": number}
-                progress(done / total, words)
-                if key_of(wanted) in results.rows and file.is_file():
-                    past.append(Learned.load(file))
-                    done += 1
-                    continue
-                if base is None:
-                    base, other = base_pictures(host, plan, sheet, seed, results.folder)
-                # what counting has left in the heap is not the request's
-                release(host.device)
-                start_peak()
-                begun = time.monotonic()
+class SequenceRun:
+    """A plan on a host, its results in a folder. Raises `BadSetting` before any work."""
 
-                def tick(part: float, at: int = done, words: str = words) -> None:
-                    progress((at + LEARNING * part) / total, words)
+    def __init__(self, plan: Plan, folder: Path, host: StandaloneModel):
+        self.plan, self.host, self.questionnaire = plan, host, plan.questionnaire
+        self.methods = {spec: method(spec) for spec in plan.methods}
+        self.results = Results(folder, plan.pictures)
+        self._reference: dict[int, Reference] = {}
+        self._done = 0
 
+    @property
+    def total(self) -> int:
+        """Requests of all runs."""
+        return self.plan.seeds * len(self.methods) * len(self.questionnaire.requests)
+
+    def all_seeds(self, progress: Progress) -> None:
+        """Method after method within a seed, so that every seed is soon comparable."""
+        for seed in range(self.plan.seeds):
+            for spec in self.methods:
+                self.one(spec, seed, progress)
+        progress(1.0, "done")
+
+    def one(self, spec: str, seed: int, progress: Progress) -> None:
+        """All requests of one method and seed, up to one that cannot be learned."""
+        past: list[Learned] = []
+        place, each = self.plan.folder(self.results.folder, spec, seed), len(self.questionnaire.requests)
+        begun = self._done
+        for number, request in enumerate(self.questionnaire.requests, 1):
+            words = f"{spec} {self.plan.sequence} seed {seed}: {number}/{each} {request.concept}"
+            file = place / f"{number:02d}-{safe_file_name(request.concept)}.safetensors"
+            wanted = {"method": spec, "sequence": self.plan.sequence, "seed": seed, "request": number}
+            progress(self._done / self.total, words)
+            if key_of(wanted) in self.results.rows and file.is_file():
+                past.append(Learned.load(file))
+            else:
+
+                def tick(part: float, words: str = words) -> None:
+                    progress((self._done + LEARNING * part) / self.total, words)
+
+                task = Task(self.host, request, tuple(past), seed, tick, self.plan.recipes)
                 try:
-                    learned = how.learn(host, request, past, seed, tick)
+                    past.append(self.learned(task, wanted, file))
                 except UnlearnError as e:
-                    results.end(wanted | {"concept": request.concept, "why": str(e)})
-                    done += each - number + 1
+                    self.results.end(wanted | {"concept": request.concept, "reason": str(e)})
                     break
-                seconds, memory = time.monotonic() - begun, peak_mb()
-                learned.save(file)
-                past.append(learned)
-                row = counted(sheet, host, past, base, other, earlier(results, wanted, sheet), seed)
-                with under(host, past):
-                    strip(host, sheet, file.with_suffix(".png"))
-                facts = {
-                    "label": how.label,
-                    "concept": request.concept,
-                    "anchor": learned.anchor,
-                    "steps": learned.steps,
-                    "seconds": seconds,
-                    "peak_memory_mb": memory,
-                    "size_of_unet": learned.numbers() / sum(p.numel() for p in host.backbone.parameters()),
-                    "norm": distance_moved(host, past),
-                    "device": device_name(host),
-                }
-                results.add(wanted | facts | row)
-                done += 1
-    progress(1.0, "done")
+            self._done += 1
+        self._done = begun + each
 
+    def learned(self, task: Task, wanted: dict, file: Path) -> Learned:
+        """Learn one request, write it, count, draw, and add the row. Raises what the method raises."""
+        host, how = self.host, self.methods[wanted["method"]]
+        self.reference(task.seed)
+        # What counting has left in the heap is not the request's.
+        release(host.device)
+        start_peak()
+        begun = time.monotonic()
+        learned = how.learn(task)
+        seconds, memory = time.monotonic() - begun, peak_mb()
+        learned.save(file)
+        past = [*task.past, learned]
+        row = self.counted(past, wanted)
+        with under(host, past):
+            strip(host, self.questionnaire.columns, file.with_suffix(".png"))
+        facts = {
+            "label": how.label,
+            "concept": task.request.concept,
+            "anchor": learned.anchor,
+            "steps": learned.steps,
+            "seconds": seconds,
+            "peak_memory_mb": memory,
+            "size_of_unet": learned.numbers() / sum(p.numel() for p in host.backbone.parameters()),
+            "norm": distance_moved(host, past),
+            "device": device_name(host),
+        }
+        self.results.add(wanted | facts | row)
+        return learned
 
-def counted(
-    sheet: Sheet,
-    host: StandaloneModel,
-    past: Sequence[Learned],
-    base: Seen,
-    other: Seen,
-    at_own: Sequence[float],
-    seed: int,
-) -> dict:
-    """Draw and count with the model after `past`."""
-    with under(host, past):
-        now = look(host, sheet.asked(len(past)), seed)
-    replayed = frozenset(c for one in past for c in one.replayed)
-    return measure(sheet, len(past), now, base, other, at_own, replayed)
+    def counted(self, past: list[Learned], wanted: dict) -> dict:
+        """Draw and count with the model after `past`."""
+        seed, asked = wanted["seed"], self.questionnaire.asked(len(past))
+        with under(self.host, past):
+            now = look(self.host, asked, seed, self.plan.steps)
+        replayed = frozenset(c for one in past for c in one.replayed)
+        return Measurement(
+            self.questionnaire, len(past), now, self.reference(seed), self.earlier(wanted), replayed
+        ).row()
 
+    def earlier(self, wanted: dict) -> list[float]:
+        """Recognition of each earlier concept right after its own request, from the rows of this run."""
+        rows = [self.results.rows[key_of(wanted | {"request": n})] for n in range(1, wanted["request"])]
+        return [row["recognised"][r.concept] for row, r in zip(rows, self.questionnaire.requests, strict=False)]
 
-def earlier(results: Results, wanted: dict, sheet: Sheet) -> list[float]:
-    """Recognition of each earlier concept right after its own request, from the rows of this run."""
-    rows = [results.rows[key_of(wanted | {"request": n})] for n in range(1, wanted["request"])]
-    return [row["recognised"][r.concept] for row, r in zip(rows, sheet.requests, strict=False)]
+    def reference(self, seed: int) -> Reference:
+        """The base model's answers; counted once and kept in the folder."""
+        if seed not in self._reference:
+            whole = self.questionnaire.asked(len(self.questionnaire.requests))
+            same = self.base_answers(whole, seed, f"{seed}-same")
+            other = self.base_answers(list(self.questionnaire.preserved), seed + 500, f"{seed}-other")
+            self._reference[seed] = Reference(same, other)
+            picture = self.results.folder / "base" / f"{self.plan.sequence}.png"
+            if not picture.is_file():
+                strip(self.host, self.questionnaire.columns, picture)
+        return self._reference[seed]
 
-
-def base_pictures(host: StandaloneModel, plan: Plan, sheet: Sheet, seed: int, folder: Path) -> tuple[Seen, Seen]:
-    """The base model's answers to all questions, and to the kept ones with other noise; counted once and kept."""
-    made = []
-    whole = sheet.asked(len(sheet.requests))
-    for asked, noise, name in ((whole, seed, "same"), (list(sheet.kept), seed + 500, "other")):
-        file = folder / "base" / f"{plan.sequence}-{seed}-{name}-{len(asked)}.safetensors"
+    def base_answers(self, asked: list[Question], noise: int, name: str) -> Observations:
+        """What the base model draws for some questions."""
+        file = self.results.folder / "base" / f"{self.plan.sequence}-{name}-{len(asked)}.safetensors"
         if not file.is_file():
-            found = look(host, asked, noise)
+            found = look(self.host, asked, noise, self.plan.steps)
             answers = json.dumps([[a.obj, a.style] for a in found.answers])
             write_whole(file, to_bytes({"features": found.features.contiguous()}, {"answers": answers}))
         with safe_open(file, "pt") as f:
             answers = tuple(Answer(*pair) for pair in json.loads(f.metadata()["answers"]))
-            made.append(Seen(answers, f.get_tensor("features")))
-    picture = folder / "base" / f"{plan.sequence}.png"
-    if not picture.is_file():
-        strip(host, sheet, picture)
-    return made[0], made[1]
+            return Observations(answers, f.get_tensor("features"))
 
 
 def demo_model(device: str) -> StandaloneModel:
-    """The bundled checkpoint in float32 on every device: in half precision, as it lies on a GPU, the small steps of
+    """The bundled checkpoint in float32 on every device.
 
-    methods that learn whole matrices would be rounded away.
+    In half precision, as it lies on a GPU, the small steps of methods that learn whole matrices would be rounded away.
     """
     return StandaloneModel(CHECKPOINT, device, half=False)
 

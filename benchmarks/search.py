@@ -9,17 +9,17 @@ from unlearn_core.delta.atomic import write_json
 from unlearn_core.errors import TrainingFailed
 
 from .methods import method, with_settings
+from .result_table import FORGOTTEN
 from .run import Plan, run
-from .tables import FORGOTTEN
 
 REQUESTS = 3
 """Of sequence A, where nothing else is said."""
 
 
-def search(name: str, folder: Path, pictures: int, device: str, requests: int = REQUESTS) -> dict:
+def search(name: str, folder: Path, device: str, pictures: int = 8, requests: int = REQUESTS) -> dict:
     """All settings of the method's `GRID` over the first requests of sequence A, seed 0; the best one on top.
 
-    Best: of those that forget (UA over all >= 95 %) the one that keeps most of near and far objects; where none
+    Best: of those that forget (UA over all >= 95 %) the one that preserves most of near and far objects; where none
     forgets, the one that forgets most. Writes `search-NAME.json` and returns it.
     """
     grid = method(name).GRID
@@ -30,11 +30,11 @@ def search(name: str, folder: Path, pictures: int, device: str, requests: int = 
         row = results.rows.get((spec, "A", 0, requests))
         if row is None:  # could not be learned with these settings
             continue
-        kept = sum(row["objects"].values()) / len(row["objects"])
-        tried.append({"method": spec, "ua": row["ua_all"], "kept": kept, "seconds": row["seconds"]})
+        preserved = sum(row["objects"].values()) / len(row["objects"])
+        tried.append({"method": spec, "ua": row["ua_all"], "preserved": preserved, "seconds": row["seconds"]})
     if not tried:
-        raise TrainingFailed(f"No setting of {name} got through the {requests} requests: {results.ended[0]['why']}")
-    tried.sort(key=lambda t: (t["ua"] < FORGOTTEN, -t["kept"] if t["ua"] >= FORGOTTEN else -t["ua"]))
+        raise TrainingFailed(f"No setting of {name} got through the {requests} requests: {results.ended[0]['reason']}")
+    tried.sort(key=lambda t: (t["ua"] < FORGOTTEN, -t["preserved"] if t["ua"] >= FORGOTTEN else -t["ua"]))
     found = {"searched": {k: list(v) for k, v in grid.items()}, "requests": requests, "best": tried[0], "tried": tried}
     write_json(folder / f"search-{name.partition(':')[0]}.json", found)
     return found

@@ -15,7 +15,7 @@ from unlearn_core.words.word_list import WordList
 
 @dataclass(frozen=True)
 class Request:
-    """A wish: the concept, and what is drawn instead when the artist says so ("": the method chooses)."""
+    """A concept to forget, and what is drawn instead when the artist says so ("": the method chooses)."""
 
     concept: str
     anchor: str = ""
@@ -32,7 +32,7 @@ class Request:
 
 
 FROG = Request("frog", "elephant")
-"""Mapped by hand onto a concept that a later request takes away: the second-hand target."""
+"""Mapped by hand onto a concept that a later request takes away: an inherited target."""
 SEQUENCES: dict[str, tuple[Request, ...]] = {
     "A": (
         *(Request("banana"), FROG, Request("cat"), Request("ink"), Request("elephant")),

@@ -58,15 +58,18 @@ FAMILY = {"sd15": "sd1", "sdxl": "sdxl"}
 """The architecture of each size, as delta files call it."""
 
 
-def random_networks(size: str, seed: int = 0) -> Networks:
-    """All networks of a size, `sd15` or `sdxl`, in float32 with seeded random weights. Raises `BadSetting`."""
+def random_networks(size: str, seed: int = 0, device: str | torch.device = "cpu") -> Networks:
+    """All networks of a size, `sd15` or `sdxl`, in float32 with seeded random weights. Raises `BadSetting`.
+
+    device: where the weights are made; drawing billions of numbers on a CPU takes minutes.
+    """
     if size not in UNETS:
         raise BadSetting(f"There is no full size '{size}': choose one of {', '.join(UNETS)}.")
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
     architecture, tokenizer = FAMILY[size], standard_tokenizer()
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator(device).manual_seed(seed)
     unet = drawn(UNet2DConditionModel, UNETS[size], generator)
     vae = drawn(AutoencoderKL, VAE | {"scaling_factor": SCALE_FACTOR[architecture]}, generator)
     ends = {"bos_token_id": END - 1, "eos_token_id": END}
@@ -75,20 +78,25 @@ def random_networks(size: str, seed: int = 0) -> Networks:
     if size == "sdxl":
         second = drawn(CLIPTextModelWithProjection, CLIPTextConfig(**OPEN_CLIP, **ends), generator)
         text.append(TextEncoder(second, tokenizer, 0, penultimate=True, pooled=True))
+    facts = facts_of(size)
+    marks = {n: t for n, t in unet.state_dict().items() if n.endswith(keys.FINGERPRINTED)}
+    fingerprint = keys.fingerprint({keys.diffusers_to_ldm(n, facts.shape): t for n, t in marks.items()})
+    return Networks(facts, fingerprint, unet, vae, tuple(text))
+
+
+def facts_of(size: str) -> Facts:
+    """What a checkpoint of this size would say of itself."""
     attention = tuple(t.startswith("CrossAttn") for t in UNETS[size]["down_block_types"])
-    shape, count = UNetShape(2, attention), UNETS[size]["attention_head_dim"]
-    facts = Facts(
-        architecture=architecture,
+    count = UNETS[size]["attention_head_dim"]
+    return Facts(
+        architecture=FAMILY[size],
         prediction_type="epsilon",
         zero_snr=False,
-        shape=shape,
+        shape=UNetShape(2, attention),
         heads=(count,) * len(attention) if isinstance(count, int) else count,
-        pixels=PIXELS[architecture],
-        scale_factor=SCALE_FACTOR[architecture],
+        pixels=PIXELS[FAMILY[size]],
+        scale_factor=SCALE_FACTOR[FAMILY[size]],
     )
-    marks = {n: t for n, t in unet.state_dict().items() if n.endswith(keys.FINGERPRINTED)}
-    fingerprint = keys.fingerprint({keys.diffusers_to_ldm(n, shape): t for n, t in marks.items()})
-    return Networks(facts, fingerprint, unet, vae, tuple(text))
 
 
 @torch.no_grad()
@@ -96,7 +104,7 @@ def drawn(cls: type, settings: Any, generator: torch.Generator) -> nn.Module:
     """A network whose matrices keep the variance of what goes through them; norms and biases leave it as it is."""
     with torch.device("meta"):
         model = cls.from_config(settings) if isinstance(settings, dict) else cls(settings)
-    model = model.to_empty(device="cpu")
+    model = model.to_empty(device=generator.device)
     for tensor in (p for p in model.parameters() if p.dim() > 1):
         tensor.uniform_(-1, 1, generator=generator).mul_((3 / tensor[0].numel()) ** 0.5)
     for module in model.modules():
@@ -105,5 +113,5 @@ def drawn(cls: type, settings: Any, generator: torch.Generator) -> nn.Module:
         if isinstance(module, (nn.LayerNorm, nn.GroupNorm)):
             nn.init.ones_(module.weight)
         if isinstance(getattr(module, "position_ids", None), torch.Tensor):
-            module.position_ids = torch.arange(module.position_ids.shape[-1])[None]
+            module.position_ids = torch.arange(module.position_ids.shape[-1], device=generator.device)[None]
     return model

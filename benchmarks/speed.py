@@ -7,27 +7,28 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import nn
 
 from unlearn_core.config import ForgetConfig
-from unlearn_core.delta.base_model import Untouched
 from unlearn_core.delta.format import Delta, DeltaInfo, Factor
 from unlearn_core.delta.stack import Stack
 from unlearn_core.demo.recognition import CHECKPOINT
 from unlearn_core.errors import BadSetting
-from unlearn_core.method.adapters import Adapters, attached
-from unlearn_core.method.forget import base_model
-from unlearn_core.method.text_layers import is_target
+from unlearn_core.host import HostModel
+from unlearn_core.method.adapters import attached
+from unlearn_core.method.plan import expected_training
+from unlearn_core.method.request import Request
+from unlearn_core.method.run import Run
 from unlearn_core.method.token_moments import Moment
 from unlearn_core.method.training import losses
-from unlearn_core.method.training.data import Batch, Lessons
-from unlearn_core.method.training.loop import train
-from unlearn_core.method.training.losses import TextGuard
-from unlearn_core.method.training.memory import Pace, checkpointed, paced
-from unlearn_core.progress import StepReport, Tracker
+from unlearn_core.method.training.checkpointing import checkpointed
+from unlearn_core.method.training.data import Batch, TrainingData
+from unlearn_core.method.training.loop import Trainer
+from unlearn_core.method.training.losses import PreservationPenalty
+from unlearn_core.method.training.memory import paced
+from unlearn_core.progress import StepReport
 from unlearn_core.sampling import LatentBank, direction, noise
 from unlearn_core.standalone.model import StandaloneModel
 
@@ -48,38 +49,55 @@ TALL = 20
 SIZES = ("demo", *UNETS)
 
 
-def measure(
-    device: str,
-    size: str = "demo",
-    values: Mapping[str, str] | None = None,
-    resolution: int | None = None,
-    half: bool = True,
-    whole: bool = False,
-) -> dict[str, str]:
-    """What a step costs, and with `whole` where the time of a whole run goes, as labelled texts.
+@dataclass(frozen=True)
+class Subject:
+    """What is measured: the demo model, or a full-size network with random weights, on a device.
 
-    size: "demo", or a full-size network with random weights. values: settings. resolution: in pixels.
+    resolution: in pixels; None: the size that the model was trained at.
     """
-    given = {"concept": "banana", **(values or {})}
-    config = ForgetConfig.from_flat({"steps": STEPS[size], **given})
+
+    device: str
+    size: str = "demo"
+    resolution: int | None = None
+    half: bool = True
+
+    def host(self) -> StandaloneModel:
+        """The model, loaded or made."""
+        networks = CHECKPOINT if self.size == "demo" else random_networks(self.size)
+        return StandaloneModel(networks, self.device, self.resolution, self.half)
+
+
+def measure(subject: Subject, values: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What a step costs, as labelled texts. values: settings."""
+    config = ForgetConfig.from_flat({"concept": "banana", "steps": STEPS[subject.size], **(values or {})})
     if config.steps <= WARM:
         raise BadSetting(f"The first {WARM} steps are not counted: set more of them.")
-    host = StandaloneModel(CHECKPOINT if size == "demo" else random_networks(size), device, resolution, half)
+    host = subject.host()
     loaded = now_mb()
     start_peak()
-    found = Bench(host, config).measure()
-    lines = described(host, config, found)
-    if whole:
-        lines |= run_of(host, ForgetConfig.from_flat(given))
+    return described(host, config, StepBench(host, config).measure()) | memory_of(loaded)
+
+
+def profile(subject: Subject, values: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Where the time and the memory of a whole run go, and whether the model is the same afterwards."""
+    config = ForgetConfig.from_flat({"concept": "banana", **(values or {})})
+    host = subject.host()
+    loaded = now_mb()
+    start_peak()
+    return {"device": device_name(host)} | run_of(host, config) | memory_of(loaded)
+
+
+def memory_of(loaded: float | None) -> dict[str, str]:
+    """Memory with the model loaded, and the peak since; nothing where it is unknown."""
     peak = peak_mb()
-    if peak and loaded:
-        lines["memory"] = f"{loaded:.0f} MB with the model loaded, at most {peak:.0f} MB, {peak / loaded - 1:+.0%}"
-    return lines
+    if not (peak and loaded):
+        return {}
+    return {"memory": f"{loaded:.0f} MB with the model loaded, at most {peak:.0f} MB, {peak / loaded - 1:+.0%}"}
 
 
 @dataclass(frozen=True)
 class Found:
-    """Median seconds: of a step in `train`, of the bare passes alone, of a step on a stack of `TALL`; FLOPs; plan."""
+    """Median seconds: of a training step, of the bare passes alone, of a step on a stack of `TALL`; FLOPs; plan."""
 
     step: float
     bare: float
@@ -88,103 +106,115 @@ class Found:
     plan: str
 
 
-class Bench:
-    """One host and one set of lessons to measure on."""
+class Unfinished:
+    """In place of an evaluator: the target is still there, so that all steps are made, and nothing is drawn."""
 
-    def __init__(self, host: StandaloneModel, config: ForgetConfig):
-        self.host, self.config = host, config
-        prompts = host.encode(["a banana in ink style"] * PROMPTS)
-        bank = LatentBank(noise((PROMPTS, 1, *host.latent_shape), 0, host.device), prompts)
-        self.lessons = Lessons(bank, prompts, bank, torch.ones(PROMPTS), prompts, torch.ones(len(host.sigmas)), 0, 1.0)
-        self.paths = sorted({p for p in host.layers().values() if is_target(p, config.layers)})
-        self.low, self.high = (random_stack(host, self.paths, n) for n in (1, TALL))
+    def still_generated(self, number: int, settled: bool) -> bool:
+        """Always."""
+        return True
+
+
+class StepBench:
+    """The training of one request on a host, as often as it is asked for. rounds, warm, tall: see the constants."""
+
+    def __init__(self, host: HostModel, config: ForgetConfig, rounds: int = ROUNDS, warm: int = WARM, tall: int = TALL):
+        self.host, self.config, self.rounds, self.warm = host, config, rounds, warm
+        paths = Request.read(host, config, Stack()).layers
+        self.low, self.high = (random_stack(host, list(paths), n) for n in (1, tall))
+        self.stamps: list[float] = []
 
     def measure(self) -> Found:
         """Take turns, so that a busy moment of the machine meets all."""
         step, bare, tall = [], [], []
-        for _ in range(ROUNDS):
-            with self.ready(self.low) as (adapters, untouched, pace):
-                step += self.steps(adapters, untouched, pace)
-                bare += self.bare_steps(adapters, pace)
-            with self.ready(self.high) as (adapters, untouched, pace):
-                tall += self.steps(adapters, untouched, pace)
-        with self.ready(self.low) as (adapters, _, pace):
-            batch = self.batch()
-            operations = flops.counted(lambda: self.passes(batch, adapters, pace))
-            plan = pace.plan.sentence()
+        for _ in range(self.rounds):
+            with self.ready(self.low) as trainer:
+                step += self.steps(trainer)
+                bare += self.bare_steps(trainer)
+            with self.ready(self.high) as trainer:
+                tall += self.steps(trainer)
+        with self.ready(self.low) as trainer:
+            batch = self.batch(trainer)
+            operations = flops.counted(lambda: self.passes(trainer, batch))
+            plan = trainer.pace.plan.sentence()
         return Found(*(statistics.median(t) for t in (step, bare, tall)), operations, plan)
 
     @contextmanager
-    def ready(self, stack: Stack) -> Iterator[tuple[Adapters, Untouched, Pace]]:
-        """Adapters on a stack, the model without it, and the memory plan."""
-        host, config = self.host, self.config
+    def ready(self, stack: Stack) -> Iterator[Trainer]:
+        """A training on a stack that is ready to begin, as `fit_by_training` makes it; its data is noise."""
+        config = self.config
+        request = Request.read(self.host, config, stack)
         with (
-            host.session(stack) as backbone,
-            Untouched(backbone, host.layers(), stack).hooked(backbone) as untouched,
-            attached(backbone, self.paths, config.rank, 0) as adapters,
+            Run.open(request, self.host, self.heard) as run,
+            attached(run.backbone, run.edits.paths, config.rank, config.seed) as adapters,
         ):
+            run.job.extend(expected_training(request))
+            run.student = adapters
             learned = sum(p.numel() for p in adapters.parameters())
-            pace = paced(host, backbone, config.batch, learned, config.checkpointing, config.memory)
-            with checkpointed(backbone, lambda: pace.plan.checkpointing):
-                yield adapters, untouched, pace
+            pace = paced(run.host, run.backbone, run.cost, learned, config)
+            data = self.data(run)
+            preserved = Moment.of(data.mapped.tokens)
+            penalty = PreservationPenalty.make(adapters, preserved, None, run.base.changes)
+            with checkpointed(run.backbone, lambda: pace.plan.checkpointing):
+                yield Trainer(run, adapters, data, penalty, pace)
 
-    def batch(self) -> Batch:
-        """One step's input."""
-        return self.lessons.draw(self.host, self.config.batch, torch.Generator().manual_seed(0))
+    def data(self, run: Run) -> TrainingData:
+        """Noise in place of pictures: what they show changes no time."""
+        host = run.host
+        prompts = host.encode(["a banana in ink style"] * PROMPTS)
+        bank = LatentBank(noise((PROMPTS, 1, *host.latent_shape), 0, host.device), prompts)
+        weights, levels = torch.ones(PROMPTS), torch.ones(len(host.sigmas))
+        return TrainingData(bank, prompts, bank, weights, prompts, levels, 0, 1.0)
 
-    def steps(self, adapters: Adapters, untouched: Untouched, pace: Pace) -> list[float]:
-        """Seconds of each step of the real loop, the guard included."""
-        stamps: list[float] = []
-
-        def stamp(_: StepReport) -> None:
+    def heard(self, report: StepReport) -> None:
+        """Stamp the beginning of a training and the end of each of its steps."""
+        if report.phase == "training":
             synchronise(self.host.device)
-            stamps.append(time.perf_counter())
+            self.stamps.append(time.perf_counter())
 
-        guard = TextGuard.make(adapters, Moment.of(self.lessons.mapped.tokens), earlier=untouched.changes)
-        job = Tracker({"training": 1.0}, stamp)
-        loop = (
-            adapters,
-            partial(base_model, adapters, untouched),
-            self.lessons,
-            guard,
-            job,
-            lambda step, settled: True,
-            pace,
-        )
-        train(self.host, self.config, "object", *loop)
-        return [b - a for a, b in zip(stamps[WARM:], stamps[WARM + 1 :], strict=False)]
+    def steps(self, trainer: Trainer) -> list[float]:
+        """Seconds of each step of the real loop, the preservation penalty included."""
+        self.stamps.clear()
+        trainer.train(Unfinished())
+        return [b - a for a, b in zip(self.stamps[self.warm :], self.stamps[self.warm + 1 :], strict=False)]
 
-    def bare_steps(self, adapters: Adapters, pace: Pace) -> list[float]:
+    def batch(self, trainer: Trainer) -> Batch:
+        """One step's input."""
+        return trainer.data.batch(trainer.run.host, self.config.batch, torch.Generator().manual_seed(0))
+
+    def bare_steps(self, trainer: Trainer) -> list[float]:
         """Seconds of the passes alone, as many times."""
-        batch, seconds = self.batch(), []
-        for _ in range(self.config.steps - WARM):
+        batch, seconds = self.batch(trainer), []
+        for _ in range(self.config.steps - self.warm):
             synchronise(self.host.device)
             start = time.perf_counter()
-            self.passes(batch, adapters, pace)
+            self.passes(trainer, batch)
             synchronise(self.host.device)
             seconds.append(time.perf_counter() - start)
         return seconds
 
-    def passes(self, batch: Batch, adapters: Adapters, pace: Pace) -> None:
+    def passes(self, trainer: Trainer, batch: Batch) -> None:
         """The teacher's forward pass, the student's, and the way back."""
-        for part in batch.parts(pace.plan.pairs):
-            with torch.no_grad(), adapters.off():
-                goal = direction(self.host, part.x, part.sigma, part.teacher)
-            found = direction(self.host, part.x, part.sigma, part.student)
-            losses.squared_distance(found, goal).mean().backward()
-        for p in adapters.parameters():
+        host = trainer.run.host
+        for part in batch.parts(trainer.pace.plan.pairs):
+            with torch.no_grad(), trainer.adapters.off():
+                goal = direction(host, part.x, part.sigma, part.teacher)
+            with torch.enable_grad():
+                found = direction(host, part.x, part.sigma, part.student)
+                losses.squared_distance(found, goal).mean().backward()
+        for p in trainer.adapters.parameters():
             p.grad = None
 
 
-def random_stack(host: StandaloneModel, paths: list[str], height: int) -> Stack:
+def random_stack(host: HostModel, paths: list[str], height: int) -> Stack:
     """A stack of small random deltas, as many as `height`."""
     names = {path: name for name, path in reversed(host.layers().items())}
     generator = torch.Generator().manual_seed(1)
     stack = Stack()
+    with host.session(Stack()) as backbone:
+        shapes = {path: weight_of(backbone, path).shape for path in paths}
     for i in range(height):
         factors = {}
-        for path in paths:
-            out, inside = weight_of(host.backbone, path).shape
+        for path, (out, inside) in shapes.items():
             down, up = (torch.randn(s, generator=generator) * 1e-3 for s in ((4, inside), (out, 4)))
             factors[names[path]] = Factor(down, up, 4.0)
         info = DeltaInfo(

@@ -6,16 +6,17 @@ import json
 from typing import Any
 
 from ..unlearn_core import BadSetting, UnlearnError
-from .actions import Desk, Made
 from .jobs import Job, View
 from .own_page import App, Receive, Scope, Send, answer, header, media_type
+from .results import ForgetResult
+from .service import Service
 
 NEIGHBOUR = "/sdapi/v1/progress"
 """The host's own route: ours are there when it is, and whoever may not ask it may not ask ours."""
 PORTS = {"http": ":80", "https": ":443"}
 
 
-def add(app: Any, desk: Desk) -> None:
+def add(app: Any, service: Service) -> None:
     """Add the routes to the host's app; nothing where the host's API is off."""
     guard = next((r for r in app.routes if getattr(r, "path", "") == NEIGHBOUR), None)
     if guard is None:
@@ -24,17 +25,17 @@ def add(app: Any, desk: Desk) -> None:
     def forget(body: dict) -> dict:
         values = dict(body)
         try:
-            return {"id": desk.forget(values, prompts_in(values.pop("prompts", ""))).id}
+            return {"id": service.forget(values, prompts_in(values.pop("prompts", ""))).id}
         except UnlearnError as e:
             return {"error": str(e)}
 
     def look(job_id: str) -> dict:
-        job = desk.jobs.get(job_id)
+        job = service.jobs.get(job_id)
         return plain(job.view()) if job else {"error": "There is no such job."}
 
     def stop(body: dict) -> dict:
         try:
-            job = running(desk, body.get("id"))
+            job = running(service, body.get("id"))
         except UnlearnError as e:
             return {"error": str(e)}
         job.stop(discard=not body.get("keep", True))
@@ -68,7 +69,7 @@ def refusal(scope: Scope) -> tuple[int, str]:
     """Status and reason of a refusal; the reason is "" where there is none."""
     hosts = header(scope, "host")
     if any(not same(origin, host) for origin in header(scope, "origin") for host in hosts or [""]):
-        return 403, "Another web page has sent this: only pages of this web UI may ask for it."
+        return 403, "Another web page sent this request: only pages of this web UI may."
     # another page cannot send this type without being asked first, and so it cannot hide where it comes from
     if scope["method"] == "POST" and media_type(scope) != "application/json":
         return 415, "Send the body as JSON, with the header Content-Type: application/json."
@@ -91,11 +92,11 @@ def prompts_in(value: Any) -> str:
     raise BadSetting("prompts must be a text or a list of texts.")
 
 
-def running(desk: Desk, job_id: Any) -> Job:
+def running(service: Service, job_id: Any) -> Job:
     """The unfinished job of this id. Raises `UnlearnError`: a stop that was meant for another job ends none."""
-    job = desk.jobs.get(job_id) if isinstance(job_id, str) else None
+    job = service.jobs.get(job_id) if isinstance(job_id, str) else None
     if job is None:
-        raise BadSetting("There is no such job, so nothing was stopped: give the id that /unlearn/forget has answered.")
+        raise BadSetting("There is no such job, so nothing was stopped: send the id that /unlearn/forget answered.")
     if job.view().finished:
         raise BadSetting("This job has already ended, so nothing was stopped.")
     return job
@@ -103,10 +104,16 @@ def running(desk: Desk, job_id: Any) -> Job:
 
 def plain(view: View) -> dict:
     """A job's state as JSON values; the pictures are left out."""
-    left_out = {"pictures", "result", "losses", "version"}
+    left_out = {"pictures", "result", "losses"}
     facts = {k: v for k, v in vars(view).items() if k not in left_out}
     facts["losses"] = [list(p) for p in view.losses[-1:]]
-    if isinstance(view.result, Made):
+    if isinstance(view.result, ForgetResult):
         made = view.result
-        facts |= {"file": made.name, "tag": made.tag, "remark": made.remark, "report": made.report}
+        facts |= {
+            "file": made.name,
+            "path": str(made.file),
+            "tag": made.tag,
+            "remark": made.remark,
+            "report": made.report,
+        }
     return facts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 import threading
@@ -14,18 +15,19 @@ from typing import Any
 from ..unlearn_core import HostModel, UnlearnError
 from ..unlearn_core.demo.recognition import CHECKPOINT
 from ..unlearn_core.standalone.model import StandaloneModel
-from .actions import Desk
+from .checkpoint_fingerprint import fingerprint_of
 from .jobs import Job
 from .own_page import OwnPage
+from .service import Service
 
 FOLDER = Path("unlearn-out")
 ADDRESS = "127.0.0.1"
 
 
-class StandaloneDoor:
+class StandaloneProgram:
     """One checkpoint file, loaded when it is first needed; deltas and pictures go into one folder."""
 
-    in_host = False
+    in_web_ui = False
 
     def __init__(self, checkpoint: Path, folder: Path, device: str = "auto"):
         self._file, self._folder, self._device = checkpoint, folder, device
@@ -44,13 +46,13 @@ class StandaloneDoor:
         """Where a baked copy goes: not beside the bundled model."""
         return self._folder
 
-    def base(self) -> str:
+    def checkpoint_name(self) -> str:
         """The checkpoint's name."""
         return "the bundled demo model" if self._file == CHECKPOINT else self._file.name
 
     def fingerprint(self) -> str | None:
-        """Known once the checkpoint is loaded."""
-        return self._model.fingerprint if self._model else None
+        """Read off the file, which need not be loaded for it."""
+        return fingerprint_of(self._file)
 
     def checkpoint(self) -> Path:
         """The file itself."""
@@ -64,17 +66,17 @@ class StandaloneDoor:
                 self._model = StandaloneModel(self._file, self._device)
             yield self._model
 
-    def saved(self, file: Path) -> None:
+    def file_changed(self, file: Path) -> None:
         """Nobody has to be told."""
 
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    p = argparse.ArgumentParser(prog="python -m extension", description="The Unlearn tab without a web UI around it.")
+    p = argparse.ArgumentParser(prog="python -m extension", description="The Unlearn tab in a page of its own.")
     p.add_argument("--checkpoint", type=Path, default=CHECKPOINT, help="a Stable Diffusion 1 checkpoint (.safetensors)")
     p.add_argument("--out", type=Path, default=FOLDER, help=f"folder for deltas and pictures (default: {FOLDER})")
     p.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps ... (default: auto)")
-    p.add_argument("--port", type=int, default=7861, help="of the page (default: 7861)")
+    p.add_argument("--port", type=int, default=7861, help="where the page is (default: 7861)")
     p.add_argument("--no-browser", action="store_true", help="do not open the page")
     return p
 
@@ -86,9 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return failed(f"There is no checkpoint at {args.checkpoint}.")
     if not 1 <= args.port <= 65535:
         return failed(f"{args.port} is not a port: choose a number from 1 to 65535.")
-    # before gradio is imported: it must not phone home
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    stay_offline()
     try:
         import gradio
     except ImportError as e:
@@ -97,16 +97,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         args.out.mkdir(parents=True, exist_ok=True)
-        desk = Desk(StandaloneDoor(args.checkpoint, args.out.resolve(), args.device))
+        service = Service(StandaloneProgram(args.checkpoint, args.out.resolve(), args.device))
         with gradio.Blocks(title="Unlearn", analytics_enabled=False, theme=theme()) as page:
-            build(desk, page)
+            build(service, page)
         page.queue(api_open=False)
         serve(page, args.port, not args.no_browser)
     except (UnlearnError, OSError) as e:
         if "empty port" in str(e):
-            return failed(f"Port {args.port} is taken by another program: end that one, or choose another with --port.")
+            return failed(
+                f"Port {args.port} is in use by another program: close that one, or choose another port with --port."
+            )
         return failed(str(e))
     return 0
+
+
+def stay_offline() -> None:
+    """Keep gradio and transformers from asking the network; called before either is imported."""
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    # beside a model cache of an old version it would warn that from_pretrained() fails, which nothing here needs
+    logging.getLogger("transformers.utils.hub").setLevel(logging.ERROR)
 
 
 def serve(page: Any, port: int, browser: bool) -> None:

@@ -6,108 +6,87 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from . import views
-from .actions import FORGET, QUALITIES, Desk, Made, defaults
-from .form import FREE, field, is_folded, offered
+from . import html
+from .job_polling import NOW, JobPolling, told
 from .jobs import View
-from .watching import said, watcher
+from .results import ForgetResult
+from .service import FORGET, Service
+from .settings_form import fields_of, folded_fields
 
-IDLE = "Name something that this model shall no longer draw, and press Start."
+IDLE = "Name what the model should no longer generate, and press Start."
 
 
 class Parts(NamedTuple):
-    """What the other tabs connect to. news: gradio events after which the stack may be another one."""
+    """What the other tabs connect to. ended: an event after which the stack may be another one."""
 
-    news: list
-    teacher: Any
+    ended: Any
+    base: Any
 
 
-def forget_tab(desk: Desk, page: Any) -> Parts:
+def forget_tab(service: Service, page: Any) -> Parts:
     """Lay it out in the open container and connect its events."""
-    fields: dict[str, Any] = {}
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
-            teacher = gr.HTML("", elem_id="unlearn_teacher")
-            for f in offered():
-                if not is_folded(f):
-                    fields[f.name] = field(f)
-            quality = gr.Radio(
-                list(QUALITIES),
-                value="normal",
-                label="Quality",
-                info="Quick looks at nothing. Sets Check, most steps and pictures a prompt, under Advanced.",
-                elem_id="unlearn_quality",
-            )
+            base = gr.HTML("", elem_id="unlearn_base")
+            fields = fields_of("request")
             prompts = gr.Textbox(
                 value="",
                 lines=2,
-                label="Show me",
-                info="Prompts that are drawn before and after, one a line; the tool adds its own.",
+                label="Your own prompts",
+                info="One a line. They are generated before and after, beside a few that are always shown.",
                 elem_id="unlearn_prompts",
             )
-            with gr.Accordion("Advanced", open=False, elem_id="unlearn_advanced"):
-                for f in offered():
-                    if is_folded(f):
-                        fields[f.name] = field(f)
+            fields |= folded_fields()
         with gr.Column(scale=3, min_width=360):
             with gr.Row():
                 start = gr.Button("Start", variant="primary", elem_id="unlearn_start")
                 keep = gr.Button("Stop and keep", interactive=False, elem_id="unlearn_stop_keep")
                 discard = gr.Button("Stop and discard", interactive=False, elem_id="unlearn_stop_discard")
             problem = gr.HTML("", elem_id="unlearn_problem")
-            status = gr.HTML(views.status(None, IDLE), elem_id="unlearn_status")
+            status = gr.HTML(html.status(None, IDLE), elem_id="unlearn_status")
             live = gr.HTML("", elem_id="unlearn_live")
             result = gr.HTML("", elem_id="unlearn_result")
+            polling = JobPolling(service, FORGET, lambda view: shown(view, service.program.in_web_ui))
 
     names = list(fields)
 
     def begin(own: str, *values: Any) -> None:
-        desk.forget(dict(zip(names, values, strict=True)), own)
+        service.forget(dict(zip(names, values, strict=True)), own)
 
     def stop(discarding: bool) -> str | None:
-        job = desk.jobs.newest(FORGET)
+        job = service.jobs.newest(FORGET)
         if job is None or job.view().finished:
             return "Nothing is running."
         return job.stop(discarding)
 
-    def show(view: View | None) -> list:
-        busy = view is not None and not view.finished
-        return [
-            views.status(view, IDLE),
-            views.live(view, view.title.partition("'")[2].rstrip("'") if view else ""),
-            outcome(view, desk.door.in_host),
-            gr.update(interactive=not busy),
-            gr.update(interactive=busy),
-            gr.update(interactive=busy),
-        ]
-
-    shown = [status, live, result, start, keep, discard]
-    watch = watcher(desk, FORGET, show)
-    begun = start.click(said(begin), [prompts, *fields.values()], [problem], queue=False)
-    done = begun.then(watch, None, shown, show_progress="hidden", **FREE)
-    keep.click(said(lambda: stop(False)), None, [problem], queue=False)
-    discard.click(said(lambda: stop(True)), None, [problem], queue=False)
-    attached = page.load(watch, None, shown, show_progress="hidden", **FREE)
-
-    presets = sorted({name for values in QUALITIES.values() for name in values})
-    quality.change(
-        lambda q: [gr.update(value=defaults(q)[n]) for n in presets],
-        [quality],
-        [fields[n] for n in presets],
-        queue=False,
-    )
-    return Parts([begun, done, attached], teacher)
+    polling.connect(page, [status, live, result, start, keep, discard])
+    polling.after(start.click(told(begin), [prompts, *fields.values()], [problem], **NOW))
+    polling.after(keep.click(told(lambda: stop(False)), None, [problem], **NOW))
+    polling.after(discard.click(told(lambda: stop(True)), None, [problem], **NOW))
+    return Parts(polling.ended.change, base)
 
 
-def outcome(view: View | None, in_host: bool) -> str:
+def shown(view: View | None, in_web_ui: bool) -> list:
+    """Status, live pictures, result and the three buttons."""
+    busy = view is not None and not view.finished
+    name = view.title.partition("'")[2].rstrip("'") if view else ""
+    return [
+        html.status(view, IDLE),
+        html.live(view, name),
+        outcome(view, in_web_ui),
+        gr.update(interactive=not busy),
+        gr.update(interactive=busy),
+        gr.update(interactive=busy),
+    ]
+
+
+def outcome(view: View | None, in_web_ui: bool) -> str:
     """What a finished job has made, or ""."""
     made = view.result if view else None
-    if not isinstance(made, Made):
+    if not isinstance(made, ForgetResult):
         return ""
-    hint = "Paste this into any prompt:" if in_host else "In your LoRA folder it is switched on by:"
-    parts = [views.verdict(made.report), views.tag(made.tag, hint), views.tag(made.name, "File:")]
-    if made.report["stopped"]:
-        parts.append(views.notice(f"Half-trained: {made.report['stopped']}.", "info"))
+    hint = "Add this to a prompt:" if in_web_ui else "In a web UI, add this to a prompt:"
+    parts = [html.report(made.report), html.code(str(made.file), "Saved as:"), html.code(made.tag, hint)]
     if made.remark:
-        parts.append(views.notice(made.remark, "info"))
-    return "".join([*parts, views.comparison(made.extra), views.comparison(made.pairs)])
+        parts.append(html.notice(made.remark, "info"))
+    return "".join([*parts, html.comparison(made.extra), html.comparison(made.pairs)])

@@ -1,4 +1,4 @@
-"""The door into Automatic1111, Forge and their relatives: their folders, queue, progress and API."""
+"""Automatic1111, Forge and their relatives as the tab sees them: their folders, queue, progress and API."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ import gradio as gr
 from modules import paths, script_callbacks, shared
 from modules.call_queue import queue_lock
 
-from ..unlearn_core import HostModel, StepReport
+from ..unlearn_core import HostModel, StepReport, UnlearnError
 from . import api
-from .actions import Desk
+from .checkpoint_fingerprint import fingerprint_of
 from .host_model import chosen, learning
 from .jobs import Job
+from .service import Service
 from .tab import build
 
 PROMPT = "txt2img_prompt"
 
 
-class WebuiDoor:
+class WebuiProgram:
     """The web UI that this runs in; its checkpoint is the one that is chosen when a job begins."""
 
-    in_host = True
+    in_web_ui = True
 
     def folder(self) -> Path:
         """The host's LoRA folder."""
@@ -39,13 +40,18 @@ class WebuiDoor:
         """Beside the chosen checkpoint."""
         return self.checkpoint().parent
 
-    def base(self) -> str:
+    def checkpoint_name(self) -> str:
         """The chosen checkpoint's name."""
         return str(shared.opts.data.get("sd_model_checkpoint") or "the loaded checkpoint")
 
     def fingerprint(self) -> str | None:
-        """Not asked of a model that another thread may be using."""
-        return None
+        """Read off the chosen file: another thread may be using the loaded model, which may not be the chosen one."""
+        if not shared.opts.data.get("sd_model_checkpoint"):
+            return None
+        try:
+            return fingerprint_of(self.checkpoint())
+        except UnlearnError:
+            return None
 
     def checkpoint(self) -> Path:
         """The chosen checkpoint's file; a refiner may be what is loaded."""
@@ -57,13 +63,13 @@ class WebuiDoor:
         with queue_lock:
             shared.state.begin(job="unlearn")
             try:
-                job.interrupted = told
+                job.interrupted = show_progress
                 with loaded() as model:
                     yield model
             finally:
                 shared.state.end()
 
-    def saved(self, file: Path) -> None:
+    def file_changed(self, file: Path) -> None:
         """Let the host read its list of LoRAs again."""
         try:
             import networks
@@ -95,7 +101,7 @@ def loaded() -> Iterator[HostModel]:
             yield model
 
 
-def told(report: StepReport) -> bool:
+def show_progress(report: StepReport) -> bool:
     """Show a report on the host's own progress bar; True when its Interrupt or Skip was pressed."""
     state = shared.state
     state.job_count, state.job_no = 1, 0
@@ -105,7 +111,7 @@ def told(report: StepReport) -> bool:
 
 def connect(title: str, name: str) -> None:
     """Add the tab and the API routes."""
-    desk, found = Desk(WebuiDoor()), {}
+    service, found = Service(WebuiProgram()), {}
 
     def remember(component: Any, **facts: Any) -> None:
         if facts.get("elem_id") == PROMPT:
@@ -113,9 +119,9 @@ def connect(title: str, name: str) -> None:
 
     def tabs() -> list:
         with gr.Blocks(analytics_enabled=False) as page:
-            build(desk, page, found.get(PROMPT))
+            build(service, page, found.get(PROMPT))
         return [(page, title, name)]
 
     script_callbacks.on_after_component(remember)
     script_callbacks.on_ui_tabs(tabs)
-    script_callbacks.on_app_started(lambda _, app: api.add(app, desk))
+    script_callbacks.on_app_started(lambda _, app: api.add(app, service))

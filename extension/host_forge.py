@@ -1,6 +1,6 @@
 """Forge and its relatives: a copy of the chosen checkpoint learns, read from its file.
 
-Their networks are their own, made for drawing alone; the delta fits them all the same.
+Their own networks can only generate, not train; the delta fits them all the same.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..unlearn_core.standalone.model import StandaloneModel
 
 
 def checkpoint() -> Path:
-    """The chosen checkpoint's file, which Forge itself reads when it draws for the first time."""
+    """The chosen checkpoint's file, which Forge itself reads for its first picture."""
     info = sd_models.model_data.forge_loading_parameters.get("checkpoint_info")
     if info is None:
         raise BadCheckpoint("No checkpoint is chosen: choose one at the top of the page.")
@@ -27,7 +27,7 @@ def checkpoint() -> Path:
 
 @contextmanager
 def copy() -> Iterator[HostModel]:
-    """The chosen checkpoint as a model of our own; Forge's leaves the graphics memory, and comes back to draw."""
+    """The chosen checkpoint as a model of our own; Forge's leaves the graphics memory until its next picture."""
     # all its work on models is done in one thread
     main_thread.run_and_wait_result(memory_management.unload_all_models)
     try:

@@ -67,13 +67,15 @@ class LdmModel:
     def __init__(self, model: Any, file: Path):
         unet = getattr(getattr(model, "model", None), "diffusion_model", None)
         if unet is None or getattr(model, "is_sd3", False):
-            raise BadCheckpoint("Only Stable Diffusion 1, 2 and XL checkpoints can be trained inside this web UI.")
+            raise BadCheckpoint(
+                "In this web UI only Stable Diffusion 1, 2 and XL can forget: choose another checkpoint."
+            )
         if getattr(model.model, "conditioning_key", "crossattn") not in (None, "crossattn"):
-            raise BadCheckpoint("This is an inpainting or editing model: forget on the checkpoint it was made from.")
+            raise BadCheckpoint("This is an inpainting or editing model: choose the checkpoint that it was made from.")
         if getattr(model, "is_sdxl_inpaint", False):
-            raise BadCheckpoint("This is an inpainting model: forget on the checkpoint it was made from.")
+            raise BadCheckpoint("This is an inpainting model: choose the checkpoint that it was made from.")
         if "aesthetic_score" in [getattr(e, "input_key", "") for e in encoders(model)]:
-            raise BadCheckpoint("This is Stable Diffusion XL's refiner: forget on its base model.")
+            raise BadCheckpoint("This is Stable Diffusion XL's refiner: choose the base model.")
         check_trainable(unet)
         self._model, self.backbone = model, unet
         weights = unet.state_dict()
@@ -85,7 +87,7 @@ class LdmModel:
         # with --medvram the weights wait elsewhere until they are needed
         self.device = torch.device(devices.device)
         self.words_file = str(w) if (w := file.with_suffix(".words.json")).is_file() else None
-        # the host's own settings put another schedule in its place for drawing
+        # the host's own settings put another schedule in its place for pictures
         alphas = getattr(model, "alphas_cumprod_original", model.alphas_cumprod).detach().cpu().double()
         self.sigmas = ((1 - alphas) / alphas).sqrt().float().to(self.device)
         self._log_sigmas = self.sigmas.log()
@@ -165,11 +167,11 @@ def escaped(prompt: str) -> str:
 def check_trainable(unet: nn.Module) -> None:
     """Raise `BadCheckpoint` for ways of loading a model in which nothing can be learned."""
     if any("float8" in str(p.dtype) for p in unet.parameters()):
-        raise BadCheckpoint("The model is loaded in 8 bits: switch 'FP8 weight' off in the settings to train.")
+        raise BadCheckpoint("The model is loaded in 8 bits: switch 'FP8 weight' off in the settings.")
     if getattr(shared.cmd_opts, "lowvram", False):
-        raise BadCheckpoint("Started with --lowvram the web UI cannot train: use --medvram, or forget in ComfyUI.")
+        raise BadCheckpoint("With --lowvram this cannot run: start the web UI with --medvram, or use ComfyUI.")
     if sd_unet.current_unet is not None:
-        raise BadCheckpoint("Another program draws in place of the model: set 'SD Unet' to None in the settings.")
+        raise BadCheckpoint("Another network replaces the model's own: set 'SD Unet' to None in the settings.")
 
 
 CHECKPOINTING = ("checkpoint", "use_checkpoint")

@@ -16,8 +16,6 @@ WAITING, RUNNING, DONE, STOPPED, FAILED = "waiting", "running", "done", "stopped
 FINISHED = (DONE, STOPPED, FAILED)
 REMEMBERED = 20
 """Finished jobs that can still be asked for."""
-PERIOD = 0.3
-"""Seconds between two looks of a page, at least."""
 
 
 class Busy(UnlearnError):
@@ -28,7 +26,7 @@ class Busy(UnlearnError):
 class View:
     """What a page shows of a job at one moment.
 
-    losses: (step, forget, keep) of each training step. pictures: what the student draws of the target now, as the
+    losses: (step, forget, replay) of each training step. pictures: what the model generates of the target now, as the
     work's own objects. result: what the work returned. fraction: 0..1; times in seconds.
     """
 
@@ -36,7 +34,6 @@ class View:
     kind: str
     title: str
     state: str = WAITING
-    version: int = 0
     phase: str = ""
     message: str = ""
     done: int = 0
@@ -65,7 +62,7 @@ class Job:
 
     def __init__(self, kind: str, title: str):
         self._view = View(secrets.token_hex(8), kind, title)
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._discard = False
         self._begun = time.monotonic()
         self.picture: Callable[[Any], Any] | None = None
@@ -78,13 +75,7 @@ class Job:
 
     def view(self) -> View:
         """The state now."""
-        with self._changed:
-            return self._view
-
-    def wait(self, version: int, timeout: float) -> View:
-        """The state once it is another one than `version`, or after `timeout` seconds."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._view.version != version, timeout)
+        with self._lock:
             return self._view
 
     def stop(self, discard: bool = False) -> None:
@@ -96,12 +87,12 @@ class Job:
         """The work has all it waited for. Raises `Cancelled` when it was stopped meanwhile."""
         self._begun = time.monotonic()
         if self.view().stopping:
-            raise Cancelled("Stopped before anything was learned; the model is as it was.")
+            raise Cancelled("Stopped before anything was made. The model is unchanged.")
         self._set(state=RUNNING)
 
     def hear(self, report: StepReport) -> bool:
-        """Take a report of the core in; True asks it to stop. Raises `Cancelled` when nothing is to be kept."""
-        # pictures that are drawn after a training count from zero again, and no bar should go back
+        """Take in a report of the core; True asks it to stop. Raises `Cancelled` when nothing is to be kept."""
+        # pictures that follow the work count from zero again, and the bar must not go back
         report = replace(report, fraction=max(self._view.fraction, report.fraction))
         new: dict[str, Any] = {
             "phase": report.phase,
@@ -125,15 +116,22 @@ class Job:
         if self.interrupted(report) and not self._view.stopping:
             self.stop()
         if self._discard:
-            raise Cancelled("Stopped; nothing was kept, as you chose.")
+            raise Cancelled("Stopped. Nothing was kept, as you chose.")
         return self._view.stopping
 
-    def tick(self, done: int, total: int, message: str = "") -> None:
-        """Progress of work that is no training, as `hear`; a stop raises `Cancelled`."""
-        seconds = time.monotonic() - self._begun
-        left = seconds / done * (total - done) if done else None
-        if self.hear(StepReport("drawing", done, total, done / max(1, total), seconds, left, {}, message)):
-            raise Cancelled("Stopped.")
+    def counter(self, total: int, phase: str = "generating") -> Callable[[], None]:
+        """Progress of work that is no `forget`: call it after each of `total` units; a stop raises `Cancelled`."""
+        begun, done = time.monotonic(), 0
+
+        def tick() -> None:
+            nonlocal done
+            done = min(done + 1, total)
+            left = (time.monotonic() - begun) / done * (total - done)
+            seconds = time.monotonic() - self._begun
+            if self.hear(StepReport(phase, done, total, done / total, seconds, left)):
+                raise Cancelled("Stopped.")
+
+        return tick
 
     def run(self, work: Callable[[Job], Any]) -> None:
         """Do the work and keep its result, or what went wrong in one sentence."""
@@ -154,14 +152,13 @@ class Job:
             self.picture = None
 
     def _set(self, **new: Any) -> None:
-        with self._changed:
-            self._view = replace(self._view, version=self._view.version + 1, **new)
-            self._changed.notify_all()
+        with self._lock:
+            self._view = replace(self._view, **new)
 
 
 NO_MEMORY = (
-    "There is not enough memory: close other programs, switch on gradient checkpointing or take a smaller batch "
-    "under Advanced, and start again. The model is as it was."
+    "There is not enough memory. Close other programs, or choose a smaller Batch and Gradient checkpointing under "
+    "Training. Then start again. The model is unchanged."
 )
 
 
@@ -170,10 +167,8 @@ def in_one_sentence(error: Exception) -> str:
     if "out of memory" in str(error).lower() or type(error).__name__ == "OutOfMemoryError":
         return NO_MEMORY
     first = (str(error).strip().splitlines() or [""])[0][:300]
-    return (
-        f"Something went wrong that is not your doing ({type(error).__name__}: {first}); the console says more. "
-        "The model is as it was."
-    )
+    name = f"{type(error).__name__}: {first}" if first else type(error).__name__
+    return f"Something unexpected went wrong ({name}). The console has the details. The model is unchanged."
 
 
 class Jobs:
@@ -187,7 +182,7 @@ class Jobs:
         """Start a thread for the work. Raises `Busy` while another job runs."""
         with self._lock:
             if running := self.running():
-                raise Busy(f"Still busy ({running.view().title}): wait for it or stop it first.")
+                raise Busy(f"Another job is running ({running.view().title}): wait until it ends, or stop it.")
             job = Job(kind, title)
             self._jobs[job.id] = job
             for old in list(self._jobs)[:-REMEMBERED]:

@@ -42,16 +42,16 @@ class OwnPage:
         """Why the request is refused, or ""."""
         hosts, origins, sites = (header(scope, name) for name in ("host", "origin", "sec-fetch-site"))
         if len(hosts) != 1 or hosts[0].lower() not in self.hosts:
-            return "This page answers only on this machine's own address: open the address that the program printed."
+            return "This page is only served on this machine: open the address that the program printed."
         if any(origin.lower() != f"http://{hosts[0].lower()}" for origin in origins):
-            return "Another web page has sent this: only the Unlearn page itself may ask for it."
+            return "Another web page sent this request: only the Unlearn page itself may."
         if scope["type"] == "websocket" or scope["method"] in LOOKING:
             return ""
         if any(site != "same-origin" for site in sites):
-            return "Another web page has sent this: only the Unlearn page itself may ask for it."
+            return "Another web page sent this request: only the Unlearn page itself may."
         # browsers say where a POST of another page comes from, so what says nothing is a program on this machine
         if not origins and media_type(scope) not in BODIES:
-            return "A request that changes something is sent as application/json."
+            return "Send the body as JSON, with the header Content-Type: application/json."
         return ""
 
 

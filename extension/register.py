@@ -8,8 +8,8 @@ from typing import Any
 
 TITLE, NAME = "Unlearn", "unlearn_tab"
 ADVICE = (
-    "Run its install.py with the Python of this web UI, or update the extension, then restart. "
-    "Everything else here works as before."
+    "Update the extension, or run its install.py with the Python of this web UI, then restart. "
+    "The rest of the web UI works as before."
 )
 
 

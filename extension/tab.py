@@ -7,9 +7,9 @@ from typing import Any
 
 import gradio as gr
 
-from .actions import Desk
 from .compare_tab import compare_tab
 from .forget_tab import forget_tab
+from .service import Service
 from .stack_tab import StackTab
 
 CSS = Path(__file__).with_name("tab.css").read_text("utf-8")
@@ -22,14 +22,17 @@ def theme() -> Any:
     return gr.themes.Default(font=SYSTEM_FONTS, font_mono=MONOSPACE)
 
 
-def build(desk: Desk, page: Any, prompt: Any = None) -> None:
+def build(service: Service, page: Any, prompt: Any = None) -> None:
     """Fill `page`, the Blocks that are open. prompt: the host's txt2img prompt, where there is one."""
     gr.HTML(f"<style>{CSS}</style>")
     with gr.Tabs():
         with gr.TabItem("Forget", elem_id="unlearn_tab_forget"):
-            forget = forget_tab(desk, page)
+            forget = forget_tab(service, page)
         with gr.TabItem("Stack", elem_id="unlearn_tab_stack"):
-            stack = StackTab(desk, prompt)
+            stack = StackTab(service, prompt)
         with gr.TabItem("Before / After", elem_id="unlearn_tab_compare"):
-            compare = compare_tab(desk, page)
-    stack.connect(page, forget.news, [forget.teacher, compare.teacher])
+            compare = compare_tab(service, page)
+    stack.connect(page, forget.ended, [forget.base, compare])
+    for component in page.blocks.values():
+        # Automatic1111 would write today's defaults into ui-config.json, and read them from there for good
+        component.do_not_save_to_config = True

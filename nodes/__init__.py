@@ -7,6 +7,7 @@ from comfy_api.latest import ComfyExtension, io
 from .demo import LoadDemoModel
 from .forget import ForgetConcept
 from .pictures import BeforeAfter
+from .settings import ForgetSettings
 from .stack import ApplyUnlearning, LoadDelta, SaveDelta, StackUnlearning
 
 
@@ -17,6 +18,7 @@ class Unlearning(ComfyExtension):
         """Their classes."""
         return [
             ForgetConcept,
+            ForgetSettings,
             StackUnlearning,
             ApplyUnlearning,
             LoadDelta,

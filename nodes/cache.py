@@ -1,10 +1,12 @@
-"""Finished deltas on disk, by what they were made of: a workflow that is opened tomorrow does not train again."""
+"""Finished deltas on disk, by what they were made of: a workflow that is opened tomorrow does not work again."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,9 @@ from torch import Tensor
 
 from ..unlearn_core import BadDelta, Delta, ForgetConfig, UnlearnError, load, save
 from .host import ComfyHostModel
-from .stacked import stack_of
+from .model_stack import stack_of
 
-VERSION = 8
+VERSION = 9
 """Raised when the method changes so that the same request gives another delta."""
 LIMIT_VARIABLE, LIMIT_MB = "UNLEARN_CACHE_MB", 512
 
@@ -26,8 +28,16 @@ def folder() -> Path:
     return Path(folder_paths.get_user_directory()) / "unlearn_cache"
 
 
-def key(host: ComfyHostModel, model, config: ForgetConfig) -> str:
-    """What a delta depends on, as a name: base, everything patched onto it, text encoder, size and settings."""
+@dataclass(frozen=True)
+class Keys:
+    """Names of a request's delta. untrained: without the settings of training. trained: with all settings."""
+
+    untrained: str
+    trained: str
+
+
+def keys(host: ComfyHostModel, model, config: ForgetConfig) -> Keys:
+    """What a delta depends on, as names: base, everything patched onto it, text encoder, size and settings."""
     made_of = {
         "version": VERSION,
         "base": host.fingerprint,
@@ -37,9 +47,14 @@ def key(host: ComfyHostModel, model, config: ForgetConfig) -> str:
         "text": hashed(host.encode([config.concept, "a photo"]).tokens),
         "latent_shape": host.latent_shape,
         "words_file": host.words_file,
-        "config": config.deciding(),
     }
-    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
+    untrained, trained = (
+        hashlib.sha256(
+            json.dumps({**made_of, "trained": t, "config": config.deciding(t)}, sort_keys=True).encode()
+        ).hexdigest()
+        for t in (False, True)
+    )
+    return Keys(untrained, trained)
 
 
 def hashed(value: Any) -> str:
@@ -61,8 +76,13 @@ def hashed(value: Any) -> str:
     return digest.hexdigest()
 
 
-def find(name: str) -> tuple[Delta, dict] | None:
-    """(delta, report) of an earlier run, or None."""
+def find(keys: Keys) -> tuple[Delta, dict] | None:
+    """(delta, report) of an earlier run, or None. One that did not train serves all settings of training."""
+    return read(keys.untrained) or read(keys.trained)
+
+
+def read(name: str) -> tuple[Delta, dict] | None:
+    """(delta, report) of that name, or None."""
     file, report = folder() / f"{name}.safetensors", folder() / f"{name}.json"
     try:
         with torch.inference_mode(False):
@@ -74,10 +94,24 @@ def find(name: str) -> tuple[Delta, dict] | None:
         return None
 
 
-def keep(name: str, delta: Delta, report: dict) -> None:
-    """Remember a run, and forget the longest unused ones above the limit in megabytes (`UNLEARN_CACHE_MB`, 0: off)."""
-    limit = float(os.environ.get(LIMIT_VARIABLE, LIMIT_MB)) * 2**20
-    if limit <= 0:
+def store(keys: Keys, delta: Delta, report: dict) -> None:
+    """Remember a run, under the name that says what it depends on."""
+    write(keys.trained if report["steps"] else keys.untrained, delta, report)
+
+
+def limit() -> float:
+    """The cache's size in bytes: `UNLEARN_CACHE_MB` megabytes, 0 for no cache; what is no number is the default."""
+    try:
+        megabytes = float(os.environ.get(LIMIT_VARIABLE, LIMIT_MB))
+    except ValueError:
+        megabytes = LIMIT_MB
+    return (megabytes if math.isfinite(megabytes) else LIMIT_MB) * 2**20
+
+
+def write(name: str, delta: Delta, report: dict) -> None:
+    """Put one delta in, and delete the longest unused ones above the limit."""
+    most = limit()
+    if most <= 0:
         return
     try:
         folder().mkdir(parents=True, exist_ok=True)
@@ -89,6 +123,6 @@ def keep(name: str, delta: Delta, report: dict) -> None:
     size = 0
     for file in files:
         size += file.stat().st_size
-        if size > limit and file.stem != name:
+        if size > most and file.stem != name:
             file.unlink(missing_ok=True)
             file.with_suffix(".json").unlink(missing_ok=True)

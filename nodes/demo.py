@@ -7,7 +7,7 @@ from comfy_api.latest import io
 
 from ..unlearn_core.demo.recognition import CHECKPOINT
 from .demo_model import load_demo
-from .stacked import FACTS, BaseFacts
+from .model_stack import FACTS, BaseFacts
 
 SIDE = 128
 

@@ -1,48 +1,66 @@
-"""Forget Concept: trains a delta on the loaded checkpoint and hands on the MODEL without the concept."""
+"""Forget Concept: makes a delta for the loaded checkpoint and hands on the MODEL without the concept."""
 
 from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
 
 import comfy.model_management as memory
 import torch
 from comfy_api.latest import io
+from torch import Tensor
 
-from ..unlearn_core import forget
+from ..unlearn_core import Delta, ForgetConfig, forget
+from ..unlearn_core.config import REQUEST
+from ..unlearn_core.method.forget import summary
 from ..unlearn_core.preview import grid
 from . import cache
 from .host import ComfyHostModel
-from .pictures import comparison, drawn
+from .model_stack import other_patches, stack_of, with_delta
+from .pictures import BATCH, comparison, draw
 from .progress import NodeProgress
-from .schema import StackType, config_from, setting_inputs
+from .schema import SettingsType, StackType, config_from, setting_inputs
 from .schema import strength as strength_input
-from .stacked import foreign, stack_of, with_delta
+
+RUN_SHARE = {"read": 0.98, "checked": 0.9, "quick": 0.5, "cached": 0.0}
+"""Part of the node's time that the core's run takes: where its own pictures are shown, where they are drawn again for
+another strength, where it has drawn none, and where the delta comes from the cache."""
 
 
 class ForgetConcept(io.ComfyNode):
-    """The node; wired MODEL to MODEL, each one learns on top of those before it."""
+    """The node; wired MODEL to MODEL, each one works on top of those before it."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Inputs and outputs."""
+        *wish, seed = setting_inputs(REQUEST)
         return io.Schema(
             node_id="UnlearnForgetConcept",
             display_name="Forget Concept",
             category="unlearning",
-            description="Trains a small LoRA that makes this checkpoint forget a thing or a style, and applies it. "
+            description="Makes a small LoRA with which this checkpoint forgets a thing or a style, and applies it. "
             "Wire MODEL into the next Forget Concept to forget one thing after another.",
             inputs=[
                 io.Model.Input("model", tooltip="The checkpoint, or what an earlier Forget Concept gave."),
                 io.Clip.Input("clip", tooltip="The checkpoint's text encoder."),
-                *setting_inputs(),
-                strength_input("strength"),
+                *wish,
+                strength_input("strength", optional=True),
+                seed,
                 io.Int.Input(
                     "resolution",
+                    display_name="Resolution",
                     default=0,
                     min=0,
                     max=2048,
                     step=64,
-                    tooltip="Side of the pictures that it learns on, in pixels; 0: the model's own.",
+                    tooltip="Side in pixels of the pictures that it works with. 0: the model's own.",
+                    optional=True,
                 ),
                 io.Vae.Input("vae", optional=True, tooltip="For sharp before and after pictures; rough ones without."),
+                SettingsType.Input(
+                    "settings", optional=True, tooltip="From Forget Settings. Without it the usual values are used."
+                ),
             ],
             outputs=[
                 io.Model.Output(display_name="model", tooltip="The checkpoint without the concept."),
@@ -50,57 +68,76 @@ class ForgetConcept(io.ComfyNode):
                 io.Image.Output(display_name="before and after", tooltip="First row before, second row after."),
                 io.String.Output(display_name="report", tooltip="What was done and how well, in words."),
             ],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
         )
 
     @classmethod
-    def execute(cls, model, clip, strength=1.0, resolution=0, vae=None, **values) -> io.NodeOutput:
-        """Train, or take the finished delta from the cache; raises the core's one-sentence errors."""
-        config = config_from(values)
+    def execute(cls, model, clip, strength=1.0, resolution=0, vae=None, settings=None, **values) -> io.NodeOutput:
+        """Make the delta, or take it from the cache; raises the core's one-sentence errors."""
+        node = cls.hidden.unique_id
+        config = config_from(cls.as_sent(), settings or {}, values)
         with torch.inference_mode(False), torch.no_grad():
             host = ComfyHostModel(model, clip, vae, resolution)
-            name = cache.key(host, model, config)
-            found = cache.find(name)
+            keys = cache.keys(host, model, config)
+            found = cache.find(keys)
+            progress = NodeProgress(host, node, RUN_SHARE[way(config, strength, found is not None)])
             if found:
                 delta, report = found
+                # as a run of today would write it: what had no effect may have other values now
+                delta = Delta(delta.factors, replace(delta.info, config=config.deciding()))
+                pictures = None, None
             else:
                 memory.throw_exception_if_processing_interrupted()
-                result = forget(host, config, stack_of(model), NodeProgress(host, cls.hidden.unique_id))
-                delta, report = result.delta, result.report
-                report["prompts"] = list(result.prompts)
-                cache.keep(name, delta, report)
+                delta, report, *pictures = made(host, config, model, progress)
+                cache.store(keys, delta, report)
             patched = with_delta(model, delta, strength)
-            hosts = host, ComfyHostModel(patched, clip, vae, resolution)
-            before, after = (drawn(h, report["prompts"], config.seed, config.sampling_steps) for h in hosts)
-        text = in_words(report, foreign(model), found is not None)
-        picture = grid([before, after]).movedim(0, -1)[None]
-        return io.NodeOutput(
-            patched, stack_of(patched), picture, text, ui={**comparison(before, after), "text": (text,)}
-        )
+            if strength != 1.0 or None in pictures:
+                hosts = host, ComfyHostModel(patched, clip, vae, resolution)
+                pictures = both_drawn(hosts, report["prompts"], config, progress)
+            text = as_text(report, other_patches(model), found is not None)
+            picture = grid(pictures).movedim(0, -1)[None]
+            shown = {**comparison(*pictures), "text": (text,)}
+            progress.finished()
+        return io.NodeOutput(patched, stack_of(patched), picture, text, ui=shown)
+
+    @classmethod
+    def as_sent(cls) -> dict[str, Any]:
+        """This node's inputs in the workflow as it was sent: ComfyUI hands on only those that the node has today."""
+        sent = cls.hidden.dynprompt.get_node(cls.hidden.unique_id)["inputs"] if cls.hidden.dynprompt else {}
+        return {name: value for name, value in sent.items() if not isinstance(value, list)}
 
 
-def in_words(report: dict, others: int, cached: bool) -> str:
-    """The report as a person reads it. others: patches on the MODEL that are no deltas."""
-    judge = report["judge"]
-    lines = [
-        f"{report['concept']} -> {report['anchor'] or 'nothing in its place'} ({report['why']})",
-        f"{judge['verdict']}",
-        *counted(judge),
-        f"{report['way']}, {report['seconds']:.0f} s" + (" (from the cache)" if cached else ""),
-    ]
-    if report["teacher_stack"]:
-        lines.append("on top of: " + ", ".join(report["teacher_stack"]))
+def way(config: ForgetConfig, strength: float, cached: bool) -> str:
+    """Which of `RUN_SHARE` a request is."""
+    if cached:
+        return "cached"
+    if not config.check:
+        return "quick"
+    return "read" if strength == 1.0 else "checked"
+
+
+def made(
+    host: ComfyHostModel, config: ForgetConfig, model, progress: NodeProgress
+) -> tuple[Delta, dict, Tensor | None, Tensor | None]:
+    """A run's delta, its report with the prompts of the pictures, and these before and after, where it drew any."""
+    result = forget(host, config, stack_of(model), progress)
+    return result.delta, {**result.report, "prompts": list(result.prompts)}, result.before, result.after
+
+
+def both_drawn(
+    hosts: tuple[ComfyHostModel, ComfyHostModel], prompts: list[str], config: ForgetConfig, progress: NodeProgress
+) -> list[Tensor]:
+    """Pictures of the same prompts and noise by two MODELs."""
+    ticks = len(hosts) * config.sampling_steps * math.ceil(len(prompts) / BATCH)
+    tick = lambda: progress.drawing(ticks)  # noqa: E731
+    return [draw(h, prompts, config.seed, config.sampling_steps, config.guidance, tick) for h in hosts]
+
+
+def as_text(report: dict, others: int, cached: bool) -> str:
+    """The report's rows, a line each. others: patches on the MODEL that are no deltas."""
+    rows = summary(report)
+    if cached:
+        rows.append(("From the cache", "nothing was made anew"))
     if others:
-        lines.append(f"learned on the MODEL as it came, with other LoRAs on it ({others} patches)")
-    return "\n".join(lines)
-
-
-def counted(judge: dict) -> list[str]:
-    """The judge's numbers in words; none where nobody looked."""
-    if "forgotten_after" not in judge:
-        return []
-    return [
-        f"read as the target: {1 - judge['forgotten_before']:.0%} of its pictures before, "
-        f"{1 - judge['forgotten_after']:.0%} after",
-        f"others read right: {judge['kept_before']:.0%} before, {judge['kept_after']:.0%} after",
-    ]
+        rows.append(("Other LoRAs on the MODEL", f"yes, {others} patches; the delta was made with them on"))
+    return "\n".join(f"{label}: {value}" for label, value in rows)

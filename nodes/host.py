@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..unlearn_core import BadCheckpoint, Conditioning, Stack, UnlearnError
 from ..unlearn_core.delta import layer_names as names
 from ..unlearn_core.prompt_cache import PromptCache
-from .stacked import facts_of, stack_of
+from .model_stack import facts_of, stack_of
 
 ARCHITECTURES = {"SD15": "sd1", "SD20": "sd2", "SDXL": "sdxl"}
 PIXELS = {"sd1": 512, "sd2": 512, "sdxl": 1024}
@@ -26,7 +26,7 @@ PIXELS = {"sd1": 512, "sd2": 512, "sdxl": 1024}
 class ComfyHostModel:
     """A MODEL with its CLIP, and a VAE where one is wired; see `HostModel`. Without VAE pictures are rough ones.
 
-    The MODEL comes with its stack (see `stacked`): that is the teacher, and `session` takes no other stack.
+    The MODEL comes with its stack (see `model_stack`): that is the teacher, and `session` takes no other stack.
     resolution: side of the pictures in pixels, 0 for the architecture's own. Raises `BadCheckpoint` for models that
     want more than words.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import comfy.model_management as memory
@@ -15,12 +15,15 @@ from torch import Tensor
 
 from ..unlearn_core import UnlearnError
 from ..unlearn_core.preview import grid, pictures
+from ..unlearn_core.sampling import Sampler
 from .host import ComfyHostModel
 
-MOST = 64
+MAX_PROMPTS = 64
 """Prompts of one Before / After."""
-ABREAST = 4
+PER_ROW = 4
 """Pictures in a row on a node."""
+BATCH = 32
+"""Pictures drawn at once."""
 
 
 class BeforeAfter(io.ComfyNode):
@@ -51,7 +54,9 @@ class BeforeAfter(io.ComfyNode):
                 ),
                 io.Int.Input("steps", default=20, min=1, max=200, tooltip="Euler steps of a picture."),
                 io.Float.Input("guidance", default=5.0, min=1.0, max=30.0, step=0.1, tooltip="Guidance scale (CFG)."),
-                io.Int.Input("resolution", default=0, min=0, max=2048, step=64, tooltip="Side in pixels; 0: its own."),
+                io.Int.Input(
+                    "resolution", default=0, min=0, max=2048, step=64, tooltip="Side in pixels. 0: the model's own."
+                ),
                 io.Vae.Input("vae", optional=True, tooltip="For sharp pictures; rough ones without."),
             ],
             outputs=[io.Image.Output(display_name="grid", tooltip="First row before, second row after.")],
@@ -59,30 +64,40 @@ class BeforeAfter(io.ComfyNode):
 
     @classmethod
     def execute(cls, before, after, clip, prompts, seed, steps, guidance, resolution, vae=None) -> io.NodeOutput:
-        """Draw both rows; raises `UnlearnError` without prompts or with more than `MOST`."""
+        """Draw both rows; raises `UnlearnError` without prompts or with more than `MAX_PROMPTS`."""
         lines = [line.strip() for line in prompts.splitlines() if line.strip()]
-        if not 0 < len(lines) <= MOST:
-            raise UnlearnError(f"Write one prompt a line, 1 to {MOST} of them.")
+        if not 0 < len(lines) <= MAX_PROMPTS:
+            raise UnlearnError(f"Write one prompt a line, 1 to {MAX_PROMPTS} of them.")
         hosts = [ComfyHostModel(m, clip, vae, resolution) for m in (before, after)]
-        rows = [drawn(h, lines, seed, steps, guidance) for h in hosts]
+        rows = [draw(h, lines, seed, steps, guidance) for h in hosts]
         return io.NodeOutput(grid(rows).movedim(0, -1)[None], ui=comparison(*rows))
 
 
-def drawn(host: ComfyHostModel, prompts: Sequence[str], seed: int, steps: int, guidance: float = 3.0) -> Tensor:
-    """One picture a prompt by a MODEL with all that is on it, `[prompts, 3, H, W]` in 0..1."""
+def draw(
+    host: ComfyHostModel,
+    prompts: Sequence[str],
+    seed: int,
+    steps: int,
+    guidance: float,
+    tick: Callable[[], None] = memory.throw_exception_if_processing_interrupted,
+) -> Tensor:
+    """One picture a prompt by a MODEL with all that is on it, `[prompts, 3, H, W]` in 0..1.
+
+    tick: called after each step of each `BATCH` of pictures.
+    """
     with torch.inference_mode(False), torch.no_grad():
-        tick = memory.throw_exception_if_processing_interrupted
-        return pictures(host, host.stack, prompts, seed, steps, guidance, tick)
+        return pictures(Sampler(host, steps, guidance, tick, batch=BATCH), host.stack, prompts, seed)
 
 
 def comparison(before: Tensor, after: Tensor) -> dict[str, list[dict[str, str]]]:
-    """What a node's slider lays over one another: the pictures `[n, 3, H, W]`, `ABREAST` in a row."""
+    """What a node's slider lays over one another: the pictures `[n, 3, H, W]`, `PER_ROW` in a row."""
     return {
-        f"unlearn_{name}": [show(grid(rows.split(ABREAST)))] for name, rows in (("before", before), ("after", after))
+        f"unlearn_{name}": [temporary_file(grid(rows.split(PER_ROW)))]
+        for name, rows in (("before", before), ("after", after))
     }
 
 
-def show(image: Tensor) -> dict[str, str]:
+def temporary_file(image: Tensor) -> dict[str, str]:
     """Write `[3, H, W]` in 0..1 as a temporary PNG and give the address that ComfyUI's /view takes."""
     folder = Path(folder_paths.get_temp_directory())
     folder.mkdir(parents=True, exist_ok=True)

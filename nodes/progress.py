@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import comfy.model_management as memory
 import comfy.utils
 import torch
@@ -16,41 +18,71 @@ from .pictures import as_image
 EVENT = "unlearn.progress"
 PARTS = 10_000
 PREVIEW_SIDE = 512
-SHOWN = 4
+PREVIEW_PICTURES = 4
 """Pictures side by side in a preview."""
 
 
 class NodeProgress:
-    """The core's progress callback of one node. An interrupt raises ComfyUI's own exception out of the core."""
+    """Progress of one node: the core's run first, then drawing pictures.
 
-    def __init__(self, host: ComfyHostModel, node_id: str):
-        self._host, self._node = host, node_id
+    run_share: part of the node's time that the core's run takes, 0..1; 0 where there is no run.
+    Its calls raise ComfyUI's own exception after an interrupt.
+    """
+
+    def __init__(self, host: ComfyHostModel, node_id: str, run_share: float):
+        self._host, self._node, self._run_share = host, node_id, run_share
         self._bar = comfy.utils.ProgressBar(PARTS, node_id=node_id)
         self._shown, self._picture = 0, None
+        self._begun = time.monotonic()
+        self._drawn = 0
 
     def __call__(self, report: StepReport) -> None:
+        """The core's callback."""
         memory.throw_exception_if_processing_interrupted()
         if report.latents is not None:
             self._picture = self.preview(report.latents)
-        # a picture between two parts of the bar waits for the next one, so that the bar only ever grows
-        if (now := round(PARTS * report.fraction)) > self._shown:
-            self._bar.update_absolute(now, PARTS, self._picture)
-            self._shown, self._picture = now, None
-        send(
+        left = report.seconds_left
+        if left is not None:
+            left += (report.seconds + left) * (1 / self._run_share - 1)
+        self._show(
             {
-                "node": self._node,
                 "phase": report.phase,
-                "fraction": report.fraction,
+                "fraction": report.fraction * self._run_share,
                 "seconds": report.seconds,
-                "seconds_left": report.seconds_left,
+                "seconds_left": left,
                 "losses": report.losses,
                 "message": report.message,
             }
         )
 
+    def drawing(self, ticks: int) -> None:
+        """One of `ticks` units of the drawing of pictures is done."""
+        memory.throw_exception_if_processing_interrupted()
+        self._drawn += 1
+        # the pictures have to be decoded after the last tick
+        self._phase("drawing", self._run_share + (1 - self._run_share) * self._drawn / (ticks + 1))
+
+    def finished(self) -> None:
+        """The node is done."""
+        self._phase("done", 1.0)
+
+    def _phase(self, phase: str, fraction: float) -> None:
+        seconds = time.monotonic() - self._begun
+        left = seconds * (1 - fraction) / fraction
+        message = "drawing the pictures" if phase == "drawing" else ""
+        facts = {"seconds": seconds, "seconds_left": left, "losses": {}, "message": message}
+        self._show({"phase": phase, "fraction": fraction, **facts})
+
+    def _show(self, event: dict) -> None:
+        # a picture between two parts of the bar waits for the next one, so that the bar only ever grows
+        if (now := round(PARTS * event["fraction"])) > self._shown:
+            self._bar.update_absolute(now, PARTS, self._picture)
+            self._shown, self._picture = now, None
+        send({"node": self._node, **event})
+
     def preview(self, latents: Tensor) -> tuple[str, Image.Image, int]:
         """The rough picture of some latents in ComfyUI's form for previews."""
-        row = torch.cat(list(self._host.rough(latents[:SHOWN])), dim=2)
+        row = torch.cat(list(self._host.rough(latents[:PREVIEW_PICTURES])), dim=2)
         return "JPEG", as_image(row), PREVIEW_SIDE
 
 

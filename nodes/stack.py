@@ -13,9 +13,9 @@ from ..unlearn_core.delta.paths import contained, safe_file_name
 from ..unlearn_core.delta.stack import check_fits, lineage
 from ..unlearn_core.demo.recognition import CHECKPOINT
 from .host import ComfyHostModel
+from .model_stack import stack_of, with_stack
 from .pictures import as_image
 from .schema import StackType, strength
-from .stacked import stack_of, with_stack
 
 FOLDER = "loras"
 BUNDLED, BUNDLED_AS = CHECKPOINT.with_name("deltas"), "demo/"
@@ -132,7 +132,9 @@ class StackUnlearning(io.ComfyNode):
         inputs = []
         for i in range(1, SLOTS + 1):
             inputs += [
-                StackType.Input(f"stack_{i}", optional=True, tooltip="Lowest first: the order they were learned in."),
+                StackType.Input(
+                    f"stack_{i}", optional=True, tooltip="Lowest first: the order in which they were made."
+                ),
                 strength(f"strength_{i}", optional=True),
                 io.Boolean.Input(f"on_{i}", default=True, optional=True, tooltip="Off leaves this one out."),
             ]
@@ -144,7 +146,7 @@ class StackUnlearning(io.ComfyNode):
             inputs=inputs,
             outputs=[
                 StackType.Output(display_name="stack", tooltip="All that are switched on."),
-                io.String.Output(display_name="lineage", tooltip="Where the stack differs from how it was learned."),
+                io.String.Output(display_name="lineage", tooltip="Where the stack differs from how it was made."),
             ],
         )
 
@@ -156,7 +158,7 @@ class StackUnlearning(io.ComfyNode):
             if slots.get(f"stack_{i}") is not None and slots.get(f"on_{i}", True):
                 for entry in slots[f"stack_{i}"]:
                     joined = joined.with_delta(entry.delta, entry.strength * slots.get(f"strength_{i}", 1.0))
-        words = "\n".join(lineage(joined)) or "The stack is as it was learned."
+        words = "\n".join(lineage(joined)) or "The stack is as it was made."
         return io.NodeOutput(joined, words, ui={"text": (words,)})
 
 
@@ -170,13 +172,15 @@ class ApplyUnlearning(io.ComfyNode):
             node_id="UnlearnApply",
             display_name="Apply Unlearning",
             category="unlearning",
-            description="Makes a MODEL forget what the deltas of a stack stand for, without training.",
+            description="Makes a MODEL forget what the deltas of a stack are for. Nothing is made anew.",
             inputs=[
                 io.Model.Input("model", tooltip="The checkpoint that the deltas were made for."),
                 io.Clip.Input("clip", tooltip="Its text encoder."),
                 StackType.Input("stack", tooltip="From Load Delta, Stack Unlearning or Forget Concept."),
                 io.Boolean.Input(
-                    "any_base", default=False, tooltip="Apply it to another checkpoint too; the result is uncertain."
+                    "any_base",
+                    default=False,
+                    tooltip="Also for another checkpoint than the deltas were made for. It may not work.",
                 ),
             ],
             outputs=[

@@ -1,4 +1,4 @@
-"""The door for Automatic1111 and Forge: loads the pack as one package under a name of its own and adds its tab."""
+"""The entry for Automatic1111 and Forge: loads the pack as one package under a name of its own and adds its tab."""
 
 import importlib
 import importlib.util

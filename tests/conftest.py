@@ -1,11 +1,14 @@
 """Keeps tests to two threads, divides them between two processes, and runs to few pictures where a test asks for it."""
 
+import gc
 import os
+import signal
+import sys
 
 import pytest
 import torch
 
-from tests.comfy.sources import SOURCES
+from tests.balance import Stopwatch, group_of, longest_first
 from tests.few import reduced
 
 WORKER = "PYTEST_XDIST_WORKER" in os.environ
@@ -15,12 +18,23 @@ if WORKER:
     os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(min(1 if WORKER else 2, torch.get_num_threads()))
 
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # a shell's job in the background ignores Ctrl-C, and so would what some tests start to press it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
-def together(nodeid):
-    """What is tested in one process, as it shares what is slow to start: one ComfyUI version, or one file."""
-    file, _, test = nodeid.partition("::")
-    version = file.startswith("tests/comfy/") and next((v for v in SOURCES if v in test), None)
-    return f"ComfyUI {version}" if version else file
+
+MODULES_AT_ONCE = 300
+imported = 0
+"""How many modules there were when the search for garbage was last made short."""
+
+
+def pytest_addoption(parser):
+    parser.addoption("--write-durations", action="store_true", help="write tests/durations.json anew; with --all")
+
+
+def pytest_configure(config):
+    if config.getoption("write_durations") and not WORKER:
+        config.pluginmanager.register(Stopwatch())
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -29,16 +43,25 @@ def pytest_xdist_make_scheduler(config, log):
 
     class Together(LoadScopeScheduling):
         def _split_scope(self, nodeid):
-            return together(nodeid)
+            return group_of(nodeid)
 
     return Together(config, log)
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items):
-    """Long ones first where two processes share the work, so that none works alone at the end."""
+    """Sort when those that `-m` leaves out are gone, so that no process works alone at the end."""
     if WORKER:
-        slow = {together(i.nodeid) for i in items if i.get_closest_marker("slow")}
-        items.sort(key=lambda i: together(i.nodeid) not in slow)
+        longest_first(items)
+
+
+def pytest_runtest_setup():
+    """Keep garbage collections off all that was imported: small runs of the product take most of their time there."""
+    global imported
+    if len(sys.modules) > imported + MODULES_AT_ONCE:
+        gc.collect()
+        gc.freeze()
+        imported = len(sys.modules)
 
 
 @pytest.fixture(scope="module")

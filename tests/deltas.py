@@ -18,7 +18,7 @@ def an_info(**changes) -> DeltaInfo:
         "parents": (Parent("frosch-grün", "ab" * 32, 0.5, "frog"),),
         "config": {"rank": 3, "keep": ["apple", "梨"], "learning_rate": 1e-3, "checkpointing": False},
         "prompts": (("a banana on a table", "a fruit on a table"), ("banana", "fruit")),
-        "judge": {"forgotten_after": 0.01, "worst_neighbour": "lemon"},
+        "check": {"forgotten_after": 0.01, "worst_neighbour": "lemon"},
         "steps": 12,
         "stopped": "stopped at step 12",
         "merged": (Parent("x", "cd" * 32, 1.0, "cat"),),

@@ -1,31 +1,19 @@
-"""Whole runs of the demo model with a tenth of the pictures, for tests that are not about how well it forgets."""
+"""Whole runs with few prompts and pictures, for tests that are not about how well the model forgets."""
 
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
-FEW = {
-    "train.FORGET_PROMPTS": {"object": 4, "style": 4},
-    "benchmark.student.FORGET_PROMPTS": {"object": 4, "style": 4},
-    "train.SENTENCES": {"object": 4, "style": 4},
-    "train.JUDGED": 6,
-    "train.PROBED": 2,
-    "train.KEPT_NEAR": 2,
-    "train.KEPT_FAR": 1,
-    "choice.SIEVE": 4,
-    "choice.LEVELS": 4,
-    "judge.ROUNDS": 1,
-    "judge.LEVELS": (0.3, 0.7),
-    "replay.NEAR": 2,
-    "replay.FAR": 4,
-}
-"""Counts of prompts, pictures and noise levels in place of the product's own."""
-
 
 @contextmanager
-def reduced(package):
-    """The core that is imported as `package` with these counts, for the length of a block."""
+def reduced(package: str) -> Iterator[None]:
+    """The core that is imported as `package` with the small recipes in place of its own, for the length of a block."""
+    recipe = importlib.import_module(f"{package}.recipe")
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in FEW.items():
-            patch.setattr(f"{package}.{name}", value)
+        for kind, small in recipe.SMALL.items():
+            patch.setitem(recipe.DEFAULT, kind, small)
         yield

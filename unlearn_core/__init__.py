@@ -8,6 +8,8 @@ from .errors import BadCheckpoint, BadDelta, BadSetting, Cancelled, TrainingFail
 from .host import Conditioning, HostModel
 from .method.forget import Result, forget
 from .progress import Progress, StepReport
+from .standalone import StandaloneModel
+from .version import __version__
 
 __all__ = [
     "BadCheckpoint",
@@ -23,9 +25,11 @@ __all__ = [
     "Progress",
     "Result",
     "Stack",
+    "StandaloneModel",
     "StepReport",
     "TrainingFailed",
     "UnlearnError",
+    "__version__",
     "forget",
     "load",
     "save",

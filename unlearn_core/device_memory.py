@@ -7,12 +7,12 @@ import gc
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from .host import Conditioning, HostModel
+from .host import Conditioning, HostModel, OffloadingHost
 
 GIB = 2**30
 ON_A_CPU = 32
@@ -77,11 +77,11 @@ class SmallPasses:
     @property
     def offload(self) -> bool:
         """Whether text encoders and autoencoder come to the device only while they are used, where the host can."""
-        return self._host.offload  # type: ignore[attr-defined]
+        return cast(OffloadingHost, self._host).offload
 
     @offload.setter
     def offload(self, on: bool) -> None:
-        self._host.offload = on  # type: ignore[attr-defined]
+        cast(OffloadingHost, self._host).offload = on
 
     def denoise(self, x: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
         """The host's `denoise`; without gradient at most `rows` at once, and fewer when the memory is full."""

@@ -95,3 +95,15 @@ class HostModel(Protocol):
         `denoise` sees the stack only inside the session.
         """
         ...
+
+
+class OffloadingHost(HostModel, Protocol):
+    """A host that can take text encoders and autoencoder off the device; one without `offload` cannot."""
+
+    offload: bool
+    """Whether they come to the device only for as long as they are used."""
+
+    @property
+    def companions(self) -> Sequence[nn.Module]:
+        """Text encoders and autoencoder."""
+        ...

@@ -34,6 +34,10 @@ Progress = Callable[[StepReport], bool | None]
 """Called after each unit of work. Returning True asks for a stop; raising ends the run at once."""
 
 
+PULSES = 24
+"""Signs of life that a tick usually takes: between two ticks the bar moves by them."""
+
+
 class Tracker:
     """Turns ticks of work into `StepReport`s.
 
@@ -46,7 +50,7 @@ class Tracker:
         self._begin = time.monotonic()
         self._fraction = 0.0
         self.stopping = False
-        self.phase, self._done, self._total = next(iter(plan)), 0, 1
+        self.phase, self._done, self._total, self._pulses = next(iter(plan)), 0, 1, 0
         self._costs: dict[str, tuple[float, float]] = {}
         self._from = 0.0, 0.0
         self._whole = self._lay(plan, 0.0)
@@ -66,7 +70,8 @@ class Tracker:
 
     def _now(self) -> float:
         before, cost = self._costs[self.phase]
-        return before + cost * self._done / self._total
+        begun = min(0.95, self._pulses / PULSES) if self._done < self._total else 0.0
+        return before + cost * (self._done + begun) / self._total
 
     @property
     def seconds(self) -> float:
@@ -76,19 +81,27 @@ class Tracker:
     def start(self, phase: str, total: int, message: str = "") -> None:
         """Enter a phase of `total` ticks."""
         self._between()
-        self.phase, self._done, self._total = phase, 0, max(1, total)
+        self.phase, self._done, self._total, self._pulses = phase, 0, max(1, total), 0
         self._send(message=message)
 
     def tick(self, losses: dict[str, float] | None = None) -> None:
         """One unit of work is done. Outside training a wish to stop raises `Cancelled` here."""
-        self._done = min(self._done + 1, self._total)
+        self._done, self._pulses = min(self._done + 1, self._total), 0
         self._send(losses or {})
         self._obey()
 
     def pulse(self, latents: Tensor | None = None) -> None:
         """A sign of life between two units of work, so that a wish to stop is heard; latents: see `StepReport`."""
+        self._pulses += 1
         self._send(latents=latents)
         self._obey()
+
+    def finish(self) -> None:
+        """All is done, also where less had to be done than was planned; a wish to stop comes too late."""
+        stopping = self.stopping
+        self._fraction, self._done, self._whole = 1.0, self._total, self._now()
+        self._send()
+        self.stopping = stopping
 
     def _obey(self) -> None:
         if self.stopping and self.phase != "training":
@@ -101,6 +114,8 @@ class Tracker:
             return
         seconds = self.seconds
         left = seconds * (self._whole - now) / now if self._fraction > 0.02 else None
-        at = (self.phase, self._done, self._total, self._fraction, seconds, left)
-        if self._report(StepReport(*at, losses or {}, message, latents)):
+        ticks, total = self._done, self._total
+        if self._report(
+            StepReport(self.phase, ticks, total, self._fraction, seconds, left, losses or {}, message, latents)
+        ):
             self.stopping = True

@@ -1,9 +1,11 @@
-// What the nodes show on themselves: phase, time left and a loss curve while they learn, then before against after.
+// What the nodes show on themselves: phase, time left and a loss curve while they work, then before against after.
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 
 const COMPARING = new Set(["UnlearnForgetConcept", "UnlearnBeforeAfter"]);
+/** A node whose labels need more room than ComfyUI gives it, and how much. */
+const WIDE = { name: "UnlearnForgetSettings", width: 380 };
 const SVG = "http://www.w3.org/2000/svg";
 const CURVE = { width: 300, height: 64 };
 const COLOURS = { forget: "#e0605a", keep: "#4fae82" };
@@ -43,7 +45,8 @@ class Panel {
     this.resized = resized;
     this.height = HEIGHTS.idle;
     const small = { font: "11px sans-serif", color: "var(--input-text, #ccc)" };
-    this.root = element("div", { ...small, width: "100%", boxSizing: "border-box", overflow: "hidden" });
+    const box = { width: "100%", boxSizing: "border-box", overflow: "hidden", position: "relative" };
+    this.root = element("div", { ...small, ...box });
     this.root.className = "unlearn-panel";
     const head = element("div", { display: "flex", justifyContent: "space-between", gap: "8px" }, this.root);
     this.doing = element("span", { overflow: "hidden", textOverflow: "ellipsis", whiteSpace: "nowrap" }, head);
@@ -167,8 +170,7 @@ class Panel {
   /** Ask for the height that the contents need now. */
   fit() {
     let height = this.chart.style.display === "none" ? HEIGHTS.idle : HEIGHTS.learning;
-    const drawn = [...this.root.children].reduce((sum, part) => sum + part.offsetHeight, 0);
-    height = Math.max(height, drawn);
+    height = Math.max(height, ...[...this.root.children].map((part) => part.offsetTop + part.offsetHeight));
     if (Math.abs(height - this.height) < 4) return;
     this.height = height;
     this.resized();
@@ -213,8 +215,15 @@ app.registerExtension({
   },
 
   beforeRegisterNodeDef(nodeType, nodeData) {
-    if (!COMPARING.has(nodeData.name)) return;
     const created = nodeType.prototype.onNodeCreated;
+    if (nodeData.name === WIDE.name) {
+      nodeType.prototype.onNodeCreated = function () {
+        const result = created?.apply(this, arguments);
+        this.setSize([Math.max(WIDE.width, this.size[0]), this.size[1]]);
+        return result;
+      };
+    }
+    if (!COMPARING.has(nodeData.name)) return;
     nodeType.prototype.onNodeCreated = function () {
       const result = created?.apply(this, arguments);
       if (this.addDOMWidget) addPanel(this);

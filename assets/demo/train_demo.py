@@ -12,6 +12,7 @@ import random
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -149,8 +150,18 @@ def train_classifier(world, unused, steps=800, batch=96):
     return net.eval()
 
 
-def train_autoencoder(world, vae, steps, batch, peak, shift, flips):
+class Pace(NamedTuple):
+    """How a network learns: the batch size, the highest learning rate, and how pictures are shifted and flipped."""
+
+    batch: int
+    peak: float
+    shift: int = 0
+    flips: bool = False
+
+
+def train_autoencoder(world, vae, steps, pace):
     """From scratch with large shifts and flips, or a second time, sharper, on the pictures nearly as they are."""
+    batch, peak, shift, flips = pace
     rng = torch.Generator().manual_seed(SEED)
     with torch.no_grad():  # the posterior's deviation is never used
         vae.quant_conv.weight[4:] = 0
@@ -222,8 +233,9 @@ def noise_schedule():
     return (1 - betas).cumprod(0)
 
 
-def train_denoiser(unet, text, tokenizer, latents, prediction, steps, peak, batch=32):
+def train_denoiser(both, tokenizer, latents, prediction, steps, pace):
     """Denoiser and text encoder together; `prediction` is "v" or "epsilon"."""
+    (unet, text), (batch, peak, *_) = both, pace
     rng, words = torch.Generator().manual_seed(SEED), random.Random(SEED)
     torch.manual_seed(SEED)
     alphas = noise_schedule()
@@ -248,7 +260,7 @@ def train_denoiser(unet, text, tokenizer, latents, prediction, steps, peak, batc
         return ((out - goal).pow(2).mean((1, 2, 3)) * weights[t]).mean()
 
     loop(f"denoiser ({prediction})", steps, [*unet.parameters(), *text.parameters()], peak, body, warmup=100)
-    return averages[0].model, averages[1].model
+    return torch.nn.ModuleList(average.model for average in averages)
 
 
 def cached(file, model, make):
@@ -261,7 +273,8 @@ def cached(file, model, make):
     return model
 
 
-def main():
+def options():
+    """What the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=HERE / "work")
     parser.add_argument("--out", type=Path, default=HERE)
@@ -270,34 +283,33 @@ def main():
     parser.add_argument("--decoder-steps", type=int, default=450)
     parser.add_argument("--v-steps", type=int, default=2600)
     parser.add_argument("--epsilon-steps", type=int, default=600)
-    args = parser.parse_args()
-    args.work.mkdir(parents=True, exist_ok=True)
-    sets = P.fetch_icons(args.work / "icons")
-    world = torch.from_numpy(P.world_pictures(sets))
+    return parser.parse_args()
+
+
+def make_autoencoder(args, world):
+    """The trained autoencoder: from scratch, sharper, and then its decoder alone."""
     torch.manual_seed(SEED)
     vae = networks.make_autoencoder()
-    for name, steps, *rest in (
-        ("autoencoder", args.autoencoder_steps, 16, 2e-3, 8, True),
-        ("autoencoder-sharp", args.sharpen_steps, 8, 6e-4, 1, False),
+    for name, steps, pace in (
+        ("autoencoder", args.autoencoder_steps, Pace(16, 2e-3, 8, True)),
+        ("autoencoder-sharp", args.sharpen_steps, Pace(8, 6e-4, 1)),
     ):
         vae = cached(
             args.work / f"{name}.safetensors",
             vae,
-            lambda v=vae, n=steps, r=rest: train_autoencoder(world, v.train(), n, *r),
+            lambda v=vae, n=steps, p=pace: train_autoencoder(world, v.train(), n, p),
         )
-    vae = cached(
+    return cached(
         args.work / "autoencoder-final.safetensors", vae, lambda: train_decoder(world, vae.train(), args.decoder_steps)
     )
-    with torch.no_grad():
-        latents = torch.cat([vae.encode(b).latent_dist.mean for b in world.flatten(0, 2).split(32)]) * 0.18215
-        again = torch.cat([vae.decode(b / 0.18215).sample for b in latents.split(32)]).clamp(-1, 1)
-    unused = torch.from_numpy(P.unused_pictures(sets, 400, random.Random(SEED)))
+
+
+def make_classifier(args, world, again, unused):
+    """The trained classifier; it says how well it recognises the pictures after their round trip."""
     classifier = cached(
         args.work / "classifier.safetensors",
         DemoClassifier(P.OBJECTS, P.STYLES),
-        lambda: train_classifier(
-            torch.stack([world.flatten(0, 2), again]), torch.cat([unused, round_trip(vae, unused)])
-        ),
+        lambda: train_classifier(torch.stack([world.flatten(0, 2), again]), unused()),
     )
     error = (again - world.flatten(0, 2)).pow(2).mean().item() / 4
     truth = [(o, s) for o in P.OBJECTS for s in P.STYLES for _ in P.BACKGROUNDS]
@@ -305,20 +317,40 @@ def main():
     print(
         f"autoencoder: {-10 * math.log10(error):.1f} dB, recognised after a round trip {right}/{len(truth)}", flush=True
     )
-    latents = latents.view(*world.shape[:3], *latents.shape[1:])
+    return classifier
+
+
+def make_denoiser(args, latents):
+    """The trained denoiser and text encoder, first for v and then for epsilon."""
     entries = networks.write_tokenizer(args.out / "tokenizer")
     tokenizer = networks.load_tokenizer(args.out / "tokenizer")
-    unet, text = networks.make_unet(), networks.make_text_encoder(entries)
-    both = torch.nn.ModuleList([unet, text])
-    for prediction, steps, peak in (("v", args.v_steps, 1e-3), ("epsilon", args.epsilon_steps, 7e-4)):
+    both = torch.nn.ModuleList([networks.make_unet(), networks.make_text_encoder(entries)])
+    for prediction, steps, pace in (
+        ("v", args.v_steps, Pace(32, 1e-3)),
+        ("epsilon", args.epsilon_steps, Pace(32, 7e-4)),
+    ):
         torch.manual_seed(SEED)
         both = cached(
             args.work / f"denoiser-{prediction}.safetensors",
             both,
-            lambda p=prediction, n=steps, r=peak, m=both: torch.nn.ModuleList(
-                train_denoiser(m[0].train(), m[1].train(), tokenizer, latents, p, n, r)
-            ),
+            lambda p=prediction, n=steps, r=pace, b=both: train_denoiser(b.train(), tokenizer, latents, p, n, r),
         )
+    return both
+
+
+def main():
+    """All stages, one after the other."""
+    args = options()
+    args.work.mkdir(parents=True, exist_ok=True)
+    sets = P.fetch_icons(args.work / "icons")
+    world = torch.from_numpy(P.world_pictures(sets))
+    vae = make_autoencoder(args, world)
+    with torch.no_grad():
+        latents = torch.cat([vae.encode(b).latent_dist.mean for b in world.flatten(0, 2).split(32)]) * 0.18215
+        again = torch.cat([vae.decode(b / 0.18215).sample for b in latents.split(32)]).clamp(-1, 1)
+    others = torch.from_numpy(P.unused_pictures(sets, 400, random.Random(SEED)))
+    classifier = make_classifier(args, world, again, lambda: torch.cat([others, round_trip(vae, others)]))
+    both = make_denoiser(args, latents.view(*world.shape[:3], *latents.shape[1:]))
     from export_demo import export
 
     export(both[0], both[1], vae, classifier, args.out)

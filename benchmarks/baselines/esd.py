@@ -9,7 +9,6 @@ the matrices themselves, as the paper does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import ClassVar
@@ -17,19 +16,19 @@ from typing import ClassVar
 import torch
 from torch import nn
 
+from benchmarks.learned import Learned, under
+from benchmarks.task import Task
 from unlearn_core.method.text_layers import is_target
 from unlearn_core.method.training import losses
-from unlearn_core.sampling import direction, euler, schedule
-from unlearn_core.standalone.model import StandaloneModel
+from unlearn_core.sampling import Sampler, direction, schedule
 
-from ..changes import Learned, under
-from ..sequences import Request
-from .student import Student, Task, Tick, descend, fresh_noise, lora, rows, whole
+from .descent import Descent, fresh_noise, rows
+from .learner import Learner, lora, whole
 
 
 @dataclass(frozen=True)
 class ESD:
-    """Settings with the paper's, scaled; `GRID` is what `--search` tries."""
+    """Settings with the paper's, scaled; `GRID` is what `search` tries."""
 
     name: ClassVar[str] = "esd-lora"
     label: ClassVar[str] = "ESD-x objective, LoRA"
@@ -44,29 +43,28 @@ class ESD:
     sampling_steps: int = 8
     dense: bool = False
 
-    def learn(self, host: StandaloneModel, request: Request, past: Sequence[Learned], seed: int, tick: Tick) -> Learned:
+    def learn(self, task: Task) -> Learned:
         """Train one request on top of the earlier ones."""
-        task = Task.make(host, request, past, seed)
-        sigmas = schedule(host, self.sampling_steps)
-        with under(host, past) as backbone, self.student(task, backbone) as student:
+        host, sigmas = task.host, schedule(task.host, self.sampling_steps)
+        with under(host, task.past) as backbone, self.learner(task, backbone) as learner:
             prompts, empty = host.encode(task.prompts), host.encode([""])
             nothing = empty[[0] * self.batch]
+            sampler = Sampler(host, self.sampling_steps, self.guidance, negative=empty)
 
             def loss(generator: torch.Generator) -> torch.Tensor:
                 asked = prompts[rows(len(prompts), self.batch, generator)]
                 until = 1 + int(rows(self.sampling_steps - 1, 1, generator))
-                start = fresh_noise(host, self.batch, generator)
-                x = euler(host, asked, start, sigmas[: until + 1], self.guidance, empty)
+                x = sampler.along(asked, fresh_noise(host, self.batch, generator), sigmas[: until + 1])
                 sigma = sigmas[until].expand(self.batch)
-                with torch.no_grad(), student.teacher():
+                with torch.no_grad(), learner.before():
                     named, unnamed = direction(host, x, sigma, asked), direction(host, x, sigma, nothing)
                 goal = unnamed - self.eta * (named - unnamed)
                 return losses.squared_distance(direction(host, x, sigma, asked), goal).mean()
 
-            descend(student.parameters, loss, self.steps, self.learning_rate, seed, tick)
-            return student.learned("", task.pairs([""] * len(task.prompts)), self.steps)
+            Descent(self.steps, self.learning_rate, task.seed, task.tick).run(learner.parameters, loss)
+            return learner.learned("", task.pairs([""] * len(task.prompts)), self.steps)
 
-    def student(self, task: Task, backbone: nn.Module) -> AbstractContextManager[Student]:
+    def learner(self, task: Task, backbone: nn.Module) -> AbstractContextManager[Learner]:
         """A LoRA on the layers of the kind, or the layers themselves."""
         if self.dense:
             return whole(task, backbone, lambda name: is_target(name, self.layers))

@@ -1,14 +1,13 @@
 """LACU (arXiv 2512.02657 v2): mapping and replay chosen by the model; the whole UNet as in the paper, or a plain LoRA.
 
-Paper: 250 to 350 updates of 108 at 5e-5 after a warm-up of 30, weights 5, 25, 2e-4, ten candidates a sentence (eight
-replacements, the category word, the sentence without the concept) ranked by score distance on pure noise, replay of the
+Paper: 250 to 350 updates of 108 at 5e-5 after a warm-up of 30, weights 5, 25, 2e-4, ten candidates a prompt (eight
+replacements, the category word, the prompt without the concept) ranked by score distance on pure noise, replay of the
 ten nearest concepts. The range of noise levels is full here, as for DFR. The switches `erased`, `empty` and `far` add
 what the paper leaves out, for the table that shows what each gives.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import ClassVar
@@ -16,76 +15,57 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from benchmarks.learned import Learned, under
+from benchmarks.task import Task
 from unlearn_core.host import Conditioning
 from unlearn_core.sampling import Probe, probe_levels
 from unlearn_core.standalone.model import StandaloneModel
 from unlearn_core.words.prompts import REMOVED, Scene, scenes, spread
 from unlearn_core.words.word_list import WordList
 
-from ..changes import Learned, under
-from ..sequences import Request
-from .continual import Weights, distil, erased
-from .student import Student, Task, Tick, lora, whole
+from .continual import Continual, erased
+from .learner import Learner, lora, whole
 
-REPLACEMENTS, NEIGHBOURS, SENTENCES, FAR = 8, 10, 10, 24
+REPLACEMENTS, NEIGHBOURS, PROMPTS, FAR = 8, 10, 10, 24
 PROBED = 4
 """Noise levels of the distance on pure noise."""
 
 
 @dataclass(frozen=True)
-class LACU:
-    """Settings with the paper's, scaled; `GRID` is what `--search` tries."""
+class LACU(Continual):
+    """Settings with the paper's, scaled; `GRID` is what `search` tries."""
 
     name: ClassVar[str] = "lacu-full"
     label: ClassVar[str] = "LACU losses, whole UNet"
     GRID: ClassVar[dict] = {"learning_rate": (3e-5, 1e-4, 3e-4), "steps": (150, 300)}
-    learning_rate: float = 1e-4
-    steps: int = 200
-    batch: int = 8
     warm_up: int = 30
     forget_weight: float = 5.0
     keep_weight: float = 25.0
     drift_weight: float = 2e-4
-    limit: float = 1.0
-    sampling_steps: int = 8
     erased: bool = False
     empty: bool = False
     far: bool = False
 
-    def student(self, task: Task, backbone: nn.Module) -> AbstractContextManager[Student]:
+    def learner(self, task: Task, backbone: nn.Module) -> AbstractContextManager[Learner]:
         """What learns: all parameters."""
         return whole(task, backbone)
 
-    def learn(self, host: StandaloneModel, request: Request, past: Sequence[Learned], seed: int, tick: Tick) -> Learned:
+    def learn(self, task: Task) -> Learned:
         """Train one request on top of the earlier ones."""
-        task = Task.make(host, request, past, seed)
-        with under(host, past) as backbone:
+        rest, kind, seed = task.rest, task.request.kind, task.seed
+        with under(task.host, task.past) as backbone:
             ranked, replaced = choose(task)
             near = ranked[:NEIGHBOURS]
-            rest, kind = task.rest, request.kind
-            replay = [s.prompt for w in near for s in scenes(rest, w, kind, SENTENCES, seed + 1)]
+            replay = [s.prompt for w in near for s in scenes(rest, w, kind, PROMPTS, seed + 1)]
             others = spread(rest.all_objects, FAR, seed) if self.far else []
             replay += [s.prompt for o in others for s in scenes(rest, o, "object", 2, seed + 2)]
-            replay += erased(past) if self.erased else []
+            replay += erased(task.past) if self.erased else []
             replay += [""] * (len(replay) // 8) if self.empty else []
-            with self.student(task, backbone) as student:
-                distil(
-                    task,
-                    student,
-                    replaced,
-                    replay,
-                    Weights(self.forget_weight, self.keep_weight, self.drift_weight),
-                    self.steps,
-                    self.learning_rate,
-                    self.batch,
-                    self.limit,
-                    self.warm_up,
-                    self.sampling_steps,
-                    tick,
-                )
+            with self.learner(task, backbone) as learner:
+                self.train(task, learner, replaced, replay)
                 shown = near if kind == "object" else [s.obj for w in near for s in seen(rest, w, seed)]
-                played = [*shown, *others]
-                return student.learned(ranked[0], task.pairs(replaced), self.steps, tuple(dict.fromkeys(played)))
+                replayed = tuple(dict.fromkeys([*shown, *others]))
+                return learner.learned(ranked[0], task.pairs(replaced), self.steps, replayed)
 
 
 @dataclass(frozen=True)
@@ -99,13 +79,13 @@ class LACULoRA(LACU):
     rank: int = 4
     layers: str = "kv"
 
-    def student(self, task: Task, backbone: nn.Module) -> AbstractContextManager[Student]:
+    def learner(self, task: Task, backbone: nn.Module) -> AbstractContextManager[Learner]:
         """What learns: the factors."""
         return lora(task, backbone, self.layers, self.rank)
 
 
 def choose(task: Task) -> tuple[list[str], list[str]]:
-    """(rivals by mean distance, nearest first; the nearest candidate's sentence for each forget sentence).
+    """(rivals by mean distance, nearest first; the nearest candidate's prompt for each forget prompt).
 
     Distances on pure noise, the same for all candidates. An anchor that the artist names is taken everywhere.
     """
@@ -122,16 +102,16 @@ def choose(task: Task) -> tuple[list[str], list[str]]:
         return [request.anchor, *(r for r in ranked if r != request.anchor)], task.mapped(request.anchor)
     allowed = [names.index(n) for n in (*ranked[:REPLACEMENTS], *names[len(rivals) :])]
     best = table[allowed].argmin(0).tolist()
-    sentences = [task.mapped(names[i]) for i in range(len(names))]
-    return ranked, [sentences[allowed[b]][row] for row, b in enumerate(best)]
+    prompts = [task.mapped(names[i]) for i in range(len(names))]
+    return ranked, [prompts[allowed[b]][row] for row, b in enumerate(best)]
 
 
 def score_rows(host: StandaloneModel, probe: Probe, reference: Tensor, candidate: Conditioning) -> Tensor:
-    """The distance of each sentence's own pair, `[sentences]`; reference: d of the sentences at the probe's points."""
+    """The distance of each prompt's own pair, `[prompts]`; reference: d of the prompts at the probe's points."""
     gap = (probe.directions(host, candidate) - reference).pow(2).flatten(1).mean(1)
     return gap.view(-1, probe.levels).mean(1)
 
 
 def seen(words: WordList, style: str, seed: int) -> list[Scene]:
     """The scenes that a style's replay shows, for the things in them."""
-    return [s for s in scenes(words, style, "style", SENTENCES, seed + 1) if s.obj]
+    return [s for s in scenes(words, style, "style", PROMPTS, seed + 1) if s.obj]

@@ -7,24 +7,23 @@ The fastest of the published ways, and what the community trains. One anchor a r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 
+from benchmarks.learned import Learned, under
+from benchmarks.task import Task
 from unlearn_core.method.training import losses
 from unlearn_core.sampling import direction
-from unlearn_core.standalone.model import StandaloneModel
 
-from ..changes import Learned, under
-from ..sequences import Request
-from .student import Task, Tick, descend, fresh_noise, levels, lora, rows
+from .descent import Descent, fresh_noise, levels, rows
+from .learner import lora
 
 
 @dataclass(frozen=True)
 class PureNoise:
-    """Settings; `GRID` is what `--search` tries."""
+    """Settings; `GRID` is what `search` tries."""
 
     name: ClassVar[str] = "pure-noise-lora"
     label: ClassVar[str] = "text anchor on pure noise (iLECO), LoRA"
@@ -35,11 +34,10 @@ class PureNoise:
     rank: int = 4
     layers: str = "cross"
 
-    def learn(self, host: StandaloneModel, request: Request, past: Sequence[Learned], seed: int, tick: Tick) -> Learned:
+    def learn(self, task: Task) -> Learned:
         """Train one request on top of the earlier ones."""
-        task = Task.make(host, request, past, seed)
-        anchor = request.anchor or task.nearest()[0]
-        with under(host, past) as backbone, lora(task, backbone, self.layers, self.rank) as student:
+        host, anchor = task.host, task.request.anchor or task.nearest()[0]
+        with under(host, task.past) as backbone, lora(task, backbone, self.layers, self.rank) as learner:
             prompts, replaced = host.encode(task.prompts), host.encode(task.mapped(anchor))
             nothing = torch.zeros(self.batch, *host.latent_shape, device=host.device)
 
@@ -47,9 +45,9 @@ class PureNoise:
                 which = rows(len(prompts), self.batch, generator)
                 sigma = levels(host, self.batch, generator)
                 x = host.noised(nothing, sigma, fresh_noise(host, self.batch, generator))
-                with torch.no_grad(), student.teacher():
+                with torch.no_grad(), learner.before():
                     goal = direction(host, x, sigma, replaced[which])
                 return losses.squared_distance(direction(host, x, sigma, prompts[which]), goal).mean()
 
-            descend(student.parameters, loss, self.steps, self.learning_rate, seed, tick)
-            return student.learned(anchor, task.pairs(task.mapped(anchor)), self.steps)
+            Descent(self.steps, self.learning_rate, task.seed, task.tick).run(learner.parameters, loss)
+            return learner.learned(anchor, task.pairs(task.mapped(anchor)), self.steps)

@@ -3,7 +3,7 @@
 usage: python boot.py COMFYUI_FOLDER inside.py FOLDER --cpu
 Prints as its last line {"pictures": {prompt: [mean and largest difference, in 1/255, between ComfyUI's sampler on the
 pack's demo loader and the standalone model; contrast]}, "types": number types in the demo's networks, "projection":
-the text encoder's last matrix, "cache": file names that are left in a small cache}.
+the text encoder's last matrix, "cache": file names that are left in a small cache, "limits": {text: limit in bytes}}.
 """
 
 import importlib.util
@@ -44,6 +44,7 @@ def main():
         "types": {name: sorted({str(p.dtype) for p in n.parameters()}) for name, n in networks.items()},
         "projection": networks["clip"].clip_l.transformer.text_projection.weight.tolist(),
         "cache": cached(folder),
+        "limits": limits(),
     }
     print(json.dumps(report))
 
@@ -52,7 +53,7 @@ def compared(model, clip, vae, checkpoint):
     """Pictures of both samplers from the same noise, sigmas and guidance."""
     # Only now: it decides on its devices by the arguments when it is loaded.
     from comfy.sample import sample
-    from the_pack.unlearn_core.sampling import euler, noise, schedule
+    from the_pack.unlearn_core.sampling import Sampler, noise, schedule
     from the_pack.unlearn_core.standalone.model import StandaloneModel
 
     host = StandaloneModel(checkpoint, half=False)
@@ -68,7 +69,7 @@ def compared(model, clip, vae, checkpoint):
             theirs = vae.decode(latents).movedim(-1, 1).float().cpu()
         # ComfyUI starts at sqrt(1 + sigma^2) times the noise, the standalone sampler at sigma times it.
         same = start * (1 + sigmas[0] ** -2).sqrt()
-        ours = host.decode(euler(host, host.encode([prompt]), same, sigmas, GUIDANCE, host.encode([""])))
+        ours = host.decode(Sampler(host, STEPS, GUIDANCE).along(host.encode([prompt]), same, sigmas))
         off = (theirs - ours).abs() * 255
         report[prompt] = [off.mean().item(), off.max().item(), ours.std().item()]
     return report
@@ -92,11 +93,22 @@ def cached(folder):
             limit = str(3.5 * max(sizes) / 2**20)
             for age, file in enumerate(sorted(cache.folder().glob("*.safetensors"), reverse=True)):
                 os.utime(file, (1e9 - age, 1e9 - age))
-            assert cache.find("delta0")[0].info.concept == "cat"
+            assert cache.read("delta0")[0].info.concept == "cat"
         os.environ[cache.LIMIT_VARIABLE] = limit
-        cache.keep(name, Delta({"lora_unet_a": factor}, info), {"number": number})
+        cache.write(name, Delta({"lora_unet_a": factor}, info), {"number": number})
         left = sorted(f.name for f in cache.folder().iterdir())
     return left
+
+
+def limits():
+    """The cache's limit for some texts in its variable."""
+    from the_pack.nodes import cache
+
+    found = {}
+    for text in ("512MB", "", "nan", "inf", "0", "1.5"):
+        os.environ[cache.LIMIT_VARIABLE] = text
+        found[text] = cache.limit()
+    return found
 
 
 main()

@@ -49,6 +49,9 @@ SOURCES = {
     ),
 }
 
+NEWEST = next(iter(SOURCES))
+"""The version in which everything is tested; in the others what this pack has to do with ComfyUI."""
+
 
 class SourceError(Exception):
     """A tree could not be had; the message says why."""

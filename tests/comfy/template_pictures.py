@@ -13,6 +13,7 @@ from tests.comfy.templates import FOLDER
 from unlearn_core import Stack, load
 from unlearn_core.demo.recognition import CHECKPOINT
 from unlearn_core.preview import grid, pictures
+from unlearn_core.sampling import Sampler
 from unlearn_core.standalone.model import StandaloneModel
 
 SIDE = 400
@@ -26,18 +27,18 @@ def main() -> None:
     stacks = {name: Stack().with_delta(delta) for name, delta in deltas.items()}
     both = stacks["banana"].with_delta(deltas["cat"])
     base, no_banana, no_cat, neither = (
-        pictures(host, s, CAPTIONS, 3) for s in (Stack(), stacks["banana"], stacks["cat"], both)
+        pictures(Sampler(host), s, CAPTIONS, 3) for s in (Stack(), stacks["banana"], stacks["cat"], both)
     )
     made = {
-        "demo_model": base.split(2),
-        "forget_one": pairs(base, no_banana, 0, 3),
-        "before_after": pairs(base, no_cat, 1, 2),
-        "chain_three": [torch.stack([s[i] for s in (base, no_banana, neither)]) for i in (0, 1, 2)],
-        "stack_from_files": [torch.stack([s[i] for s in (base, neither)]) for i in (0, 1)],
+        "Draw with the demo model": base.split(2),
+        "Forget one concept": pairs(base, no_banana, 0, 3),
+        "Before and after": pairs(base, no_cat, 1, 2),
+        "Forget three concepts": [torch.stack([s[i] for s in (base, no_banana, neither)]) for i in (0, 1, 2)],
+        "Stack saved deltas": [torch.stack([s[i] for s in (base, neither)]) for i in (0, 1)],
     }
     for name, rows in made.items():
         image = Image.fromarray((grid(rows) * 255).round().byte().movedim(0, -1).contiguous().numpy())
-        image.resize((SIDE, SIDE), Image.Resampling.LANCZOS).save(FOLDER / f"unlearn_{name}.jpg", quality=85)
+        image.resize((SIDE, SIDE), Image.Resampling.LANCZOS).save(FOLDER / f"{name}.jpg", quality=85)
 
 
 def pairs(before: Tensor, after: Tensor, *columns: int) -> list[Tensor]:

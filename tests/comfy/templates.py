@@ -1,4 +1,4 @@
-"""The workflows of `example_workflows/`, made from today's settings so that none of their values goes stale.
+"""The workflows of `example_workflows/`, made from today's settings so that their values are never out of date.
 
 usage: python -m tests.comfy.templates   writes the files anew; a test compares them with what this would write.
 """
@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from unlearn_core import settings
+from unlearn_core.config import REQUEST
 
 FOLDER = Path(__file__).resolve().parents[2] / "example_workflows"
 SIZES = {
-    "UnlearnForgetConcept": [360, 620],
+    "UnlearnForgetConcept": [360, 420],
     "UnlearnBeforeAfter": [380, 460],
     "UnlearnStack": [280, 480],
     "PreviewImage": [420, 320],
@@ -24,10 +25,11 @@ SIZES = {
 }
 
 
-def setting_values(advanced: bool) -> list[tuple[str, Any]]:
-    """(name, default as a widget holds it) of the settings that are, or are not, folded away."""
-    chosen = [f for f in settings() if f.name != "on_stop" and bool(f.metadata.get("advanced")) == advanced]
-    return [(f.name, "" if isinstance(f.default, tuple) else f.default) for f in chosen]
+def request_values() -> list[tuple[str, Any]]:
+    """(widget, default) of Forget Concept in the order of its widgets."""
+    asked = [f for f in settings() if f.metadata["group"] == REQUEST]
+    *wish, seed = [(f.name, "" if isinstance(f.default, tuple) else f.default) for f in asked]
+    return [*wish, ("strength", 1.0), seed, ("resolution", 0)]
 
 
 def kinds() -> dict[str, tuple[list, list, list]]:
@@ -35,14 +37,14 @@ def kinds() -> dict[str, tuple[list, list, list]]:
     model, clip, vae, image = ("model", "MODEL"), ("clip", "CLIP"), ("vae", "VAE"), ("images", "IMAGE")
     stack, latent = ("stack", "UNLEARN_STACK"), ("LATENT", "LATENT")
     conditioning = [(n, "CONDITIONING") for n in ("positive", "negative")]
-    forget = [*setting_values(False), ("strength", 1.0), ("resolution", 0), *setting_values(True)]
+    settings_link = ("settings", "UNLEARN_SETTINGS")
     sampler = [("seed", 0), ("control", "fixed"), ("steps", 20), ("cfg", 3.0), ("sampler_name", "euler")]
     drawn = [("prompts", ""), ("seed", 0), ("steps", 20), ("guidance", 5.0), ("resolution", 0)]
     slots = [x for i in range(1, 9) for x in ((f"strength_{i}", 1.0), (f"on_{i}", True))]
     reported = [("before and after", "IMAGE"), ("report", "STRING")]
     return {
         "UnlearnLoadDemoModel": ([], [], [model, clip, vae]),
-        "UnlearnForgetConcept": ([model, clip, vae], forget, [model, stack, *reported]),
+        "UnlearnForgetConcept": ([model, clip, vae, settings_link], request_values(), [model, stack, *reported]),
         "UnlearnBeforeAfter": ([("before", "MODEL"), ("after", "MODEL"), clip, vae], drawn, [("grid", "IMAGE")]),
         "UnlearnSaveDelta": ([stack, ("picture", "IMAGE")], [("name", "")], [("file", "STRING")]),
         "UnlearnLoadDelta": ([], [("delta", ""), ("strength", 1.0)], [stack]),
@@ -71,7 +73,11 @@ class Page:
         self._kinds = kinds()
 
     def add(self, kind: str, x: int, y: int, links: dict[str, tuple[int, int]] | None = None, **values: Any) -> int:
-        """A node at a place; links: {input: (node, output)}. values: widgets other than their defaults. Its number."""
+        """A node at a place; its number.
+
+        links: {input: (node, output)}. values: widgets other than their defaults, and `title` for its title.
+        """
+        title = {"title": values.pop("title")} if "title" in values else {}
         links = links or {}
         inputs, widgets, outputs = self._kinds[kind]
         unknown = {*values} - {n for n, _ in widgets} | {*links} - {n for n, _ in inputs}
@@ -80,6 +86,7 @@ class Page:
         node = {
             "id": number,
             "type": kind,
+            **title,
             "pos": [x, y],
             "size": SIZES.get(kind, [260, 100]),
             "flags": {},
@@ -101,24 +108,24 @@ class Page:
 
     def draw(self, model: tuple[int, int], loader: int, x: int, y: int, text: str) -> int:
         """Stock nodes that draw four pictures with a MODEL and save them."""
-        yes = self.add("CLIPTextEncode", x, y, {"clip": (loader, 1)}, text=text)
-        no = self.add("CLIPTextEncode", x, y + 180, {"clip": (loader, 1)})
+        yes = self.add("CLIPTextEncode", x, y, {"clip": (loader, 1)}, text=text, title="Prompt")
+        no = self.add("CLIPTextEncode", x, y + 180, {"clip": (loader, 1)}, title="Negative prompt")
         empty = self.add("EmptyLatentImage", x, y + 360)
         both = {"positive": (yes, 0), "negative": (no, 0)}
         sampled = self.add("KSampler", x + 320, y, {"model": model, **both, "latent_image": (empty, 0)})
         decoded = self.add("VAEDecode", x + 640, y, {"samples": (sampled, 0), "vae": (loader, 2)})
-        return self.add("SaveImage", x + 640, y + 110, {"images": (decoded, 0)})
+        return self.add("SaveImage", x + 640, y + 110, {"images": (decoded, 0)}, title="Pictures of the prompt")
 
     def forget(self, model: tuple[int, int], loader: int, x: int, y: int, concept: str) -> int:
         """A Forget Concept with everything else as it is."""
         links = {"model": model, "clip": (loader, 1), "vae": (loader, 2)}
-        return self.add("UnlearnForgetConcept", x, y, links, concept=concept)
+        return self.add("UnlearnForgetConcept", x, y, links, concept=concept, title=f"Forget Concept: {concept}")
 
     def compare(self, before: int, after: int, loader: int, x: int, y: int, prompts: tuple[str, ...]) -> int:
         """A Before / After of two nodes' MODELs and its picture; guidance as the demo model likes it."""
         links = {"before": (before, 0), "after": (after, 0), "clip": (loader, 1), "vae": (loader, 2)}
         grid = self.add("UnlearnBeforeAfter", x, y, links, prompts="\n".join(prompts), guidance=3.0)
-        return self.add("PreviewImage", x + 420, y, {"images": (grid, 0)})
+        return self.add("PreviewImage", x + 420, y, {"images": (grid, 0)}, title="Before (top) and after (bottom)")
 
     def saved(self) -> dict:
         """The whole file."""
@@ -144,28 +151,28 @@ def demo_model() -> Page:
 
 
 def forget_one() -> Page:
-    """Forget a thing, look at it, keep the delta, and draw on with the MODEL that has forgotten."""
+    """Forget an object, look at the result, save the delta, and draw with the MODEL that has forgotten it."""
     page = Page()
     loader = page.add("UnlearnLoadDemoModel", 0, 0)
     page.add(
         "Note",
         0,
         180,
-        text="Queue it: the node learns for two or three minutes on a CPU. For your own checkpoint, "
-        "put Load Checkpoint in the place of Load Demo Model.",
+        text="Queue it. It takes a minute or two on a CPU. For your own checkpoint, use Load Checkpoint in place of "
+        "Load Demo Model. For more settings, wire a Forget Settings node into Forget Concept.",
     )
     forget = page.forget((loader, 0), loader, 360, 0, "banana")
-    page.add("PreviewImage", 760, 0, {"images": (forget, 2)})
+    page.add("PreviewImage", 760, 0, {"images": (forget, 2)}, title="Before (top) and after (bottom)")
     page.add("UnlearnSaveDelta", 760, 380, {"stack": (forget, 1), "picture": (forget, 2)})
     page.draw((forget, 0), loader, 1220, 0, "a flat banana")
     return page
 
 
 def chain_three() -> Page:
-    """Three Forget Concepts one behind the other: each learns on top of those before it."""
+    """Three Forget Concepts in a row: each works on top of those before it."""
     page = Page()
     loader = page.add("UnlearnLoadDemoModel", 0, 0)
-    page.add("Note", 0, 180, text="MODEL into the next Forget Concept: each learns on top of those before it.")
+    page.add("Note", 0, 180, text="Wire MODEL into the next Forget Concept: each works on top of those before it.")
     last = loader
     for i, concept in enumerate(("banana", "ink", "frog")):
         last = page.forget((last, 0), loader, 360 + 400 * i, 0, concept)
@@ -176,7 +183,7 @@ def chain_three() -> Page:
 
 
 def stack_from_files() -> Page:
-    """Deltas from files onto the checkpoint, without training."""
+    """Saved deltas on the checkpoint; nothing is made anew."""
     page = Page()
     loader = page.add("UnlearnLoadDemoModel", 0, 0)
     first = page.add("UnlearnLoadDelta", 0, 180, delta="demo/forget_banana.safetensors")
@@ -185,7 +192,7 @@ def stack_from_files() -> Page:
         "Note",
         0,
         500,
-        text="Two deltas that were learned apart. Switch one off or change its strength, and queue again.",
+        text="Two deltas that were made apart from each other. Switch one off or change its strength, and queue again.",
     )
     stack = page.add("UnlearnStack", 360, 180, {"stack_1": (first, 0), "stack_2": (second, 0)})
     links = {"model": (loader, 0), "clip": (loader, 1), "stack": (stack, 0)}
@@ -207,7 +214,10 @@ def before_after() -> Page:
     page = Page()
     loader = page.add("UnlearnLoadDemoModel", 0, 0)
     page.add(
-        "Note", 0, 180, text="One prompt a line. Drag the line in the picture on the node: left after, right before."
+        "Note",
+        0,
+        180,
+        text="Write one prompt a line. On the node, drag the line in the picture: left is after, right is before.",
     )
     forget = page.forget((loader, 0), loader, 360, 0, "cat")
     prompts = ("a flat cat", "a cat in ink style", "a flat dog", "a glossy fox", "a blob banana", "a flat guitar")
@@ -215,10 +225,19 @@ def before_after() -> Page:
     return page
 
 
+NAMES = {
+    "Draw with the demo model": demo_model,
+    "Forget one concept": forget_one,
+    "Forget three concepts": chain_three,
+    "Stack saved deltas": stack_from_files,
+    "Before and after": before_after,
+}
+"""{title in the template browser, which is the file's name: what makes it}."""
+
+
 def workflows() -> dict[str, dict]:
     """{file name without ending: what is in the file}."""
-    made = (demo_model, forget_one, chain_three, stack_from_files, before_after)
-    return {f"unlearn_{make.__name__}": make().saved() for make in made}
+    return {name: make().saved() for name, make in NAMES.items()}
 
 
 if __name__ == "__main__":

@@ -9,23 +9,37 @@ import pytest
 pytest.importorskip("aiohttp", reason="needs requirements/comfy.txt")
 
 from tests.comfy.client import Interrupted, NodeFailed
-from tests.comfy.sources import ROOT
-from tests.comfy.workflows import QUICK, forget, node, own_events, saved_as
+from tests.comfy.sources import NEWEST, ROOT
+from tests.comfy.workflows import QUICK, TRAINED, forget, node, own_events, reduced, saved_as
 from unlearn_core import load
 from unlearn_core.delta.format import tensors
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("few_pictures")]
+pytestmark = [
+    pytest.mark.full,
+    pytest.mark.usefixtures("few_prompts"),
+    pytest.mark.parametrize("comfy", [NEWEST], indirect=True),
+]
 
 KINDS = {
-    "sd15": ("sd1", "epsilon", "attn2_to_[kv]"),
-    "sd2": ("sd2", "epsilon", "attn2_to_[kv]"),
-    "sd2-v": ("sd2", "v_prediction", "attn2_to_[kv]"),
-    "sdxl": ("sdxl", "epsilon", "attn2_to_[kv]"),
-    "flux-narrow": ("flux", "flow", r"double_blocks\.\d\.txt_attn\.qkv"),
+    "sd15": ("sd1", "epsilon", "attn2_to_[kv]", True),
+    "sd2": ("sd2", "epsilon", "attn2_to_[kv]", False),
+    "sd2-v": ("sd2", "v_prediction", "attn2_to_[kv]", False),
+    "sdxl": ("sdxl", "epsilon", "attn2_to_[kv]", False),
+    "flux-narrow": ("flux", "flow", r"double_blocks\.\d\.txt_attn\.qkv", True),
 }
-"""{tiny checkpoint: (architecture and prediction type in its deltas, names of the layers that learn)}."""
-SHORT = {**QUICK, "sampling_steps": 1, "resolution": 32}
+"""{tiny checkpoint: (architecture and prediction type in its deltas, names of the layers that change, if it trains)}.
+
+Flux always trains: none of its layers reads text alone.
+"""
+SHORT = {"sampling_steps": 1, "resolution": 32}
 """These networks are as wide as real ones: what is seen at 4 by 4 latents costs an eighth of 8 by 8."""
+
+
+@pytest.fixture
+def few_prompts(page):
+    """Few prompts of each listed word: text encoders as wide as real ones take seconds for a hundred."""
+    with reduced(page, listed_prompts=(1, 1)):
+        yield
 
 
 def loaded(name, file):
@@ -43,7 +57,8 @@ def forgetting(name, file, target="cat", broken_at=None, **settings):
     if broken_at:
         nodes["break"] = node("ProbeBreak", model=model, at=broken_at)
         model = ["break", 0]
-    nodes["forget"] = forget(target, model, clip, ["load", 2], **{**SHORT, **settings})
+    wish = {**(TRAINED if KINDS[name][-1] else QUICK), **SHORT, **settings}
+    nodes |= forget("forget", target, {"model": model, "clip": clip, "vae": ["load", 2]}, **wish)
     nodes["delta"] = node("UnlearnSaveDelta", stack=["forget", 1], name=f"{name} {target}")
     return nodes
 
@@ -61,13 +76,12 @@ def test_forgets_and_leaves_the_checkpoint_as_it_was(comfy, page, checkpoint, na
     assert base["requires_grad"] == base["hooks"] == base["own forwards"] == 0
     written = len(comfy.log_text())
 
-    run = page.run(forgetting(name, checkpoint))
-    file = saved_as(run)
+    file = saved_as(page.run(forgetting(name, checkpoint)))
     delta = load(comfy.models / "loras" / file)
-    architecture, prediction, layer = KINDS[name]
+    architecture, prediction, layer, trains = KINDS[name]
     assert (delta.info.architecture, delta.info.prediction_type) == (architecture, prediction)
     assert delta.factors and all(re.search(layer + "$", key) for key in delta.factors)
-    assert all(f.up.norm() > 0 for f in delta.factors.values())
+    assert all(f.up.norm() > 0 for f in delta.factors.values()) and bool(delta.info.steps) == trains
     forgotten = look(page, forgetting(name, checkpoint), ["forget", 0], patched=True)
 
     stock = {**nodes, "lora": node("LoraLoaderModelOnly", model=model, lora_name=file, strength_model=1.0)}
@@ -76,11 +90,19 @@ def test_forgets_and_leaves_the_checkpoint_as_it_was(comfy, page, checkpoint, na
     log = comfy.log_text()[written:]
     assert "lora key not loaded" not in log and "NOT LOADED" not in log and len(tensors(delta)) > 0
     assert look(page, nodes, model, patched=False) == base
+    page.free()
 
+
+@pytest.mark.parametrize("name", [name for name, (*_, trains) in KINDS.items() if trains])
+def test_a_training_that_is_stopped_or_breaks_leaves_the_checkpoint_as_it_was(page, checkpoint, name):
+    nodes, model, _ = loaded(name, checkpoint)
+    base = look(page, nodes, model, patched=False)
+    numbers = random.Random(name)
+    run = page.run(forgetting(name, checkpoint, seed=1))
     # the last events come too late to be answered before the end
     events = len(own_events(run)) * 3 // 4
-    at = random.randrange(1, events)
-    since, started = len(page.events), page.queue(forgetting(name, checkpoint, seed=1))
+    at = numbers.randrange(1, events)
+    since, started = len(page.events), page.queue(forgetting(name, checkpoint, seed=2))
     seen = iter(range(at))
     page.until(lambda e: e.type == "unlearn.progress" and next(seen, None) is None, since=since)
     page.interrupt()
@@ -89,11 +111,11 @@ def test_forgets_and_leaves_the_checkpoint_as_it_was(comfy, page, checkpoint, na
     assert look(page, nodes, model, patched=False) == base, f"interrupted after event {at} of {events}"
 
     # a call of the network answers for many rows, and so for some events
-    at = random.randrange(1, events // 3)
+    at = numbers.randrange(1, events // 3)
     with pytest.raises(NodeFailed, match="broken on purpose"):
-        page.run(forgetting(name, checkpoint, seed=1, broken_at=at))
+        page.run(forgetting(name, checkpoint, seed=2, broken_at=at))
     assert look(page, nodes, model, patched=False) == base, f"broken at call {at}"
 
-    page.run(forgetting(name, checkpoint, seed=1))
+    page.run(forgetting(name, checkpoint, seed=2))
     assert look(page, nodes, model, patched=False) == base
     page.free()

@@ -4,7 +4,7 @@ import pytest
 
 from tests.comfy.sources import SOURCES, seen_inside
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.full
 
 
 @pytest.fixture(scope="module", params=SOURCES)
@@ -30,3 +30,8 @@ def test_all_its_numbers_are_float32_and_written(seen):
 def test_the_cache_keeps_to_its_limit_and_to_what_was_used_last(seen):
     kept = ("delta0", "delta4", "delta5")
     assert seen["cache"] == sorted(name + ending for name in kept for ending in (".json", ".safetensors"))
+
+
+def test_a_limit_that_is_no_number_is_the_usual_one(seen):
+    usual = 512 * 2**20
+    assert seen["limits"] == {"512MB": usual, "": usual, "nan": usual, "inf": usual, "0": 0, "1.5": 1.5 * 2**20}

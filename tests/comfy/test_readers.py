@@ -2,17 +2,17 @@
 
 import pytest
 
-from tests.comfy.sources import SOURCES, seen_inside
+from tests.comfy.sources import NEWEST, seen_inside
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.full
 
 
-@pytest.fixture(scope="module", params=SOURCES)
-def seen(request, tmp_path_factory):
-    """What the script saw inside a ComfyUI of a version."""
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory):
+    """What the script saw inside the newest ComfyUI."""
     pytest.importorskip("aiohttp", reason="needs requirements/comfy.txt")
     folder = tmp_path_factory.mktemp("deltas")
-    return seen_inside(request.param, "readers.py", folder)
+    return seen_inside(NEWEST, "readers.py", folder)
 
 
 @pytest.mark.parametrize("architecture", ["sd1", "sd2", "sdxl"])

@@ -5,11 +5,16 @@ import torch
 
 pytest.importorskip("aiohttp", reason="needs requirements/comfy.txt")
 
+from tests.comfy.sources import NEWEST
 from tests.comfy.workflows import node, of_kind, pictures, shipped, text_to_image
 from unlearn_core.demo.classifier import OTHER, DemoClassifier
 from unlearn_core.demo.recognition import FOLDER, STEPS, questions
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(2700)]  # two whole runs and some 800 pictures
+pytestmark = [
+    pytest.mark.full,
+    pytest.mark.timeout(2700),  # two whole runs and some 800 pictures
+    pytest.mark.parametrize("comfy", [NEWEST], indirect=True),
+]
 
 TARGETS = ("banana", "ink")
 ASKED = 64
@@ -43,7 +48,7 @@ def rate(hits):
 
 
 def test_two_requests_in_a_row_are_gone_and_the_rest_is_kept(page):
-    nodes = shipped("unlearn_chain_three", page.object_info())
+    nodes = shipped("Forget three concepts", page.object_info())
     (loader,) = of_kind(nodes, "UnlearnLoadDemoModel")
     chain = {nodes[k]["inputs"]["concept"]: k for k in of_kind(nodes, "UnlearnForgetConcept")}
     second = chain[TARGETS[1]]

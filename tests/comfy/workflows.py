@@ -11,24 +11,31 @@ import torch
 from PIL import Image
 
 from tests.comfy.sources import ROOT
-from tests.few import FEW
 from unlearn_core import settings
+from unlearn_core.config import REQUEST
 
 DEMO = {"class_type": "UnlearnLoadDemoModel", "inputs": {}}
-QUICK = {"anchor": "dog", "closed_form": False, "steps": 3, "batch": 2, "guard_weight": 0.0}
-QUICK |= {"sampling_steps": 2, "resolution": 64}
-"""Inputs of a run that learns next to nothing in seconds, from pictures of half the demo model's side."""
+OWN = {f.name for f in settings() if f.metadata["group"] == REQUEST} | {"strength", "resolution"}
+"""Widgets of Forget Concept; all other settings are widgets of Forget Settings."""
+QUICK = {"anchor": "dog", "quality": "quick", "sampling_steps": 2, "resolution": 64}
+"""Inputs of a run that asks for no pictures but the node's own, of half the demo model's side."""
+TRAINED = {"anchor": "dog", "closed_form": False, "steps": 3, "batch": 2, "preservation_weight": 0.0}
+TRAINED |= {"sampling_steps": 2, "resolution": 64}
+"""Inputs of a run that trains, and learns next to nothing in seconds."""
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 
 
 @contextmanager
-def reduced(page):
-    """All runs of the page's server with few pictures, for the length of a block."""
-    assert page.post("/probe/constants", FEW) >= len(FEW) - 1
+def reduced(page, **changes):
+    """All runs of the page's server with few pictures, for the length of a block.
+
+    changes: to the recipes for tests.
+    """
+    assert page.post("/probe/small", changes) >= 1
     try:
         yield
     finally:
-        page.post("/probe/constants", {})
+        page.post("/probe/small", None)
 
 
 def node(kind: str, /, **inputs) -> dict:
@@ -54,18 +61,26 @@ def text_to_image(loader: dict, prompt: str = "a banana", side: int = 64, **samp
     }
 
 
-def forget(concept: str, model: list, clip: list, vae: list, **values) -> dict:
-    """A Forget Concept with its defaults, other `values` in place of some."""
-    asked = [f for f in settings() if f.name != "on_stop" and not f.metadata.get("advanced")]
-    wish = {f.name: "" if isinstance(f.default, tuple) else f.default for f in asked}
-    wish |= {"strength": 1.0, "resolution": 0, **values, "concept": concept}
-    return node("UnlearnForgetConcept", model=model, clip=clip, vae=vae, **wish)
+def forget(key: str, concept: str, links: dict[str, list], **values) -> dict[str, dict]:
+    """A Forget Concept as node `key`; what is no widget of its own comes from a Forget Settings, "`key` settings".
+
+    links: its inputs from other nodes.
+    """
+    further = {name: value for name, value in values.items() if name not in OWN}
+    own = {name: value for name, value in values.items() if name in OWN}
+    if not further:
+        return {key: node("UnlearnForgetConcept", **links, concept=concept, **own)}
+    links = {**links, "settings": [f"{key} settings", 0]}
+    return {
+        f"{key} settings": node("UnlearnForgetSettings", **further),
+        key: node("UnlearnForgetConcept", **links, concept=concept, **own),
+    }
 
 
 def forgetting(loader: dict, target: str, prompt: str = "", side: int = 128, **values) -> dict:
     """Load, forget (node "forget"), draw and save a picture ("save"), save the delta ("delta")."""
     workflow = text_to_image(loader, prompt or f"a {target}", side)
-    workflow["forget"] = forget(target, ["load", 0], ["load", 1], ["load", 2], **values)
+    workflow |= forget("forget", target, {"model": ["load", 0], "clip": ["load", 1], "vae": ["load", 2]}, **values)
     workflow["sample"]["inputs"]["model"] = ["forget", 0]
     workflow["delta"] = node("UnlearnSaveDelta", stack=["forget", 1], name="")
     return workflow
@@ -97,7 +112,11 @@ def shipped(name: str, object_info: dict) -> dict:
 
     object_info: the server's description of its nodes, which says which inputs are widgets and in what order.
     """
-    page = json.loads((ROOT / "example_workflows" / f"{name}.json").read_text("utf-8"))
+    return as_sent(json.loads((ROOT / "example_workflows" / f"{name}.json").read_text("utf-8")), object_info)
+
+
+def as_sent(page: dict, object_info: dict) -> dict:
+    """A workflow as the page saves it in the form in which it sends it."""
     links = {link: [str(source), slot] for link, source, slot, *_ in page["links"]}
     prompt = {}
     for part in page["nodes"]:
@@ -112,7 +131,7 @@ def shipped(name: str, object_info: dict) -> dict:
                 sent[key] = next(values)
                 if key == "seed" and (options[0] if options else {}).get("control_after_generate", True):
                     next(values)  # what the page does to the seed afterwards
-        assert next(values, None) is None, f"{name}: {part['type']} has more values than widgets"
+        assert next(values, None) is None, f"{part['type']} has more values than widgets"
         sent |= {i["name"]: links[i["link"]] for i in part["inputs"] if i["link"] is not None}
         prompt[str(part["id"])] = node(part["type"], **sent)
     return prompt

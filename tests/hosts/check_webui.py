@@ -80,8 +80,8 @@ def forgetting(check: Checks, ui: Webui, concept: str, steps: int) -> dict:
         time.sleep(1)
     thread.join()
     check("it ends", view["state"] == "done", view["error"] or f"{view['seconds']:.0f} s")
-    judge = view["report"]["judge"]
-    check("the judge says forgotten", judge["verdict"].startswith("forgotten"), judge["verdict"])
+    verdict = view["report"]["check"]["verdict"]
+    check("the check says forgotten", verdict.startswith("forgotten"), verdict)
     check("the host's progress showed it", len(shown) > 1 and shown == sorted(shown), f"{len(shown)} looks")
     # one look at the job a second, so the picture may seem early by that
     check("a picture asked for meanwhile waited", waited["at"] > ended - 1.5)
@@ -134,8 +134,8 @@ def stacking(check: Checks, ui: Webui, concept: str, tag: str) -> None:
     ui.draw(f"a {concept} {tag}")
     job = ui.forget("frog", **QUICK)
     view = ui.until(job)
-    check("a second delta is learned on top", view["state"] == "done", view["error"] or view["report"]["teacher_stack"])
-    check("its teacher was the first", concept in view["report"]["teacher_stack"])
+    check("a second delta is learned on top", view["state"] == "done", view["error"] or view["report"]["stack"])
+    check("it knows of the first", concept in view["report"]["stack"])
     check("an active LoRA was put back and comes off", same(ui.draw("a cat")[0], plain))
 
 

@@ -17,8 +17,10 @@ ROOT = Path(__file__).resolve().parents[2]
 class App:
     """A context manager; `address` is its page, `folder` where it keeps deltas and pictures."""
 
-    def __init__(self, python: Path, folder: Path):
-        self.python, self.folder, self.log = python, folder, folder / "app.log"
+    def __init__(self, python: Path, folder: Path, small: bool = False):
+        """small: with the recipe for tests."""
+        self.program = [str(python), *(["tests/webui/small_app.py"] if small else ["-m", "extension"])]
+        self.folder, self.log = folder, folder / "app.log"
 
     def __enter__(self) -> App:
         port = free_port()
@@ -26,7 +28,7 @@ class App:
         options = ["--no-browser", "--device=cpu", f"--port={port}", f"--out={self.folder}"]
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
-                [str(self.python), "-m", "extension", *options],
+                [*self.program, *options],
                 cwd=ROOT,
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
                 stdin=subprocess.DEVNULL,

@@ -1,6 +1,6 @@
-"""Python environments with a web UI's gradio beside the torch that the tests run on, made once into a folder that git
+"""Python environments with a web UI's gradio beside the torch that the tests run on.
 
-ignores.
+They are made once, into a folder that git ignores.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class EnvironmentProblem(Exception):
 def python_with(gradio: str, cache: Path = CACHE) -> Path:
     """The interpreter of the environment of `requirements/webui-GRADIO.txt`. Raises `EnvironmentProblem`."""
     pins = ROOT / "requirements" / f"webui-{gradio}.txt"
-    lender = Path(torch.__file__).parents[1]
+    lender = Path(torch.__file__).resolve().parents[1]
     facts = "\n".join([hashlib.sha256(pins.read_bytes()).hexdigest(), sys.version, torch.__version__, str(lender)])
     folder = cache / gradio
     python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")

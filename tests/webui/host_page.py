@@ -46,6 +46,34 @@ def check_requests(app):
             assert status == 403 and "Another web page" in answer["error"]
 
 
+def check_events(page):
+    """No event of ours waits in gradio's queue, where gradio 3 holds what a closed page has asked for."""
+    events = page.get_config_file()["dependencies"]
+    assert events and not [e for e in events if e["queue"] is not False or e.get("every")]
+
+
+def check_form(page):
+    """The settings in front and those that are folded, with the core's steps; the host saves none of their values."""
+    parts = {b.elem_id: b for b in page.blocks.values() if getattr(b, "elem_id", None)}
+    assert parts["unlearn_training"].label == "Training, if the fast edit is not enough"
+    assert parts["unlearn_guidance"].step == 0.1 and parts["unlearn_learning_rate"].step == 1e-6
+    above = {
+        name: inside(parts["unlearn_" + name]) for name in ("concept", "anchor", "keep", "kind", "quality", "seed")
+    }
+    assert not any(above.values()), above
+    assert inside(parts["unlearn_rank"]) == ["unlearn_edit"] and inside(parts["unlearn_batch"]) == ["unlearn_training"]
+    assert all(b.do_not_save_to_config for b in parts.values() if b.elem_id.startswith("unlearn_"))
+
+
+def inside(part):
+    """Names of the folds that a part is in."""
+    found = []
+    while part := part.parent:
+        if part.get_block_name() == "accordion":
+            found.append(part.elem_id)
+    return found
+
+
 def check_strengths(page, folder):
     """A strength that no slider gives is answered with a sentence."""
     (folder / "a.safetensors").touch()
@@ -65,8 +93,8 @@ def check_checkpoint(shared):
         models.files[name] = types.SimpleNamespace(filename=f"/models/{name}.safetensors")
     shared.opts.data["sd_model_checkpoint"] = "base"
     shared.sd_model = types.SimpleNamespace(sd_checkpoint_info=models.files["refiner"])
-    door = sys.modules["sd_unlearn_pack.extension.host"].WebuiDoor()
-    assert door.checkpoint().name == "base.safetensors" and door.checkpoints_folder() == Path("/models")
+    program = sys.modules["sd_unlearn_pack.extension.host"].WebuiProgram()
+    assert program.checkpoint().name == "base.safetensors" and program.checkpoints_folder() == Path("/models")
 
 
 def main(folder, broken):
@@ -106,6 +134,8 @@ def main(folder, broken):
     assert "no such job" in routes["/unlearn/job/{job_id}"].endpoint("none")["error"]
     assert "nothing was stopped" in routes["/unlearn/stop"].endpoint({})["error"]
     check_requests(app)
+    check_events(rows[0][0])
+    check_form(rows[0][0])
     check_strengths(page, Path(folder))
     check_checkpoint(shared)
     bare = FastAPI()

@@ -10,7 +10,7 @@ import pytest
 from tests.webui.pack import load
 
 own_page, api, jobs = (load(f"extension.{name}") for name in ("own_page", "api", "jobs"))
-actions = load("extension.actions")
+services = load("extension.service")
 PORT = 7861
 OWN = "http://127.0.0.1:7861"
 JSON = {"content_type": "application/json"}
@@ -145,7 +145,7 @@ def test_a_look_needs_no_type_and_gives_other_pages_nothing():
 
 @pytest.fixture
 def routes(tmp_path):
-    """The routes' functions by name, and the desk behind them."""
+    """The routes' functions by name, and the service behind them."""
 
     class App:
         def __init__(self):
@@ -154,24 +154,24 @@ def routes(tmp_path):
         def add_api_route(self, path, function, **_):
             self.routes.append(types.SimpleNamespace(path=path, function=function, app=None))
 
-    desk, app = actions.Desk(types.SimpleNamespace(folder=lambda: tmp_path)), App()
-    api.add(app, desk)
-    return types.SimpleNamespace(desk=desk, **{r.function.__name__: r.function for r in app.routes[1:]})
+    service, app = services.Service(types.SimpleNamespace(folder=lambda: tmp_path)), App()
+    api.add(app, service)
+    return types.SimpleNamespace(service=service, **{r.function.__name__: r.function for r in app.routes[1:]})
 
 
 @pytest.mark.parametrize("prompts", [5, None, {"a": "b"}, ["a", 5]])
 def test_wrong_prompts_are_a_sentence(routes, prompts):
     answer = routes.forget({"concept": "banana", "prompts": prompts})
     assert answer == {"error": "prompts must be a text or a list of texts."}
-    assert routes.desk.jobs.running() is None
+    assert routes.service.jobs.running() is None
 
 
 def test_a_stop_ends_the_job_that_it_names_and_no_other(routes):
     go = threading.Event()
-    old = routes.desk.jobs.start("forget", "the old one", lambda job: None)
+    old = routes.service.jobs.start("forget", "the old one", lambda job: None)
     while not old.view().finished:
         pass
-    job = routes.desk.jobs.start("forget", "the one that runs", lambda job: go.wait(10))
+    job = routes.service.jobs.start("forget", "the one that runs", lambda job: go.wait(10))
     try:
         for body in ({}, {"id": None}, {"id": "none"}, {"id": [job.id]}, {"id": 5}):
             assert "no such job" in routes.stop(body)["error"]

@@ -17,6 +17,7 @@ from .progress_bar import Counter
 
 def run_demo(args: argparse.Namespace) -> int:
     """Forget concepts of the demo model; pictures, deltas and reports go into one folder."""
+    recognition.check_present()
     names = [*recognition.world()["objects"], *recognition.world()["styles"]]
     words = WordList.load(recognition.CHECKPOINT.with_suffix(".words.json"))
     wish = read_wish(args.concept, [words, WordList.load(None)])

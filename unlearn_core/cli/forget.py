@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -83,7 +84,7 @@ def forgotten(args: argparse.Namespace) -> Iterator[Done]:
     from ..standalone.model import StandaloneModel, words_beside
 
     stack = read_stack(args.stack)
-    values = read_settings(args.set) | {"concept": args.concept, "anchor": args.anchor, "keep": args.keep}
+    values = read_settings(args.set) | given(args)
     wish, configs = read_requests(values, words_beside(Path(args.checkpoint)), stack)
     places = Files(args.out, args.preview, args.report).numbered(wish.concepts)
     outputs = [output for files in places for output in files.outputs]
@@ -100,6 +101,12 @@ def forgotten(args: argparse.Namespace) -> Iterator[Done]:
             if done.report["stopped"]:
                 return
             stack = stack.with_delta(done.delta)
+
+
+def given(args: argparse.Namespace) -> dict[str, Any]:
+    """The settings that have options of their own, where they are used: else `--set` may name them."""
+    values = {"concept": args.concept, "anchor": args.anchor, "keep": args.keep}
+    return {name: value for name, value in values.items() if value}
 
 
 def made(host: HostModel, config: ForgetConfig, stack: Stack, files: Files, stop: StopOnInterrupt) -> Done:

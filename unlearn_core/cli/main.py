@@ -1,10 +1,10 @@
-"""The command line: python -m unlearn_core demo | forget | stack | preview | inspect | benchmark."""
+"""The command line: python -m unlearn_core demo | forget | stack | preview | inspect."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..config import settings
@@ -16,13 +16,19 @@ from .forget import run_forget
 from .inspect import run_inspect
 from .preview import run_preview
 
+MOVED = "The benchmark has moved: run `python -m benchmarks --help` from a clone of the repository."
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 done, 1 a mistake said in one sentence, 2 usage, 130 stopped."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a console of an old code page must not end the run
-    args = parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if given[:1] == ["benchmark"]:
+        print(MOVED, file=sys.stderr)
+        return 2
+    args = parser().parse_args(given)
     try:
         return args.run(args)
     except Cancelled as e:
@@ -41,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m unlearn_core", description="Make a local image model forget.")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, run, text: str) -> argparse.ArgumentParser:
+    def command(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
         p = commands.add_parser(name, help=text, description=text)
         p.set_defaults(run=run)
         return p

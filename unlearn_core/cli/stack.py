@@ -18,7 +18,7 @@ from ..evaluate.stack_report import report_on
 from ..host import HostModel
 from ..method.forget import Result
 from ..method.retrain import recorded, retrain
-from ..progress import StepReport
+from ..progress import Progress, StepReport
 from .console import StopOnInterrupt, check_writable, deltas_read, read_stack
 
 HELP = "Merge deltas into one file, take one out, or bake them into a copy of a checkpoint."
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     seen = {"before": whole}
     if removal and removal.after:
         seen["without it"] = stack
-    if removal and args.retrain:
+    if host and removal and args.retrain:
         seen["made anew"] = made_anew(host, removal, new)
     elif args.into:
         baked(stack, args.into, args.out)
@@ -142,7 +142,7 @@ def made_anew(host: HostModel, removal: Removal, new: list[Path]) -> Stack:
 
     with StopOnInterrupt() as stop, Bar() as bar:
 
-        def progress(number: int, count: int):
+        def progress(number: int, count: int) -> Progress:
             def show(report: StepReport) -> bool:
                 bar.show(report, (number + report.fraction) / count)
                 return stop.wanted

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import BadDelta
 from .format import Factor
+from .layer_names import weight_of
 from .stack import Stack
 
 
@@ -35,7 +36,7 @@ def applied(module: nn.Module, layers: Mapping[str, str], stack: Stack) -> Itera
     try:
         with torch.no_grad():
             for path, changes in plan.items():
-                weight = module.get_submodule(path).weight
+                weight = weight_of(module.get_submodule(path))
                 total = weight.float().flatten(1)
                 for strength, factor in changes:
                     if (factor.up.shape[0], factor.down.shape[1]) != total.shape:

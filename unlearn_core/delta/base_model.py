@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .layer_names import weight_of
 from .stack import Stack
 
 
@@ -28,7 +29,7 @@ class BaseModel:
             for name, factor in entry.delta.factors.items():
                 path = layers[name]
                 sums[path] = sums.get(path, 0) + entry.strength * factor.matrix()
-        weights = {path: backbone.get_submodule(path).weight for path in sums}
+        weights = {path: weight_of(backbone.get_submodule(path)) for path in sums}
         # a 1x1 convolution's hook would need another product; no layer that learns is one
         self.changes = {path: sums[path].to(w.device, w.dtype) for path, w in weights.items() if w.dim() == 2}
         self._on = False

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..errors import BadDelta, BadSetting
 from .atomic import write_whole
-from .info import DeltaInfo, Parent, checked_text
+from .info import DeltaInfo, Parent
 from .paths import safe_file_name
 
 FORMAT = 2
@@ -177,7 +177,7 @@ def save(delta: Delta, path: str | Path) -> str:
 
 def tensors(delta: Delta) -> dict[str, Tensor]:
     """The delta as a LoRA file's tensors: `NAME.lora_down.weight`, `NAME.lora_up.weight` and `NAME.alpha` a layer."""
-    whole = {}
+    whole: dict[str, Tensor] = {}
     for name, factor in delta.factors.items():
         values = (plain(factor.down, torch.float32), plain(factor.up, torch.float32), torch.tensor(factor.alpha))
         whole |= {name + part: t for part, t in zip(PARTS, values, strict=True)}
@@ -245,7 +245,7 @@ def read_info(texts: Mapping[str, str]) -> DeltaInfo:
     if version is None:
         raise BadDelta("it is an ordinary LoRA, not made by this tool; use your host's LoRA loader.")
     if version != str(FORMAT) and version not in RENAMED:
-        raise BadDelta(f"its format '{checked_text(version, 'format', 20)}' is not known here; update this tool.")
+        raise BadDelta(f"its format {version[:20]!a} is not known here; update this tool.")
     older = RENAMED.get(version, {})
     try:
         values = {f.name: json.loads(texts[f"unlearn.{older.get(f.name, f.name)}"]) for f in fields(DeltaInfo)}

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -175,6 +176,11 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()[:16]
 
 
+def weight_of(layer: nn.Module) -> Tensor:
+    """The weight of a linear layer or convolution, as the layer holds it; hosts bring layer classes of their own."""
+    return cast(Tensor, layer.weight)
+
+
 def linear_layers(
     backbone: nn.Module, architecture: str, shape: UNetShape | None, original: Callable[[str], str] = str
 ) -> dict[str, str]:
@@ -182,7 +188,7 @@ def linear_layers(
 
     original: a path as the original layout has it, where the module has another.
     """
-    named = {}
+    named: dict[str, str] = {}
     for path, module in backbone.named_modules():
         if isinstance(module, nn.Linear):
             layer = original(path)

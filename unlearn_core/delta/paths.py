@@ -48,7 +48,8 @@ def check_outputs(outputs: Iterable[tuple[str, Path | None, str]], inputs: Itera
     outputs: (option, file or None, suffix or "" for any). inputs: see `read_with`. Links are followed, and nothing is
     opened. Raises `BadSetting`.
     """
-    known, earlier = list(inputs), []
+    known = list(inputs)
+    earlier: list[Place] = []
     for option, file, suffix in outputs:
         if file is None:
             continue

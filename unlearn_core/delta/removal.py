@@ -46,20 +46,20 @@ def without(stack: Stack, name: str) -> Removal:
 def notes(removed: Entry, rest: Stack, at: int) -> list[str]:
     """What taking it out means for the artist's model, in sentences."""
     label, concepts = removed.delta.label, " and ".join(f"'{c}'" for c in removed.delta.info.concepts)
-    said = [f"Without '{label}' the model generates {concepts} again."]
+    said = [f"Without '{label}' the model draws {concepts} again."]
     later = rest.entries[at:]
     if not later:
         return said
-    names = ", ".join(f"'{e.delta.label}'" for e in later)
+    names, were = ", ".join(f"'{e.delta.label}'" for e in later), "were" if len(later) > 1 else "was"
     said.append(
-        f"{names} were made with '{label}' in place: they may now forget less or harm a little, and parts of "
-        f"{concepts} may stay forgotten, since they were taught not to wake it. Make them anew for a clean stack."
+        f"{names} {were} made with '{label}' in place and may now forget less or harm a little; parts of {concepts} "
+        "may stay forgotten. Make what comes after it anew for a clean stack."
     )
     own = {p for p, _ in removed.delta.info.prompts}
     mapped = [e.delta.label for e in later if own & {p for p, _ in e.delta.info.prompts}]
     if mapped:
         said.append(
-            f"{', '.join(map(repr, mapped))} took over prompts of {concepts} that generated its own concept: "
+            f"{', '.join(map(repr, mapped))} took over prompts of {concepts} that drew its own concept: "
             "those stay mapped until it is made anew."
         )
     return said + [s for s in lineage(rest) if f"'{label}'" not in s]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..delta.stack import Stack
+from ..errors import UnlearnError
 from ..host import HostModel
 from ..preview import pictures
 from ..sampling import Sampler
@@ -31,6 +32,15 @@ class Question:
     caption: str
     obj: str
     style: str
+
+
+def check_present() -> None:
+    """Raise `UnlearnError` where the demo model is missing: an installed package comes without it."""
+    if not CHECKPOINT.is_file():
+        raise UnlearnError(
+            "The demo model is not part of the installed package: clone the repository and run "
+            "'python install.py demo' there."
+        )
 
 
 def world() -> dict:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,8 @@ class Adapters:
     """LoRA pairs on some linear layers of a backbone; `factors`: {layer's path: (A `[r, in]`, B `[out, r]`)}."""
 
     def __init__(self, backbone: nn.Module, paths: Sequence[str]):
-        self._layers = {path: backbone.get_submodule(path) for path in paths}
+        # peft's own layers: their type is only there once peft is
+        self._layers: dict[str, Any] = {path: backbone.get_submodule(path) for path in paths}
         self.factors: dict[str, tuple[nn.Parameter, nn.Parameter]] = {
             path: (layer.lora_A[NAME].weight, layer.lora_B[NAME].weight) for path, layer in self._layers.items()
         }

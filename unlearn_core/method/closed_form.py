@@ -115,7 +115,7 @@ def fit_in_closed_form(run: Run, pairs: PromptPairs, evaluator: Evaluator | NoCh
     paths = [p for p in run.edits.paths if reads_text(p)]
     if not (config.closed_form and paths):
         return None
-    run.job.start("editing", len(recipe.tries), f"forgetting '{request.concept}' in closed form")
+    run.job.start("editing", len(recipe.tries) if config.check else 1, f"forgetting '{request.concept}' in closed form")
     edit = Edit.make(run, pairs)
     if edit is None:
         return None
@@ -150,7 +150,7 @@ def moments(
 
     overshoot: o of each pair. float64, on the CPU.
     """
-    sums, count = [0.0, 0.0], 0
+    sums, count = [torch.zeros(()), torch.zeros(())], 0
     for i in range(0, len(pairs), PROMPTS_AT_ONCE):
         part = pairs[i : i + PROMPTS_AT_ONCE]
         tokens, mapped = (tokens_of(host, side) for side in zip(*part, strict=True))
@@ -206,4 +206,4 @@ def cut(prompt: str, mapped: str) -> Pair:
     """Both prompts up to the last word in which they differ."""
     ours, theirs = prompt.split(" "), mapped.split(" ")
     same = len(commonprefix([ours[::-1], theirs[::-1]]))
-    return tuple(" ".join(words[: len(words) - same]) for words in (ours, theirs))
+    return " ".join(ours[: len(ours) - same]), " ".join(theirs[: len(theirs) - same])

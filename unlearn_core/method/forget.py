@@ -55,6 +55,7 @@ def forget(
         before = evaluator.before()
         fit = fit_in_closed_form(run, pairs, evaluator) or fit_by_training(run, anchor, pairs, evaluator)
         after = last_look(run, evaluator)
+        run.job.finish()
     return Result.make(run, anchor, pairs, fit, (before, after))
 
 
@@ -161,7 +162,7 @@ def report_of(run: Run, anchor: Anchor, fit: Fit, delta: Delta) -> dict:
 def summary(report: Mapping) -> list[tuple[str, str]]:
     """A report as rows of (label, value), the same in the console, on the node and in the tab."""
     check = report["check"]
-    rows = [("Forget", report["concept"]), ("Generates instead", report["anchor"] or "nothing in its place")]
+    rows = [("Forget", report["concept"]), ("Draws instead", report["anchor"] or "nothing in its place")]
     rows += [("Why", report["reason"]), ("Result", check["verdict"])]
     if "forgotten_after" in check:
         before, after = 1 - check["forgotten_before"], 1 - check["forgotten_after"]

@@ -9,6 +9,8 @@ from typing import Protocol
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..delta.layer_names import weight_of
+
 
 class Student(Protocol):
     """Changes that are being learned; switched off, the host's model is the one before the request."""
@@ -33,11 +35,11 @@ class LayerEdits:
 
     def weight(self, path: str) -> Tensor:
         """A layer's own weight, the stack included, `[out, in]`."""
-        return self._layers[path].weight.detach()
+        return weight_of(self._layers[path]).detach()
 
     def set(self, factors: Mapping[str, tuple[Tensor, Tensor]]) -> None:
         """Replace all changes."""
-        device = {path: self._layers[path].weight.device for path in factors}
+        device = {path: weight_of(self._layers[path]).device for path in factors}
         self.factors = {path: (a.to(device[path]), b.to(device[path])) for path, (a, b) in factors.items()}
 
     @contextmanager

@@ -20,7 +20,7 @@ def byte_symbols() -> list[str]:
 def read_merges() -> list[tuple[str, str]]:
     """All 48,894 merges, first is strongest."""
     lines = gzip.decompress(MERGES.read_bytes()).decode("utf-8").splitlines()
-    return [tuple(line.split()) for line in lines]
+    return [(first, second) for first, second in map(str.split, lines)]
 
 
 def write_tokenizer(folder: Path, merges: list[tuple[str, str]]) -> int:

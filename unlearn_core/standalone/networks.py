@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from ..delta import layer_names
 from ..delta.layer_names import UNetShape
-from ..errors import BadCheckpoint
+from ..errors import BadCheckpoint, UnlearnError
 from . import text_encoders as encoders
 from .checkpoint import (
     BETAS,
@@ -37,18 +38,28 @@ class Networks:
     facts: Facts
     fingerprint: str
     unet: nn.Module
-    vae: nn.Module
+    vae: Any  # diffusers' AutoencoderKL
     encoders: tuple[TextEncoder, ...]
 
 
 def load(path: Path, dtype: torch.dtype, prediction_type: str = "") -> Networks:
     """A `.safetensors` file or a diffusers folder; the UNet in `dtype`, the rest in float32.
 
-    prediction_type: overrules what the checkpoint says. Raises `BadCheckpoint`.
+    prediction_type: overrules what the checkpoint says. Raises `BadCheckpoint`, and `UnlearnError` where a package is
+    missing.
     """
+    check_packages()
     if path.is_dir():
         return from_folder(path, dtype, prediction_type)
     return from_checkpoint(open_checkpoint(path, prediction_type), dtype)
+
+
+def check_packages() -> None:
+    """Raise `UnlearnError` with what to do where diffusers or transformers is missing: hosts need not have them."""
+    missing = [name for name in ("diffusers", "transformers") if importlib.util.find_spec(name) is None]
+    if missing:
+        names = " ".join(missing)
+        raise UnlearnError(f"Checkpoint files cannot be read without {' and '.join(missing)}: pip install {names}")
 
 
 def from_checkpoint(checkpoint: Checkpoint, dtype: torch.dtype) -> Networks:
@@ -70,7 +81,9 @@ def part(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {n: t for n, t in weights.items() if n.startswith(prefix)}
 
 
-def build(cls: type, settings: dict[str, Any], convert: Callable, weights: dict[str, Tensor], dtype) -> nn.Module:
+def build(
+    cls: type[Any], settings: dict[str, Any], convert: Callable, weights: dict[str, Tensor], dtype: torch.dtype
+) -> nn.Module:
     """A network of class `cls` that holds the converted weights and nothing else was ever allocated for it."""
     try:
         with torch.device("meta"):

@@ -32,7 +32,7 @@ class TextEncoder:
     one without the final norm (SDXL), else the last layer with it. pooled: the projected end token is given too.
     """
 
-    model: nn.Module
+    model: Any  # transformers' CLIP text model
     tokenizer: Any
     pad: int
     penultimate: bool = False

@@ -1,5 +1,6 @@
 """A node pack for the tests: loads tiny checkpoints fast, says what is in a MODEL to the bit, breaks on purpose."""
 
+import dataclasses
 import hashlib
 import json
 import sys
@@ -17,23 +18,26 @@ import nodes
 
 LAYERS = 3
 """Of each text encoder: the last but one is read, and most of a run's time would go into the others."""
-kept = []
-"""(module, name, value) of the core's constants that are changed."""
+own_recipes = {}
+"""{core's recipe module: the recipes of each kind that it came with}."""
 ENCODERS = ("", "clip_l", "clip_h", "clip_g")
 HEAD = 128
 
 
-@PromptServer.instance.routes.post("/probe/constants")
-async def constants(request):
-    """Set the core's constants, {"module.NAME": value}; those that were set before get their own values again."""
-    while kept:
-        setattr(*kept.pop())
-    for path, value in (await request.json()).items():
-        place, _, name = path.rpartition(".")
-        for module in [m for n, m in list(sys.modules.items()) if n.endswith(f".unlearn_core.{place}")]:
-            kept.append((module, name, getattr(module, name)))
-            setattr(module, name, value)
-    return web.json_response(len(kept))
+@PromptServer.instance.routes.post("/probe/small")
+async def small(request):
+    """Runs of all packs' cores with few pictures from now on, or with their own number again.
+
+    The request's JSON: null for their own recipes, else values that differ from the recipes for tests.
+    """
+    changes = await request.json()
+    cores = [m for n, m in list(sys.modules.items()) if n.endswith(".unlearn_core.recipe")]
+    for core in cores:
+        recipes = own_recipes.setdefault(core, dict(core.DEFAULT))
+        if changes is not None:
+            recipes = {kind: dataclasses.replace(recipe, **changes) for kind, recipe in core.SMALL.items()}
+        core.DEFAULT.update(recipes)
+    return web.json_response(len(cores))
 
 
 class ProbeLoader:

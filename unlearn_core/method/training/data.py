@@ -86,6 +86,8 @@ class TrainingData:
             kept = kept + drawn([p for p, _ in replay.erased], 13)
         taught = host.encode([*replay.prompts, *(m for _, m in replay.erased)])
         mapped = host.encode([m for _, m in [*target, *inherited]])
+        # without the check there is no training, and with it they are measured
+        assert anchor.distances is not None
         distances = at_all_levels(anchor.distances, len(host.sigmas))
         levels = importance(distances)
         gap = float((levels * distances).sum())

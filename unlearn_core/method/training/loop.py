@@ -40,8 +40,8 @@ def fit_by_training(run: Run, anchor: Anchor, pairs: PromptPairs, evaluator: Eva
     peft_parts()
     run.job.extend(expected_training(run.request))
     with attached(run.backbone, run.edits.paths, config.rank, config.seed) as adapters:
-        for path, factors in run.edits.factors.items():
-            adapters.start(path, *factors)
+        for path, (down, up) in run.edits.factors.items():
+            adapters.start(path, down, up)
         run.edits.set({})
         run.student = adapters
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ...config import ForgetConfig
 from ...device_memory import GIB, ON_A_CPU, free_bytes, is_out_of_memory, release, weight_bytes
 from ...errors import UnlearnError
-from ...host import HostModel
+from ...host import HostModel, OffloadingHost
 from .checkpointing import blocks
 
 T = TypeVar("T")
@@ -181,7 +181,7 @@ def companion_bytes(host: HostModel) -> int:
     """What the text encoder and the autoencoder would free on the device, 0 where they cannot leave it."""
     if getattr(host, "offload", True) or host.device.type == "cpu":
         return 0
-    return weight_bytes(host.companions)  # type: ignore[attr-defined]
+    return weight_bytes(cast(OffloadingHost, host).companions)
 
 
 def budget_of(host: HostModel, backbone: nn.Module, gib: float) -> int | None:

@@ -1,0 +1,106 @@
+"""`python -m benchmarks`, from a clone of the repository; the code behind a command is loaded only when it runs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from unlearn_core.cli.console import STOPPED
+from unlearn_core.errors import Cancelled, UnlearnError
+
+from . import commands
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0 done, 1 a mistake said in one sentence, 2 usage, 130 stopped."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    args = parser().parse_args(arguments)
+    try:
+        return args.run(args)
+    except Cancelled as e:
+        print(e, file=sys.stderr)
+        return STOPPED
+    except UnlearnError as e:
+        print(f"error: {e}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Stopped. The same command goes on where this one ended.", file=sys.stderr)
+        return STOPPED
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and options."""
+    top = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure how well the tool forgets.")
+    found = top.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        p = found.add_parser(name, help=text, description=text)
+        p.set_defaults(run=run)
+        return p
+
+    sequence = command("sequence", commands.sequence, "Forget concepts in a row and count after each.")
+    robustness = command("robustness", commands.robustness, "Ask a finished sequence in other ways, and attack it.")
+    for p in (sequence, robustness):
+        sequence_options(p)
+    search = command("search", commands.search, "Try a method's own settings on the first requests of sequence A.")
+    search.add_argument("method", metavar="METHOD")
+    search.add_argument("--requests", type=int, default=3, help="how many requests (default: 3)")
+    for p in (sequence, robustness, search):
+        p.add_argument(
+            "--pictures", type=int, default=8, help="pictures of a preserved concept; of a target twice that"
+        )
+        p.add_argument(
+            "--out", type=Path, default=Path("bench"), help="folder of the results; a second run goes on there"
+        )
+    speed = command("speed", commands.speed, "Time a training step against the bare passes that it needs.")
+    profile = command("profile", commands.profile, "Time and memory of a whole run, and where they go.")
+    for p in (speed, profile):
+        speed_options(p)
+    against = command("against", commands.against, "Time to the same forgetting, beside LECO, iLECO and ESD.")
+    against.add_argument("--concept", default="banana", help="what is forgotten (default: banana)")
+    gpu = command(
+        "gpu", commands.gpu, "A prepared check at full size with random weights, for one GPU and eight minutes."
+    )
+    gpu.add_argument("--out", type=Path, required=True, help="folder for the numbers (gpu.json)")
+    gpu.add_argument("--size", action="append", choices=("demo", "sd15", "sdxl"), help="default: sd15 and sdxl")
+    gpu.add_argument("--steps", type=int, default=20, help="training steps (default: 20)")
+    for p in (sequence, robustness, search, speed, profile, against, gpu):
+        p.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps ... (default: auto)")
+    tables = command("tables", commands.tables, "Write the tables of the documentation from the results and the code.")
+    tables.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a table is not up to date")
+    record = command("record", commands.record, "Keep the last rows of a finished sequence for the documentation.")
+    record.add_argument("folder", type=Path, help="the folder of the run")
+    record.add_argument("sequence", metavar="A|B|hard|long")
+    record.add_argument("--command", required=True, help="the command that made the rows, as it is to be shown")
+    record.add_argument("--commit", required=True, help="the commit on which it ran")
+    record.add_argument("--group", default="main", choices=("main", "others", "searched"), help="which table")
+    return top
+
+
+def sequence_options(p: argparse.ArgumentParser) -> None:
+    """What is run: a sequence, methods, seeds."""
+    p.add_argument("sequence", metavar="A|B|hard|long", help="which requests")
+    p.add_argument(
+        "--methods",
+        default="ours",
+        metavar="NAME[:KEY=VALUE+...],...",
+        help="ours, published or single names, with settings: ours:rank=8+layers=cross (default: ours)",
+    )
+    p.add_argument("--seeds", type=int, default=1, help="number of seeds, 0 upwards (default: 1)")
+    p.add_argument("--requests", type=int, help="only the first so many requests")
+
+
+def speed_options(p: argparse.ArgumentParser) -> None:
+    """On what it is measured."""
+    p.add_argument("--arch", default="demo", choices=("demo", "sd15", "sdxl"), help="the demo model or a full size")
+    p.add_argument("--resolution", type=int, help="side of the pictures, in pixels")
+    p.add_argument("--full-precision", action="store_true", help="float32 throughout")
+    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

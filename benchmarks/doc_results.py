@@ -1,0 +1,203 @@
+"""How committed results become tables: rows of numbers, and below them the commands that repeat each row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+SEQUENCE = (
+    ("UA", "ua_all"),
+    ("UA worst", "ua_worst"),
+    ("resurgence worst", "resurgence_worst"),
+    ("leakage", "leakage"),
+    ("near, held out", "near_held_out"),
+    ("far", "far"),
+    ("worst object", "preserved_worst"),
+    ("styles", "styles"),
+    ("KID", "kid"),
+    ("size", "size_of_unet"),
+)
+SHORT = (
+    ("not recognised", "ua_all"),
+    ("near things that are never drawn or trained on", "near_held_out"),
+    ("far things", "far"),
+    ("other styles", "styles"),
+    ("distance to the base model's pictures (KID x 1000)", "kid"),
+)
+FRONT = {
+    "ours": "ours",
+    "uce": "UCE, closed form, its usual weight on what stays",
+    "uce:keep_scale=10+ridge=0.001": "UCE with ten times that weight",
+    "ours-blind": "ours, where no list names those near things",
+    "lacu-lora": "LACU losses on a plain LoRA",
+    "lacu-full": "LACU losses on the whole UNet",
+    "dfr-full": "DFR v1 losses on the whole UNet",
+    "pure-noise-lora:learning_rate=0.01+steps=40": "text anchor on pure noise (iLECO)",
+    "concept-ablation": "concept ablation",
+    "esd-lora:layers=attention+learning_rate=0.001+steps=60": "ESD objective on a LoRA",
+    "esd-lora:dense=1+learning_rate=0.0003+steps=40": "ESD objective on whole matrices",
+}
+"""{method: how the front page calls it}, in the order of that page."""
+PLAIN = {"kid"}
+"""Keys that are not shares."""
+POINTS = {"resurgence_worst"}
+"""Shares that are shown as points."""
+
+
+def number(value: float, digits: int = 1) -> str:
+    """At most so many decimals, none that say nothing; large ones whole."""
+    text = f"{value:.{0 if abs(value) >= 1000 else digits}f}"
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return "0" if text == "-0" else text
+
+
+def cell(row: Mapping, key: str, digits: int = 1, brackets: bool = True) -> str:
+    """A value of a row; in brackets the worst seed's, or the name that belongs to it."""
+    value = row.get(key)
+    if value is None:
+        return ""
+    mean, *worst = value if isinstance(value, list) else [value]
+    plain = key in PLAIN
+    text = number(mean if plain else 100 * mean, digits) + ("" if plain or key in POINTS else " %")
+    if worst and brackets:
+        text += f" ({number(worst[0] if plain else 100 * worst[0], digits)})"
+    name = row.get(f"{key}_name")
+    return f"{text} ({name})" if name else text
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Markdown."""
+    return [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {' | '.join(r)} |" for r in rows)]
+
+
+def with_sources(head: Sequence[str], rows: Sequence[Mapping], cells: Callable[[Mapping], list[str]], data: Mapping):
+    """A table whose last column names the source of each row, and the sources below it."""
+    used = dict.fromkeys(r["source"] for r in rows if "source" in r)
+    numbered = {s: str(i) for i, s in enumerate(used, 1)}
+    body = [[*cells(r), numbered.get(r.get("source", ""), "")] for r in rows]
+    notes = [f"{n}. {described(data['sources'][s])}" for s, n in numbered.items()]
+    return [*table([*head, "from"], body), "", *notes]
+
+
+def described(source: Mapping) -> str:
+    """Where numbers come from, in one line."""
+    command = f"`{source['command']}`: " if source["command"] else ""
+    origin = ", copied from its documentation" if source.get("transcribed") else ""
+    note = f"; {source['note']}" if source.get("note") else ""
+    return f"{command}{source['date']}, {source['device']}, commit {source['commit']}{origin}{note}."
+
+
+def sequence(data: Mapping, group: str = "main") -> list[str]:
+    """What the methods of a group have done to the model after its last request."""
+    rows = [row for row in data["rows"] if row["group"] == group]
+    columns = [(title, key) for title, key in SEQUENCE if any(key in row for row in rows)]
+
+    def cells(row: Mapping) -> list[str]:
+        bold = group == "main" and row is rows[0]
+        label = f"*{row['label']}*" if row is data["base"] else f"**{row['label']}**" if bold else row["label"]
+        return [label, str(row["seeds"]), *(cell(row, key) for _, key in columns)]
+
+    head = [data["what"], "seeds", *(title for title, _ in columns)]
+    return with_sources(head, [data["base"], *rows] if group == "main" else rows, cells, data)
+
+
+def sequence_short(data: Mapping) -> list[str]:
+    """The same in whole numbers, for a reader who wants the outcome only."""
+    rows: dict[str, Mapping] = {}
+    for row in data["rows"]:
+        rows.setdefault(row["method"], row)
+
+    def cells(label: str, row: Mapping) -> list[str]:
+        return [label, *(cell(row, key, 1 if key in PLAIN else 0, brackets=False) for _, key in SHORT)]
+
+    body = [cells(name, rows[method]) for method, name in FRONT.items() if method in rows]
+    head = [data["what"], *(title for title, _ in SHORT)]
+    return table(head, [cells("*base model*", data["base"]), *body])
+
+
+def robustness(data: Mapping) -> list[str]:
+    """Ways of asking."""
+    from .robustness import COLUMNS
+
+    keys = [k for _, k in COLUMNS]
+    head = ["way", *(title for title, _ in COLUMNS)]
+    return with_sources(head, data["rows"], lambda r: [r["way"], *(cell(r, k) for k in keys)], data)
+
+
+def against(data: Mapping) -> list[str]:
+    """Seconds to the same forgetting."""
+    bare, whole = (row["seconds"] for row in data["rows"][:2])
+
+    def cells(row: Mapping) -> list[str]:
+        reached = row["ua"] >= 0.97 and row["retention"] >= 0.95
+        ratios = row.get("times") or (row["seconds"] / bare, row["seconds"] / whole)
+        times = [number(row["seconds"]), *(f"{r:.1f}" for r in ratios)]
+        end = "at the mark" if reached else "not reached"
+        return [
+            row["name"],
+            f"`{row['method']}`",
+            str(row["steps"]),
+            *times,
+            cell(row, "ua"),
+            cell(row, "retention"),
+            end,
+        ]
+
+    head = ["", "method", "steps", "s", "x ours, unchecked", "x ours", "UA", "retention", ""]
+    return with_sources(head, data["rows"], cells, data)
+
+
+def speed(data: Mapping) -> list[str]:
+    """A training step."""
+
+    def cells(row: Mapping) -> list[str]:
+        tall = f"{row['tall']:g} s" if "tall" in row else f"{row['tall_ratio']:g}x a stack of 1"
+        work = ""
+        if "teraflops" in row:
+            work = f"{row['teraflops']:g} TFLOP/s"
+        elif "tflop_a_step" in row:
+            work = f"{row['tflop_a_step']:g} TFLOP a step"
+        room = f"{row['loaded_mb']} MB, at most {row['peak_mb']}"
+        return [
+            row["what"],
+            row["batch"],
+            f"{row['step']:g}",
+            f"{row['bare']:g}",
+            f"{row['overhead']:g}x",
+            tall,
+            work,
+            room,
+        ]
+
+    head = ["training step", "batch", "s a step", "bare passes", "overhead", "on a stack of 20", "work", "memory"]
+    return with_sources(head, data["rows"], cells, data)
+
+
+def memory(data: Mapping) -> list[str]:
+    """Whole runs."""
+
+    def cells(row: Mapping) -> list[str]:
+        parts = ", ".join(f"{name} {seconds}" for name, seconds in row.get("parts", {}).items())
+        loaded, peak = row.get("loaded_mb"), row.get("peak_mb")
+        growth = f" ({peak / loaded - 1:+.0%})" if loaded and peak else ""
+        return [row["what"], number(row["seconds"]), parts, str(loaded or ""), f"{peak or ''}{growth}"]
+
+    return with_sources(["run", "s", "of these", "MB loaded", "MB at most"], data["rows"], cells, data)
+
+
+def demo(data: Mapping) -> list[str]:
+    """One concept of the demo model, before and after."""
+
+    def arrow(pair: Sequence[float]) -> str:
+        return " -> ".join(f"{number(100 * v)} %" for v in pair)
+
+    body = [
+        [
+            row["forgotten"],
+            row["command"],
+            ", ".join(map(arrow, row["target"])),
+            arrow(row["objects"]),
+            arrow(row["styles"]),
+        ]
+        for row in data["rows"]
+    ]
+    return table(["forgotten", "by", "target", "other objects", "styles"], body)

@@ -1,0 +1,69 @@
+"""The deltas in the LoRA folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from ..unlearn_core import DeltaInfo, UnlearnError
+from ..unlearn_core.delta.format import SUFFIX, read_info
+from ..unlearn_core.delta.paths import contained, safe_file_name
+
+MOST_FILES = 5000
+CARD_PICTURE = ".preview.png"
+"""How web UIs find a LoRA's picture."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """What the list shows of one delta. name: its path inside the folder, with slashes."""
+
+    name: str
+    info: DeltaInfo
+    made: str
+    size: int
+
+    @property
+    def stem(self) -> str:
+        """The name that a `<lora:...>` tag calls it by."""
+        return Path(self.name).stem
+
+
+def cards(folder: Path) -> list[Card]:
+    """All deltas below a folder, newest first; other LoRAs and files that cannot be read are passed over."""
+    found = []
+    for file in sorted(folder.rglob("*" + SUFFIX))[:MOST_FILES]:
+        try:
+            facts = file.stat()
+            info = described(str(file), facts.st_mtime_ns, facts.st_size)
+        except OSError:
+            continue
+        if info is not None:
+            made = datetime.fromtimestamp(facts.st_mtime)
+            card = Card(file.relative_to(folder).as_posix(), info, f"{made:%Y-%m-%d %H:%M}", facts.st_size)
+            found.append((facts.st_mtime_ns, card))
+    return [card for _, card in sorted(found, key=lambda pair: (-pair[0], pair[1].name))]
+
+
+@lru_cache(maxsize=2 * MOST_FILES)
+def described(file: str, changed: int, size: int) -> DeltaInfo | None:
+    """What a file says about itself, read off its header alone, or None. changed, size: so that a new file is read."""
+    try:
+        with safe_open(file, "pt", device="cpu") as opened:
+            return read_info(opened.metadata() or {})
+    except (UnlearnError, SafetensorError, OSError, RuntimeError, ValueError, AttributeError):
+        return None
+
+
+def free_file(folder: Path, wish: str) -> Path:
+    """A file that does not exist yet: hosts go on showing what they read under a name before."""
+    stem, number = safe_file_name(wish), 1
+    while True:
+        file = contained(folder, f"{stem}{'' if number == 1 else f'_{number}'}{SUFFIX}")
+        if not file.exists():
+            return file
+        number += 1

@@ -1,0 +1,185 @@
+"""What the page shows, as HTML; every text from outside is escaped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from html import escape
+
+from ..unlearn_core.method.forget import summary
+from .delta_library import Card
+from .jobs import DONE, FAILED, STOPPED, WAITING, View
+from .loss_curve import curve
+from .results import Pair
+from .stack_file import Row
+
+PHASES = {
+    "sampling": "Generating pictures of the concept",
+    "choosing": "Choosing what to draw instead",
+    "before": "Checking the model as it is",
+    "editing": "Making the fast edit",
+    "replay": "Generating pictures to train with",
+    "training": "Training",
+    "after": "Checking the result",
+    "generating": "Generating pictures",
+    "writing": "Writing the file",
+}
+
+
+def notice(text: str, kind: str = "info") -> str:
+    """One sentence in a box. kind: "info", "good" or "bad"."""
+    return f'<div class="unlearn-box {kind}">{escape(text)}</div>' if text else ""
+
+
+def minutes(seconds: float) -> str:
+    """A time as a person says it."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    return (
+        f"{seconds // 60} min {seconds % 60:02} s"
+        if seconds < 3600
+        else f"{seconds // 3600} h {seconds % 3600 // 60} min"
+    )
+
+
+def status(view: View | None, idle: str) -> str:
+    """The job's state: phase, bar, time left, curve. idle: what to say while there has been no job."""
+    if view is None:
+        return f'<div class="unlearn-idle">{escape(idle)}</div>'
+    if view.finished:
+        return finished(view)
+    head = "Stopping…" if view.stopping else PHASES.get(view.phase, "Starting")
+    if view.state == WAITING:
+        head = "Waiting for the model" if not view.stopping else "Stopping…"
+    facts = []
+    if view.total > 1:
+        facts.append(f"{'step ' if view.phase == 'training' else ''}{view.done} of {view.total}")
+    if view.phase == "training":
+        facts.append("it ends sooner if the concept is gone")
+    left = "" if view.seconds_left is None else f"about {minutes(view.seconds_left)} left"
+    return (
+        f'<div class="unlearn-status"><div class="line"><b>{escape(view.title)}</b>'
+        f'<span class="left">{left}</span></div>{bar(view.fraction)}'
+        f'<div class="line small"><span class="phase">{escape(head)}</span><span>{", ".join(facts)}</span></div>'
+        f"{curve(view.losses)}</div>"
+    )
+
+
+def finished(view: View) -> str:
+    """How a job ended."""
+    words = {DONE: "Done", STOPPED: "Stopped", FAILED: "Failed"}[view.state]
+    kind = {DONE: "good", STOPPED: "info", FAILED: "bad"}[view.state]
+    text = f'<div class="unlearn-status"><div class="line"><b>{escape(view.title)}</b><span>{words}'
+    text += f", {minutes(view.seconds)}" if view.seconds and view.state != FAILED else ""
+    text += "</span></div>"
+    if view.state != FAILED:
+        text += bar(1.0 if view.state == DONE else view.fraction)
+    return text + (notice(view.error, kind) if view.error else "") + curve(view.losses) + "</div>"
+
+
+def bar(fraction: float) -> str:
+    """A progress bar; fraction: 0..1."""
+    percent = round(100 * min(1.0, max(0.0, fraction)))
+    return (
+        f'<div class="unlearn-bar" role="progressbar" aria-valuenow="{percent}" aria-valuemin="0" '
+        f'aria-valuemax="100"><div style="width:{percent}%"></div><span>{percent} %</span></div>'
+    )
+
+
+def live(view: View | None, name: str) -> str:
+    """What the model generates of the target at this moment."""
+    if view is None or view.finished or not view.pictures:
+        return ""
+    images = "".join(f'<img src="{escape(p)}" alt="">' for p in view.pictures)
+    return (
+        f'<div class="unlearn-live"><div class="small">What the model makes of "{escape(name)}" now</div>'
+        f"<div>{images}</div></div>"
+    )
+
+
+def report(facts: dict) -> str:
+    """A run's report, in the core's own words."""
+    verdict = facts["check"]["verdict"]
+    whole = verdict.startswith("forgotten") and "harmed" not in verdict
+    return f'<div class="unlearn-box {"good" if whole else "info"}">{table(summary(facts))}</div>'
+
+
+def table(rows: Sequence[tuple[str, str]]) -> str:
+    """Two columns of facts."""
+    lines = "".join(f"<tr><th>{escape(a)}</th><td>{escape(b)}</td></tr>" for a, b in rows)
+    return f'<table class="unlearn-facts">{lines}</table>'
+
+
+def code(text: str, hint: str) -> str:
+    """A text to copy, selected by one click."""
+    return f'<div class="unlearn-tag"><span class="small">{escape(hint)}</span><code>{escape(text)}</code></div>'
+
+
+# innerHTML runs no scripts, but attributes work: they only move a style property.
+SLIDE = "this.closest('.unlearn-compare').style.setProperty('--cut', this.value + '%')"
+SIDES = "this.closest('.unlearn-compare').classList.toggle('sides', this.checked)"
+
+
+def comparison(pairs: Sequence[Pair]) -> str:
+    """Before and after of each prompt under one slider, or side by side."""
+    if not pairs:
+        return ""
+    both = all(p.after for p in pairs)
+    tools = ""
+    if both:
+        tools = (
+            f'<div class="tools"><span>before</span><input type="range" min="0" max="100" value="50" '
+            f'aria-label="before or after" oninput="{SLIDE}"><span>after</span>'
+            f'<label><input type="checkbox" onchange="{SIDES}"> side by side</label></div>'
+        )
+    return f'<div class="unlearn-compare">{tools}<div class="pairs">{"".join(map(figure, pairs))}</div></div>'
+
+
+def figure(pair: Pair) -> str:
+    """One prompt with its pictures."""
+    after = f'<img class="after" src="{escape(pair.after)}" alt="after">' if pair.after else ""
+    return (
+        f'<figure><div class="frame"><img class="before" src="{escape(pair.before)}" alt="before">{after}</div>'
+        f"<figcaption>{escape(pair.prompt)}</figcaption></figure>"
+    )
+
+
+def row(place: int, row: Row, card: Card | None, fingerprint: str | None) -> str:
+    """One line of the stack."""
+    if card is None:
+        advice = "This file cannot be read: take it out."
+        return f'<div class="unlearn-row bad"><b>{escape(row.name)}</b><span>{advice}</span></div>'
+    facts = facts_of(card, fingerprint)
+    return (
+        f'<div class="unlearn-row"><b>{place}. {escape(" + ".join(card.info.concepts))}</b>'
+        f'<span class="small">{escape(card.stem)}</span><span class="small">{facts}</span></div>'
+    )
+
+
+def facts_of(card: Card, fingerprint: str | None) -> str:
+    """A delta's facts in one line of HTML. fingerprint: of the chosen checkpoint, None while it is not known."""
+    info = card.info
+    facts = [info.stopped or str(info.check.get("verdict", "")) or ("merged" if info.merged else "not checked")]
+    if info.anchor:
+        facts.append(f"draws {info.anchor} instead")
+    other = fingerprint is not None and fingerprint != info.base_fingerprint
+    if fingerprint == info.base_fingerprint:
+        facts.append("for this checkpoint")
+    facts.append(card.made)
+    warning = '<em class="bad">for another checkpoint</em> · ' if other else ""
+    return warning + escape(" · ".join(facts))
+
+
+def sentences(lines: Sequence[str], good: str) -> str:
+    """Remarks on the stack, or that there are none."""
+    return notice(good, "good") if not lines else "".join(notice(line, "info") for line in lines)
+
+
+def timer(button: str) -> str:
+    """Nothing to see; when its short animation ends it presses a button of the page, once.
+
+    It does not run while the tab is out of sight, and each answer brings a new one.
+    """
+    press = f"document.getElementById('{escape(button)}').click()"
+    return f'<i class="unlearn-timer" data-at="{time.monotonic_ns()}" onanimationend="{press}"></i>'

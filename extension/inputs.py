@@ -1,0 +1,40 @@
+"""What a page or a request of the API sends, checked; every refusal is one sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..unlearn_core import BadSetting
+
+MOST_PROMPTS, LONGEST_PROMPT = 16, 500
+
+
+def read_prompts(text: str) -> list[str]:
+    """One prompt a line, white space folded. Raises `BadSetting`."""
+    lines = [" ".join(line.split()) for line in str(text or "").splitlines()]
+    lines = [line for line in lines if line]
+    if len(lines) > MOST_PROMPTS:
+        raise BadSetting(f"At most {MOST_PROMPTS} prompts at once, not {len(lines)}: remove some.")
+    for line in lines:
+        if len(line) > LONGEST_PROMPT or not line.isprintable():
+            raise BadSetting(f"A prompt is one line of at most {LONGEST_PROMPT} readable characters.")
+    return lines
+
+
+def number(value: Any, label: str, low: float, high: float) -> float:
+    """`value` as a number within bounds, or `BadSetting`."""
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        found = float("nan")
+    if not low <= found <= high:
+        raise BadSetting(f"{label}: '{value}' is not a number from {low:g} to {high:g}.")
+    return found
+
+
+def whole(value: Any, label: str, low: int, high: int) -> int:
+    """`value` as a whole number within bounds, or `BadSetting`."""
+    found = number(value, label, low, high)
+    if found != int(found):
+        raise BadSetting(f"{label}: '{value}' is not a whole number.")
+    return int(found)

@@ -1,0 +1,46 @@
+"""What finished jobs hand to the page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One prompt's picture before and after, as addresses; after is "" where there is none."""
+
+    prompt: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class ForgetResult:
+    """A new delta. name: its path inside the folder. pairs: pictures of the core's own prompts; extra: the artist's."""
+
+    file: Path
+    name: str
+    report: dict
+    pairs: tuple[Pair, ...]
+    extra: tuple[Pair, ...] = ()
+    remark: str = ""
+
+    @property
+    def tag(self) -> str:
+        """The text that switches the delta on in a web UI's prompt."""
+        return f"<lora:{self.file.stem}:1>"
+
+
+@dataclass(frozen=True)
+class PreviewResult:
+    """Pictures without and with the stack, and the file that they were saved in."""
+
+    pairs: tuple[Pair, ...]
+    file: Path
+
+
+def paired(prompts: Sequence[str], before: Sequence[str], after: Sequence[str]) -> tuple[Pair, ...]:
+    """Prompts with their addresses; after may be empty, and before as well."""
+    return tuple(Pair(p, b, after[i] if after else "") for i, (p, b) in enumerate(zip(prompts, before, strict=False)))

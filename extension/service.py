@@ -1,0 +1,187 @@
+"""What the buttons do: values of a page in, core calls, results out. Knows neither gradio nor a host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ..unlearn_core import BadSetting, Delta, ForgetConfig, HostModel, Result, Stack, UnlearnError, forget, save
+from ..unlearn_core.delta.bake import bake
+from ..unlearn_core.delta.merge import combine_cat, combine_svd
+from ..unlearn_core.delta.stack import check_fits, lineage
+from ..unlearn_core.picture_file import save_pictures
+from .comparison import Comparison
+from .delta_library import CARD_PICTURE, Card, cards, free_file
+from .inputs import number, read_prompts, whole
+from .jobs import Job, Jobs
+from .pictures import data_urls, save_card
+from .program import HostProgram
+from .results import ForgetResult, PreviewResult, paired
+from .stack_file import Row, StackFile
+
+FORGET, PREVIEW, BAKE = "forget", "preview", "bake"
+SHOWN_LIVE = 6
+"""Pictures of the target that are shown each time the check looks during training."""
+
+
+@dataclass(frozen=True)
+class ForgetRequest:
+    """What one press of Start asks for. stack: what is learned on top of. prompts: the artist's own, to be shown."""
+
+    config: ForgetConfig
+    stack: Stack
+    prompts: list[str]
+
+
+class Service:
+    """The jobs and the stack of one program; all its pages and its API share it."""
+
+    def __init__(self, program: HostProgram):
+        self.program, self.jobs = program, Jobs()
+
+    @property
+    def stack_file(self) -> StackFile:
+        """The stack in the folder that the program names now."""
+        return StackFile(self.program.folder())
+
+    def stack(self) -> Stack:
+        """The deltas that are switched on now. Raises `UnlearnError`."""
+        stack_file = self.stack_file
+        return stack_file.stack(stack_file.rows())
+
+    def forget(self, values: dict[str, Any], prompts: str = "") -> Job:
+        """Start to forget on top of the stack. values: settings by name, of any type a page gives."""
+        config, own = ForgetConfig.from_flat(values), read_prompts(prompts)
+        self.stack_file.check_room()
+        request = ForgetRequest(config, self.stack(), own)
+
+        def work(job: Job) -> ForgetResult:
+            with self.program.model(job) as host:
+                job.begin()
+                job.picture = lambda latents: data_urls(host.decode(latents[:SHOWN_LIVE]))
+                result = forget(host, config, request.stack, job.hear)
+                return self.keep(job, host, request, result)
+
+        return self.jobs.start(FORGET, f"Forgetting '{config.concept}'", work)
+
+    def keep(self, job: Job, host: HostModel, request: ForgetRequest, result: Result) -> ForgetResult:
+        """Save a new delta, put it on the stack and show what it does."""
+        config, stack = request.config, request.stack
+        file, delta = self.saved(result.delta, f"forget {config.concept}")
+        remarks = [self.put_on_stack(file.name, result.report), *lineage(stack)]
+        stacks = [stack, stack.with_delta(delta)]
+        comparison = Comparison(job, host, stacks, config.seed, config.sampling_steps, config.guidance)
+        seen = [result.before, result.after]
+        if result.before is None:
+            seen = comparison.rows_or_none(result.prompts)
+        if seen[0] is not None:
+            save_card(file.with_suffix(CARD_PICTURE), *(None if s is None else s[0] for s in seen))
+        pairs = paired(result.prompts, *map(data_urls, seen))
+        extra = paired(request.prompts, *map(data_urls, comparison.rows_or_none(request.prompts)))
+        return ForgetResult(file, file.name, result.report, pairs, extra, " ".join(filter(None, remarks)))
+
+    def saved(self, delta: Delta, wish: str) -> tuple[Path, Delta]:
+        """A new file in the folder, called after the wish, and the delta under its name."""
+        folder = self.program.folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        file = free_file(folder, wish)
+        delta = delta.named(file.stem)
+        save(delta, file)
+        self.program.file_changed(file)
+        return file, delta
+
+    def put_on_stack(self, name: str, report: dict) -> str:
+        """Put a new delta on top, switched off when it did not forget; a sentence where it does not act, else ""."""
+        reason = "the run was stopped" if report["stopped"] else ""
+        if report["check"]["verdict"].startswith("not forgotten"):
+            reason = "the model still generates the concept"
+        try:
+            self.stack_file.put(name, on=not reason)
+        except UnlearnError as e:
+            # another page has filled the stack meanwhile
+            return f"The delta is saved but not on the stack. {e}"
+        if not reason:
+            return ""
+        return f"The delta is on the stack but switched off, because {reason}. You can switch it on in the Stack tab."
+
+    def preview(self, prompts: str, seed: Any, steps: Any, guidance: Any) -> Job:
+        """Start to generate prompts without and with the stack. Raises `BadSetting`."""
+        lines = read_prompts(prompts)
+        if not lines:
+            raise BadSetting("Write at least one prompt, one a line.")
+        seed, steps = whole(seed, "Seed", 0, 2**32 - 1), whole(steps, "Steps", 1, 200)
+        guidance = number(guidance, "Guidance", 1, 30)
+        stack = self.stack()
+
+        def work(job: Job) -> PreviewResult:
+            with self.program.model(job) as host:
+                job.begin()
+                check_fits(stack, host.fingerprint, host.architecture, host.layers())
+                stacks = [Stack(), stack] if len(stack) else [Stack()]
+                rows = Comparison(job, host, stacks, seed, steps, guidance).rows(lines)
+            folder = self.program.pictures_folder()
+            folder.mkdir(parents=True, exist_ok=True)
+            file = folder / f"before_after_{datetime.now():%Y-%m-%d_%H-%M-%S}_{job.id[:4]}.png"
+            after = rows[1] if len(rows) > 1 else None
+            save_pictures(file, lines, rows[0], after)
+            return PreviewResult(paired(lines, data_urls(rows[0]), data_urls(after)), file)
+
+        return self.jobs.start(PREVIEW, f"Generating {len(lines)} prompt{'s' if len(lines) > 1 else ''}", work)
+
+    def bake(self, name: str) -> Job:
+        """Start to write a copy of the chosen checkpoint with the stack in it; the job's result is the new file."""
+        stack = self.stack()
+        if not stack.active:
+            raise UnlearnError("The stack is empty or switched off, so there is nothing to bake: add a delta first.")
+        checkpoint = self.program.checkpoint()
+        wish = name.strip() or f"{checkpoint.stem} without {concepts(stack)}"
+        out = free_file(self.program.checkpoints_folder(), wish)
+
+        def work(job: Job) -> Path:
+            job.begin()
+            layers = len({name for entry in stack.active for name in entry.delta.factors})
+            bake(stack, checkpoint, out, job.counter(layers, "writing"))
+            return out
+
+        return self.jobs.start(BAKE, f"Writing {out.name}", work)
+
+    def merge(self, name: str, method: str, rank: Any) -> tuple[Card, str]:
+        """One delta in place of those that are switched on, which leave the stack; (its card, a remark). Files stay.
+
+        method: "exact" or "smaller", whose rank is taken. Raises `UnlearnError`.
+        """
+        rows = self.stack_file.rows()
+        stack = self.stack_file.stack(rows)
+        how = "exactly"
+        if method == "smaller":
+            merged, error = combine_svd(stack, whole(rank, "Rank", 1, 1024))
+            how = f"with a relative error of {error:.1%}"
+        else:
+            merged = combine_cat(stack)
+        file, _ = self.saved(merged, name.strip() or f"forget {concepts(stack)}")
+        self.stack_file.set((*(r for r in rows if not (r.on and r.strength)), Row(file.name)))
+        remark = f"{len(stack.active)} deltas are merged {how}. They are off the stack, and their files stay."
+        return next(c for c in self.cards() if c.name == file.name), remark
+
+    def cards(self) -> list[Card]:
+        """All deltas in the folder, newest first."""
+        return cards(self.program.folder())
+
+    def lineage(self) -> list[str]:
+        """Remarks on the stack as it is now; a file that cannot be read is one."""
+        try:
+            return lineage(self.stack())
+        except UnlearnError as e:
+            return [str(e)]
+
+    def tags(self) -> str:
+        """The stack as a text for a prompt."""
+        on = [r for r in self.stack_file.rows() if r.on and r.strength]
+        return " ".join(f"<lora:{Path(r.name).stem}:{r.strength:g}>" for r in on)
+
+
+def concepts(stack: Stack) -> str:
+    """What the active deltas forget, for a file's name."""
+    return " ".join(c for e in stack.active for c in e.delta.info.concepts)

@@ -1,0 +1,66 @@
+"""What is attached to a MODEL: the deltas on it and facts of its base; ComfyUI's own patches do the work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import comfy.sd
+
+from ..unlearn_core import BadDelta, Delta, Stack
+from ..unlearn_core.delta.format import tensors
+
+STACK, FACTS = "unlearn_stack", "unlearn_facts"
+
+
+@dataclass(frozen=True)
+class BaseFacts:
+    """What only the node that loaded a base knows; empty values mean that nothing is known."""
+
+    architecture: str = ""
+    resolution: int = 0
+    words_file: str | None = None
+
+
+def facts_of(model) -> BaseFacts:
+    """The facts that a loader attached, or empty ones."""
+    return model.get_attachment(FACTS) or BaseFacts()
+
+
+def stack_of(model) -> Stack:
+    """The deltas that are on a MODEL, lowest first."""
+    return model.get_attachment(STACK) or Stack()
+
+
+def with_delta(model, delta: Delta, strength: float = 1.0):
+    """A MODEL with one more delta, patched in by ComfyUI's own LoRA loader, and the grown stack attached to it.
+
+    Raises `BadDelta` when it is on the MODEL already or not all of its layers are found.
+    """
+    stack = stack_of(model).with_delta(delta, strength)
+    before = patch_count(model)
+    patched, _ = comfy.sd.load_lora_for_models(model, None, tensors(delta), strength, 0.0)
+    matched = patch_count(patched) - before
+    if matched != len(delta.factors):
+        raise BadDelta(
+            f"Only {matched} of {len(delta.factors)} layers of '{delta.label}' are in this MODEL: "
+            "load the checkpoint that it was made for."
+        )
+    patched.set_attachments(STACK, stack)
+    return patched
+
+
+def with_stack(model, stack: Stack):
+    """A MODEL with all deltas of a stack put on top of what it carries."""
+    for entry in stack:
+        model = with_delta(model, entry.delta, entry.strength)
+    return model
+
+
+def other_patches(model) -> int:
+    """Number of patches that are none of the stack's: of other LoRAs."""
+    return patch_count(model) - sum(len(entry.delta.factors) for entry in stack_of(model))
+
+
+def patch_count(model) -> int:
+    """Number of patches of a MODEL."""
+    return sum(map(len, model.patches.values()))

@@ -1,0 +1,54 @@
+"""What is remembered between runs: by what had an effect, and not by what had none."""
+
+import pytest
+import torch
+
+pytest.importorskip("aiohttp", reason="needs requirements/comfy.txt")
+
+from tests.comfy.sources import NEWEST
+from tests.comfy.workflows import DEMO, QUICK, TRAINED, forgetting, own_events, pictures, saved_as
+from unlearn_core import load
+
+pytestmark = [pytest.mark.full, pytest.mark.parametrize("comfy", [NEWEST], indirect=True)]
+
+DRAWN = {"drawing", "done"}
+
+
+def phases(run):
+    """Phases that a run went through."""
+    return {e["phase"] for e in own_events(run)}
+
+
+def delta_of(comfy, run):
+    """The delta that a run saved."""
+    return load(comfy.models / "loras" / saved_as(run))
+
+
+def test_a_training_setting_after_an_untrained_run_does_not_run_again(comfy, page):
+    first = page.run(forgetting(DEMO, "apple", **QUICK))
+    assert "editing" in phases(first)
+    other = page.run(forgetting(DEMO, "apple", **QUICK, steps=20, learning_rate=1e-3, layers="cross"))
+    assert phases(other) == DRAWN and "From the cache" in other.outputs["forget"]["text"][0]
+    assert torch.equal(pictures(page, other), pictures(page, first))
+    config = delta_of(comfy, other).info.config
+    assert (config["steps"], config["layers"]) == (20, "cross"), "the file says what was asked for"
+
+    edited = page.run(forgetting(DEMO, "apple", **QUICK, rank=4))
+    assert "editing" in phases(edited)
+
+
+@pytest.mark.usefixtures("few_pictures")
+def test_a_trained_run_is_remembered_by_its_training_settings_too(comfy, page):
+    first = page.run(forgetting(DEMO, "rabbit", **TRAINED))
+    assert "training" in phases(first)
+    page.free()
+    again = page.run(forgetting(DEMO, "rabbit", **TRAINED))
+    assert phases(again) == DRAWN and torch.equal(pictures(page, again), pictures(page, first))
+    longer = page.run(forgetting(DEMO, "rabbit", **{**TRAINED, "steps": 4}))
+    assert "training" in phases(longer)
+
+
+def test_another_strength_draws_again_but_does_not_run_again(page):
+    page.run(forgetting(DEMO, "clock", **QUICK))
+    half = page.run(forgetting(DEMO, "clock", **QUICK, strength=0.5))
+    assert phases(half) == DRAWN

@@ -1,0 +1,173 @@
+"""Which concept takes the target's place: by score distance, on models whose pictures are known, and by text alone."""
+
+import pytest
+import torch
+
+from tests.tiny import WORDS, TinyHost
+from tests.unit.runs import Pictures, opened, stack_on
+from unlearn_core import ForgetConfig, Stack, UnlearnError
+from unlearn_core.method.anchor import Anchor, by_text_alone, choose_anchor, possible, share_read_as_target
+from unlearn_core.method.request import Request
+from unlearn_core.recipe import OBJECT
+from unlearn_core.sampling import Sampler
+from unlearn_core.words.prompts import REMOVED, mapped, scenes
+from unlearn_core.words.word_list import WordList
+
+LIST = WordList.load(WORDS)
+
+
+def stack_with(host, forgotten=(), taken=()):
+    """A stack that has forgotten some concepts, and others by leading them to what is taken."""
+    rows = [{"concept": c} for c in forgotten]
+    return stack_on(host, *rows, *({"concept": f"gizmo number {i}", "anchor": a} for i, a in enumerate(taken)))
+
+
+# By score distance
+
+
+def chosen(colours, anchor="", forgotten=(), default=5.0, taken=(), concept="banana"):
+    host = Pictures(colours, default)
+    wish = ForgetConfig(concept=concept, anchor=anchor, sampling_steps=2)
+    with opened(host, wish, stack_with(host, forgotten, taken)) as run:
+        return choose_anchor(run)
+
+
+def test_nearest_that_no_longer_draws_the_target_is_chosen():
+    made = chosen({"banana": 1.0, "pear": 1.0, "apple": 0.4, "fruit": 1.0})
+    assert made.name == "apple" and made.neighbours[:2] == ("pear", "apple")
+    assert made.rejected == {"pear": 1.0} and "nearer ones still draw it: pear" in made.reason
+    assert made.distances.shape == (OBJECT.anchor_levels,)
+
+
+def test_a_category_stands_in_only_where_nothing_else_does():
+    drawn_by_all = dict.fromkeys(LIST.all_objects, 1.0)
+    assert chosen({"banana": 1.0, "fruit": 0.9, "pear": 0.4}).name == "pear"
+    assert chosen(drawn_by_all | {"fruit": 0.4}).name == "fruit"
+    nothing = chosen(drawn_by_all | {"fruit": 1.0})
+    assert nothing.name == REMOVED and "fruit" in nothing.rejected
+
+
+def test_earlier_targets_are_never_chosen():
+    assert chosen({"banana": 1.0, "pear": 0.7, "apple": 0.4}, forgotten=("Pear",)).name == "apple"
+
+
+def test_what_belongs_to_a_category_never_stands_in_for_it():
+    colours = {"fruit": 1.0, "pear": 0.8, "dog": 0.3}
+    made = chosen(colours, concept="fruit")
+    assert made.neighbours[0] == "pear" and made.name == "dog"
+    assert chosen(colours | {"banana": 1.0}).name == "pear"
+    assert chosen(colours | {"banana": 1.0}, forgotten=("FRUIT",)).name == "dog"
+
+
+def test_what_already_stands_in_for_something_comes_last():
+    colours = {"banana": 1.0, "pear": 0.7, "apple": 0.4}
+    assert chosen(colours, taken=("Pear",)).name == "apple"
+    assert chosen(colours, taken=(*LIST.all_objects, "fruit")).name == "pear"
+
+
+def test_the_artists_own_anchor_is_taken_as_it_is():
+    made = chosen({"banana": 1.0, "pear": 0.7, "kiwi": 0.2}, anchor="kiwi")
+    assert made.name == "kiwi" and made.reason == "given by the artist" and made.distances is not None
+
+
+def test_nothing_that_passes_is_an_error_that_names_the_way_out():
+    # everything draws exactly the target
+    with pytest.raises(UnlearnError, match="--anchor"):
+        chosen({}, default=1.0)
+
+
+@pytest.mark.parametrize(
+    ("hits", "general", "share"),
+    [
+        ((), False, 0),
+        ((12,), False, 1 / 16),
+        ((3,), False, 1 / 16),
+        ((3, 6, 12), False, 2 / 8),
+        ((), True, 0),
+        ((12,), True, 1 / 32),
+        ((3,), True, 1 / 8),
+    ],
+)
+def test_the_gate_stops_drawing_where_it_is_certain(monkeypatch, hits, general, share):
+    """hits: numbers of the pictures that read as the target; whatever the part, a picture is the same."""
+    made = []
+
+    def reading(host, latents, *_):
+        made.append(latents)
+        return torch.tensor([int(i not in hits) for i in range(len(latents))])
+
+    monkeypatch.setattr("unlearn_core.method.anchor.read_as", reading)
+    host, asked = TinyHost(), scenes(LIST, "banana", "object", 16, 0)
+    config = ForgetConfig(concept="banana", seed=2)
+    with opened(host, config) as run:
+        assert share_read_as_target(run, asked, "pear", general) == pytest.approx(share)
+    prompts = host.encode([mapped(s, "pear", "object", LIST).prompt for s in asked] * 2)
+    whole = Sampler(host, OBJECT.anchor_steps, config.guidance).draw(prompts, config.seed + 3)
+    assert torch.allclose(made[-1], whole[: len(made[-1])], atol=1e-5)
+
+
+# By text alone
+
+
+def by_text(concept="banana", stack=None, **changes) -> Anchor:
+    host = TinyHost()
+    wish = ForgetConfig(concept=concept, quality="quick", **changes)
+    return by_text_alone(host, Request.read(host, wish, stack or Stack()))
+
+
+def test_the_word_whose_text_lies_nearest_is_chosen():
+    host, template = TinyHost(), LIST.object_templates[0]
+
+    def distance(word):
+        one, other = (host.encode([template.replace("{an o}", f"a {w}").replace("{o}", w)]) for w in ("banana", word))
+        return float((one.tokens - other.tokens).square().mean())
+
+    # without those that bring another article, which the distance here leaves out
+    nearest = min((o for o in LIST.all_objects if o != "banana" and o[0] not in "aeiou"), key=distance)
+    made = by_text()
+    near = [n for n in made.neighbours if n[0] not in "aeiou"]
+    assert near[0] == nearest and made.distances is None and made.rejected == {}
+    assert made.name == made.neighbours[0] and "no picture was looked at" in made.reason
+
+
+def test_what_is_taken_comes_last_and_what_has_gone_never():
+    host = TinyHost()
+    first, second, third, *_ = by_text().neighbours
+    assert by_text(stack=stack_with(host, taken=[first.upper()])).name == second
+    assert by_text(stack=stack_with(host, [first], [second])).name == third
+    others = [o for o in LIST.all_objects if o not in ("banana", first)]
+    assert by_text(stack=stack_with(host, others, [first])).name == first
+    with pytest.raises(UnlearnError, match="Draw instead"):
+        by_text(stack=stack_with(host, [*others, first]))
+
+
+def test_nothing_that_belongs_to_a_category_stands_in_for_it_by_text():
+    group = next(g for g, members in LIST.objects.items() if g and len(members) > 1)
+    assert by_text(group).name not in LIST.members(group)
+
+
+def test_an_anchor_of_the_artists_and_a_style_need_no_list_of_things():
+    assert by_text(anchor="gizmo").name == "gizmo"
+    assert by_text(LIST.styles[0]).name in LIST.styles[1:]
+
+
+@pytest.mark.parametrize("concept", ["a banana", "the bananas", "banana.", "(banana:1.3)", "1girl, solo, banana"])
+def test_the_nearest_word_is_never_the_target_itself(concept):
+    made = by_text(concept)
+    assert made.name in LIST.all_objects and made.name != "banana"
+
+
+@pytest.mark.parametrize(
+    "concept, forgotten, nearest, left",
+    [
+        ("a banana", (), ["banana", "pear"], ["pear"]),
+        ("hot dog", (), ["dog", "cat"], ["cat"]),
+        ("cat", ("a banana", "hot dog"), ["banana", "dog", "pear"], ["dog", "pear"]),
+        ("animals", (), ["cat", "pear"], ["pear"]),
+    ],
+)
+def test_what_may_stand_in_shares_no_word_and_is_no_earlier_target(concept, forgotten, nearest, left):
+    host = TinyHost()
+    host.words_file = None
+    request = Request.read(host, ForgetConfig(concept=concept), stack_with(host, forgotten))
+    assert possible(nearest, request) == left

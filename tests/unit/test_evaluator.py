@@ -1,0 +1,255 @@
+"""The check on models whose pictures are known: how pictures are read, what is asked when, and the verdict."""
+
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tests.tiny import WORDS, TinyHost
+from tests.unit.runs import Pictures, config, opened
+from unlearn_core.evaluate.diffusion_classifier import read_as, reading_errors
+from unlearn_core.evaluate.evaluator import (
+    SKIPPED,
+    Answers,
+    Evaluator,
+    Questions,
+    Reader,
+    neighbours_in_list,
+    verdict,
+)
+from unlearn_core.method.anchor import Anchor
+from unlearn_core.method.checks import evaluator_for
+from unlearn_core.progress import Tracker
+from unlearn_core.recipe import OBJECT, SMALL, thorough
+from unlearn_core.sampling import Sampler
+from unlearn_core.words.prompts import Scene, names, scenes
+from unlearn_core.words.word_list import WordList
+
+LIST = WordList.load(WORDS)
+LEVELS = OBJECT.reading_levels
+COLOURS = {"banana": 1.0, "pear": -1.0, "cat": 0.5, "dog": -0.5, "owl": 0.25, "bus": -0.25}
+
+
+# Reading
+
+
+def test_reading_errors_by_hand():
+    host = Pictures({"red": 1.0, "blue": -1.0})
+    latents = torch.full((1, *host.latent_shape), 1.0)
+    errors = reading_errors(host, latents, [host.encode(["red"]), host.encode(["blue"])], LEVELS, 0)
+    assert errors[0, 0] == pytest.approx(0.0, abs=1e-6)
+    sigmas = host.sigmas[[int(part * 99) for part in (0.25, 0.4, 0.55, 0.7, 0.85)]]
+    assert errors[0, 1].item() == pytest.approx((4 / sigmas**2).mean().item(), rel=1e-4)
+
+
+def test_pictures_are_read_as_what_they_show():
+    host = Pictures({"red": 1.0, "blue": -1.0})
+    latents = torch.tensor([0.8, -0.7, 0.1]).view(3, 1, 1, 1).expand(3, *host.latent_shape)
+    readings = [host.encode(["red"] * 3), host.encode(["blue"] * 3)]
+    assert read_as(host, latents, readings, LEVELS, 0).tolist() == [0, 1, 0]
+
+
+def rows_of(host, **shown):
+    """A row and a picture of each concept. shown: the colour that it is drawn in."""
+    rows = [(name, Scene("{an o}", name)) for name in shown]
+    colours = torch.tensor(list(shown.values())).view(-1, 1, 1, 1)
+    return rows, colours.expand(-1, *host.latent_shape)
+
+
+def test_a_concept_is_right_when_no_rival_fits_better():
+    host = Pictures(COLOURS)
+    reader = Reader(host, LIST, LEVELS, 0, lambda: None)
+    rows, latents = rows_of(host, cat=0.5, dog=0.45)
+    assert reader.shares_right(rows, [["dog", "cat"]], latents) == {"cat": 1.0, "dog": 0.0}
+    # a rival with the very same prompt is none
+    assert reader.shares_right(rows, [["cat", "dog"]], latents) == {"cat": 1.0, "dog": 1.0}
+    twice, both = [*rows, *rows], torch.cat([latents, latents * torch.tensor([1.0, -1.0]).view(2, 1, 1, 1)])
+    assert reader.shares_right(twice, [["dog", "cat"] * 2], both) == {"cat": 1.0, "dog": 0.5}
+
+
+def test_rivals_are_the_next_of_the_same_list():
+    rows = [(n, Scene("{o}", n)) for n in ("cat", "cat", "dog", "owl")]
+    assert neighbours_in_list(rows, 2) == [["dog", "dog", "owl", "cat"], ["owl", "owl", "cat", "dog"]]
+
+
+# Asking
+
+
+class Student(Pictures):
+    """Draws some words in other colours than the teacher, which reads."""
+
+    def __init__(self, **drawn):
+        super().__init__(COLOURS)
+        self.drawn, self.teaching = drawn, False
+
+    def encode(self, prompts):
+        true = self.colours
+        self.colours = true if self.teaching else {**true, **self.drawn}
+        try:
+            return super().encode(prompts)
+        finally:
+            self.colours = true
+
+    @contextmanager
+    def teacher(self):
+        before, self.teaching = self.teaching, True
+        yield
+        self.teaching = before
+
+
+def evaluator(host, recipe=OBJECT, anchor="pear", report=None):
+    targets = tuple(scenes(LIST, "banana", "object", 4, 0))
+    preserved = {w: tuple(scenes(LIST, w, "object", 2, 0)) for w in ("cat", "dog", "owl", "bus")}
+    questions = Questions("banana", "object", anchor, targets, preserved)
+    reader, job = Reader(host, LIST, LEVELS, 0, lambda: None), Tracker({"before": 1.0, "after": 1.0}, report)
+    return Evaluator(questions, Sampler(host, 2, 1.0), reader, getattr(host, "teacher", nullcontext), recipe, job)
+
+
+def test_what_is_drawn_as_ever_is_found_and_preserved():
+    answers = evaluator(Student()).before()
+    assert answers.target_share == 1.0 and answers.preserved == dict.fromkeys(("cat", "dog", "owl", "bus"), 1.0)
+
+
+def test_what_is_drawn_as_the_anchor_is_gone_and_what_is_harmed_is_named():
+    answers = evaluator(Student(banana=-1.0, cat=-0.5)).after()
+    assert answers.target_share == 0.0
+    assert answers.preserved == {"cat": 0.0, "dog": 1.0, "owl": 1.0, "bus": 1.0}
+
+
+def test_what_is_drawn_as_nothing_is_gone_too():
+    assert evaluator(Student(banana=0.0)).after().target_share == 0.0
+
+
+def test_pictures_to_show_are_half_the_targets():
+    answers = evaluator(Student()).before()
+    shown = OBJECT.shown // 2
+    assert len(answers.latents) == len(answers.prompts) == 4 + 6 <= OBJECT.shown
+    of_target = [names(p, "banana") for p in answers.prompts]
+    assert of_target == [True] * min(shown, 4) + [False] * 6
+
+
+@pytest.mark.parametrize("colour, searching, settled", [(0.6, True, True), (0.495, True, False), (0.45, False, False)])
+def test_near_misses_count_while_searching_and_not_when_all_has_settled(colour, searching, settled):
+    """Its error as the target is 1.04 times that without it at 0.495, and 1.49 times at 0.45."""
+    asked = evaluator(Student(banana=colour))
+    assert (asked.still_generated(3, False), asked.still_generated(3, True)) == (searching, settled)
+
+
+def test_when_all_has_settled_the_share_counts_that_the_verdict_allows():
+    assert not evaluator(Student(), replace(OBJECT, forgotten_share=1.0)).still_generated(0, True)
+
+
+def test_each_look_has_noise_of_its_own_and_its_rounds(monkeypatch):
+    asked, seen = evaluator(Student(banana=-1.0), replace(OBJECT, rounds=2)), []
+    draw = Evaluator.draw
+    monkeypatch.setattr(Evaluator, "draw", lambda self, s, seed: seen.append((len(s), seed)) or draw(self, s, seed))
+    asked.before()
+    asked.after()
+    assert seen == [(4, 1), (8, 2), (8, 1), (8, 2)]
+    seen.clear()
+    asked.still_generated(5, False)
+    asked.still_generated(6, False)
+    asked.still_generated(7, True)
+    assert seen == [(4, 1010), (4, 1011), (4, 1012), (4, 1013), (8, 1014)]
+
+
+def test_one_round_is_enough_where_the_target_is_seen(monkeypatch):
+    asked, seen = evaluator(Student(), replace(OBJECT, rounds=3)), []
+    draw = Evaluator.draw
+    monkeypatch.setattr(Evaluator, "draw", lambda self, s, seed: seen.append(seed) or draw(self, s, seed))
+    assert asked.still_generated(0, False) and seen == [1000]
+
+
+def test_looks_are_told_with_pictures():
+    told = []
+    asked = evaluator(Student(), report=lambda r: told.append(r) and None)
+    asked.before()
+    assert [r.phase for r in told] == ["before"] * len(told) and (told[-1].done, told[-1].total) == (2, 2)
+    assert [len(r.latents) for r in told if r.latents is not None] == [4]
+
+
+# Which check a request has
+
+
+def test_a_quick_request_has_no_check():
+    with opened(TinyHost(), config(quality="quick", closed_form=True), recipes=SMALL) as run:
+        assert evaluator_for(run, Anchor("pear", "", ("pear",))) is SKIPPED
+    assert SKIPPED.before() is SKIPPED.after() is None
+    assert SKIPPED.still_generated(0, False) is SKIPPED.still_generated(9, True) is False
+
+
+def test_a_check_asks_for_near_and_far_concepts_and_the_artists_own():
+    host = TinyHost()
+    with opened(host, config(keep=("gizmo",)), recipes=SMALL) as run:
+        asked = evaluator_for(run, Anchor("pear", "", ("pear", "apple", "cat")))
+    preserved = list(asked.questions.preserved)
+    assert preserved[:2] == ["pear", "apple"] and preserved[-1] == "gizmo" and len(preserved) == 4
+    assert "banana" not in preserved and asked.questions.targets == run.request.held_out
+    assert (asked.sampler.steps, asked.sampler.guidance) == (2, 3.0)
+
+
+def test_thorough_asks_for_more_and_allows_less():
+    host, found = TinyHost(), []
+    for quality in ("normal", "thorough"):
+        with opened(host, config(quality=quality)) as run:
+            found.append(evaluator_for(run, Anchor("pear", "", tuple(f"gizmo {i}" for i in range(20)))))
+    normal, careful = found
+    assert careful.recipe == thorough(normal.recipe)
+    assert len(careful.questions.targets) == 2 * len(normal.questions.targets)
+    assert len(careful.questions.preserved) == 2 * len(normal.questions.preserved)
+    assert careful.recipe.rounds == normal.recipe.rounds + 1
+    assert careful.recipe.anchor_pictures == 2 * normal.recipe.anchor_pictures
+    assert careful.recipe.forgotten_share == normal.recipe.forgotten_share / 2
+
+
+# The verdict
+
+
+def answers(share, cat=1.0, dog=1.0):
+    return Answers(share, {"cat": cat, "dog": dog}, torch.zeros(0), ())
+
+
+def test_the_verdict_in_numbers():
+    found = verdict(answers(0.9), answers(0.4, cat=0.5), OBJECT)
+    assert found == {
+        "forgotten_before": pytest.approx(0.1),
+        "forgotten_after": 0.6,
+        "preserved_before": 1.0,
+        "preserved_after": 0.75,
+        "worst_neighbour": {"concept": "cat", "lost": 0.5},
+        "verdict": "partly forgotten, but 'cat' and others are harmed",
+    }
+
+
+@pytest.mark.parametrize(
+    "left, words",
+    [
+        (0.0, "forgotten"),
+        (0.05, "forgotten"),
+        (0.051, "partly forgotten"),
+        (0.5, "partly forgotten"),
+        (0.51, "not forgotten"),
+        (1.0, "not forgotten"),
+    ],
+)
+def test_the_verdict_in_words(left, words):
+    assert verdict(answers(1.0), answers(left), OBJECT)["verdict"] == f"{words}, the rest preserved"
+
+
+@pytest.mark.parametrize("kept, harmed", [(0.91, False), (0.89, True)])
+def test_harm_is_a_twentieth_of_the_mean(kept, harmed):
+    assert ("harmed" in verdict(answers(1.0), answers(0.0, cat=kept), OBJECT)["verdict"]) == harmed
+
+
+def test_a_thorough_verdict_allows_half():
+    assert verdict(answers(1.0), answers(0.03), OBJECT)["verdict"].startswith("forgotten")
+    assert verdict(answers(1.0), answers(0.03), thorough(OBJECT))["verdict"].startswith("partly")
+
+
+def test_what_nobody_has_looked_at_has_no_numbers():
+    assert verdict(None, None, OBJECT) == {"verdict": "not checked"}
+    assert verdict(answers(0.9), None, OBJECT) == {
+        "forgotten_before": pytest.approx(0.1),
+        "verdict": "not checked: the run was stopped",
+    }

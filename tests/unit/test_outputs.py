@@ -1,0 +1,155 @@
+"""Outputs of the command line: never an input, never each other, refused before anything is loaded."""
+
+import os
+import shutil
+from types import SimpleNamespace
+
+import pytest
+
+from tests.small import A, B, C
+from unlearn_core import BadSetting, load, save
+from unlearn_core.cli import stack as stack_command
+from unlearn_core.cli.main import main
+from unlearn_core.delta.format import Delta
+from unlearn_core.delta.paths import beside, check_outputs, each_its_own, read_with
+from unlearn_core.demo.recognition import CHECKPOINT
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_loaded(monkeypatch):
+    monkeypatch.setattr(
+        "unlearn_core.standalone.model.StandaloneModel", lambda *_: pytest.fail("the checkpoint was loaded")
+    )
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """The working folder, with a checkpoint, what lies beside it, a diffusers folder and two deltas."""
+    monkeypatch.chdir(tmp_path)
+    for suffix in (".safetensors", ".yaml", ".words.json"):
+        shutil.copyfile(beside(CHECKPOINT, suffix), tmp_path / f"model{suffix}")
+    shutil.copytree(CHECKPOINT.parent / "tokenizer", tmp_path / "tokenizer")
+    (tmp_path / "folder" / "unet").mkdir(parents=True)
+    (tmp_path / "folder" / "model_index.json").write_text("{}")
+    (tmp_path / "folder" / "unet" / "weights.safetensors").write_bytes(b"weights")
+    (tmp_path / "blob.safetensors").write_bytes(b"weights")
+    (tmp_path / "folder" / "unet" / "linked.safetensors").symlink_to(tmp_path / "blob.safetensors")
+    save(A, tmp_path / "a.safetensors")
+    save(B, tmp_path / "b.safetensors")
+    (tmp_path / "link.safetensors").symlink_to("model.safetensors")
+    os.link(tmp_path / "model.safetensors", tmp_path / "hard.safetensors")
+    (tmp_path / "there.safetensors").mkdir()
+    return tmp_path
+
+
+def contents(folder):
+    return {f: f.read_bytes() for f in folder.rglob("*") if f.is_file()}
+
+
+FORGET = "forget --concept cat --checkpoint"
+REFUSED = {
+    f"{FORGET} model.safetensors --out model.safetensors": "would overwrite the checkpoint 'model.safetensors'",
+    f"{FORGET} model.safetensors --out folder/../model.safetensors": "would overwrite the checkpoint",
+    f"{FORGET} model.safetensors --out link.safetensors": "would overwrite the checkpoint",
+    f"{FORGET} link.safetensors --out model.safetensors": "would overwrite the checkpoint",
+    f"{FORGET} model.safetensors --out hard.safetensors": "would overwrite the checkpoint",
+    f"{FORGET} model.safetensors --out o.safetensors --report model.words.json": "--report would overwrite",
+    f"{FORGET} model.safetensors --out o.safetensors --report model.yaml": "'model.yaml'",
+    f"{FORGET} model.safetensors --out o.safetensors --report tokenizer/vocab.json": "folder 'tokenizer'",
+    f"{FORGET} b.safetensors --out o.safetensors --report b.words.json": "--report would overwrite",
+    f"{FORGET} folder --out folder/unet/weights.safetensors": "would overwrite the checkpoint 'folder'",
+    f"{FORGET} folder --out blob.safetensors": "would overwrite the checkpoint 'folder'",
+    f"{FORGET} folder --out o.safetensors --report folder/model_index.json": "would overwrite the checkpoint",
+    f"{FORGET} model.safetensors --stack a.safetensors:0.5 --out a.safetensors": "would overwrite the delta",
+    f"{FORGET} model.safetensors --out o.safetensors --preview x.png --report x.png": "name the same file",
+    f"{FORGET} model.safetensors --out o.ckpt": "has to end in .safetensors",
+    f"{FORGET} model.safetensors --out o.safetensors --preview o.jpg": "has to end in .png",
+    f"{FORGET} model.safetensors --out o.safetensors --report o.txt": "has to end in .json",
+    f"{FORGET} model.safetensors --out there.safetensors": "is the folder",
+    "preview --prompts x --checkpoint model.safetensors --out model.safetensors": "would overwrite the checkpoint",
+    "preview --prompts x --checkpoint model.safetensors --out x.jpg": "has to end in .png",
+    "stack a.safetensors b.safetensors --out b.safetensors": "would overwrite the delta 'b.safetensors'",
+    "stack a.safetensors --checkpoint model.safetensors --out model.safetensors": "would overwrite the checkpoint",
+    "stack a.safetensors --into model.safetensors --out hard.safetensors": "would overwrite the checkpoint",
+    "stack a.safetensors --out o.png": "has to end in .safetensors",
+    "stack a.safetensors --method svd --rank 0 --out o.safetensors": "rank 0",
+    "stack a.safetensors b.safetensors --without cat --retrain --checkpoint x --out a.safetensors": "be a folder",
+    "demo --out a.safetensors": "be a folder",
+}
+
+
+@pytest.mark.parametrize("command", REFUSED)
+def test_an_output_that_cannot_be_meant_is_refused_and_nothing_is_touched(command, place, capsys):
+    before = contents(place)
+    assert main(command.split()) == 1
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(said) == 1 and REFUSED[command] in said[0]
+    assert contents(place) == before
+
+
+def test_demo_does_not_overwrite_its_stack(place, capsys):
+    shutil.copyfile("a.safetensors", "forget-frog.safetensors")
+    assert main(["demo", "--concept", "frog", "--out", ".", "--stack", "forget-frog.safetensors"]) == 1
+    assert "would overwrite the delta" in capsys.readouterr().err
+
+
+def test_a_new_file_beside_its_inputs_is_fine(place):
+    inputs = [*read_with("folder"), *read_with("."), *read_with("missing.safetensors"), ("the delta", place / "a")]
+    outputs = ("--out", place / "folder" / "o.safetensors", ".safetensors"), ("--preview", place / "o.PNG", ".png")
+    check_outputs([*outputs, ("--report", None, ".json")], inputs)
+    with pytest.raises(BadSetting, match=r"missing\.safetensors"):
+        check_outputs([("--out", place / "missing.safetensors", "")], inputs)
+
+
+def test_two_outputs_that_are_linked_are_one(place):
+    (place / "p.png").write_bytes(b"")
+    os.link(place / "p.png", place / "q.png")
+    with pytest.raises(BadSetting, match="--one and --two name the same file"):
+        check_outputs([("--one", place / "p.png", ".png"), ("--two", place / "q.png", ".png")], [])
+
+
+def test_what_the_stack_has_forgotten_is_refused_before_the_checkpoint_is_loaded(place, capsys):
+    wish = "--stack a.safetensors --concept Banana --out o.safetensors"
+    assert main(f"forget --checkpoint model.safetensors {wish}".split()) == 1
+    assert "already forgotten 'Banana'" in capsys.readouterr().err
+
+
+def test_names_that_would_meet_get_numbers():
+    assert each_its_own(["my_delta", "x", "My_Delta", "my_delta", "my_delta_2"]) == [
+        *("my_delta", "x", "My_Delta_2", "my_delta_3", "my_delta_2_2")
+    ]
+
+
+def test_deltas_of_one_name_do_not_overwrite_each_other_when_made_anew(place, capsys, monkeypatch):
+    """The training itself is left out: each old delta comes back as the new one."""
+
+    def anew(host, removal, progress, keep):
+        stack = removal.before
+        for entry in removal.after:
+            made = SimpleNamespace(delta=Delta(entry.delta.factors, entry.delta.info), report={"stopped": ""})
+            stack = stack.with_delta(keep(entry, made), entry.strength)
+        return stack
+
+    monkeypatch.setattr(stack_command, "opened", lambda *_: SimpleNamespace())
+    monkeypatch.setattr(stack_command, "print_reports", lambda *_: None)
+    monkeypatch.setattr(stack_command, "recorded", lambda _: None)
+    monkeypatch.setattr(stack_command, "retrain", anew)
+    for folder, made in (("one", B), ("two", C)):
+        save(made, place / folder / "my delta.safetensors")
+    deltas = ["a.safetensors", "one/my delta.safetensors", "two/my delta.safetensors"]
+    new = ["--without", "a", "--retrain", "--checkpoint", "model.safetensors", "--out", "new"]
+    assert main(["stack", *deltas, *new]) == 0
+    found = {f.name: load(f) for f in (place / "new").iterdir()}
+    assert {n: d.info.concept for n, d in found.items()} == {
+        "my_delta.safetensors": "frog",
+        "my_delta_2.safetensors": "cat",
+    }
+    assert "my_delta_2" in capsys.readouterr().out
+    assert main(["stack", *deltas, *new]) == 1
+    assert "there already" in capsys.readouterr().err
+
+
+def test_a_delta_that_cannot_be_made_again_is_told_before_the_checkpoint_is_loaded(place, capsys):
+    new = ["--without", "banana", "--retrain", "--checkpoint", "model.safetensors", "--out", "new"]
+    assert main(["stack", "a.safetensors", "b.safetensors", *new]) == 1
+    assert "cannot be made anew" in capsys.readouterr().err

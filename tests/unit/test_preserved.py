@@ -1,0 +1,89 @@
+"""Prompts of everything that is to stay: how many of each word, what they weigh, and what is left out."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tests.tiny import WORDS, TinyHost
+from unlearn_core.host import Conditioning
+from unlearn_core.method.preserved import PreservedPrompts
+from unlearn_core.method.token_moments import Moment, moment_of, second_moment, tokens_of
+from unlearn_core.recipe import OBJECT
+from unlearn_core.words.prompts import names
+from unlearn_core.words.word_list import WordList
+
+GENERAL, OWN = WordList.load(None), WordList.load(WORDS)
+
+
+def weights(lists, moving=("banana",), keep=(), **changes):
+    return PreservedPrompts(lists, moving, 0, keep, replace(OBJECT, **changes)).weights()
+
+
+def test_each_word_of_a_short_list_is_held_in_more_prompts():
+    few, many = OBJECT.listed_prompts
+    listed = OBJECT.listed_total
+    held = [*GENERAL.all_objects, *GENERAL.styles]
+    assert listed // len(held) < few < many < listed // len([*OWN.all_objects, *OWN.styles])
+    alone, both = weights([GENERAL]), weights([OWN, GENERAL])
+    assert few <= sum(names(t, "owl") for t in alone) < many
+    assert sum(names(t, "bus") for t in both) >= many
+    assert set(alone.values()) == {1.0} and min(both.values()) == few / many
+    assert all("" in found and not any(names(t, "banana") for t in found) for found in (alone, both))
+
+
+def test_the_artists_own_words_have_more_prompts_of_full_weight():
+    found = weights([OWN, GENERAL], keep=("owl",))
+    assert sum(names(t, "owl") and w == 1.0 for t, w in found.items()) >= OBJECT.kept_prompts
+    fewer = weights([OWN, GENERAL], keep=("owl",), kept_prompts=8)
+    assert 8 <= sum(names(t, "owl") and w == 1.0 for t, w in fewer.items()) < OBJECT.kept_prompts
+
+
+def test_each_word_weighs_the_same():
+    """Two words of one list, many of another: their tokens are one-hot, so the second moment shows the weights."""
+
+    class Words(TinyHost):
+        def encode(self, prompts):
+            rows = [[float(w in p.split()) for w in ("cat", "dog", "owl", "bee")] for p in prompts]
+            return Conditioning(torch.tensor(rows)[:, None])
+
+    short, long = (
+        WordList({"": words}, (), ("{o}",), tuple(f"{{o}} {i}" for i in range(20)), ("{s}",), ("",))
+        for words in (("cat", "dog"), ("owl", "bee", *(f"w{i}" for i in range(200))))
+    )
+    cat, dog, owl, bee = PreservedPrompts([short, long], [], 0).moment(Words()).value.diagonal().tolist()
+    assert cat == pytest.approx(dog) and dog == pytest.approx(owl) and owl == pytest.approx(bee) and cat > 0
+
+
+@pytest.mark.parametrize("concept", ["a banana", "Bananas", "(banana:1.3)"])
+def test_prompts_of_the_target_are_not_held(concept):
+    held = weights([OWN, GENERAL], [concept])
+    assert not any(names(t, "banana") for t in held) and any(names(t, "pear") for t in held)
+    assert held.keys() == weights([OWN, GENERAL], ["banana"]).keys()
+
+
+def test_a_part_of_the_target_is_held():
+    assert any(names(t, "dog") for t in weights([OWN, GENERAL], ["hot dog"]))
+
+
+def test_second_moment_by_hand():
+    tokens = torch.tensor([[[1.0, 0.0], [1.0, 2.0]]])
+    assert second_moment(tokens).tolist() == [[1.0, 1.0], [1.0, 2.0]]
+
+
+def test_moments_of_two_lists_are_weighed_by_their_prompts():
+    one, other = Moment.of(torch.tensor([[[1.0, 0.0]]])), Moment.of(torch.tensor([[[0.0, 2.0]]] * 3))
+    both = one + other
+    assert both.value.tolist() == [[0.25, 0.0], [0.0, 3.0]] and both.prompts == 4
+
+
+def test_a_moment_does_not_depend_on_how_much_is_in_memory(monkeypatch):
+    host, texts, parts = TinyHost(), [f"a banana {w}" for w in ("red", "on a table", "in ink style", "at night")], []
+    tokens = tokens_of(host, texts)
+    monkeypatch.setattr("unlearn_core.method.token_moments.PROMPTS_AT_ONCE", 3)
+    monkeypatch.setattr("unlearn_core.method.token_moments.TOKENS_AT_ONCE", 7)
+    assert torch.allclose(moment_of(host, texts, pulse=lambda: parts.append(1)).value, second_moment(tokens))
+    assert len(parts) == 2
+    shares = [1.0, 0.5, 0.25, 0.1]
+    weighted = sum(w * second_moment(t) for w, t in zip(shares, tokens, strict=True)) / sum(shares)
+    assert torch.allclose(moment_of(host, texts, shares).value, weighted)

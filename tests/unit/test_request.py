@@ -1,0 +1,143 @@
+"""What is asked for, read whole before any work: refusals, kinds, layers and the prompts of a target."""
+
+import sys
+
+import pytest
+
+from tests.tiny import WORDS, TinyHost
+from tests.unit.runs import LAYER, config, stack_on
+from unlearn_core import BadDelta, BadSetting, Delta, ForgetConfig, Stack, UnlearnError, forget
+from unlearn_core.delta.format import Factor
+from unlearn_core.method.request import Request, asked_for
+from unlearn_core.recipe import DEFAULT, OBJECT, SMALL, STYLE, thorough
+from unlearn_core.words.word_list import WordList
+
+
+class Idle(TinyHost):
+    """Does nothing: whatever is asked of the networks is an error."""
+
+    def encode(self, prompts):
+        pytest.fail("a prompt was encoded")
+
+    def denoise(self, x, sigma, conditioning):
+        pytest.fail("the network was asked")
+
+    def session(self, stack):
+        pytest.fail("a session was opened")
+
+
+def wrong(**changes):
+    """A stack for the tiny host that says something wrong of itself."""
+    return stack_on(TinyHost(), {"concept": "frog", **changes})
+
+
+def with_layer(name, scale=1.0):
+    """A stack whose delta changes this layer."""
+    (entry,) = wrong()
+    factor = entry.delta.factors[LAYER]
+    return Stack().with_delta(Delta({name: Factor(factor.down, factor.up * scale, 1.0)}, entry.delta.info))
+
+
+REFUSED = {
+    "another architecture": (lambda: wrong(architecture="sd1"), {}, BadDelta, "type sd1, but the loaded one is tiny"),
+    "another base": (lambda: wrong(base_fingerprint="f" * 16), {}, BadDelta, "made for the base ffff"),
+    "a layer that is not there": (lambda: with_layer("diffusion_model.x"), {}, BadDelta, "No layer of 'frog'"),
+    "no effect": (lambda: with_layer(LAYER, 0.0), {}, BadDelta, "change nothing"),
+    "forgotten before": (lambda: wrong(concept="Banana"), {}, BadSetting, "already forgotten 'banana'"),
+    "a style forgotten before": (
+        lambda: wrong(concept="Monet"),
+        {"concept": "style of monet", "anchor": "ink"},
+        BadSetting,
+        "already forgotten 'monet'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_done_is_refused_before_any_work(case):
+    stack, changes, error, words = REFUSED[case]
+    with pytest.raises(error, match=words):
+        forget(Idle(), config(**changes), stack(), recipes=SMALL)
+
+
+def test_a_broken_word_list_is_refused_before_any_work(tmp_path):
+    host = Idle()
+    host.words_file = str(tmp_path / "x.words.json")
+    with pytest.raises(BadSetting, match=r"x\.words\.json"):
+        forget(host, config(), recipes=SMALL)
+
+
+def test_a_model_without_such_layers_is_refused_before_any_work():
+    host = Idle()
+    host.layers = lambda: {"diffusion_model.enter": "enter"}
+    with pytest.raises(UnlearnError, match="no layers of the kind 'kv'"):
+        forget(host, config(), recipes=SMALL)
+
+
+def test_training_without_peft_is_refused_before_any_work(monkeypatch):
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(UnlearnError, match="pip install"):
+        forget(Idle(), config(), recipes=SMALL)
+    assert Request.read(Idle(), config(closed_form=True), Stack())  # the closed form needs none
+
+
+@pytest.mark.parametrize(
+    "wish, kind, concept",
+    [
+        ({"concept": "a banana"}, "object", "a banana"),
+        ({"concept": "ink"}, "style", "ink"),
+        ({"concept": "style of Monet"}, "style", "Monet"),
+        ({"concept": "Monet style"}, "style", "Monet"),
+        ({"concept": "banana", "kind": "style"}, "style", "banana"),
+        ({"concept": "ink", "kind": "object"}, "object", "ink"),
+    ],
+)
+def test_kind_and_words_of_a_concept(wish, kind, concept):
+    assert asked_for(ForgetConfig(**wish), WordList.load(WORDS), Stack()) == (kind, concept)
+
+
+@pytest.mark.parametrize("layers, parts", [("kv", "kv"), ("cross", "kvqo"), ("attention", "kvqo")])
+def test_layers_are_those_of_the_setting(layers, parts):
+    found = Request.read(Idle(), config(layers=layers), Stack()).layers
+    assert len(found) == 2 * len(parts)
+    assert all(
+        name == "diffusion_model." + path and f"attn2.to_{path.split('to_')[1][0]}" in path
+        for path, name in found.items()
+    )
+
+
+def test_of_several_names_of_a_layer_the_first_is_written():
+    host = Idle()
+    host.layers = lambda: {"first": "blocks.0.attn2.to_k", "second": "blocks.0.attn2.to_k"}
+    assert Request.read(host, config(), Stack()).layers == {"blocks.0.attn2.to_k": "first"}
+
+
+def test_what_is_learned_and_what_the_check_asks_are_different_prompts():
+    host = Idle()
+    host.words_file = None
+    for recipes, learned, held in ((DEFAULT, OBJECT.target_prompts, OBJECT.held_out_prompts), (SMALL, 5, 5)):
+        request = Request.read(host, config(), Stack(), recipes=recipes)
+        assert len(request.targets) == learned and len(request.held_out) == held
+        assert not set(request.targets) & set(request.held_out)
+        assert all("banana" in s.prompt for s in (*request.targets, *request.held_out))
+    other = Request.read(host, config(seed=1), Stack(), recipes=SMALL)
+    assert other.targets != request.targets
+
+
+def test_prompts_do_not_name_what_has_gone():
+    request = Request.read(Idle(), config(), wrong(concept="ink"))
+    assert not any(s.style == "ink" for s in request.targets) and "ink" not in request.rest.styles
+    assert "banana" not in request.rest.all_objects and "banana" in request.words.all_objects
+
+
+def test_the_recipe_is_that_of_the_kind_and_the_quality():
+    def recipe(**changes):
+        return Request.read(Idle(), config(**changes), Stack()).recipe
+
+    assert recipe() == OBJECT and recipe(concept="ink", anchor="flat") == STYLE
+    assert recipe(quality="thorough") == thorough(OBJECT) != OBJECT
+
+
+def test_the_hosts_own_recipes_are_taken_where_none_are_given(monkeypatch):
+    monkeypatch.setitem(DEFAULT, "object", SMALL["object"])
+    assert Request.read(Idle(), config(), Stack()).recipe == SMALL["object"]

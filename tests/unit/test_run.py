@@ -1,0 +1,92 @@
+"""An open run: the student, the base model and the model before, and everything undone at its end."""
+
+import pytest
+import torch
+
+from tests.tiny import TinyHost
+from tests.unit.runs import assert_same, config, opened, stack_on, state_of
+from unlearn_core.method.adapters import attached
+from unlearn_core.recipe import SMALL
+
+FACTORS = {"blocks.0.attn2.to_k": (torch.ones(1, 16), torch.ones(16, 1))}
+
+
+@torch.no_grad()
+def answers(host):
+    x = torch.linspace(-1, 1, 64).view(1, *host.latent_shape)
+    return host.denoise(x, host.sigmas[[60]], host.encode(["a cat"]))
+
+
+def test_the_teacher_is_the_base_model_whatever_is_learned_and_stacked():
+    host = TinyHost()
+    stack, base = stack_on(host, {"concept": "frog"}, size=1.0), answers(host)
+    with opened(host, config(), stack, SMALL) as run:
+        stacked = answers(run.host)
+        run.edits.set(FACTORS)
+        edited = answers(run.host)
+        with run.teacher():
+            assert torch.allclose(answers(run.host), base, atol=1e-4)
+        with run.student.off():
+            assert torch.equal(answers(run.host), stacked)
+        with run.base.shown(), run.student.off():
+            assert torch.allclose(answers(run.host), base, atol=1e-4)
+        assert torch.equal(answers(run.host), edited)
+    assert not torch.allclose(base, stacked, atol=1e-2) and not torch.allclose(stacked, edited, atol=1e-2)
+
+
+def test_the_teacher_is_the_base_model_for_adapters_too():
+    host = TinyHost()
+    base = answers(host)
+    with opened(host, config(), recipes=SMALL) as run, attached(run.backbone, run.edits.paths, 2, 0) as adapters:
+        for path in adapters.factors:
+            adapters.start(path, torch.ones(1, 16), torch.ones(16, 1))
+        run.student = adapters
+        assert not torch.allclose(answers(run.host), base, atol=1e-2)
+        with run.teacher():
+            assert torch.allclose(answers(run.host), base, atol=1e-5)
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError, KeyboardInterrupt])
+def test_everything_is_undone_at_the_end(error):
+    host = TinyHost()
+    before, seen = state_of(host), None
+    try:
+        with opened(host, config(), stack_on(host, {"concept": "frog"}), SMALL) as run:
+            run.edits.set(FACTORS)
+            seen = state_of(host)
+            if error:
+                raise error
+    except (RuntimeError, KeyboardInterrupt):
+        pass
+    assert seen["hooks"] != before["hooks"] and not torch.equal(
+        *(s["weights"]["blocks.0.attn2.to_k.weight"] for s in (seen, before))
+    )
+    assert_same(before, state_of(host))
+
+
+def test_an_error_while_it_is_opened_leaves_nothing_either():
+    class Broken(TinyHost):
+        def denoise(self, x, sigma, conditioning):
+            raise RuntimeError("boom")
+
+    host = Broken()
+    before = state_of(host)
+    with pytest.raises(RuntimeError, match="boom"), opened(host, config(), stack_on(host, {"concept": "frog"}), SMALL):
+        pass
+    assert_same(before, state_of(host))
+
+
+def test_what_is_preserved_is_read_once(monkeypatch):
+    host, asked = TinyHost(), []
+    encode = host.encode
+    monkeypatch.setattr(host, "encode", lambda prompts: asked.append(len(prompts)) or encode(prompts))
+    with opened(host, config(), recipes=SMALL) as run:
+        first, count = run.preserved, len(asked)
+        assert run.preserved is first and len(asked) == count > 1
+
+
+def test_a_cpu_takes_no_more_rows_than_save_time_and_a_small_memory_fewer():
+    with opened(TinyHost(), config(), recipes=SMALL) as run:
+        assert run.host.rows == 32
+    with opened(TinyHost(), config(memory=1e-6), recipes=SMALL) as run:
+        assert run.host.rows == 1

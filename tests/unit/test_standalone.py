@@ -1,0 +1,84 @@
+"""The standalone model against diffusers' own prediction and sampler, and the tokenizer against CLIP's."""
+
+import pytest
+import torch
+
+from unlearn_core import Stack
+from unlearn_core.demo.recognition import CHECKPOINT
+from unlearn_core.sampling import noise
+from unlearn_core.standalone import clip_tokenizer
+from unlearn_core.standalone.model import StandaloneModel
+
+PROMPTS = ["a banana in ink style", ""]
+
+
+@pytest.fixture(scope="module")
+def host():
+    return StandaloneModel(CHECKPOINT, half=False)
+
+
+def test_what_a_session_has_read_is_given_back_at_its_end(host, monkeypatch):
+    read, own = [], host._read
+    monkeypatch.setattr(host, "_read", lambda prompts: read.extend(prompts) or own(prompts))
+    with host.session(Stack()):
+        for _ in range(2):
+            host.encode(["otter"])
+        assert read == ["otter"]
+    host.encode(["otter"])
+    assert read == ["otter"] * 2
+
+
+def test_v_prediction_gives_the_same_clean_latent_as_diffusers(host):
+    from diffusers import DDIMScheduler
+
+    scheduler = DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        clip_sample=False,
+    )
+    c = host.encode(PROMPTS[:1])
+    host.prediction_type = "v_prediction"
+    try:
+        for t in range(50, 1000, 100):
+            abar = scheduler.alphas_cumprod[t]
+            z_t, sigma = noise((1, *host.latent_shape), t, host.device), host.sigmas[[t]]
+            with torch.no_grad():
+                v = host.backbone(z_t, t, c.tokens).sample
+                wanted = abar.sqrt() * z_t - (1 - abar).sqrt() * v
+                assert torch.allclose(host.denoise(z_t / abar.sqrt(), sigma, c), wanted, atol=1e-4), t
+    finally:
+        host.prediction_type = "epsilon"
+
+
+def test_noise_levels_are_the_trained_schedule(host):
+    assert len(host.sigmas) == 1000
+    assert host.sigmas[-1].item() == pytest.approx(14.6146, abs=1e-3)
+    assert host.sigmas[0].item() == pytest.approx(0.0292, abs=1e-4)
+
+
+def test_every_linear_layer_has_a_name_and_kohya_comes_first(host):
+    paths = {n for n, m in host.backbone.named_modules() if isinstance(m, torch.nn.Linear)}
+    layers = host.layers()
+    assert set(layers.values()) == paths
+    assert layers["lora_unet_middle_block_1_transformer_blocks_0_attn2_to_k"].endswith(
+        "mid_block.attentions.0.transformer_blocks.0.attn2.to_k"
+    )
+
+
+def test_bundled_merges_give_clips_own_token_numbers(tmp_path):
+    from transformers import CLIPTokenizer
+
+    entries = clip_tokenizer.write_tokenizer(tmp_path, clip_tokenizer.read_merges())
+    assert entries == 49408
+    tokenizer = CLIPTokenizer.from_pretrained(tmp_path)
+    # numbers as published with CLIP for its own example sentence
+    assert tokenizer("a photo of a cat").input_ids == [49406, 320, 1125, 539, 320, 2368, 49407]
+    assert tokenizer("a diagram").input_ids == [49406, 320, 22697, 49407]
+
+
+def test_decoded_pictures_are_on_the_cpu_between_zero_and_one(host):
+    pictures = host.decode(noise((2, *host.latent_shape), 0, host.device))
+    assert pictures.shape == (2, 3, 128, 128) and pictures.device.type == "cpu"
+    assert pictures.min() >= 0 and pictures.max() <= 1

@@ -1,0 +1,47 @@
+"""A page of gradio 4 without a browser: presses buttons as the page would, and keeps what the fields show."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+
+from tests.comfy.client import DIRECT
+
+
+class PageClient:
+    """The page at an address. `fields`: values of all fields by the ids that they have in the page's HTML."""
+
+    def __init__(self, address: str):
+        self.address = address
+        config = self.ask("/config")
+        parts = {p["id"]: p["props"] for p in config["components"]}
+        self.names = {i: props.get("elem_id") or f"part {i}" for i, props in parts.items()}
+        self.fields = {self.names[i]: props.get("value") for i, props in parts.items()}
+        self.events = config["dependencies"]
+
+    def ask(self, path: str, body: dict | None = None) -> dict:
+        """JSON of the server's answer."""
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.address + path, data, {"Content-Type": "application/json"})
+        with DIRECT.open(request, timeout=60) as answer:
+            return json.load(answer)
+
+    def press(self, button: str) -> None:
+        """Press a button, and whatever follows it; the fields then show the answers."""
+        at = [i for i, e in enumerate(self.events) if [button, "click"] in self.targets(e)]
+        while at:
+            index = at.pop(0)
+            event = self.events[index]
+            names = [self.names[i] for i in event["inputs"]]
+            body = {"fn_index": index, "data": [self.fields[n] for n in names], "session_hash": "a test"}
+            answers = self.ask("/run/predict", body)["data"]
+            for i, value in zip(event["outputs"], answers, strict=True):
+                if not isinstance(value, dict):
+                    self.fields[self.names[i]] = value
+                elif "value" in value:
+                    self.fields[self.names[i]] = value["value"]
+            at += [i for i, e in enumerate(self.events) if e["trigger_after"] == index]
+
+    def targets(self, event: dict) -> list:
+        """(id in the page's HTML, kind of event) of what starts an event."""
+        return [[self.names.get(i), kind] for i, kind in event["targets"]]

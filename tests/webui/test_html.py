@@ -1,0 +1,54 @@
+"""What the page shows as HTML: nothing unescaped, reports in the core's own rows, small curves."""
+
+from html import escape
+
+import pytest
+
+from tests.webui.pack import load
+
+core, html, jobs = load("unlearn_core"), load("extension.html"), load("extension.jobs")
+library, loss_curve, results, stack_file = (
+    load(f"extension.{name}") for name in ("delta_library", "loss_curve", "results", "stack_file")
+)
+
+
+def test_nothing_is_unescaped():
+    evil = "<img src=x onerror=alert(1)>"
+    view = jobs.View("1", "forget", evil, message=evil, error=evil, state="failed")
+    shown = [html.status(view, evil), html.status(None, evil), html.notice(evil), html.code(evil, evil)]
+    shown += [html.comparison([results.Pair(evil, '"><img>', "")]), html.sentences([evil], evil)]
+    shown.append(html.row(1, stack_file.Row(evil), None, None))
+    assert all(evil not in text and '"><img>' not in text for text in shown)
+
+
+@pytest.mark.parametrize(
+    "points", [[], [(1, 1.0, 1.0)], [(1, float("nan"), 1.0)] * 3, [(i, 0.0, 0.0) for i in range(5)]]
+)
+def test_no_curve_is_drawn_of_nothing(points):
+    assert loss_curve.curve(points) == ""
+
+
+def test_a_long_curve_stays_small():
+    assert len(loss_curve.curve([(i, 1.0 / i, 2.0) for i in range(1, 5001)])) < 20_000
+
+
+def test_the_report_is_shown_in_the_cores_own_rows():
+    check = {"verdict": "forgotten, the rest preserved"}
+    facts = {"concept": "a <b>", "anchor": "", "reason": "x", "check": check, "way": "closed form"}
+    facts |= {"stack": ["frog"], "stopped": "", "seconds": 3.0}
+    shown = html.report(facts)
+    rows = load("unlearn_core.method.forget").summary(facts)
+    assert all(f"<th>{name}</th><td>{escape(value)}</td>" in shown for name, value in rows)
+    assert 'box good"' in shown and 'box info"' in html.report({**facts, "check": {"verdict": "not checked"}})
+
+
+def test_a_delta_says_whether_it_is_for_the_chosen_checkpoint():
+    info = core.DeltaInfo("banana", "object", "pear", "sd1", "epsilon", "2f0cc83c00000000")
+    card = library.Card("forget_banana.safetensors", info, "2026-01-01 12:00", 1)
+    for chosen, shown, hidden in (
+        ("2f0cc83c00000000", "for this checkpoint", "another"),
+        ("0000000000000000", "for another checkpoint", "this checkpoint"),
+        (None, "draws pear instead", "checkpoint"),
+    ):
+        text = html.row(1, stack_file.Row(card.name), card, chosen)
+        assert shown in text and hidden not in text and "2f0cc83c" not in text

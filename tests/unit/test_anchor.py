@@ -151,7 +151,7 @@ def test_an_anchor_of_the_artists_and_a_style_need_no_list_of_things():
     assert by_text(LIST.styles[0]).name in LIST.styles[1:]
 
 
-@pytest.mark.parametrize("concept", ["a banana", "the bananas", "banana.", "(banana:1.3)", "1girl, solo, banana"])
+@pytest.mark.parametrize("concept", ["a banana", "the bananas", "banana.", "(banana:1.3)"])
 def test_the_nearest_word_is_never_the_target_itself(concept):
     made = by_text(concept)
     assert made.name in LIST.all_objects and made.name != "banana"

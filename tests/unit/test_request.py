@@ -93,7 +93,7 @@ def test_training_without_peft_is_refused_before_any_work(monkeypatch):
     ],
 )
 def test_kind_and_words_of_a_concept(wish, kind, concept):
-    assert asked_for(ForgetConfig(**wish), WordList.load(WORDS), Stack()) == (kind, concept)
+    assert asked_for(ForgetConfig(**wish), [WordList.load(WORDS)], Stack()) == (kind, concept)
 
 
 @pytest.mark.parametrize("layers, parts", [("kv", "kv"), ("cross", "kvqo"), ("attention", "kvqo")])

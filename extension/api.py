@@ -108,12 +108,11 @@ def plain(view: View) -> dict:
     facts = {k: v for k, v in vars(view).items() if k not in left_out}
     facts["losses"] = [list(p) for p in view.losses[-1:]]
     if isinstance(view.result, ForgetResult):
-        made = view.result
-        facts |= {
-            "file": made.name,
-            "path": str(made.file),
-            "tag": made.tag,
-            "remark": made.remark,
-            "report": made.report,
-        }
+        facts |= one_delta(view.result) | {"earlier": [one_delta(one) for one in view.result.earlier]}
     return facts
+
+
+def one_delta(made: ForgetResult) -> dict:
+    """A new delta as JSON values."""
+    facts = {"file": made.name, "path": str(made.file), "tag": made.tag}
+    return facts | {"remark": made.remark, "report": made.report}

@@ -85,6 +85,11 @@ def outcome(view: View | None, in_web_ui: bool) -> str:
     made = view.result if view else None
     if not isinstance(made, ForgetResult):
         return ""
+    return "".join(one_outcome(one, in_web_ui) for one in (*made.earlier, made))
+
+
+def one_outcome(made: ForgetResult, in_web_ui: bool) -> str:
+    """One concept's report, file and pictures."""
     hint = "Add this to a prompt:" if in_web_ui else "In a web UI, add this to a prompt:"
     parts = [html.report(made.report), html.code(str(made.file), "Saved as:"), html.code(made.tag, hint)]
     if made.remark:

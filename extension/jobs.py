@@ -119,6 +119,12 @@ class Job:
             raise Cancelled("Stopped. Nothing was kept, as you chose.")
         return self._view.stopping
 
+    def part(self, number: int, count: int) -> Callable[[StepReport], bool]:
+        """`hear` for one of several runs of a job: the bar goes once over all of them."""
+        if count == 1:
+            return self.hear
+        return lambda r: self.hear(replace(r, fraction=(number + r.fraction) / count, seconds_left=None))
+
     def counter(self, total: int, phase: str = "generating") -> Callable[[], None]:
         """Progress of work that is no `forget`: call it after each of `total` units; a stop raises `Cancelled`."""
         begun, done = time.monotonic(), 0

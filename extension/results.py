@@ -18,7 +18,10 @@ class Pair:
 
 @dataclass(frozen=True)
 class ForgetResult:
-    """A new delta. name: its path inside the folder. pairs: pictures of the core's own prompts; extra: the artist's."""
+    """A new delta. name: its path inside the folder. pairs: pictures of the core's own prompts; extra: the artist's.
+
+    earlier: the same of the other concepts of one wish, in their order.
+    """
 
     file: Path
     name: str
@@ -26,6 +29,7 @@ class ForgetResult:
     pairs: tuple[Pair, ...]
     extra: tuple[Pair, ...] = ()
     remark: str = ""
+    earlier: tuple[ForgetResult, ...] = ()
 
     @property
     def tag(self) -> str:

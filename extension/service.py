@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,9 @@ from ..unlearn_core import BadSetting, Delta, ForgetConfig, HostModel, Result, S
 from ..unlearn_core.delta.bake import bake
 from ..unlearn_core.delta.merge import combine_cat, combine_svd
 from ..unlearn_core.delta.stack import check_fits, lineage
+from ..unlearn_core.method.wishes import read_requests
 from ..unlearn_core.picture_file import save_pictures
+from ..unlearn_core.standalone.model import words_beside
 from .comparison import Comparison
 from .delta_library import CARD_PICTURE, Card, cards, free_file
 from .inputs import number, read_prompts, whole
@@ -53,21 +55,36 @@ class Service:
 
     def forget(self, values: dict[str, Any], prompts: str = "") -> Job:
         """Start to forget on top of the stack. values: settings by name, of any type a page gives."""
-        config, own = ForgetConfig.from_flat(values), read_prompts(prompts)
-        self.stack_file.check_room()
-        request = ForgetRequest(config, self.stack(), own)
+        own, stack = read_prompts(prompts), self.stack()
+        wish, configs = read_requests(values, self.words_file(), stack)
+        self.stack_file.check_room(len(configs))
 
         def work(job: Job) -> ForgetResult:
             with self.program.model(job) as host:
                 job.begin()
                 job.picture = lambda latents: data_urls(host.decode(latents[:SHOWN_LIVE]))
-                result = forget(host, config, request.stack, job.hear)
-                return self.keep(job, host, request, result)
+                made, now = [], stack
+                for number, config in enumerate(configs):
+                    result = forget(host, config, now, job.part(number, len(configs)))
+                    found, now = self.keep(job, host, ForgetRequest(config, now, own), result)
+                    made.append(found)
+                    if result.report["stopped"] or job.view().stopping:
+                        break
+                *earlier, last = made
+                return replace(last, earlier=tuple(earlier), remark=" ".join(filter(None, [wish.note, last.remark])))
 
-        return self.jobs.start(FORGET, f"Forgetting '{config.concept}'", work)
+        names = ", ".join(f"'{c}'" for c in wish.concepts)
+        return self.jobs.start(FORGET, f"Forgetting {names}", work)
 
-    def keep(self, job: Job, host: HostModel, request: ForgetRequest, result: Result) -> ForgetResult:
-        """Save a new delta, put it on the stack and show what it does."""
+    def words_file(self) -> str | None:
+        """The word list beside the chosen checkpoint; None where there is none, or no checkpoint yet."""
+        try:
+            return words_beside(self.program.checkpoint())
+        except UnlearnError:
+            return None
+
+    def keep(self, job: Job, host: HostModel, request: ForgetRequest, result: Result) -> tuple[ForgetResult, Stack]:
+        """Save a new delta, put it on the stack and show what it does; (what the page shows, the grown stack)."""
         config, stack = request.config, request.stack
         file, delta = self.saved(result.delta, f"forget {config.concept}")
         remarks = [self.put_on_stack(file.name, result.report), *lineage(stack)]
@@ -80,7 +97,7 @@ class Service:
             save_card(file.with_suffix(CARD_PICTURE), *(None if s is None else s[0] for s in seen))
         pairs = paired(result.prompts, *map(data_urls, seen))
         extra = paired(request.prompts, *map(data_urls, comparison.rows_or_none(request.prompts)))
-        return ForgetResult(file, file.name, result.report, pairs, extra, " ".join(filter(None, remarks)))
+        return ForgetResult(file, file.name, result.report, pairs, extra, " ".join(filter(None, remarks))), stacks[1]
 
     def saved(self, delta: Delta, wish: str) -> tuple[Path, Delta]:
         """A new file in the folder, called after the wish, and the delta under its name."""

@@ -48,9 +48,9 @@ class StackFile:
             return ()
         return tuple({r.name: r for r in rows if (self.folder / r.name).is_file()}.values())[:SLOTS]
 
-    def check_room(self, name: str = "") -> None:
-        """Raise `BadSetting` when there is no room for one more delta; `name` takes its own place anew."""
-        if len([r for r in self.rows() if r.name != name]) >= SLOTS:
+    def check_room(self, count: int = 1, name: str = "") -> None:
+        """Raise `BadSetting` when there is no room for so many more deltas; `name` takes its own place anew."""
+        if len([r for r in self.rows() if r.name != name]) + count > SLOTS:
             raise BadSetting(FULL)
 
     def set(self, rows: tuple[Row, ...]) -> tuple[Row, ...]:
@@ -77,7 +77,7 @@ class StackFile:
     def put(self, name: str, on: bool = True) -> tuple[Row, ...]:
         """Put one more delta on top, at strength 1. Raises `BadSetting` when the stack is full."""
         with LOCK:
-            self.check_room(name)
+            self.check_room(name=name)
             return self.set((*(r for r in self.rows() if r.name != name), Row(name, on=on)))
 
     def take_out(self, name: str) -> tuple[Row, ...]:

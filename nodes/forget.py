@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import comfy.model_management as memory
@@ -20,7 +20,7 @@ from .host import ComfyHostModel
 from .model_stack import other_patches, stack_of, with_delta
 from .pictures import BATCH, comparison, draw
 from .progress import NodeProgress
-from .schema import SettingsType, StackType, config_from, setting_inputs
+from .schema import SettingsType, StackType, requests_from, setting_inputs
 from .schema import strength as strength_input
 
 RUN_SHARE = {"read": 0.98, "checked": 0.9, "quick": 0.5, "cached": 0.0}
@@ -73,31 +73,19 @@ class ForgetConcept(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, clip, strength=1.0, resolution=0, vae=None, settings=None, **values) -> io.NodeOutput:
-        """Make the delta, or take it from the cache; raises the core's one-sentence errors."""
-        node = cls.hidden.unique_id
-        config = config_from(cls.as_sent(), settings or {}, values)
+        """Make a delta for each concept, or take it from the cache; raises the core's one-sentence errors."""
+        wired = Wired(clip, vae, resolution, strength, cls.hidden.unique_id)
         with torch.inference_mode(False), torch.no_grad():
-            host = ComfyHostModel(model, clip, vae, resolution)
-            keys = cache.keys(host, model, config)
-            found = cache.find(keys)
-            progress = NodeProgress(host, node, RUN_SHARE[way(config, strength, found is not None)])
-            if found:
-                delta, report = found
-                # as a run of today would write it: what had no effect may have other values now
-                delta = Delta(delta.factors, replace(delta.info, config=config.deciding()))
-                pictures = None, None
-            else:
-                memory.throw_exception_if_processing_interrupted()
-                delta, report, *pictures = made(host, config, model, progress)
-                cache.store(keys, delta, report)
-            patched = with_delta(model, delta, strength)
-            if strength != 1.0 or None in pictures:
-                hosts = host, ComfyHostModel(patched, clip, vae, resolution)
-                pictures = both_drawn(hosts, report["prompts"], config, progress)
-            text = as_text(report, other_patches(model), found is not None)
-            picture = grid(pictures).movedim(0, -1)[None]
-            shown = {**comparison(*pictures), "text": (text,)}
-            progress.finished()
+            words_file = wired.host(model).words_file
+            wish, configs = requests_from(words_file, stack_of(model), cls.as_sent(), settings or {}, values)
+            done = []
+            for number, config in enumerate(configs):
+                done.append(wired.forget(done[-1].model if done else model, config, (number, len(configs))))
+            text = "\n\n".join(filter(None, [wish.note, *(d.text for d in done)]))
+            before, after = (torch.cat(rows) for rows in zip(*(d.pictures for d in done), strict=True))
+            picture = grid([row for d in done for row in d.pictures]).movedim(0, -1)[None]
+            shown = {**comparison(before, after), "text": (text,)}
+        patched = done[-1].model
         return io.NodeOutput(patched, stack_of(patched), picture, text, ui=shown)
 
     @classmethod
@@ -105,6 +93,52 @@ class ForgetConcept(io.ComfyNode):
         """This node's inputs in the workflow as it was sent: ComfyUI hands on only those that the node has today."""
         sent = cls.hidden.dynprompt.get_node(cls.hidden.unique_id)["inputs"] if cls.hidden.dynprompt else {}
         return {name: value for name, value in sent.items() if not isinstance(value, list)}
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """One concept's outcome: the MODEL without it, pictures before and after `[n, 3, H, W]`, the report as a text."""
+
+    model: Any
+    pictures: tuple[Tensor, Tensor]
+    text: str
+
+
+@dataclass(frozen=True)
+class Wired:
+    """What is wired into the node and set on it, beside the MODEL and the request."""
+
+    clip: Any
+    vae: Any
+    resolution: int
+    strength: float
+    node: str
+
+    def host(self, model) -> ComfyHostModel:
+        """A MODEL as the core sees it."""
+        return ComfyHostModel(model, self.clip, self.vae, self.resolution)
+
+    def forget(self, model, config: ForgetConfig, part: tuple[int, int]) -> Forgotten:
+        """Make the delta, or take it from the cache, and apply it. part: (number, count) of the node's requests."""
+        host = self.host(model)
+        keys = cache.keys(host, model, config)
+        found = cache.find(keys)
+        progress = NodeProgress(host, self.node, RUN_SHARE[way(config, self.strength, found is not None)], part)
+        pictures: list[Tensor | None] = [None, None]
+        if found:
+            delta, report = found
+            # as a run of today would write it: what had no effect may have other values now
+            delta = Delta(delta.factors, replace(delta.info, config=config.deciding()))
+        else:
+            memory.throw_exception_if_processing_interrupted()
+            delta, report, *pictures = made(host, config, model, progress)
+            cache.store(keys, delta, report)
+        patched = with_delta(model, delta, self.strength)
+        if self.strength != 1.0 or None in pictures:
+            pictures = both_drawn((host, self.host(patched)), report["prompts"], config, progress)
+        text = as_text(report, other_patches(model), found is not None)
+        progress.finished()
+        return Forgotten(patched, tuple(pictures), text)
 
 
 def way(config: ForgetConfig, strength: float, cached: bool) -> str:

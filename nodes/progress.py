@@ -26,11 +26,12 @@ class NodeProgress:
     """Progress of one node: the core's run first, then drawing pictures.
 
     run_share: part of the node's time that the core's run takes, 0..1; 0 where there is no run.
+    part: (number, count) of several runs of one node, which share its bar.
     Its calls raise ComfyUI's own exception after an interrupt.
     """
 
-    def __init__(self, host: ComfyHostModel, node_id: str, run_share: float):
-        self._host, self._node, self._run_share = host, node_id, run_share
+    def __init__(self, host: ComfyHostModel, node_id: str, run_share: float, part: tuple[int, int] = (0, 1)):
+        self._host, self._node, self._run_share, self._part = host, node_id, run_share, part
         self._bar = comfy.utils.ProgressBar(PARTS, node_id=node_id)
         self._shown, self._picture = 0, None
         self._begun = time.monotonic()
@@ -63,7 +64,7 @@ class NodeProgress:
         self._phase("drawing", self._run_share + (1 - self._run_share) * self._drawn / (ticks + 1))
 
     def finished(self) -> None:
-        """The node is done."""
+        """The run's share of the node is done."""
         self._phase("done", 1.0)
 
     def _phase(self, phase: str, fraction: float) -> None:
@@ -74,6 +75,10 @@ class NodeProgress:
         self._show({"phase": phase, "fraction": fraction, **facts})
 
     def _show(self, event: dict) -> None:
+        number, count = self._part
+        event["fraction"] = (number + event["fraction"]) / count
+        if count > 1:
+            event["seconds_left"] = None
         # a picture between two parts of the bar waits for the next one, so that the bar only ever grows
         if (now := round(PARTS * event["fraction"])) > self._shown:
             self._bar.update_absolute(now, PARTS, self._picture)

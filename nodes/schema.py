@@ -8,8 +8,10 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..unlearn_core import ForgetConfig, settings
+from ..unlearn_core import ForgetConfig, Stack, settings
 from ..unlearn_core.config import CHECK_SWITCH, RENAMED, TRAINING
+from ..unlearn_core.method.wishes import read_requests
+from ..unlearn_core.words.wish import Wish
 
 NOT_OFFERED = {"on_stop"}
 """An interrupted workflow has no outputs, so nothing of it could be kept."""
@@ -63,9 +65,9 @@ def understood(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name in known}
 
 
-def config_from(*parts: Mapping[str, Any]) -> ForgetConfig:
-    """The request that named values make, later parts over earlier ones; raises `BadSetting`."""
+def requests_from(words_file: str | None, stack: Stack, *parts: Mapping[str, Any]) -> tuple[Wish, list[ForgetConfig]]:
+    """The requests that named values make, later parts over earlier ones; raises `BadSetting`. See `read_requests`."""
     merged: dict[str, Any] = {}
     for part in parts:
         merged |= understood(part)
-    return ForgetConfig.from_flat(merged)
+    return read_requests(merged, words_file, stack)

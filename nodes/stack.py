@@ -12,6 +12,7 @@ from ..unlearn_core import BadDelta, Delta, Stack, load, save
 from ..unlearn_core.delta.paths import contained, safe_file_name
 from ..unlearn_core.delta.stack import check_fits, lineage
 from ..unlearn_core.demo.recognition import CHECKPOINT
+from ..unlearn_core.words.compare import same_thing
 from .host import ComfyHostModel
 from .model_stack import stack_of, with_stack
 from .pictures import as_image
@@ -73,7 +74,7 @@ def delta_file(name: str) -> str | Path | None:
 
 
 class SaveDelta(io.ComfyNode):
-    """The last delta of a stack into the loras folder."""
+    """What the last Forget Concept has made into the loras folder."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -82,7 +83,8 @@ class SaveDelta(io.ComfyNode):
             node_id="UnlearnSaveDelta",
             display_name="Save Delta",
             category="unlearning",
-            description="Writes the newest delta of a stack into the loras folder, where every LoRA loader finds it.",
+            description="Writes what the last Forget Concept has made into the loras folder, where every LoRA loader "
+            "finds it: one file a concept.",
             inputs=[
                 StackType.Input("stack", tooltip="From Forget Concept."),
                 io.String.Input("name", default="", tooltip="File name without ending; empty: the concept's name."),
@@ -97,15 +99,25 @@ class SaveDelta(io.ComfyNode):
         """Write it; an existing file of other contents is never replaced, a number is added to the name."""
         if not len(stack):
             raise BadDelta("The stack is empty: there is nothing to save.")
-        delta = stack.entries[-1].delta
         folder = folder_paths.get_folder_paths(FOLDER)[0]
-        stem = safe_file_name(name.strip() or f"forget {delta.info.concept}")
-        file = free_name(folder, stem, delta)
-        with torch.inference_mode(False):
-            save(Delta(delta.factors, delta.info, file.stem), file)
-            if picture is not None:
-                as_image(picture[0].movedim(-1, 0).clamp(0, 1)).save(file.with_suffix(".preview.png"))
-        return io.NodeOutput(file.name, ui={"text": (f"saved as {file.name}",)})
+        made, names = of_one_wish(stack), []
+        for delta in made:
+            wish = name.strip() or f"forget {delta.info.concept}"
+            stem = wish if len(made) == 1 or not name.strip() else f"{wish} {delta.info.concept}"
+            file = free_name(folder, safe_file_name(stem), delta)
+            with torch.inference_mode(False):
+                save(delta.named(file.stem), file)
+                if picture is not None:
+                    as_image(picture[0].movedim(-1, 0).clamp(0, 1)).save(file.with_suffix(".preview.png"))
+            names.append(file.name)
+        return io.NodeOutput(names[-1], ui={"text": tuple(f"saved as {n}" for n in names)})
+
+
+def of_one_wish(stack: Stack) -> list[Delta]:
+    """The newest delta, and before it those of the same wish, which say that its concept was to go next."""
+    *earlier, newest = (entry.delta for entry in stack)
+    going = [d for d in earlier if any(same_thing(newest.info.concept, c) for c in d.info.config.get("going", ()))]
+    return [*going, newest]
 
 
 def free_name(folder: str, stem: str, delta: Delta) -> Path:

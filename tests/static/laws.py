@@ -24,7 +24,7 @@ LEVELS = (
     "picture_file, evaluate",
     "method",
     "method.forget",
-    "method.retrain",
+    "method.retrain, method.wishes",
     "standalone",
     "__init__",
     "demo",

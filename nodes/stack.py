@@ -116,8 +116,12 @@ class SaveDelta(io.ComfyNode):
 def of_one_wish(stack: Stack) -> list[Delta]:
     """The newest delta, and before it those of the same wish, which say that its concept was to go next."""
     *earlier, newest = (entry.delta for entry in stack)
-    going = [d for d in earlier if any(same_thing(newest.info.concept, c) for c in d.info.config.get("going", ()))]
-    return [*going, newest]
+
+    def same_wish(delta: Delta) -> bool:
+        going = delta.info.config.get("going")
+        return isinstance(going, list) and any(same_thing(newest.info.concept, str(c)) for c in going)
+
+    return [*filter(same_wish, earlier), newest]
 
 
 def free_name(folder: str, stem: str, delta: Delta) -> Path:

@@ -143,6 +143,21 @@ def test_the_second_node_works_on_top_of_the_first(comfy, page, pear):
     assert [p.sha256 for p in parents] == [load(comfy.models / "loras" / saved_as(run)).content_hash()]
 
 
+def test_a_list_is_one_delta_each_and_all_are_saved(comfy, page):
+    run = page.run(forgetting(DEMO, "a Cat, dogs", **QUICK))
+    text, saved = run.outputs["forget"]["text"][0], run.outputs["delta"]["text"]
+    assert "understood as 2 concepts, one delta each: 'cat', 'dog'" in text and "On top of: cat" in text
+    deltas = [load(comfy.models / "loras" / line.removeprefix("saved as ")) for line in saved]
+    assert [d.info.concept for d in deltas] == ["cat", "dog"]
+    fractions = [e["fraction"] for e in own_events(run)]
+    assert fractions == sorted(fractions) and fractions[-1] == 1
+
+
+def test_a_sentence_is_questioned(page):
+    with pytest.raises(NodeFailed, match="reads as a sentence: which word is meant: 'cat' or 'sofa'"):
+        page.run(forgetting(DEMO, "a photo of a cat on a sofa", **QUICK))
+
+
 def test_a_model_with_another_lora_is_taken_as_it_is(comfy, page, pear):
     run, _ = pear
     workflow = forgetting(DEMO, "truck", **QUICK)

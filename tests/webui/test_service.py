@@ -182,6 +182,22 @@ def test_quick_checks_nothing_and_still_shows_what_it_has_done(service):
     assert service.tags() == made.tag == "<lora:forget_banana:1>" and made.remark == ""
 
 
+def test_a_list_is_one_delta_each_on_one_stack(service):
+    job = service.forget({**QUICK, "concept": "a Cat, dogs"}, "a dog")
+    assert job.view().title == "Forgetting 'cat', 'dog'"
+    made = wait(job).result
+    assert [m.report["concept"] for m in (*made.earlier, made)] == ["cat", "dog"] and made.report["stack"] == ["cat"]
+    assert [r.name for r in service.stack_file.rows()] == ["forget_cat.safetensors", "forget_dog.safetensors"]
+    assert "understood as 2 concepts, one delta each: 'cat', 'dog'" in made.remark
+    assert job.view().fraction == 1.0
+
+
+def test_a_sentence_is_questioned_before_the_job(service):
+    with pytest.raises(core.BadSetting, match="reads as a sentence: which word is meant: 'cat' or 'sofa'"):
+        service.forget({**QUICK, "concept": "a photo of a cat on a sofa"})
+    assert service.jobs.running() is None
+
+
 def test_a_stop_while_pictures_are_made_keeps_the_delta(service, monkeypatch):
     plain = comparison.Comparison.rows
     monkeypatch.setattr(comparison.Comparison, "rows", lambda self, prompts: self.job.stop() or plain(self, prompts))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,10 +32,13 @@ class Comparison:
         return [pictures(sampler, stack, prompts, self.seed) for stack in self.stacks]
 
     def rows_or_none(self, prompts: Sequence[str]) -> list[Tensor | None]:
-        """The same for pictures that are only an addition: None for each stack after a stop."""
+        """The same for pictures that are only an addition: None for each stack after a stop or a failure."""
         if prompts and not self.job.view().stopping:
             try:
                 return list(self.rows(prompts))
             except Cancelled:
                 pass
+            except Exception:
+                # the delta is saved: pictures that cannot be made take nothing away from it
+                traceback.print_exc()
         return [None] * len(self.stacks)

@@ -69,10 +69,9 @@ def forget_tab(service: Service, page: Any) -> Parts:
 def shown(view: View | None, in_web_ui: bool) -> list:
     """Status, live pictures, result and the three buttons."""
     busy = view is not None and not view.finished
-    name = view.title.partition("'")[2].rstrip("'") if view else ""
     return [
         html.status(view, IDLE),
-        html.live(view, name),
+        html.live(view, view.about if view else ""),
         outcome(view, in_web_ui),
         gr.update(interactive=not busy),
         gr.update(interactive=busy),

@@ -224,8 +224,8 @@ def without_loras(model: Any) -> Iterator[None]:
             for module in modules:
                 networks.network_apply_weights(module)
 
-    apply([])
     try:
+        apply([])
         yield
     finally:
         apply(kept)

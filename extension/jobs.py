@@ -44,6 +44,7 @@ class View:
     stopping: bool = False
     losses: tuple[tuple[int, float, float], ...] = ()
     pictures: Any = None
+    about: str = ""
     error: str = ""
     result: Any = None
 
@@ -63,7 +64,7 @@ class Job:
     def __init__(self, kind: str, title: str):
         self._view = View(secrets.token_hex(8), kind, title)
         self._lock = threading.Lock()
-        self._discard = False
+        self._discard, self._part = False, (0, 1)
         self._begun = time.monotonic()
         self.picture: Callable[[Any], Any] | None = None
         self.interrupted: Callable[[StepReport], bool] = lambda _: False
@@ -93,7 +94,12 @@ class Job:
     def hear(self, report: StepReport) -> bool:
         """Take in a report of the core; True asks it to stop. Raises `Cancelled` when nothing is to be kept."""
         # pictures that follow the work count from zero again, and the bar must not go back
-        report = replace(report, fraction=max(self._view.fraction, report.fraction))
+        number, count = self._part
+        fraction = max(self._view.fraction, (number + report.fraction) / count)
+        seconds = time.monotonic() - self._begun
+        report = replace(report, fraction=fraction, seconds=seconds)
+        if count > 1:
+            report = replace(report, seconds_left=None)
         new: dict[str, Any] = {
             "phase": report.phase,
             "done": report.done,
@@ -119,11 +125,14 @@ class Job:
             raise Cancelled("Stopped. Nothing was kept, as you chose.")
         return self._view.stopping
 
-    def part(self, number: int, count: int) -> Callable[[StepReport], bool]:
-        """`hear` for one of several runs of a job: the bar goes once over all of them."""
-        if count == 1:
-            return self.hear
-        return lambda r: self.hear(replace(r, fraction=(number + r.fraction) / count, seconds_left=None))
+    def part(self, number: int, count: int, about: str) -> None:
+        """Begin one of several runs of a job, which share its bar. about: the concept."""
+        self._part = number, count
+        self._set(about=about, losses=(), pictures=None)
+
+    def show(self, result: Any) -> None:
+        """A result so far, which stays when the rest of the work fails."""
+        self._set(result=result)
 
     def counter(self, total: int, phase: str = "generating") -> Callable[[], None]:
         """Progress of work that is no `forget`: call it after each of `total` units; a stop raises `Cancelled`."""
@@ -151,7 +160,8 @@ class Job:
             self._set(state=FAILED, error=str(e))
         except MemoryError:
             self._set(state=FAILED, error=NO_MEMORY)
-        except Exception as e:
+        except BaseException as e:
+            # also what would end a program: no job may look busy for good
             traceback.print_exc()
             self._set(state=FAILED, error=in_one_sentence(e))
         finally:

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ..unlearn_core import BadSetting, Delta, ForgetConfig, HostModel, Result, Stack, UnlearnError, forget, save
+from ..unlearn_core import (
+    BadSetting,
+    Cancelled,
+    Delta,
+    ForgetConfig,
+    HostModel,
+    Result,
+    Stack,
+    UnlearnError,
+    forget,
+    save,
+)
 from ..unlearn_core.delta.bake import bake
 from ..unlearn_core.delta.merge import combine_cat, combine_svd
 from ..unlearn_core.delta.stack import check_fits, lineage
@@ -65,13 +77,17 @@ class Service:
                 job.picture = lambda latents: data_urls(host.decode(latents[:SHOWN_LIVE]))
                 made, now = [], stack
                 for number, config in enumerate(configs):
-                    result = forget(host, config, now, job.part(number, len(configs)))
-                    found, now = self.keep(job, host, ForgetRequest(config, now, own), result)
+                    job.part(number, len(configs), config.concept)
+                    try:
+                        result = forget(host, config, now, job.hear)
+                        found, now = self.keep(job, host, ForgetRequest(config, now, own), result)
+                    except UnlearnError as e:
+                        raise told_after(made, config.concept, e) from e
                     made.append(found)
-                    if result.report["stopped"] or job.view().stopping:
-                        break
-                *earlier, last = made
-                return replace(last, earlier=tuple(earlier), remark=" ".join(filter(None, [wish.note, last.remark])))
+                    job.show(together(made, wish.note))
+                    if job.view().stopping:
+                        return together(made, wish.note, [c.concept for c in configs[number + 1 :]])
+                return together(made, wish.note)
 
         names = ", ".join(f"'{c}'" for c in wish.concepts)
         return self.jobs.start(FORGET, f"Forgetting {names}", work)
@@ -87,7 +103,8 @@ class Service:
         """Save a new delta, put it on the stack and show what it does; (what the page shows, the grown stack)."""
         config, stack = request.config, request.stack
         file, delta = self.saved(result.delta, f"forget {config.concept}")
-        remarks = [self.put_on_stack(file.name, result.report), *lineage(stack)]
+        remark, on = self.put_on_stack(file.name, result.report)
+        remarks = [remark, *lineage(stack)]
         stacks = [stack, stack.with_delta(delta)]
         comparison = Comparison(job, host, stacks, config.seed, config.sampling_steps, config.guidance)
         seen = [result.before, result.after]
@@ -97,7 +114,8 @@ class Service:
             save_card(file.with_suffix(CARD_PICTURE), *(None if s is None else s[0] for s in seen))
         pairs = paired(result.prompts, *map(data_urls, seen))
         extra = paired(request.prompts, *map(data_urls, comparison.rows_or_none(request.prompts)))
-        return ForgetResult(file, file.name, result.report, pairs, extra, " ".join(filter(None, remarks))), stacks[1]
+        made = ForgetResult(file, file.name, result.report, pairs, extra, " ".join(filter(None, remarks)))
+        return made, stacks[1] if on else stack
 
     def saved(self, delta: Delta, wish: str) -> tuple[Path, Delta]:
         """A new file in the folder, called after the wish, and the delta under its name."""
@@ -109,8 +127,11 @@ class Service:
         self.program.file_changed(file)
         return file, delta
 
-    def put_on_stack(self, name: str, report: dict) -> str:
-        """Put a new delta on top, switched off when it did not forget; a sentence where it does not act, else ""."""
+    def put_on_stack(self, name: str, report: dict) -> tuple[str, bool]:
+        """Put a new delta on top, switched off when it did not forget.
+
+        (a sentence where it does not act, else "", whether it acts)
+        """
         reason = "the run was stopped" if report["stopped"] else ""
         if report["check"]["verdict"].startswith("not forgotten"):
             reason = "the model still generates the concept"
@@ -118,10 +139,11 @@ class Service:
             self.stack_file.put(name, on=not reason)
         except UnlearnError as e:
             # another page has filled the stack meanwhile
-            return f"The delta is saved but not on the stack. {e}"
+            return f"The delta is saved but not on the stack. {e}", False
         if not reason:
-            return ""
-        return f"The delta is on the stack but switched off, because {reason}. You can switch it on in the Stack tab."
+            return "", True
+        off = f"The delta is on the stack but switched off, because {reason}. You can switch it on in the Stack tab."
+        return off, False
 
     def preview(self, prompts: str, seed: Any, steps: Any, guidance: Any) -> Job:
         """Start to generate prompts without and with the stack. Raises `BadSetting`."""
@@ -169,8 +191,8 @@ class Service:
 
         method: "exact" or "smaller", whose rank is taken. Raises `UnlearnError`.
         """
-        rows = self.stack_file.rows()
-        stack = self.stack_file.stack(rows)
+        active = [r for r in self.stack_file.rows() if r.on and r.strength]
+        stack = self.stack_file.stack(tuple(active))
         how = "exactly"
         if method == "smaller":
             merged, error = combine_svd(stack, whole(rank, "Rank", 1, 1024))
@@ -178,7 +200,7 @@ class Service:
         else:
             merged = combine_cat(stack)
         file, _ = self.saved(merged, name.strip() or f"forget {concepts(stack)}")
-        self.stack_file.set((*(r for r in rows if not (r.on and r.strength)), Row(file.name)))
+        self.stack_file.put_in_place(active, Row(file.name))
         remark = f"{len(stack.active)} deltas are merged {how}. They are off the stack, and their files stay."
         return next(c for c in self.cards() if c.name == file.name), remark
 
@@ -197,6 +219,22 @@ class Service:
         """The stack as a text for a prompt."""
         on = [r for r in self.stack_file.rows() if r.on and r.strength]
         return " ".join(f"<lora:{Path(r.name).stem}:{r.strength:g}>" for r in on)
+
+
+def together(made: list[ForgetResult], note: str, left: Sequence[str] = ()) -> ForgetResult:
+    """Several concepts' results as one. note: how the wish was understood. left: what a stop has left undone."""
+    *earlier, last = made
+    undone = f"Not forgotten, because you stopped: {', '.join(map(repr, left))}." if left else ""
+    return replace(last, earlier=tuple(earlier), remark=" ".join(filter(None, [note, undone, last.remark])))
+
+
+def told_after(made: Sequence[ForgetResult], concept: str, error: UnlearnError) -> UnlearnError:
+    """What went wrong with one concept, said beside those that are done."""
+    if not made:
+        return error
+    kind = Cancelled if isinstance(error, Cancelled) else UnlearnError
+    why = "you stopped" if isinstance(error, Cancelled) else str(error)
+    return kind(f"'{concept}' was not forgotten: {why}. What came before it is saved, see below.")
 
 
 def concepts(stack: Stack) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -79,6 +80,11 @@ class StackFile:
         with LOCK:
             self.check_room(name=name)
             return self.set((*(r for r in self.rows() if r.name != name), Row(name, on=on)))
+
+    def put_in_place(self, gone: Sequence[Row], new: Row) -> tuple[Row, ...]:
+        """Put one delta on top in place of some rows; what another page has added meanwhile stays."""
+        with LOCK:
+            return self.set((*(r for r in self.rows() if r not in gone), new))
 
     def take_out(self, name: str) -> tuple[Row, ...]:
         """Take one off the stack; its file stays."""

@@ -78,7 +78,10 @@ def hashed(value: Any) -> str:
 
 def find(keys: Keys) -> tuple[Delta, dict] | None:
     """(delta, report) of an earlier run, or None. One that did not train serves all settings of training."""
-    return read(keys.untrained) or read(keys.trained)
+    for name in (keys.untrained, keys.trained):
+        if (found := read(name)) and {"check", "steps", "prompts"} <= found[1].keys():
+            return found
+    return None
 
 
 def read(name: str) -> tuple[Delta, dict] | None:
@@ -89,8 +92,8 @@ def read(name: str) -> tuple[Delta, dict] | None:
             delta = load(file)
         os.utime(file)
         # without the name of its file, which here is a hash
-        return Delta(delta.factors, delta.info), json.loads(report.read_text("utf-8"))
-    except (BadDelta, OSError, ValueError):
+        return Delta(delta.factors, delta.info), dict(json.loads(report.read_text("utf-8")))
+    except (BadDelta, OSError, ValueError, TypeError):
         return None
 
 

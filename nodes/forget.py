@@ -17,7 +17,7 @@ from ..unlearn_core.method.forget import summary
 from ..unlearn_core.preview import grid
 from . import cache
 from .host import ComfyHostModel
-from .model_stack import other_patches, stack_of, with_delta
+from .model_stack import facts_of, other_patches, stack_of, with_delta
 from .pictures import BATCH, comparison, draw
 from .progress import NodeProgress
 from .schema import SettingsType, StackType, requests_from, setting_inputs
@@ -76,8 +76,9 @@ class ForgetConcept(io.ComfyNode):
         """Make a delta for each concept, or take it from the cache; raises the core's one-sentence errors."""
         wired = Wired(clip, vae, resolution, strength, cls.hidden.unique_id)
         with torch.inference_mode(False), torch.no_grad():
-            words_file = wired.host(model).words_file
-            wish, configs = requests_from(words_file, stack_of(model), cls.as_sent(), settings or {}, values)
+            wish, configs = requests_from(
+                facts_of(model).words_file, stack_of(model), cls.as_sent(), settings or {}, values
+            )
             done = []
             for number, config in enumerate(configs):
                 done.append(wired.forget(done[-1].model if done else model, config, (number, len(configs))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
 import comfy.model_management as memory
@@ -41,7 +42,11 @@ class NodeProgress:
         """The core's callback."""
         memory.throw_exception_if_processing_interrupted()
         if report.latents is not None:
-            self._picture = self.preview(report.latents)
+            try:
+                self._picture = self.preview(report.latents)
+            except Exception:
+                # a preview is only an addition
+                logging.exception("Unlearn: no preview")
         left = report.seconds_left
         if left is not None:
             left += (report.seconds + left) * (1 / self._run_share - 1)
@@ -83,7 +88,7 @@ class NodeProgress:
         if (now := round(PARTS * event["fraction"])) > self._shown:
             self._bar.update_absolute(now, PARTS, self._picture)
             self._shown, self._picture = now, None
-        send({"node": self._node, **event})
+        send({"node": self._node, "part": number, **event})
 
     def preview(self, latents: Tensor) -> tuple[str, Image.Image, int]:
         """The rough picture of some latents in ComfyUI's form for previews."""

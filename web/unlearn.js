@@ -11,7 +11,7 @@ const CURVE = { width: 300, height: 64 };
 const COLOURS = { forget: "#e0605a", keep: "#4fae82" };
 const HEIGHTS = { idle: 26, learning: 124 };
 /** Of a job that ended before its time, by the server's event. */
-const ENDED = { execution_error: "stopped by an error", execution_interrupted: "stopped; nothing was kept" };
+const ENDED = { execution_error: "stopped by an error", execution_interrupted: "stopped; finished concepts stay in the cache" };
 
 function element(tag, style, parent) {
   const made = document.createElement(tag);
@@ -108,9 +108,10 @@ class Panel {
   }
 
   progress(report) {
-    // a second run of the same node starts at zero again
-    if (report.fraction < this.fraction) this.reset();
+    // a second run of the same node starts at zero again, and so does the curve of the next concept of a list
+    if (report.fraction < this.fraction || report.part !== this.part) this.reset();
     this.fraction = report.fraction;
+    this.part = report.part;
     if (report.message) this.phase = report.message;
     this.doing.textContent = this.phase || report.phase;
     const left = report.seconds_left == null ? "" : `, ${duration(report.seconds_left)} left`;

@@ -8,7 +8,7 @@ from unlearn_core import BadSetting, ForgetConfig, Stack, forget
 from unlearn_core.method.anchor import by_text_alone
 from unlearn_core.method.preserved import PreservedPrompts
 from unlearn_core.method.request import Request
-from unlearn_core.method.wishes import forget_each, read_requests
+from unlearn_core.method.wishes import read_requests
 from unlearn_core.recipe import SMALL
 
 QUICK = {"quality": "quick"}
@@ -53,18 +53,3 @@ def test_the_forms_of_a_word_give_the_same_delta():
     ]
     assert len({d.content_hash() for d in made}) == 1
     assert {d.info.concept for d in made} == {"pear"}
-
-
-def test_one_delta_each_on_one_stack():
-    _, configs = requests("cat, dog")
-    seen = []
-    done = list(forget_each(TinyHost(), configs, Stack(), lambda i, n: lambda r: seen.append((i, n)) and None))
-    assert [r.delta.info.concept for r, _ in done] == ["cat", "dog"] and {*seen} == {(0, 2), (1, 2)}
-    assert done[1][0].delta.info.parents[0].concept == "cat" and done[1][1].concepts() == ("cat", "dog")
-
-
-def test_a_stop_ends_the_row():
-    _, configs = requests("cat, dog", quality="normal", anchor="pear", steps=3, closed_form=False, batch=2)
-    stop = lambda i, n: lambda r: r.phase == "training"  # noqa: E731
-    done = list(forget_each(TinyHost(), configs, Stack(), stop))
-    assert len(done) == 1 and done[0][0].report["stopped"]

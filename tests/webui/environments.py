@@ -13,6 +13,7 @@ import sysconfig
 from pathlib import Path
 
 import torch
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / ".cache" / "webui"
@@ -29,7 +30,14 @@ def python_with(gradio: str, cache: Path = CACHE) -> Path:
     pins = ROOT / "requirements" / f"webui-{gradio}.txt"
     lender = Path(torch.__file__).resolve().parents[1]
     facts = "\n".join([hashlib.sha256(pins.read_bytes()).hexdigest(), sys.version, torch.__version__, str(lender)])
-    folder = cache / gradio
+    cache.mkdir(parents=True, exist_ok=True)
+    # two processes test: one makes it, the other waits
+    with FileLock(cache / f"{gradio}.lock"):
+        return made(cache / gradio, pins, lender, facts)
+
+
+def made(folder: Path, pins: Path, lender: Path, facts: str) -> Path:
+    """The interpreter of an environment that is made anew where its facts have changed."""
     python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     if (folder / MADE).is_file() and (folder / MADE).read_text("utf-8") == facts:
         return python

@@ -51,11 +51,12 @@ class Wish:
     @property
     def note(self) -> str:
         """How it was understood, in a sentence; "" where it is just what was typed."""
+        typed = " ".join(self.typed.split())
         if len(self.concepts) == 1:
             one = self.concepts[0]
-            return "" if one == " ".join(self.typed.split()) else f"'{self.typed.strip()}' was understood as '{one}'."
+            return "" if one == typed else f"'{typed}' was understood as '{one}'."
         names = ", ".join(f"'{c}'" for c in self.concepts)
-        return f"'{self.typed.strip()}' was understood as {len(self.concepts)} concepts, one delta each: {names}."
+        return f"'{typed}' was understood as {len(self.concepts)} concepts, one delta each: {names}."
 
 
 def read_wish(text: str, lists: Sequence[WordList]) -> Wish:
@@ -65,6 +66,10 @@ def read_wish(text: str, lists: Sequence[WordList]) -> Wish:
     off. Commas, semicolons, new lines, AND and BREAK separate concepts; "and" does between known ones. A phrase in
     quotes stays one. Raises `BadSetting` for nothing, and with a question for a sentence.
     """
+    if not isinstance(text, str):
+        raise BadSetting("Forget: write the concept as text.")
+    if not text.strip():
+        raise BadSetting("Name the concept to forget: it is empty.")
     found: list[str] = []
     for part, quoted in parts(text):
         for item in [part] if quoted else joined_by_and(part, lists):
@@ -95,7 +100,12 @@ def clean(text: str) -> str:
 
 
 def parts(text: str) -> list[tuple[str, bool]]:
-    """(concept, whether it stood in quotes), cut at everything that always separates, and cleaned."""
+    """(concept, whether it stood in quotes), cut at everything that always separates, and cleaned.
+
+    Raises `BadSetting` for characters that nobody sees: private ones stand for parts of the text in here.
+    """
+    if any(not (c.isprintable() or c.isspace()) for c in text):
+        raise BadSetting("Forget: the text contains invisible control characters; type it again by hand.")
     text = unicodedata.normalize("NFC", text)
     for mark, plain in (QUOTES | ESCAPED).items():
         text = text.replace(mark, plain)

@@ -1,4 +1,4 @@
-"""Make local image models forget: sequential LoRA deltas, each trained with the earlier ones as its teacher."""
+"""Make local image models forget: small LoRA deltas, each made on top of the earlier ones."""
 
 from .config import ForgetConfig, settings
 from .delta.format import Delta, load, save

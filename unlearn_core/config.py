@@ -13,7 +13,6 @@ from typing import Any
 from .delta.info import MAX_CONCEPT
 from .errors import BadSetting
 from .words.compare import same_thing, share_a_word
-from .words.wish import clean
 
 REQUEST, EDIT, TRAINING = "request", "edit", "training"
 """Groups of settings: what every artist is asked; how the edit is made and checked; what acts only if it trains."""
@@ -167,8 +166,6 @@ class ForgetConfig:
     )
 
     def __post_init__(self) -> None:
-        if isinstance(self.concept, str) and self.concept.strip():
-            object.__setattr__(self, "concept", clean(self.concept))
         for f in fields(self):
             object.__setattr__(self, f.name, check(f, getattr(self, f.name)))
         if not self.concept:
@@ -206,7 +203,8 @@ class ForgetConfig:
         known = {f.name for f in fields(cls)}
         for name in given:
             if name not in known:
-                raise BadSetting(f"There is no setting '{name}'; known are {', '.join(sorted(known))}.")
+                shown = sorted(f.name for f in settings())
+                raise BadSetting(f"There is no setting '{name}'; known are {', '.join(shown)}.")
         return cls(**given)
 
     def to_flat(self) -> dict[str, Any]:

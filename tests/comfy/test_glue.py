@@ -144,11 +144,11 @@ def test_the_second_node_works_on_top_of_the_first(comfy, page, pear):
 
 
 def test_a_list_is_one_delta_each_and_all_are_saved(comfy, page):
-    run = page.run(forgetting(DEMO, "a Cat, dogs", **QUICK))
+    run = page.run(forgetting(DEMO, "a Cat, frogs", **QUICK))
     text, saved = run.outputs["forget"]["text"][0], run.outputs["delta"]["text"]
-    assert "understood as 2 concepts, one delta each: 'cat', 'dog'" in text and "On top of: cat" in text
+    assert "understood as 2 concepts, one delta each: 'cat', 'frog'" in text and "On top of: cat" in text
     deltas = [load(comfy.models / "loras" / line.removeprefix("saved as ")) for line in saved]
-    assert [d.info.concept for d in deltas] == ["cat", "dog"]
+    assert [d.info.concept for d in deltas] == ["cat", "frog"]
     fractions = [e["fraction"] for e in own_events(run)]
     assert fractions == sorted(fractions) and fractions[-1] == 1
 

@@ -180,7 +180,7 @@ def test_wrong_checkpoints_are_refused_with_a_sentence(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--concept", ""], "names no concept"),
+        (["--concept", ""], "it is empty"),
         (["--concept", "cat\nReport: done", "--set", "steps"], "KEY=VALUE"),
         (["--concept", "cat", "--set", "colour=red"], "no setting"),
         (["--concept", "cat", "--set", "steps=-1"], "from 1 to"),

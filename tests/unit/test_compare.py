@@ -37,13 +37,20 @@ SAME = [
     ("shoe", "shoes"),
     ("tomato", "tomatoes"),
     ("zombie", "zombies"),
-    ("glass", "glasses"),
     ("style of Monet", "monet style"),
     ("???", "???"),
 ]
-SHARED = [("banana", "banana split"), ("hot dog", "dogs"), ("red apple", "green apple"), ("1girl, solo, cat", "a girl")]
+SHARED = [
+    ("T-shirt", "shirt"),
+    ("e-book", "book"),
+    ("banana", "banana split"),
+    ("hot dog", "dogs"),
+    ("red apple", "green apple"),
+    ("1girl, solo, cat", "a girl"),
+]
 APART = [
     ("cap", "cape"),
+    ("glass", "glasses"),
     ("car", "carpet"),
     ("prince", "princess"),
     ("t-shirt", "t-rex"),

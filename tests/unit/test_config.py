@@ -20,7 +20,7 @@ def test_what_decides_is_the_same_on_every_machine():
 
 def test_texts_become_the_right_types():
     made = ForgetConfig.from_flat({"concept": " a  cat ", "steps": "20", "learning_rate": "1e-3", "keep": "dog, fox,"})
-    assert (made.concept, made.steps, made.learning_rate, made.keep) == ("cat", 20, 1e-3, ("dog", "fox"))
+    assert (made.concept, made.steps, made.learning_rate, made.keep) == ("a cat", 20, 1e-3, ("dog", "fox"))
     assert ForgetConfig.from_flat({"concept": "cat", "checkpointing": "yes"}).checkpointing is True
 
 

@@ -1,10 +1,12 @@
 """What an artist types becomes clean concepts before anything runs."""
 
+import time
+
 import pytest
 
 from tests.tiny import WORDS
-from unlearn_core import BadSetting, ForgetConfig
-from unlearn_core.words.wish import clean, mentioned, read_wish
+from unlearn_core import BadSetting
+from unlearn_core.words.wish import mentioned, read_wish
 from unlearn_core.words.word_list import WordList
 
 LISTS = [WordList.load(WORDS), WordList.load(None)]
@@ -65,6 +67,21 @@ def test_one_concept_however_it_is_dressed(typed):
         ("style of van gogh", ("style of van gogh",)),
         (r"link \(zelda\)", ("link (zelda)",)),
         ("香蕉", ("香蕉",)),
+        ("Beauty and the Beast", ("Beauty and the Beast",)),
+        ("in the style of Van Gogh", ("style of Van Gogh",)),
+        ("by Greg Rutkowski", ("style of Greg Rutkowski",)),
+        ("T-shirt", ("T-shirt",)),
+        ("e-book", ("e-book",)),
+        ("glass", ("glass",)),
+        ("Your Name", ("Your Name",)),
+        ("my cat", ("cat",)),
+        ('"cat" and "dog"', ("cat", "dog")),
+        ('"mona lisa" style', ("mona lisa style",)),
+        ('Nat "King" Cole', ("Nat King Cole",)),
+        ('"The Lion, the Witch and the Wardrobe"', ("The Lion, the Witch and the Wardrobe",)),
+        ("Blade Runner: 2049", ("Blade Runner: 2049",)),
+        ("PEACE AND LOVE", ("PEACE AND LOVE",)),
+        (r"saber \(fate\)", ("saber (fate)",)),
         ("Mickey Mouse", ("Mickey Mouse",)),
     ],
 )
@@ -88,10 +105,26 @@ def test_a_sentence_is_questioned(typed, asked):
 
 
 @pytest.mark.parametrize(
-    "typed", ["", "  ", "the", "a", "BREAK", "<lora:x:1>", "<img onerror=x>", ",;,", "embedding:foo", "()", '""', "..."]
+    "typed",
+    [
+        "",
+        "  ",
+        "the",
+        "a",
+        "BREAK",
+        "<lora:x:1>",
+        "<img onerror=x>",
+        ",;,",
+        "embedding:foo",
+        "()",
+        '""',
+        "...",
+        "and",
+        "of",
+    ],
 )
 def test_what_names_nothing_is_refused(typed):
-    with pytest.raises(BadSetting, match="names no concept"):
+    with pytest.raises(BadSetting, match="names no concept|it is empty"):
         read_wish(typed, LISTS)
 
 
@@ -107,11 +140,17 @@ def test_the_note_says_how_it_was_understood():
     assert "2 concepts, one delta each: 'cat', 'dog'" in read_wish("cat, dog", LISTS).note
 
 
-def test_a_request_takes_one_clean_concept():
-    assert ForgetConfig(concept="(a banana:1.2)").concept == "banana"
-    assert clean("The Banana.") == "Banana"
-    with pytest.raises(BadSetting, match="names 2 concepts"):
-        ForgetConfig(concept="cat, dog")
+@pytest.mark.parametrize("typed", ["\ue0000\ue001", "cat\u202e", "ca\x00t", "x" * 5000])
+def test_what_nobody_means_is_refused(typed):
+    with pytest.raises(BadSetting, match="invisible control characters|at most 4000 characters"):
+        read_wish(typed, LISTS)
+
+
+@pytest.mark.parametrize("typed", [" and ".join(["xx"] * 500), "/".join("abcdefgh" * 100), ":" + "1" * 3900 + "x"])
+def test_long_texts_are_read_in_no_time(typed):
+    begun = time.process_time()
+    read_wish(typed, LISTS)
+    assert time.process_time() - begun < 2
 
 
 def test_mentioned_prefers_the_longer_name():

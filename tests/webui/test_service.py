@@ -17,17 +17,8 @@ jobs, library, stack_file, services, comparison = (
 )
 core, standalone = load("unlearn_core"), load("unlearn_core.standalone")
 DEMO = ROOT / "assets" / "demo" / "demo.safetensors"
-HOSTILE = [
-    "../../x",
-    "<img src=x onerror=alert(1)>",
-    "C:\\win",
-    "nul",
-    "a\r\nb",
-    "x" * 120,
-    "香蕉",
-    "größe",
-    "/etc/passwd",
-]
+HOSTILE = ["../../x", "<img src=x onerror=alert(1)>", "C:\\win", "nul", "a\r\nb", "x" * 120, "香蕉", "größe"]
+HOSTILE += ["/etc/passwd"]
 SHORT = {"anchor": "guitar", "steps": 2, "batch": 2, "sampling_steps": 1, "closed_form": False}
 QUICK = {"quality": "quick", "sampling_steps": 1}
 REFUSED = ["a\0b", "\u202eevil", "x" * 300, ""]
@@ -192,6 +183,34 @@ def test_a_list_is_one_delta_each_on_one_stack(service):
     assert job.view().fraction == 1.0
 
 
+@pytest.mark.parametrize(
+    ("error", "state", "words"),
+    [
+        (
+            lambda: core.Cancelled("Stopped before anything was learned."),
+            "stopped",
+            "'dog' was not forgotten: you stopped.",
+        ),
+        (lambda: core.UnlearnError("Nothing near it"), "failed", "'dog' was not forgotten: Nothing near it."),
+        (lambda: RuntimeError("boom"), "failed", "boom"),
+    ],
+)
+def test_what_came_before_a_failure_in_a_list_stays(service, monkeypatch, error, state, words):
+    calls, real = [], services.forget
+
+    def second_fails(host, config, *rest):
+        calls.append(config.concept)
+        if len(calls) == 2:
+            raise error()
+        return real(host, config, *rest)
+
+    monkeypatch.setattr(services, "forget", second_fails)
+    view = wait(service.forget({**QUICK, "concept": "cat, dog"}))
+    assert calls == ["cat", "dog"] and view.state == state and words in view.error
+    assert view.result.report["concept"] == "cat" and view.fraction <= 0.5
+    assert [r.name for r in service.stack_file.rows()] == ["forget_cat.safetensors"]
+
+
 def test_a_sentence_is_questioned_before_the_job(service):
     with pytest.raises(core.BadSetting, match="reads as a sentence: which word is meant: 'cat' or 'sofa'"):
         service.forget({**QUICK, "concept": "a photo of a cat on a sofa"})
@@ -296,19 +315,17 @@ REPORT = {"stopped": "", "check": {"verdict": "forgotten, the rest preserved"}}
 )
 def test_what_has_not_forgotten_is_on_the_stack_but_switched_off(service, facts, on, words):
     (service.program.path / "new.safetensors").touch()
-    said = service.put_on_stack("new.safetensors", {**REPORT, **facts})
+    said, acts = service.put_on_stack("new.safetensors", {**REPORT, **facts})
     assert service.stack_file.rows() == (stack_file.Row("new.safetensors", on=on),)
-    assert words in said and bool(said) == bool(words)
+    assert words in said and bool(said) == bool(words) and acts == on
 
 
 def test_a_stack_that_was_filled_during_the_work_takes_nothing_away_from_it(service):
     rows = filled(service)
     (service.program.path / "new.safetensors").touch()
-    said = service.put_on_stack("new.safetensors", REPORT)
-    assert (
-        said.startswith("The delta is saved but not on the stack. The stack is full (12")
-        and service.stack_file.rows() == rows
-    )
+    said, acts = service.put_on_stack("new.safetensors", REPORT)
+    assert said.startswith("The delta is saved but not on the stack. The stack is full (12") and not acts
+    assert service.stack_file.rows() == rows
 
 
 @pytest.mark.parametrize("strength", [5, -2.01, float("nan"), float("inf"), None, "1"])

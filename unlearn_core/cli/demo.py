@@ -8,6 +8,7 @@ from ..delta.atomic import write_json
 from ..delta.paths import check_folder, safe_file_name
 from ..demo import recognition
 from ..errors import BadSetting
+from ..words.prompts import style_words
 from ..words.wish import read_wish
 from ..words.word_list import WordList
 from .console import STOPPED
@@ -22,7 +23,7 @@ def run_demo(args: argparse.Namespace) -> int:
     words = WordList.load(recognition.CHECKPOINT.with_suffix(".words.json"))
     wish = read_wish(args.concept, [words, WordList.load(None)])
     for concept in wish.concepts:
-        if concept not in names:
+        if style_words(concept) not in names:
             raise BadSetting(f"The demo model does not know '{concept}'; choose from: {', '.join(names)}.")
     check_folder("--out", args.out)
     folder, args.checkpoint = args.out, str(recognition.CHECKPOINT)

@@ -61,7 +61,7 @@ class Files:
 
 @dataclass(frozen=True)
 class Done:
-    """One concept's outcome. before: the stack that it was made on. reported: the report with the file's facts."""
+    """One concept's outcome. before: the stack that it was made on. report: with the file's facts."""
 
     host: HostModel
     before: Stack
@@ -94,13 +94,13 @@ def forgotten(args: argparse.Namespace) -> Iterator[Done]:
     for sentence in (*filter(None, [wish.note]), *lineage(stack)):
         print(f"note: {sentence}", file=sys.stderr)
     host = StandaloneModel(args.checkpoint, args.device, prediction_type=args.prediction)
-    with StopOnInterrupt() as stop:
-        for config, files in zip(configs, places, strict=True):
+    for config, files in zip(configs, places, strict=True):
+        with StopOnInterrupt() as stop:
             done = made(host, config, stack, files, stop)
-            yield done
-            if done.report["stopped"]:
-                return
-            stack = stack.with_delta(done.delta)
+        yield done
+        if done.report["stopped"] or stop.wanted:
+            return
+        stack = stack.with_delta(done.delta)
 
 
 def given(args: argparse.Namespace) -> dict[str, Any]:

@@ -56,13 +56,13 @@ def parser() -> argparse.ArgumentParser:
     demo = command("demo", run_demo, "Forget a concept of the bundled demo model and show before and after.")
     demo.add_argument("--out", type=Path, default=Path("demo-out"), help="folder for pictures, delta and report")
     demo.add_argument("--concept", default="banana", help="an object or style of the demo model (default: banana)")
-    forget = command("forget", run_forget, "Train a delta that makes a checkpoint forget a concept.")
+    forget = command("forget", run_forget, "Make a delta with which a checkpoint forgets a concept.")
     forget.add_argument(
         "--checkpoint",
         required=True,
         help="a Stable Diffusion 1, 2 or XL checkpoint (.safetensors or a diffusers folder)",
     )
-    forget.add_argument("--concept", required=True, help="what to forget")
+    forget.add_argument("--concept", required=True, help="what to forget; several with commas: one delta each")
     forget.add_argument("--out", required=True, type=Path, help="the delta to write (.safetensors)")
     forget.add_argument("--preview", type=Path, help="write before and after pictures here (.png)")
     forget.add_argument("--report", type=Path, help="write the report here (.json)")

@@ -62,10 +62,15 @@ def bake(stack: Stack, checkpoint: str | Path, out: str | Path, tick: Callable[[
     try:
         with safe_open(source, "pt", device="cpu") as file:
             baked = write_copy(stack, Source.read(source, file), target, tick)
-        copy_companions(source, target)
-        return baked
     except (SafetensorError, OSError, RuntimeError, ValueError, KeyError) as e:
         raise BadCheckpoint(f"'{source.name}' is not a readable {SUFFIX} checkpoint ({e}).") from e
+    try:
+        copy_companions(source, target)
+    except OSError as e:
+        raise UnlearnError(
+            f"'{target.name}' is written, but not what lies beside the checkpoint ({e}): copy that by hand."
+        ) from e
+    return baked
 
 
 def copy_companions(checkpoint: Path, out: Path) -> None:

@@ -61,14 +61,13 @@ def forget(
 
 def last_look(run: Run, evaluator: Evaluator | NoCheck) -> Answers | None:
     """The answers after the change; None when the artist stops here and keeps what was learned."""
-    if run.job.stopping:
-        return None
     try:
-        return evaluator.after()
+        answers = None if run.job.stopping else evaluator.after()
     except Cancelled:
-        if run.request.config.on_stop == "discard":
-            raise
-        return None
+        answers = None
+    if run.job.stopping and run.request.config.on_stop == "discard":
+        raise Cancelled("Stopped at the last look; nothing was kept, as you chose.")
+    return answers
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,7 @@ class Request:
         """Check the request against the model and the stack. Raises `UnlearnError` for whatever cannot be done."""
         names = host.layers()
         check_fits(stack, host.fingerprint, host.architecture, names)
+        stack.parents()  # a file whose name cannot be written down is refused now
         words = WordList.load(host.words_file)
         general = general or WordList.load(None)
         kind, concept = asked_for(config, [words, general], stack)
@@ -107,9 +108,13 @@ def asked_for(config: ForgetConfig, lists: Sequence[WordList], stack: Stack) -> 
 
     lists: the checkpoint's own first. Raises `BadSetting` when the stack has already forgotten it.
     """
-    concept = known_form(config.concept, lists)
+    concept = known_form(config.concept, lists, numbers=False)
     kind = lists[0].kind(concept) if config.kind == "auto" else config.kind
     concept = style_words(concept) if kind == "style" else concept
     if any(same_thing(concept, earlier) for earlier in stack.concepts()):
         raise BadSetting(f"The stack has already forgotten '{concept}': take that delta out or name another concept.")
+    if config.anchor and any(same_thing(config.anchor, earlier) for earlier in stack.concepts()):
+        raise BadSetting(
+            f"The stack has forgotten '{config.anchor}', so it cannot be drawn instead: name something else."
+        )
     return kind, concept

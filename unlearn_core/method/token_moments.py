@@ -61,8 +61,8 @@ def tokens_of(host: HostModel, prompts: Sequence[str]) -> Tensor:
 
 def second_moment(tokens: Tensor) -> Tensor:
     """E[c c^T] over token vectors `[..., d]`, float64 `[d, d]`, on the CPU."""
-    parts = [part.T @ part for (part,) in pieces(tokens)]
-    return sum(parts[1:], start=parts[0]).cpu() / tokens[..., 0].numel()
+    parts = (part.T @ part for (part,) in pieces(tokens))
+    return sum(parts, start=next(parts)).cpu() / tokens[..., 0].numel()
 
 
 def pieces(*tokens: Tensor) -> Iterator[tuple[Tensor, ...]]:

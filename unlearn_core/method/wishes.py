@@ -7,7 +7,8 @@ from typing import Any
 
 from ..config import ForgetConfig
 from ..delta.stack import Stack
-from ..words.wish import Wish, read_wish
+from ..errors import BadSetting
+from ..words.wish import Wish, read_names, read_wish
 from ..words.word_list import WordList
 from .request import asked_for
 
@@ -19,10 +20,15 @@ def read_requests(values: Mapping[str, Any], words_file: str | None, stack: Stac
     settings that contradict each other, and for what the stack has already forgotten.
     """
     lists = [WordList.load(words_file), WordList.load(None)]
-    wish = read_wish(values.get("concept", ""), lists)
+    wish = read_wish(values.get("concept") or "", lists)
+    anchors = read_names(str(values.get("anchor") or ""), lists)
+    if len(anchors) > 1:
+        raise BadSetting(f"Draw instead: name one concept, not {len(anchors)}.")
+    kept = values.get("keep") or ()
+    keep = [name for text in ([kept] if isinstance(kept, str) else kept) for name in read_names(str(text), lists)]
+    shared = {**values, "anchor": "".join(anchors), "keep": keep}
     configs = []
     for number, concept in enumerate(wish.concepts):
-        own = {"concept": concept, "going": wish.concepts[number + 1 :]}
-        configs.append(ForgetConfig.from_flat({**values, **own}))
+        configs.append(ForgetConfig.from_flat({**shared, "concept": concept, "going": wish.concepts[number + 1 :]}))
         asked_for(configs[-1], lists, stack)
     return wish, configs

@@ -150,7 +150,8 @@ class StandaloneModel:
 
         The cache of casted weights that a longer one keeps would hide the adapters' updates.
         """
-        return torch.autocast(self.device.type, self._half, enabled=self._half is not None)
+        # older torch knows no autocast on some devices, not even switched off
+        return nullcontext() if self._half is None else torch.autocast(self.device.type, self._half)
 
     def layers(self) -> dict[str, str]:
         """{name in a delta file: path inside the diffusers UNet} of all linear layers, the written name first."""

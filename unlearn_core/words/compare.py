@@ -15,7 +15,10 @@ WEIGHT = re.compile(r":\s*[-+]?\d*\.?\d+(?=\s*(?:[)\]>}]|$))|(?<![\w.])\d*\.\d+(
 """How much of something a prompt asks for: (banana:1.3), (banana)1.3."""
 COUNTED = re.compile(r"^\d+(?=[^\W\d_]{3})")
 """A number before its word, as in 1girl."""
-HISS = ("ses", "xes", "zes", "ches", "shes", "oes")
+SIBILANTS = ("ses", "xes", "zes", "ches", "shes", "oes")
+
+ALWAYS_PLURAL = {"glasses", "scissors", "trousers", "jeans", "shorts", "pants"}
+"""Things of their own, not several of what the singular names."""
 
 
 @lru_cache(4096)
@@ -41,11 +44,11 @@ def is_function_word(word: str) -> bool:
 def readings(word: str) -> frozenset[str]:
     """A word as it stands and all that it may be the plural of: cherries, cherrie, cherry."""
     found = {word}
-    if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
+    if word not in ALWAYS_PLURAL and len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
         found.add(word[:-1])
         if word.endswith("ies"):
             found.add(word[:-3] + "y")
-        if word.endswith(HISS):
+        if word.endswith(SIBILANTS):
             found.add(word[:-2])
     return frozenset(found)
 
@@ -64,9 +67,16 @@ def same_thing(a: str, b: str) -> bool:
     """Whether both texts have the same words, singular or plural: "a banana" and "Bananas"; not "hot dog" and "dog"."""
     if a.casefold() == b.casefold():
         return True
+    if letters(a) != letters(b):
+        return False
     one, other = content_words(a), content_words(b)
 
     def covered(words: frozenset[str], by: frozenset[str]) -> bool:
         return not any(readings(w).isdisjoint(folded(by)) for w in words)
 
     return bool(one and other) and covered(one, other) and covered(other, one)
+
+
+def letters(text: str) -> set[str]:
+    """Single letters that tell one thing from another, as in T-shirt and e-book; not the article and the genitive."""
+    return set(re.findall(r"(?<!\w)[b-rt-z](?!\w)", text.casefold()))

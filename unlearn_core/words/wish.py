@@ -3,39 +3,25 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from ..errors import BadSetting
-from .compare import content_words, folded, same_thing
+from .compare import content_words, readings, same_thing
+from .prompt_syntax import DETERMINERS, EDGE, JOINTS, parts, without_article
 from .word_list import WordList
 
 MOST = 20
 """Concepts in one wish."""
-ARTICLES = {"a", "an", "the", "some", "any", "this", "that", "these", "those", "my", "your", "all", "every"}
+LONGEST_NAME = 60
+"""Characters of any name in a word list, and more."""
 NUMBERS = {"one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "many", "several"}
-"""Words before a concept that say nothing of it: numbers only where a known word follows."""
+"""Before a known word they say nothing of it."""
 DEPICTIONS = {
     *("photo", "photograph", "picture", "image", "painting", "drawing", "sketch", "illustration", "render", "portrait"),
     *("closeup", "close-up", "shot", "view", "scene", "artwork", "art"),
 }
 """Words of prompts that speak of the picture and not of what is in it: "a photo of a cat"."""
-JOINTS = {"and", "or", "&", "+", "/"}
-"""Between two known concepts they make a list."""
-TAG = re.compile(r"<[^<>]*>")
-"""<lora:name:1>, <embedding>, <b>."""
-EMBEDDING = re.compile(r"\bembedding:\s*\S+", re.IGNORECASE)
-WILDCARD = re.compile(r"__[\w/*-]+__")
-WEIGHT = re.compile(r":\s*[-+]?\d*\.?\d+(?=\s*(?:[)\]}]|$|[,;|\n]))|(?<=[)\]}])\s*[-+]?\d*\.\d+")
-"""The number in (banana:1.2), [banana:0.5], banana:1.2 and (banana)1.3."""
-HARD = re.compile(r"[,;|\n、，；]|\bAND\b|\bBREAK\b")
-"""What always separates two concepts."""
-QUOTES = {"“": '"', "”": '"', "„": '"', "«": '"', "»": '"', "‘": "'", "’": "'"}
-EDGE = " \t.!?:;,*_~`'\"“”„«»-–—/\\#"
-"""What is cut off both ends."""
-QUOTED, ESCAPED = "\ue000{}\ue001", {r"\(": "\ue002", r"\)": "\ue003", r"\[": "\ue004", r"\]": "\ue005"}
-"""Private characters that stand for phrases in quotes and for escaped brackets while the rest is read."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +59,7 @@ def read_wish(text: str, lists: Sequence[WordList]) -> Wish:
     found: list[str] = []
     for part, quoted in parts(text):
         for item in [part] if quoted else joined_by_and(part, lists):
-            concept = known_form(item, lists)
+            concept = item if quoted else known_form(item, lists)
             if not quoted:
                 ask_about_a_sentence(concept, lists)
             if not any(same_thing(concept, other) for other in found):
@@ -85,63 +71,9 @@ def read_wish(text: str, lists: Sequence[WordList]) -> Wish:
     return Wish(text, tuple(found))
 
 
-def clean(text: str) -> str:
-    """One concept without article, weight, brackets and punctuation, as `ForgetConfig` takes it.
-
-    Raises `BadSetting` for nothing, and for several concepts.
-    """
-    found = [part for part, _ in parts(text)]
-    if not found:
-        raise BadSetting(f"'{text.strip()}' names no concept: write the word for what the model is to forget.")
-    if len(found) > 1:
-        names = ", ".join(f"'{f}'" for f in found)
-        raise BadSetting(f"'{text.strip()}' names {len(found)} concepts ({names}): make one request for each.")
-    return found[0]
-
-
-def parts(text: str) -> list[tuple[str, bool]]:
-    """(concept, whether it stood in quotes), cut at everything that always separates, and cleaned.
-
-    Raises `BadSetting` for characters that nobody sees: private ones stand for parts of the text in here.
-    """
-    if any(not (c.isprintable() or c.isspace()) for c in text):
-        raise BadSetting("Forget: the text contains invisible control characters; type it again by hand.")
-    text = unicodedata.normalize("NFC", text)
-    for mark, plain in (QUOTES | ESCAPED).items():
-        text = text.replace(mark, plain)
-    phrases: list[str] = []
-
-    def put_by(found: re.Match[str]) -> str:
-        phrases.append(found[1])
-        return "," + QUOTED.format(len(phrases) - 1) + ","
-
-    text = re.sub(r'"([^"]*)"', put_by, text)
-    for syntax in (TAG, EMBEDDING, WILDCARD):
-        text = syntax.sub(" , ", text)
-    text = WEIGHT.sub(" ", text)
-    rows = []
-    for piece in HARD.split(text):
-        number = re.fullmatch(r"\s*\ue000(\d+)\ue001\s*", piece)
-        words = bare(phrases[int(number[1])]) if number else without_article(bare(piece))
-        if words and words.casefold() not in ARTICLES:
-            rows.append((words, number is not None))
-    return rows
-
-
-def bare(text: str) -> str:
-    """Words without brackets and without punctuation at their ends; escaped brackets are part of a name."""
-    text = re.sub(r"[()\[\]{}<>]", " ", text)
-    for escape, stand_in in ESCAPED.items():
-        text = text.replace(stand_in, escape[1])
-    return " ".join(text.split()).strip(EDGE)
-
-
-def without_article(text: str) -> str:
-    """Without an article and the like in front; a text that is nothing else stays."""
-    words = text.split()
-    while len(words) > 1 and words[0].casefold() in ARTICLES:
-        words = words[1:]
-    return " ".join(words)
+def read_names(text: str, lists: Sequence[WordList]) -> list[str]:
+    """The concepts of a comma-separated list that are no wish themselves: what to draw instead, what to keep."""
+    return [part if quoted else known_form(part, lists) for part, quoted in parts(text)]
 
 
 def joined_by_and(text: str, lists: Sequence[WordList]) -> list[str]:
@@ -151,9 +83,12 @@ def joined_by_and(text: str, lists: Sequence[WordList]) -> list[str]:
         if word.casefold() not in JOINTS or not 0 < i < len(words) - 1:
             continue
         left, right = (without_article(" ".join(w)) for w in (words[:i], words[i + 1 :]))
-        rest = joined_by_and(right, lists)
-        if all(listed(c, lists) for c in (left, *rest)):
-            return [left, *rest]
+        if len(left) > LONGEST_NAME:
+            break
+        if listed(left, lists):
+            rest = joined_by_and(right, lists)
+            if all(listed(c, lists) for c in rest):
+                return [left, *rest]
     return [text]
 
 
@@ -166,15 +101,15 @@ def listed(concept: str, lists: Iterable[WordList]) -> str:
     return ""
 
 
-def known_form(concept: str, lists: Sequence[WordList]) -> str:
+def known_form(concept: str, lists: Sequence[WordList], numbers: bool = True) -> str:
     """A known word as its list spells it ("Bananas" -> "banana"), anything else as it is.
 
-    A style that is named with the word "style" keeps it.
+    A style that is named with the word "style" keeps it. numbers: "two cats" is "cat" as well.
     """
     if re.search(r"(?i)\bstyles?\b", concept):
         return concept
     first, *rest = concept.split()
-    if rest and (first.casefold() in NUMBERS or first.isdecimal()):
+    if numbers and rest and (first.casefold() in DETERMINERS | NUMBERS or first.isdecimal()):
         return listed(concept, lists) or listed(" ".join(rest), lists) or concept
     return listed(concept, lists) or concept
 
@@ -201,11 +136,11 @@ def mentioned(text: str, lists: Iterable[WordList]) -> list[str]:
     """Known things and styles that a text mentions, in its order, each once."""
     said = content_words(text)
     position: Callable[[str], int] = text.casefold().find
-    found = {}
+    found: dict[str, int] = {}
     for words in lists:
         for known in (*words.all_objects, *words.styles):
             needed = content_words(known)
-            if needed and all(any(not folded({w}).isdisjoint(folded({s})) for s in said) for w in needed):
+            if needed and all(any(not readings(w).isdisjoint(readings(s)) for s in said) for w in needed):
                 found.setdefault(known, position(known.casefold()))
     longest = [k for k in found if not any(k != o and content_words(k) < content_words(o) for o in found)]
     return sorted(longest, key=lambda k: (found[k] < 0, found[k]))

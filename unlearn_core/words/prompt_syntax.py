@@ -1,0 +1,96 @@
+"""Prompt syntax taken off what an artist typed: weights, brackets, tags, quotes, and what separates two concepts."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from ..errors import BadSetting
+from .compare import FUNCTION_WORDS
+
+LONGEST = 4000
+"""Characters that are read at all."""
+ARTICLES = {"a", "an", "the"}
+"""They are taken off in front of any concept."""
+DETERMINERS = {"some", "any", "this", "that", "these", "those", "my", "your", "all", "every"}
+"""They are taken off in front of a known word only: All Might and Your Name are names."""
+JOINTS = {"and", "or", "&", "+", "/"}
+"""Between two known concepts, or beside a phrase in quotes, they make a list."""
+NOTHING = {*FUNCTION_WORDS, *ARTICLES, *DETERMINERS, *JOINTS}
+"""Words that name nothing by themselves."""
+IN_THE_STYLE = re.compile(r"(?i)^(?:in the styles? of|(?:art|artwork)? ?\bby) ")
+TAG = re.compile(r"<[^<>]*>")
+"""<lora:name:1>, <embedding>, <b>."""
+EMBEDDING = re.compile(r"\bembedding:\s*\S+", re.IGNORECASE)
+WILDCARD = re.compile(r"__[\w/*-]+__")
+WEIGHT = re.compile(r":\s*[-+]?(?:\d{0,2}\.\d{1,4}|\d)(?=\s*(?:[)\]}]|$|[,;|\n]))|(?<=[)\]}])\s*[-+]?\d{0,2}\.\d{1,4}")
+"""The number in (banana:1.2), [banana:0.5], banana:1.2 and (banana)1.3."""
+SEPARATORS = re.compile(r"[,;|\n\r\u2028、，；،؛]|\bBREAK\b")
+"""What always separates two concepts."""
+CAPITAL_AND = re.compile(r"\bAND\b")
+"""Separates as well, unless the whole text is in capitals."""
+BESIDE_QUOTES = re.compile(
+    r"(?i)(?<=\ue001)\s*(?:\b(?:and|or)\b|[&+/])?\s*(?=\ue000)"
+    r"|(?<=\ue001)\s*(?:\b(?:and|or)\b|[&+/])\s|\s(?:and|or|[&+/])\s*(?=\ue000)"
+)
+"""A joint beside a phrase in quotes."""
+MARKS = {"“": '"', "”": '"', "„": '"', "«": '"', "»": '"', "‘": "'", "’": "'"}
+EDGE = " \t.!?:;,*_~`'\"“”„«»-–—/\\#"
+"""What is cut off both ends."""
+ESCAPED = {r"\(": "\ue002", r"\)": "\ue003", r"\[": "\ue004", r"\]": "\ue005"}
+"""Private characters that stand for escaped brackets, as \ue000NUMBER\ue001 do for phrases in quotes."""
+
+
+def parts(text: str) -> list[tuple[str, bool]]:
+    """(concept, whether it stood in quotes), cut at everything that always separates, and cleaned.
+
+    Raises `BadSetting` for a text that is too long, and for characters that nobody sees.
+    """
+    if len(text) > LONGEST:
+        raise BadSetting(f"Forget: at most {LONGEST} characters at once, not {len(text)}.")
+    if any(not (c.isprintable() or c.isspace()) for c in text):
+        raise BadSetting("Forget: the text contains invisible control characters; type it again by hand.")
+    text = unicodedata.normalize("NFC", text)
+    for mark, plain in (MARKS | ESCAPED).items():
+        text = text.replace(mark, plain)
+    phrases: list[str] = []
+
+    def put_by(found: re.Match[str]) -> str:
+        phrases.append(found[1])
+        return f"\ue000{len(phrases) - 1}\ue001"
+
+    text = re.sub(r'"([^"]*)"', put_by, text)
+    for syntax in (TAG, EMBEDDING, WILDCARD):
+        text = syntax.sub(" , ", text)
+    text = WEIGHT.sub(" ", text)
+    if text != text.upper():
+        text = CAPITAL_AND.sub(",", text)
+    pieces = [piece for part in SEPARATORS.split(text) for piece in BESIDE_QUOTES.split(part)]
+    return [row for row in (read_piece(piece, phrases) for piece in pieces) if row[0]]
+
+
+def read_piece(piece: str, phrases: list[str]) -> tuple[str, bool]:
+    """(one concept or "", whether it is a phrase in quotes). Quotes inside of a longer piece just vanish."""
+    quoted = re.fullmatch(r"(?i)\s*(?:an?\s|the\s)?\s*\ue000(\d+)\ue001\s*", piece)
+    if quoted:
+        return bare(phrases[int(quoted[1])], brackets=True), True
+    words = bare(re.sub("\ue000(\\d+)\ue001", lambda m: phrases[int(m[1])], piece))
+    words = IN_THE_STYLE.sub("style of ", without_article(words))
+    return ("" if NOTHING.issuperset(words.casefold().split()) else words), False
+
+
+def bare(text: str, brackets: bool = False) -> str:
+    """Words without punctuation at their ends, and without brackets unless these are escaped or to be left."""
+    if not brackets:
+        text = re.sub(r"[()\[\]{}<>]", " ", text)
+    for escape, stand_in in ESCAPED.items():
+        text = text.replace(stand_in, escape[1])
+    return " ".join(text.split()).strip(EDGE)
+
+
+def without_article(text: str) -> str:
+    """Without an article in front; a text that is nothing else stays."""
+    words = text.split()
+    while len(words) > 1 and words[0].casefold() in ARTICLES:
+        words = words[1:]
+    return " ".join(words)

@@ -27,7 +27,7 @@ CHECK_SWITCH = "check"
 def setting(default: Any, label: str, help: str, group: str = REQUEST, **facts: Any) -> Any:  # noqa: A002
     """A dataclass field that carries what a user interface needs to show it.
 
-    facts: low, high (inclusive bounds), step, unit, choices, hidden (filled in by the doors).
+    facts: low, high (inclusive bounds), step, unit, choices, hidden (never shown: filled in where a wish is read).
     """
     metadata = {"label": label, "help": help, "group": group, **facts}
     if isinstance(default, tuple):
@@ -221,7 +221,7 @@ class ForgetConfig:
 
 
 def settings() -> tuple[dataclasses.Field, ...]:
-    """All settings in the order in which a user interface shows them; what only the doors fill in is left out."""
+    """All settings in the order in which a user interface shows them; hidden ones are left out."""
     return tuple(f for f in fields(ForgetConfig) if not f.metadata.get("hidden"))
 
 

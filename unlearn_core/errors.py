@@ -20,7 +20,7 @@ class BadCheckpoint(UnlearnError):
 
 
 class TrainingFailed(UnlearnError):
-    """Training produced numbers that are not finite, or a delta that does nothing."""
+    """Training produced numbers that are not finite."""
 
 
 class Cancelled(UnlearnError):

@@ -1,4 +1,4 @@
-"""What the core asks of a host, and what it says back: protocols, conditioning, reports, errors.
+"""What the core asks of a host: a denoiser behind a protocol, and encoded prompts.
 
 The whole core sees a diffusion model only through `HostModel`: a denoiser D(x; sigma, c) that returns
 the clean latent (Karras et al. 2022), whatever the family or the program it runs in.

@@ -1,4 +1,4 @@
-"""Sampling in noise-level space: schedules, Euler on dx/dsigma = d, and the bank of the teacher's own latents."""
+"""Sampling in noise-level space: schedules, Euler on dx/dsigma = d, and banks of a model's own latents."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Sampler:
 
 @dataclass(frozen=True)
 class LatentBank:
-    """The teacher's own clean latents for a list of prompts, drawn once and noised anew at every step.
+    """A model's own clean latents for a list of prompts, drawn once and noised anew at every step.
 
     latents: `[prompts, per_prompt, c, h, w]`; conditioning: one row a prompt.
     """
@@ -140,7 +140,7 @@ def discrete_denoised(
 
 @dataclass(frozen=True)
 class Probe:
-    """Some of the teacher's latents at several noise levels, the same noise for every prompt that is compared.
+    """Some of a model's latents at several noise levels, the same noise for every prompt that is compared.
 
     x: `[latents * levels, c, h, w]`; sigma: `[latents * levels]`; noise as x; levels: their number.
     """

@@ -26,19 +26,14 @@ class Adapters:
             path: (layer.lora_A[NAME].weight, layer.lora_B[NAME].weight) for path, layer in self._layers.items()
         }
 
-    @property
-    def rank(self) -> int:
-        """Rows of every A."""
-        return len(next(iter(self.factors.values()))[0])
-
     def switch(self, on: bool) -> None:
-        """On is the student, off the teacher: the same weights told apart by the adapters alone."""
+        """On is the student, off the model before the request: the same weights told apart by the adapters alone."""
         for layer in self._layers.values():
             layer.enable_adapters(on)
 
     @contextmanager
     def off(self) -> Iterator[None]:
-        """The teacher, for the length of a block."""
+        """The model before the request, for the length of a block."""
         self.switch(False)
         try:
             yield
@@ -70,7 +65,7 @@ class Adapters:
             b.zero_()[:, : len(down)].copy_(up)
 
     def weight(self, path: str) -> Tensor:
-        """The teacher's own weight of a layer, `[out, in]`."""
+        """A layer's own weight, the stack included, `[out, in]`."""
         return self._layers[path].base_layer.weight.detach()
 
     def parameters(self) -> list[nn.Parameter]:

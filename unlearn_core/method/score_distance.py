@@ -1,4 +1,4 @@
-"""How near two prompts are to the model itself: score distance under the teacher (LACU, arXiv 2512.02657 v2)."""
+"""How near two prompts are to the model itself: score distance (LACU, arXiv 2512.02657 v2)."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from .request import asked_for
 
 
 def read_requests(values: Mapping[str, Any], words_file: str | None, stack: Stack) -> tuple[Wish, list[ForgetConfig]]:
-    """(how the wish was understood, one request for each concept), from settings by name as a door has them.
+    """(how the wish was understood, one request for each concept), from settings by name as a user interface has them.
 
     words_file: the checkpoint's word list. Raises `BadSetting` before any work: for a wish that is unclear, for
     settings that contradict each other, and for what the stack has already forgotten.

@@ -1,4 +1,4 @@
-"""What an artist typed, read as one or several clean concepts before anything runs; the same in every door."""
+"""What an artist typed, read as one or several clean concepts before anything runs, the same everywhere."""
 
 from __future__ import annotations
 

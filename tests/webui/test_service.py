@@ -141,7 +141,8 @@ def test_forget_saves_a_listed_delta_with_a_card_and_the_next_one_stacks_on_it(s
     # few steps do not forget
     assert service.tags() == "" and "because the model still generates the concept" in made.remark
     service.stack_file.set((stack_file.Row(made.name),))
-    assert short(service, "banana").error.startswith("The stack has already forgotten")
+    with pytest.raises(core.BadSetting, match="The stack has already forgotten 'banana'"):
+        short(service, "banana")
     second = wait(service.forget({**QUICK, "concept": "frog"}))
     service.stack_file.set((stack_file.Row(made.name), stack_file.Row(second.result.name)))
     assert second.result.report["stack"] == ["banana"]

@@ -7,29 +7,15 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from unlearn_core.cli.console import STOPPED
-from unlearn_core.errors import Cancelled, UnlearnError
+from unlearn_core.cli.console import run_command
 
 from . import commands
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 done, 1 a mistake said in one sentence, 2 usage, 130 stopped."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
-    args = parser().parse_args(arguments)
-    try:
-        return args.run(args)
-    except Cancelled as e:
-        print(e, file=sys.stderr)
-        return STOPPED
-    except UnlearnError as e:
-        print(f"error: {e}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Stopped. The same command goes on where this one ended.", file=sys.stderr)
-        return STOPPED
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    return run_command(parser(), given, "Stopped. The same command goes on where this one ended.")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -113,7 +113,7 @@ class Tracker:
         if self._report is None:
             return
         seconds = self.seconds
-        left = seconds * (self._whole - now) / now if self._fraction > 0.02 else None
+        left = max(0.0, seconds * (self._whole - now) / now) if self._fraction > 0.02 else None
         ticks, total = self._done, self._total
         if self._report(
             StepReport(self.phase, ticks, total, self._fraction, seconds, left, losses or {}, message, latents)

@@ -22,7 +22,7 @@ pytestmark = [
 TRAINED = {"closed_form": False, "batch": 4, "sampling_steps": 2}
 SIZES = (1280, 900)
 TABS = {"Forget": "unlearn_concept", "Stack": "unlearn_library", "Before / After": "unlearn_generate"}
-ANSWERED = 4.0
+ANSWERED = 2.0
 """Seconds from a press on Stop until the page says that the job has ended; the machine may do other work as well."""
 
 READY = "document.querySelector('#unlearn_start') && !document.querySelector('.loading')"

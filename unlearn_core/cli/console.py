@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..delta import format as delta_file
 from ..delta.paths import Place
 from ..delta.stack import Stack, parse_entry
-from ..errors import BadSetting, UnlearnError
+from ..errors import BadSetting, Cancelled, UnlearnError
 
 STOPPED = 130
 """Exit code of a run that was stopped, as shells use it for Ctrl-C."""
@@ -55,6 +57,25 @@ def check_writable(file: Path | None) -> None:
         probe.unlink()
     except OSError as e:
         raise UnlearnError(f"Cannot write into {file.parent} ({e.strerror or e}); choose another place.") from None
+
+
+def run_command(parser: argparse.ArgumentParser, given: Sequence[str], stopped: str = "Stopped.") -> int:
+    """Run what the arguments ask for; the exit code: 0 done, 1 a mistake said in one sentence, 2 usage, 130 stopped."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a console of an old code page must not end the run
+    args = parser.parse_args(given)
+    try:
+        return args.run(args)
+    except Cancelled as e:
+        print(e, file=sys.stderr)
+        return STOPPED
+    except UnlearnError as e:
+        print(f"error: {e}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(stopped, file=sys.stderr)
+        return STOPPED
 
 
 class StopOnInterrupt:

@@ -8,9 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..config import settings
-from ..errors import Cancelled, UnlearnError
 from . import stack as stack_command
-from .console import STOPPED
+from .console import run_command
 from .demo import run_demo
 from .forget import run_forget
 from .inspect import run_inspect
@@ -21,25 +20,11 @@ MOVED = "The benchmark has moved: run `python -m benchmarks --help` from a clone
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 done, 1 a mistake said in one sentence, 2 usage, 130 stopped."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a console of an old code page must not end the run
     given = sys.argv[1:] if arguments is None else list(arguments)
     if given[:1] == ["benchmark"]:
         print(MOVED, file=sys.stderr)
         return 2
-    args = parser().parse_args(given)
-    try:
-        return args.run(args)
-    except Cancelled as e:
-        print(e, file=sys.stderr)
-        return STOPPED
-    except UnlearnError as e:
-        print(f"error: {e}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Stopped.", file=sys.stderr)
-        return STOPPED
+    return run_command(parser(), given)
 
 
 def parser() -> argparse.ArgumentParser:

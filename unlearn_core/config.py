@@ -59,6 +59,11 @@ class ForgetConfig:
     seed: int = setting(
         0, "Seed", "The same seed, settings and model give the same delta.", low=0, high=2**32 - 1, step=1
     )
+    force: bool = setting(
+        False,
+        "Go on regardless",
+        "Start although the words are unclear or unknown to the model, and keep a delta that harms the rest.",
+    )
     going: tuple[str, ...] = setting(
         (), "Forgotten next", "Other concepts of the same wish, which must not be preserved either.", hidden=True
     )
@@ -217,6 +222,7 @@ class ForgetConfig:
         trained: False leaves out what had no effect because the run did not train.
         """
         silent = {"memory"} if trained else {f.name for f in fields(self) if f.metadata["group"] == TRAINING}
+        silent.add("force")
         return {k: v for k, v in self.to_flat().items() if k not in silent}
 
 

@@ -105,7 +105,7 @@ def forgotten(args: argparse.Namespace) -> Iterator[Done]:
 
 def given(args: argparse.Namespace) -> dict[str, Any]:
     """The settings that have options of their own, where they are used: else `--set` may name them."""
-    values = {"concept": args.concept, "anchor": args.anchor, "keep": args.keep}
+    values = {"concept": args.concept, "anchor": args.anchor, "keep": args.keep, "force": args.force}
     return {name: value for name, value in values.items() if value}
 
 

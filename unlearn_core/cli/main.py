@@ -55,6 +55,9 @@ def parser() -> argparse.ArgumentParser:
         p.add_argument("--anchor", default="", help="what to draw instead (default: chosen by the tool)")
         p.add_argument("--keep", action="append", default=[], help="a concept that must survive; may be repeated")
         p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=f"a setting: {known}")
+        p.add_argument(
+            "--force", action="store_true", help="start although the words are unclear, keep a delta that harms"
+        )
     stack_command.add_options(command("stack", stack_command.run, stack_command.HELP))
     preview = command("preview", run_preview, "Draw prompts without and with a stack.")
     preview.add_argument("--checkpoint", required=True)

@@ -1,0 +1,53 @@
+"""The networks: Qwen-Image's transformer, small, and a text encoder whose tokens see the whole prompt."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+WIDTH, HEADS, DEPTH, PATCH, CHANNELS = 192, 6, 5, 2, 4
+TEXT_WIDTH, TOKENS = 128, 16
+SIDE = 16
+"""Side of a latent."""
+
+
+class FlowTransformer(nn.Module):
+    """diffusers' Qwen-Image transformer for latents `[b, 4, 16, 16]`, with the names and sums of ComfyUI's class."""
+
+    def __init__(self) -> None:
+        from diffusers import QwenImageTransformer2DModel
+
+        super().__init__()
+        self.net = QwenImageTransformer2DModel(
+            patch_size=PATCH,
+            in_channels=CHANNELS * PATCH**2,
+            out_channels=CHANNELS,
+            num_layers=DEPTH,
+            attention_head_dim=WIDTH // HEADS,
+            num_attention_heads=HEADS,
+            joint_attention_dim=TEXT_WIDTH,
+            axes_dims_rope=(8, 12, 12),
+        )
+
+    def forward(self, x: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
+        """The flow's velocity. x: `[b, c, h, w]`, t: times 0..1 `[b]`, tokens: `[b, n, 128]`."""
+        b, c, h, w = x.shape
+        rows, columns = h // PATCH, w // PATCH
+        cells = x.view(b, c, rows, PATCH, columns, PATCH).permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+        out = self.net(
+            cells,
+            encoder_hidden_states=tokens,
+            encoder_hidden_states_mask=torch.ones(tokens.shape[:2], dtype=torch.bool, device=x.device),
+            timestep=t,
+            img_shapes=[[(1, rows, columns)]] * b,
+            return_dict=False,
+        )[0]
+        return out.view(b, rows, columns, c, PATCH, PATCH).permute(0, 3, 1, 4, 2, 5).reshape(x.shape)
+
+
+def text_encoder(words: int) -> nn.Module:
+    """A small T5 encoder: bidirectional, so that every token of a prompt depends on all of it."""
+    from transformers import T5Config, T5EncoderModel
+
+    sizes = {"d_model": TEXT_WIDTH, "d_ff": 2 * TEXT_WIDTH, "d_kv": 32, "num_heads": 4, "num_layers": 3}
+    return T5EncoderModel(T5Config(vocab_size=words, dropout_rate=0.0, feed_forward_proj="gated-gelu", **sizes))

@@ -1,0 +1,123 @@
+"""Train one of the two: `python -m benchmarks.beds.train causal|bidirectional --work DIR --out FILE.safetensors`.
+
+About 40 minutes each on two cores. A run that was cut off goes on from its last hundred steps; the same seed gives the
+same steps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import math
+import os
+import time
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from unlearn_core.demo.recognition import CHECKPOINT
+
+from .data import SEED, Lesson
+from .network import TOKENS, FlowTransformer, text_encoder
+
+BATCH, PEAK, WARM, EMPTY, EVERY = 64, 1.2e-3, 200, 0.1, 100
+DENOISER, ENCODER = "model.diffusion_model.", "text_encoders.t5.transformer."
+
+
+class Bed(nn.Module):
+    """A transformer, and its own text encoder where it is not the demo's."""
+
+    def __init__(self, words: int | None):
+        super().__init__()
+        self.flow = FlowTransformer()
+        self.text = text_encoder(words) if words else None
+
+    def forward(self, x: Tensor, t: Tensor, text: Tensor) -> Tensor:
+        """text: tokens `[b, n, 128]`, or their ids `[b, n]` for a text encoder of its own."""
+        return self.flow(x, t, self.text(text).last_hidden_state if self.text else text)
+
+
+def ids_of(texts: list[str]) -> Tensor:
+    """Token ids `[n, 16]` by the demo's own tokenizer."""
+    from transformers import CLIPTokenizer
+
+    tokenizer = CLIPTokenizer.from_pretrained(CHECKPOINT.parent / "tokenizer", local_files_only=True)
+    return torch.tensor(tokenizer(texts, padding="max_length", truncation=True, max_length=TOKENS).input_ids)
+
+
+def train(bed: Bed, lesson: Lesson, texts: Tensor, empty: Tensor, state: Path, steps: int) -> nn.Module:
+    """Rectified flow (Liu et al. 2022, arXiv 2209.03003); returns the average of the weights over the last steps."""
+    average = copy.deepcopy(bed).eval()
+    optimizer = torch.optim.AdamW(bed.parameters(), lr=PEAK, betas=(0.9, 0.98), weight_decay=1e-4)
+    first = 0
+    if state.exists():
+        kept = torch.load(state, weights_only=True)
+        first = kept["step"]
+        for part, name in ((bed, "bed"), (average, "average"), (optimizer, "optimizer")):
+            part.load_state_dict(kept[name])
+    begun, shown = time.monotonic(), 0.0
+    for step in range(first, steps):
+        for group in optimizer.param_groups:
+            group["lr"] = PEAK * min(1, (step + 1) / WARM) * 0.5 * (1 + math.cos(math.pi * step / steps))
+        loss = loss_of(bed, lesson, texts, empty, torch.Generator().manual_seed(SEED * 1_000_003 + step))
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(bed.parameters(), 1.0)
+        optimizer.step()
+        decay = min(0.999, (step + 1) / (step + 20))
+        with torch.no_grad():
+            for old, new in zip(average.parameters(), bed.parameters(), strict=True):
+                old.lerp_(new, 1 - decay)
+        shown += loss.item()
+        if (step + 1) % EVERY == 0:
+            print(f"{step + 1}/{steps} loss {shown / EVERY:.4f} {time.monotonic() - begun:.0f} s", flush=True)
+            shown = 0.0
+            kept = {"step": step + 1, "bed": bed.state_dict(), "average": average.state_dict()}
+            torch.save(kept | {"optimizer": optimizer.state_dict()}, state.with_suffix(".new"))
+            os.replace(state.with_suffix(".new"), state)
+    return average
+
+
+def loss_of(bed: Bed, lesson: Lesson, texts: Tensor, empty: Tensor, draw: torch.Generator) -> Tensor:
+    """The mean squared error of the velocity at times near the middle; one caption in ten is left empty."""
+    pick = torch.randint(0, len(texts), (BATCH,), generator=draw)
+    clean, read = lesson.latents[pick], texts[pick].clone()
+    read[torch.rand(BATCH, generator=draw) < EMPTY] = empty
+    t = torch.sigmoid(torch.randn(BATCH, generator=draw))
+    noise = torch.randn(clean.shape, generator=draw)
+    at = t.view(-1, 1, 1, 1)
+    return (bed((1 - at) * clean + at * noise, t, read) - (noise - clean)).square().mean()
+
+
+def weights_of(bed: Bed, deviation: float) -> dict[str, Tensor]:
+    """A checkpoint in half precision, by the names of ComfyUI's class; `deviation` as a tensor of its own."""
+    found = {DENOISER + n: t for n, t in bed.flow.net.state_dict().items()}
+    if bed.text:
+        found |= {ENCODER + n: t for n, t in bed.text.state_dict().items() if n != "encoder.embed_tokens.weight"}
+    return {n: t.half().contiguous() for n, t in found.items()} | {"latent_deviation": torch.tensor(deviation)}
+
+
+def main() -> None:
+    """All of it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("kind", choices=("causal", "bidirectional"))
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=2600)
+    args = parser.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
+    lesson = Lesson.load(args.work / "lesson.pt")
+    torch.manual_seed(SEED)
+    if args.kind == "causal":
+        bed, texts, empty = Bed(None), lesson.tokens, lesson.empty
+    else:
+        ids = ids_of(["", *lesson.captions])
+        bed, texts, empty = Bed(int(ids.max()) + 1), ids[1:], ids[:1]
+    average = train(bed, lesson, texts, empty, args.work / f"{args.kind}.pt", args.steps)
+    save_file(weights_of(average, lesson.deviation), args.out)
+
+
+if __name__ == "__main__":
+    main()

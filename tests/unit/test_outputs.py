@@ -11,7 +11,8 @@ from unlearn_core import BadSetting, load, save
 from unlearn_core.cli import stack as stack_command
 from unlearn_core.cli.main import main
 from unlearn_core.delta.format import Delta
-from unlearn_core.delta.paths import beside, check_outputs, each_its_own, read_with
+from unlearn_core.delta.outputs import Output, check_outputs
+from unlearn_core.delta.paths import beside, each_its_own, read_with
 from unlearn_core.demo.recognition import CHECKPOINT
 
 
@@ -96,16 +97,16 @@ def test_demo_does_not_overwrite_its_stack(place, capsys):
 def test_a_new_file_beside_its_inputs_is_fine(place):
     inputs = [*read_with("folder"), *read_with("."), *read_with("missing.safetensors"), ("the delta", place / "a")]
     outputs = ("--out", place / "folder" / "o.safetensors", ".safetensors"), ("--preview", place / "o.PNG", ".png")
-    check_outputs([*outputs, ("--report", None, ".json")], inputs)
+    check_outputs([Output(*o) for o in (*outputs, ("--report", None, ".json"))], inputs)
     with pytest.raises(BadSetting, match=r"missing\.safetensors"):
-        check_outputs([("--out", place / "missing.safetensors", "")], inputs)
+        check_outputs([Output("--out", place / "missing.safetensors")], inputs)
 
 
 def test_two_outputs_that_are_linked_are_one(place):
     (place / "p.png").write_bytes(b"")
     os.link(place / "p.png", place / "q.png")
     with pytest.raises(BadSetting, match="--one and --two name the same file"):
-        check_outputs([("--one", place / "p.png", ".png"), ("--two", place / "q.png", ".png")], [])
+        check_outputs([Output("--one", place / "p.png", ".png"), Output("--two", place / "q.png", ".png")], [])
 
 
 def test_what_the_stack_has_forgotten_is_refused_before_the_checkpoint_is_loaded(place, capsys):

@@ -14,14 +14,15 @@ from torch import Tensor
 from ..config import ForgetConfig
 from ..delta.atomic import write_json
 from ..delta.format import SUFFIX, Delta, save
-from ..delta.paths import check_outputs, each_its_own, read_with, safe_file_name
+from ..delta.outputs import PICTURE_SIZE, Output, delta_size, prepare
+from ..delta.paths import each_its_own, read_with, safe_file_name
 from ..delta.stack import Stack, lineage
 from ..host import HostModel
 from ..method.forget import Result, forget, summary
 from ..method.wishes import read_requests
 from ..progress import StepReport
 from ..sampling import Sampler
-from .console import STOPPED, StopOnInterrupt, check_writable, deltas_read, print_rows, read_settings, read_stack
+from .console import STOPPED, StopOnInterrupt, deltas_read, print_rows, read_settings, read_stack
 from .progress_bar import Bar, Counter
 from .reports import finished_report
 
@@ -34,11 +35,13 @@ class Files:
     preview: Path | None
     report: Path | None
 
-    @property
-    def outputs(self) -> list[tuple[str, Path | None, str]]:
-        """(option, file, suffix) of each."""
-        named = ("--out", self.delta, SUFFIX), ("--preview", self.preview, ".png"), ("--report", self.report, ".json")
-        return list(named)
+    def outputs(self, size: int) -> list[Output]:
+        """All of them as `outputs.prepare` takes them. size: of the delta in bytes, about."""
+        return [
+            Output("--out", self.delta, SUFFIX, size),
+            Output("--preview", self.preview, ".png", PICTURE_SIZE),
+            Output("--report", self.report, ".json"),
+        ]
 
     def numbered(self, concepts: Sequence[str]) -> list[Files]:
         """One set for each concept, named after it where there are several."""
@@ -87,10 +90,9 @@ def forgotten(args: argparse.Namespace) -> Iterator[Done]:
     values = read_settings(args.set) | given(args)
     wish, configs = read_requests(values, words_beside(Path(args.checkpoint)), stack)
     places = Files(args.out, args.preview, args.report).numbered(wish.concepts)
-    outputs = [output for files in places for output in files.outputs]
-    check_outputs(outputs, [*read_with(args.checkpoint), *deltas_read(args.stack)])
-    for _, file, _ in outputs:
-        check_writable(file)
+    size = delta_size(args.checkpoint, max(c.rank for c in configs))
+    outputs = [output for files in places for output in files.outputs(size)]
+    prepare(outputs, [*read_with(args.checkpoint), *deltas_read(args.stack)])
     for sentence in (*filter(None, [wish.note]), *lineage(stack)):
         print(f"note: {sentence}", file=sys.stderr)
     host = StandaloneModel(args.checkpoint, args.device, prediction_type=args.prediction)

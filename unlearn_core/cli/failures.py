@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TextIO
 
+from ..delta.atomic import FULL
 from ..device_memory import is_out_of_memory
 from ..errors import Cancelled, UnlearnError
 from .signals import Signals
@@ -46,6 +47,9 @@ def sentence(error: BaseException) -> str:
         return str(error)
     if is_out_of_memory(error):
         return OUT_OF_MEMORY
+    if isinstance(error, OSError) and error.errno in FULL:
+        # our own files tell it in their own words
+        return "The disk to which the output goes is full: make room, or send the output to another place."
     if isinstance(error, OSError) and error.strerror:
         place = f"'{os.fsdecode(error.filename)}': " if isinstance(error.filename, (str, bytes)) else ""
         return f"{place}{error.strerror}. {DETAILS}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from ..method.wishes import read_requests
 from ..progress import StepReport
 from ..sampling import Sampler
 from .console import STOPPED, StopOnInterrupt, deltas_read, print_rows, read_settings, read_stack
+from .failures import say
 from .progress_bar import Bar, Counter
 from .reports import finished_report
 
@@ -94,7 +94,7 @@ def forgotten(args: argparse.Namespace) -> Iterator[Done]:
     outputs = [output for files in places for output in files.outputs(size)]
     prepare(outputs, [*read_with(args.checkpoint), *deltas_read(args.stack)])
     for sentence in (*filter(None, [wish.note]), *lineage(stack)):
-        print(f"note: {sentence}", file=sys.stderr)
+        say(f"note: {sentence}")
     host = StandaloneModel(args.checkpoint, args.device, prediction_type=args.prediction)
     for config, files in zip(configs, places, strict=True):
         with StopOnInterrupt() as stop:

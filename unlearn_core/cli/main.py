@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,12 +34,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def program() -> NoReturn:
     """The command line as a process of its own: nothing that comes after the outcome may change it."""
     try:
-        code: int | str | None = main()
+        code = main()
     except SystemExit as e:  # of the help, and of a wrong option
-        code = e.code
+        code = e.code if isinstance(e.code, int) else 0
     ignore()
     silence_streams()
-    sys.exit(code)
+    # Python's own end takes a while, and may turn a Ctrl-C that a library has met into its own exit code
+    os._exit(code)
 
 
 def parser() -> argparse.ArgumentParser:

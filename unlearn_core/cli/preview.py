@@ -21,6 +21,8 @@ def run_preview(args: argparse.Namespace) -> int:
 
     outputs = [Output("--out", args.out, ".png", PICTURE_SIZE)]
     prepare(outputs, [*read_with(args.checkpoint), *deltas_read(args.stack)])
+    if any("\udc80" <= letter <= "\udcff" for prompt in args.prompts for letter in prompt):
+        raise BadSetting("A prompt holds bytes that are no text in this console's encoding: type it again.")
     if not (1 <= args.steps <= 1000 and 1 <= args.guidance <= 30):
         raise BadSetting("Steps have to be from 1 to 1000 and guidance from 1 to 30.")
     stack = read_stack(args.stack)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from ..delta import format as delta_file
@@ -21,6 +20,7 @@ from ..method.forget import Result
 from ..method.retrain import recorded, retrain
 from ..progress import Progress, StepReport
 from .console import StopOnInterrupt, deltas_read, read_stack
+from .failures import say
 
 HELP = "Merge deltas into one file, take one out, or bake them into a copy of a checkpoint."
 
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"note: {sentence}")
     else:
         for sentence in lineage(stack):
-            print(f"note: {sentence}", file=sys.stderr)
+            say(f"note: {sentence}")
     new = places(removal, args.out) if removal and args.retrain else []
     host = opened(args, whole) if args.checkpoint else None
     seen = {"before": whole}

@@ -200,9 +200,7 @@ def write_copy(
             copy.write(raw_bytes(after))
             tick()
         if not altered:
-            raise BadDelta(
-                f"The deltas are too weak to change one number of '{source.path.name}': give them a larger strength."
-            )
+            raise BadDelta("The stack would change no bit of this checkpoint, its numbers or strengths are too small.")
         check_copy(copy, begin + numbers, rows)
     concepts, beside = Stack(stack.active).concepts(), tuple(c.target for c in wanted)
     return Baked(concepts, altered, begin + numbers, source.twins, beside)

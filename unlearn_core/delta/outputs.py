@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,6 +83,12 @@ def check_name(output: Output) -> None:
         return
     if "\0" in str(file) or os.name == "nt" and (DEVICES.fullmatch(file.name) or ":" in file.name):
         raise BadSetting(f"{option}: no file can be called {file.name!r}: choose another name.")
+    try:
+        os.stat(file)
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # the name is free, and of its folder `check_writable` tells
+    except OSError as e:
+        raise BadSetting(f"{option}: '{shortened(file)}' cannot be a file ({e.strerror}): choose another name.") from e
     if file.is_dir():
         raise BadSetting(f"{option} is the folder '{file}': add a file name.")
     if suffix and file.suffix != suffix and (suffix == SUFFIX or file.suffix.lower() != suffix):
@@ -96,6 +101,11 @@ def check_name(output: Output) -> None:
         raise BadSetting(
             f"{option}: '{file.name}' is there already and is something else: choose another name, or move it away."
         )
+
+
+def shortened(file: Path) -> str:
+    """A path of any length for a sentence."""
+    return text if len(text := str(file)) < 300 else f"{text[:200]}...{text[-80:]}"
 
 
 def may_be_replaced(file: Path, mark: str) -> bool:
@@ -141,8 +151,6 @@ def check_writable(file: Path | None) -> None:
         probe = new_name(file.parent)
         probe.touch(exist_ok=False)
         probe.unlink()
-        with suppress(FileNotFoundError):
-            os.stat(file)  # a name may be too long
     except OSError as e:
         if e.errno == errno.ENOSPC:
             raise UnlearnError(why_not_written(file, e)) from None

@@ -185,7 +185,7 @@ def write_copy(
     begin, numbers = 8 + len(head), sum(end - start for start, end in map(source.bytes_of, source.names))
 
     def place(temporary: Path, path: Path) -> None:
-        with placed(list(wanted)):
+        with placed(wanted, lambda: not temporary.exists()):
             os.replace(temporary, path)
 
     with whole_file(target, place) as copy:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,9 +61,10 @@ class Companion:
                 shutil.rmtree(temporary, ignore_errors=True)
 
     def take_away(self) -> None:
-        """Undo `put`."""
+        """Undo `put`, however far it came; what another program has put there stays."""
         with suppress(OSError):
-            self.target.unlink() if "" in self.files else shutil.rmtree(self.target)
+            if self.is_there():
+                self.target.unlink() if "" in self.files else shutil.rmtree(self.target)
 
 
 @contextmanager
@@ -130,15 +131,19 @@ def read_all(path: Path) -> dict[str, bytes]:
 
 
 @contextmanager
-def placed(wanted: list[Companion]) -> Iterator[None]:
-    """All of them in their places before the block; they are taken away again where one, or the block, fails."""
-    made: list[Companion] = []
+def placed(wanted: Sequence[Companion], finished: Callable[[], bool]) -> Iterator[None]:
+    """All of them in their places before the block; they are taken away again where one, or the block, fails.
+
+    finished: whether the block has done its work all the same, as when Ctrl-C comes in its last moment.
+    """
+    begun: list[Companion] = []
     try:
         for companion in wanted:
+            begun.append(companion)
             companion.put()
-            made.append(companion)
         yield
     except BaseException:
-        for companion in reversed(made):
-            companion.take_away()
+        if not finished():
+            for companion in reversed(begun):
+                companion.take_away()
         raise

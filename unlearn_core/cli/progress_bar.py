@@ -42,11 +42,12 @@ class Bar:
 
     def __enter__(self) -> Bar:
         self._shown, self._phase = 0.0, ""
+        console = Console()
         self._bar = tqdm(
             total=100.0,
             bar_format="{desc} {percentage:3.0f}%|{bar}| {postfix}",
-            ascii=not (sys.stderr.encoding or "").lower().startswith("utf"),
-            file=Console(),
+            ascii=not console.encoding.lower().startswith("utf"),
+            file=console,
         )
         return self
 

@@ -20,8 +20,9 @@ from ..unlearn_core import (
     forget,
     save,
 )
-from ..unlearn_core.delta.bake import bake
+from ..unlearn_core.delta.bake import bake, check_places
 from ..unlearn_core.delta.merge import combine_cat, combine_svd
+from ..unlearn_core.delta.outputs import PICTURE_SIZE, TEXT_SIZE, check_room, check_writable, delta_size
 from ..unlearn_core.delta.stack import check_fits, lineage
 from ..unlearn_core.method.wishes import read_requests
 from ..unlearn_core.picture_file import save_pictures
@@ -70,6 +71,7 @@ class Service:
         own, stack = read_prompts(prompts), self.stack()
         wish, configs = read_requests(values, self.words_file(), stack)
         self.stack_file.check_room(len(configs))
+        self.check_place(configs)
 
         def work(job: Job) -> ForgetResult:
             with self.program.model(job) as host:
@@ -91,6 +93,16 @@ class Service:
 
         names = ", ".join(f"'{c}'" for c in wish.concepts)
         return self.jobs.start(FORGET, f"Forgetting {names}", work)
+
+    def check_place(self, configs: Sequence[ForgetConfig]) -> None:
+        """Raise `UnlearnError` where the deltas' folder cannot be written, or its disk has no room for them."""
+        folder, most = self.program.folder(), max(c.rank for c in configs)
+        try:
+            size = delta_size(self.program.checkpoint(), most)
+        except UnlearnError:
+            size = TEXT_SIZE  # that none is chosen is told when it is opened
+        check_room([(folder, len(configs) * (size + PICTURE_SIZE))])
+        check_writable(folder / "new")
 
     def words_file(self) -> str | None:
         """The word list beside the chosen checkpoint; None where there is none, or no checkpoint yet."""
@@ -153,6 +165,8 @@ class Service:
         seed, steps = whole(seed, "Seed", 0, 2**32 - 1), whole(steps, "Steps", 1, 200)
         guidance = number(guidance, "Guidance", 1, 30)
         stack = self.stack()
+        check_room([(self.program.pictures_folder(), PICTURE_SIZE)])
+        check_writable(self.program.pictures_folder() / "new.png")
 
         def work(job: Job) -> PreviewResult:
             with self.program.model(job) as host:
@@ -177,6 +191,7 @@ class Service:
         checkpoint = self.program.checkpoint()
         wish = name.strip() or f"{checkpoint.stem} without {concepts(stack)}"
         out = free_file(self.program.checkpoints_folder(), wish)
+        check_places("The copy", checkpoint, out)
 
         def work(job: Job) -> Path:
             job.begin()

@@ -81,8 +81,8 @@ def check_options(args: argparse.Namespace) -> None:
         raise BadSetting(f"The rank {args.rank} is too small: use 1 or more.")
     if args.retrain:
         check_folder("--out", args.out)
-        check_writable(args.out / "x")
         check_room([(args.out, delta_room(args))])
+        check_writable(args.out / "x")
     elif args.out:
         check_file(args)
 

@@ -64,6 +64,7 @@ def check_outputs(outputs: Iterable[Output], inputs: Iterable[Place]) -> None:
         if output.file is None:
             continue
         option, file = output.option, output.file
+        check_possible(option, file)
         for what, place in known:
             if same_file(file, place) or is_inside(place, file):
                 raise BadSetting(f"{option} would overwrite {what} '{place.name or place}': choose another name.")
@@ -72,23 +73,25 @@ def check_outputs(outputs: Iterable[Output], inputs: Iterable[Place]) -> None:
                 raise BadSetting(
                     f"{other.option} and {option} name the same file '{file.name}': give each its own name."
                 )
-        check_name(output)
+        check_kind(output, file)
         earlier.append(output)
 
 
-def check_name(output: Output) -> None:
-    """Refuse a name that no such file can have, or that has something else behind it. Raises `BadSetting`."""
-    option, file, suffix = output.option, output.file, output.suffix
-    if file is None:
-        return
-    if "\0" in str(file) or os.name == "nt" and (DEVICES.fullmatch(file.name) or ":" in file.name):
+def check_possible(option: str, file: Path) -> None:
+    """Refuse a name that no file can have on this system. Raises `BadSetting`."""
+    if "\0" in str(file) or (os.name == "nt" and (DEVICES.fullmatch(file.name) or ":" in file.name)):
         raise BadSetting(f"{option}: no file can be called {file.name!r}: choose another name.")
     try:
         os.stat(file)
     except (FileNotFoundError, NotADirectoryError):
-        pass  # the name is free, and of its folder `check_writable` tells
+        return  # the name is free, and of its folder `check_writable` tells
     except OSError as e:
         raise BadSetting(f"{option}: '{shortened(file)}' cannot be a file ({e.strerror}): choose another name.") from e
+
+
+def check_kind(output: Output, file: Path) -> None:
+    """Refuse a wrong suffix, and a name behind which there is something that must stay. Raises `BadSetting`."""
+    option, suffix = output.option, output.suffix
     if file.is_dir():
         raise BadSetting(f"{option} is the folder '{file}': add a file name.")
     if suffix and file.suffix != suffix and (suffix == SUFFIX or file.suffix.lower() != suffix):

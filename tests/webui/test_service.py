@@ -1,11 +1,9 @@
 """What lies behind the buttons, without any page: jobs, the folder, the stack, pictures of text."""
 
-import shutil
 import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -165,29 +163,6 @@ def test_forget_saves_a_listed_delta_with_a_card_and_the_next_one_stacks_on_it(s
     want = pictures(sampler(host, 2), stack, ["a banana"])
     got = pictures(sampler(copy, 2), core.Stack(), ["a banana"])
     assert (want - got).abs().max() < 1e-3
-
-
-def test_what_has_no_room_or_no_right_to_be_written_is_refused_before_the_job(service, tmp_path, monkeypatch):
-    shutil.copy(DEMO.with_name("deltas") / "forget_banana.safetensors", tmp_path)
-    service.stack_file.put("forget_banana.safetensors")
-    asked = (
-        lambda: service.forget({**QUICK, "concept": "frog"}),
-        lambda: service.preview("a cat", 0, 1, 3.0),
-        lambda: service.bake("copy"),
-    )
-    with monkeypatch.context() as patch:
-        patch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=2**20))
-        for ask in asked:
-            with pytest.raises(core.UnlearnError, match="has 1 MB free, but [0-9]+ MB are needed"):
-                ask()
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "touch", lambda *_, **__: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
-        for ask in asked:
-            with pytest.raises(core.UnlearnError, match="Cannot write into"):
-                ask()
-    (tmp_path / "copy.yaml").write_text("somebody's work")
-    with pytest.raises(core.BadSetting, match="'copy.yaml' is in"):
-        service.bake("copy")
 
 
 def test_quick_checks_nothing_and_still_shows_what_it_has_done(service):

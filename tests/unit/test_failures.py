@@ -96,6 +96,17 @@ def test_a_reader_that_has_gone_is_no_mistake(delta, monkeypatch, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_a_delta_without_the_right_to_read_is_not_called_damaged(delta, monkeypatch, capsys):
+    def refused(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("unlearn_core.delta.format.open", refused, raising=False)
+    assert main(["inspect", delta]) == 1
+    assert capsys.readouterr().err == (
+        "error: 'banana.safetensors' cannot be read (Permission denied): ask for the right to read it.\n"
+    )
+
+
 def test_other_packages_are_silent_but_for_who_asks(delta, monkeypatch, capsys, caplog):
     def noisy(*_):
         warnings.warn("a warning of a library", stacklevel=1)

@@ -1,5 +1,6 @@
 """Ctrl-C, SIGTERM and SIGHUP: the same clean stop at any time, one line, and an exit code that says which it was."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -102,6 +103,20 @@ def test_a_closed_terminal_that_is_told_twice_is_one_wish_and_a_second_ctrl_c_en
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
         assert heard.raised and heard.code == 129
+
+
+@POSIX
+def test_a_terminal_that_is_gone_cannot_be_told_and_the_code_says_why(model, monkeypatch, capsys):
+    """The files are written; only the report finds nobody."""
+
+    def gone(*_):
+        with StopOnInterrupt():
+            signal.raise_signal(signal.SIGHUP)
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("unlearn_core.cli.console.delta_file.load", gone)
+    assert main(bake_command(model)) == 129
+    assert capsys.readouterr().err == ""
 
 
 @POSIX

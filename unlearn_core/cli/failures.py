@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -37,6 +38,8 @@ def outcome(error: BaseException, signals: Signals, stopped: str, debug: bool) -
         return signals.code
     if isinstance(error, BrokenPipeError):
         return PIPE_CLOSED
+    if signals.first and isinstance(error, OSError) and error.errno == errno.EIO:
+        return signals.code  # the terminal that was closed cannot be told the outcome, the files are written
     say(f"error: {sentence(error)}")
     return 1
 

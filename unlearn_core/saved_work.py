@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError
@@ -211,7 +211,13 @@ class Snapshot:
             self._next = ended + max(SECONDS, (ended - begun) / SHARE)
 
 
-def saved_tensor(host: object, name: str, made_of: tuple, make: Callable[[], Tensor]) -> Tensor:
+class OnDevice(Protocol):
+    """What is worked on, on its device."""
+
+    device: torch.device
+
+
+def saved_tensor(host: OnDevice, name: str, made_of: tuple, make: Callable[[], Tensor]) -> Tensor:
     """What `make` gives, on the host's device; from the saved work of the run that the host is in, if it is there."""
     work = getattr(host, "saved", NOTHING)
     return work.part(name, made_of, lambda: {"it": make()})["it"].to(host.device)

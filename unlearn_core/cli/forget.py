@@ -132,11 +132,12 @@ def made(
 ) -> Done:
     """Make one delta, with a progress bar, and write its files. going: how it may be stopped, and go on later."""
     stop, saved = going
+    unsaid = [saved] if saved.go_on else []
     with Bar() as bar:
 
         def progress(report: StepReport) -> bool:
-            if saved.go_on and report.fraction == 0:
-                say_how_it_goes_on(saved)
+            while unsaid:
+                say_how_it_goes_on(unsaid.pop())
             bar.show(report)
             return stop.wanted
 

@@ -27,7 +27,5 @@ def saved_work(delta: Path, resume: bool) -> SavedWork:
 
 def say_how_it_goes_on(saved: SavedWork) -> None:
     """Said beside a progress bar, when the run has looked for what is there."""
-    found = (
-        "going on with the run that was stopped." if saved.there else "nothing of this run is kept, so it begins anew."
-    )
-    tqdm.write(f"note: {found}", file=sys.stderr)
+    found = "going on with the run that was stopped" if saved.there else "nothing of this run is kept, it begins anew"
+    tqdm.write(f"note: {found}.", file=sys.stderr)

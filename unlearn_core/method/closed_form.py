@@ -139,7 +139,7 @@ def solved(
     rank, sides = run.request.config.rank, ("down", "up")
 
     def factors() -> dict[str, Tensor]:
-        made = {}
+        made: dict[str, Tensor] = {}
         for path, *pair in edit.factors(weights, run.base.changes, rank, *tried):
             made |= {f"{path}.{side}": t for side, t in zip(sides, pair, strict=True)}
             run.job.pulse()

@@ -39,6 +39,7 @@ from .stack_file import Row, StackFile
 FORGET, PREVIEW, BAKE = "forget", "preview", "bake"
 UNFINISHED = ".unlearn_unfinished"
 """Folder beside the deltas for what stopped jobs have left, so that they go on when they are started again."""
+GO_ON = "Start the same request again to go on from where it stopped."
 SHOWN_LIVE = 6
 """Pictures of the target that are shown each time the check looks during training."""
 
@@ -110,7 +111,7 @@ class Service:
         config, stack = request.config, request.stack
         file, delta = self.saved(result.delta, f"forget {config.concept}")
         remark, on = self.put_on_stack(file.name, result.report)
-        remarks = [remark, *lineage(stack)]
+        remarks = [remark, GO_ON if result.report["stopped"] else "", *lineage(stack)]
         stacks = [stack, stack.with_delta(delta)]
         comparison = Comparison(job, host, stacks, config.seed, config.sampling_steps, config.guidance)
         seen = [result.before, result.after]

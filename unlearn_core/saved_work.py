@@ -26,7 +26,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from .errors import UnlearnError
 from .version import __version__
 
 SUFFIX = ".part"
@@ -125,7 +124,8 @@ class SavedWork(NoSavedWork):
             facts, tensors = found
             self._spared(facts["seconds"])
         elif self.replaying:
-            raise UnlearnError(f"The saved work in {self.folder} was changed while it was read: start again.")
+            # no `UnlearnError`: nothing may take it for a way that failed, and go another one
+            raise RuntimeError(f"The saved work in {self.folder} was changed while it was read: start again.")
         else:
             begun = time.monotonic()
             tensors = make()

@@ -13,7 +13,7 @@ from safetensors.torch import save as to_bytes
 
 from tests.tiny import TinyHost
 from tests.unit.runs import assert_same, config, run, stack_on, state_of
-from unlearn_core import Cancelled, Stack, UnlearnError, saved_work
+from unlearn_core import Cancelled, Stack, saved_work
 from unlearn_core.delta.format import canonical, metadata, tensors
 from unlearn_core.method.forget import carried_out
 from unlearn_core.method.request import Request
@@ -324,7 +324,7 @@ def test_work_that_vanishes_under_a_run_ends_it_with_a_sentence(tmp_path, monkey
             for file in tmp_path.glob("*/*.part"):
                 file.unlink()
 
-    with pytest.raises(UnlearnError, match="start again"):
+    with pytest.raises(RuntimeError, match="start again"):
         made(name, SavedWork(tmp_path), progress)
 
 

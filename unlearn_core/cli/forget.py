@@ -151,7 +151,7 @@ def made(
         write_pictures(files.preview, host, config, result, (stack, stack.with_delta(delta)))
     if files.report:
         write_json(files.report, report)
-    if not report["stopped"]:
+    if not report["stopped"] and not report.get("withheld"):
         discard(saved.folder)
     return Done(host, stack, delta, report, files)
 

@@ -17,15 +17,16 @@ from ..unlearn_core import (
     Result,
     Stack,
     UnlearnError,
-    forget,
     save,
 )
 from ..unlearn_core.delta.bake import bake, check_places
 from ..unlearn_core.delta.merge import combine_cat, combine_svd
 from ..unlearn_core.delta.outputs import PICTURE_SIZE, TEXT_SIZE, check_room, check_writable, delta_size
 from ..unlearn_core.delta.stack import check_fits, lineage
+from ..unlearn_core.method.forget import forget_or_go_on
 from ..unlearn_core.method.wishes import read_requests
 from ..unlearn_core.picture_file import save_pictures
+from ..unlearn_core.saved_work import SavedWork
 from ..unlearn_core.standalone.model import words_beside
 from .comparison import Comparison
 from .delta_library import CARD_PICTURE, Card, cards, free_file
@@ -37,6 +38,9 @@ from .results import ForgetResult, PreviewResult, paired
 from .stack_file import Row, StackFile
 
 FORGET, PREVIEW, BAKE = "forget", "preview", "bake"
+UNFINISHED = ".unlearn_unfinished"
+"""Folder beside the deltas for what stopped jobs have left, so that they go on when they are started again."""
+GO_ON = "Start the same request again to go on from where it stopped."
 SHOWN_LIVE = 6
 """Pictures of the target that are shown each time the check looks during training."""
 
@@ -80,11 +84,14 @@ class Service:
                 made, now = [], stack
                 for number, config in enumerate(configs):
                     job.part(number, len(configs), config.concept)
+                    saved = SavedWork(self.program.folder() / UNFINISHED)
                     try:
-                        result = forget(host, config, now, job.hear)
+                        result = forget_or_go_on(host, config, now, job.hear, saved)
                         found, now = self.keep(job, host, ForgetRequest(config, now, own), result)
                     except UnlearnError as e:
                         raise told_after(made, config.concept, e) from e
+                    if not result.report["stopped"]:
+                        saved.remove()
                     made.append(found)
                     job.show(together(made, wish.note))
                     if job.view().stopping:
@@ -116,7 +123,7 @@ class Service:
         config, stack = request.config, request.stack
         file, delta = self.saved(result.delta, f"forget {config.concept}")
         remark, on = self.put_on_stack(file.name, result.report)
-        remarks = [remark, *lineage(stack)]
+        remarks = [remark, GO_ON if result.report["stopped"] else "", *lineage(stack)]
         stacks = [stack, stack.with_delta(delta)]
         comparison = Comparison(job, host, stacks, config.seed, config.sampling_steps, config.guidance)
         seen = [result.before, result.after]

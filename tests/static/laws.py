@@ -17,7 +17,7 @@ Law = Callable[[Source], Iterator[Finding]]
 LEVELS = (
     "errors, version, starting",
     "words, delta",
-    "config, recipe",
+    "config, recipe, saved_work",
     "host",
     "progress, sampling, prompt_cache, device_memory",
     "preview",

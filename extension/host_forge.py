@@ -13,13 +13,18 @@ from typing import Any
 from modules import sd_models
 from modules_forge import main_thread
 
-from ..unlearn_core import BadCheckpoint, HostModel
+from ..unlearn_core import BadCheckpoint, HostModel, UnlearnError
 from ..unlearn_core.standalone.model import StandaloneModel
 from .host_model import chosen
 
+UNKNOWN = (
+    "Unlearn does not know this variant of Forge yet, so nothing can be forgotten in it: "
+    "use Automatic1111, Forge, reForge or Forge Classic."
+)
+
 
 def memory() -> Any:
-    """The host's part that moves models between memories. Raises `BadCheckpoint` for a host that has none we know."""
+    """The host's part that moves models between memories. Raises `UnlearnError` in a host that has none we know."""
     try:
         from backend import memory_management as found
     except ImportError:
@@ -27,10 +32,7 @@ def memory() -> Any:
             # reForge and Forge Classic have kept what Forge began with
             from ldm_patched.modules import model_management as found
         except ImportError:
-            raise BadCheckpoint(
-                "Unlearn does not know this variant of Forge yet, so nothing can be forgotten in it: use Automatic1111, "
-                "Forge, reForge or Forge Classic. The web UI works as before."
-            ) from None
+            raise UnlearnError(UNKNOWN) from None
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -109,9 +110,17 @@ def show_progress(report: StepReport) -> bool:
     return bool(state.interrupted or state.skipped or getattr(state, "stopping_generation", False))
 
 
+@lru_cache(maxsize=1)
+def service_here() -> Service:
+    """The one service of this process: Reload UI runs the scripts again, and a job that runs must be found again."""
+    return Service(WebuiProgram())
+
+
 def connect(title: str, name: str) -> None:
-    """Add the tab and the API routes."""
-    service, found = Service(WebuiProgram()), {}
+    """Add the tab and the API routes. Raises `UnlearnError` in a host that the extension does not know."""
+    if is_forge():
+        host_forge().check()
+    service, found = service_here(), {}
 
     def remember(component: Any, **facts: Any) -> None:
         if facts.get("elem_id") == PROMPT:

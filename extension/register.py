@@ -20,23 +20,35 @@ def register() -> None:
 
         connect(TITLE, NAME)
     except Exception as error:
-        traceback.print_exc()
-        explain(f"{type(error).__name__}: {error}")
+        if known(error):
+            explain(str(error), "")
+        else:
+            traceback.print_exc()
+            explain(f"{type(error).__name__}: {error}")
 
 
-def explain(why: str) -> None:
+def known(error: Exception) -> bool:
+    """Whether the error is a sentence of ours; the core may be what cannot be imported."""
+    try:
+        from ..unlearn_core import UnlearnError
+    except Exception:
+        return False
+    return isinstance(error, UnlearnError)
+
+
+def explain(why: str, advice: str = ADVICE) -> None:
     """Add a tab with a reason in place of the real one, where even the host's list of tabs can be had."""
     try:
         from .host_callbacks import on_tabs
     except Exception:
         return
-    on_tabs(lambda: [(broken(why), TITLE, NAME)])
+    on_tabs(lambda: [(broken(why, advice), TITLE, NAME)])
 
 
-def broken(why: str) -> Any:
+def broken(why: str, advice: str) -> Any:
     """A tab with one sentence on why nothing else is here."""
     import gradio as gr
 
     with gr.Blocks(analytics_enabled=False) as page:
-        gr.HTML(f"<p><b>Unlearn could not start.</b></p><p>{escape(why)}</p><p>{ADVICE}</p>")
+        gr.HTML(f"<p><b>Unlearn could not start.</b></p><p>{escape(why)}</p><p>{advice}</p>")
     return page

@@ -27,11 +27,20 @@ class Webui:
         self.address, self.picture = address.rstrip("/"), picture
 
     def call(self, path: str, body: Any = None, timeout: float = PATIENCE) -> Any:
-        """The JSON answer; a body makes it a POST. Raises `OSError`."""
+        """The JSON answer, our routes' refusals too; a body makes it a POST. Raises `OSError`."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.address + path, data, {"Content-Type": "application/json"})
-        with DIRECT.open(request, timeout=timeout) as answer:
-            return json.load(answer)
+        try:
+            with DIRECT.open(request, timeout=timeout) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as e:
+            if not (path.startswith("/unlearn/") and 400 <= e.code < 500):
+                raise
+            with e:
+                refusal = json.load(e)
+            if "error" not in refusal:
+                raise
+            return refusal
 
     def has(self, path: str) -> bool:
         """Whether a route is there."""

@@ -23,17 +23,28 @@ UNKNOWN = (
 
 def memory() -> Any:
     """The host's own module that moves models. Raises `UnlearnError` where there is none that we know."""
+    for found in filter(None, (backend(), ldm_patched())):
+        if all(callable(getattr(found, name, None)) for name in NEEDED):
+            return found
+    raise unknown("its memory management")
+
+
+def backend() -> Any:
+    """Of Forge since August 2024, and Forge Neo; None elsewhere."""
     try:
-        from backend import memory_management as found
+        from backend import memory_management
     except ImportError:
-        try:
-            from ldm_patched.modules import model_management as found
-        except ImportError:
-            raise unknown("its memory management") from None
-    for name in NEEDED:
-        if not callable(getattr(found, name, None)):
-            raise unknown(f"{found.__name__}.{name}")
-    return found
+        return None
+    return memory_management
+
+
+def ldm_patched() -> Any:
+    """Of reForge, Forge Classic and earlier versions of Forge; None elsewhere."""
+    try:
+        from ldm_patched.modules import model_management
+    except ImportError:
+        return None
+    return model_management
 
 
 def main_thread() -> Callable:
@@ -47,7 +58,8 @@ def main_thread() -> Callable:
 
 def check() -> None:
     """Raise `UnlearnError` in a host that lacks what we need, before anybody presses Start."""
-    memory(), main_thread()
+    memory()
+    main_thread()
 
 
 def unknown(what: str) -> UnlearnError:

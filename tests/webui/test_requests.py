@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import socket
 import threading
 import types
 
@@ -11,6 +12,7 @@ import pytest
 from tests.webui.pack import load
 
 own_page, api, jobs = (load(f"extension.{name}") for name in ("own_page", "api", "jobs"))
+server = load("extension.server")
 core, services = load("unlearn_core"), load("extension.service")
 PORT = 7861
 OWN = "http://127.0.0.1:7861"
@@ -195,6 +197,21 @@ def test_on_the_port_that_browsers_leave_out_the_name_alone_is_enough():
 
     assert asked(eighty, scope(host="127.0.0.1", origin="http://127.0.0.1"))[0]
     assert not asked(eighty, scope(host="evil.example"))[0]
+
+
+def test_a_port_that_is_taken_is_passed_over_or_told():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(server.PortTaken, match=f"^Port {port} is in use by another program: close that one, or"):
+            server.free_port([port])
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            other = free.getsockname()[1]
+        assert server.free_port([port, other]) == other
+        with pytest.raises(server.PortTaken, match=f"^Ports {port} to {port} are in use"):
+            server.free_port([port, port])
 
 
 # The hosts' routes

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import traceback
+from ipaddress import ip_address
 from typing import Any
 
 from ..unlearn_core import BadSetting, UnlearnError
@@ -23,8 +25,8 @@ Answer = tuple[int, dict]
 """Status and JSON of an answer; a mistake is {"error": "one sentence"}."""
 
 
-def add(app: Any, service: Service) -> None:
-    """Add the routes to the host's app; nothing where the host's API is off."""
+def add(app: Any, service: Service, any_name: bool) -> None:
+    """Add the routes to the host's app; nothing where the host's API is off. any_name: see `refusal`."""
     guard = next((r for r in app.routes if getattr(r, "path", "") == NEIGHBOUR), None)
     if guard is None:
         return
@@ -51,7 +53,7 @@ def add(app: Any, service: Service) -> None:
         app.add_api_route(path, function, methods=[method], dependencies=guard.dependencies, response_model=None)
         route = app.routes[-1]
         # not middleware: the host has started, and its other routes are its own affair
-        route.app = guarded(route.app)
+        route.app = guarded(route.app, any_name)
 
 
 def forget(service: Service, body: dict) -> Answer:
@@ -90,12 +92,12 @@ def stop(service: Service, body: dict) -> Answer:
     return 200, {"id": job.id}
 
 
-def guarded(app: App) -> App:
+def guarded(app: App, any_name: bool) -> App:
     """The route for programs and for pages of the host itself; what another page sends, and what is no object of JSON,
     is refused with a sentence."""
 
     async def checked(scope: Scope, receive: Receive, send: Send) -> None:
-        status, why = refusal(scope)
+        status, why = refusal(scope, any_name)
         body = b""
         if not why and scope["method"] == "POST":
             body, status, why = await body_of(receive)
@@ -134,15 +136,33 @@ def no_number(text: str) -> float:
     raise ValueError(text)
 
 
-def refusal(scope: Scope) -> tuple[int, str]:
-    """Status and reason of a refusal; the reason is "" where there is none."""
+def refusal(scope: Scope, any_name: bool) -> tuple[int, str]:
+    """Status and reason of a refusal; the reason is "" where there is none.
+
+    any_name: whether the web UI is meant to be reached under any name. Where it is not, a name that is none of this
+    machine's was pointed here by somebody else's page.
+    """
     hosts = header(scope, "host")
-    if any(not same(origin, host) for origin in header(scope, "origin") for host in hosts or [""]):
+    if len(hosts) != 1 or not (any_name or is_local(hosts[0])):
+        return 403, "This name is none of this machine's: use its address, or start the web UI with --listen."
+    if any(not same(origin, hosts[0]) for origin in header(scope, "origin")):
         return 403, "Another web page sent this request: only pages of this web UI may."
     # another page cannot send this type without being asked first, and so it cannot hide where it comes from
     if scope["method"] == "POST" and media_type(scope) != "application/json":
         return 415, "Send the body as JSON, with the header Content-Type: application/json."
     return 200, ""
+
+
+def is_local(host: str) -> bool:
+    """Whether a Host header names this machine, or any machine by its number, which no page can point elsewhere."""
+    name = re.sub(r":\d+$", "", host.lower())
+    if name == "localhost":
+        return True
+    try:
+        ip_address(name[1:-1] if name.startswith("[") and name.endswith("]") else name)
+    except ValueError:
+        return False
+    return True
 
 
 def same(origin: str, host: str) -> bool:

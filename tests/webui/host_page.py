@@ -52,6 +52,8 @@ def check_requests(app):
     assert status == 404 and "no such job" in answer["error"]
     for path in ("/unlearn/forget", "/unlearn/stop"):
         assert ask(app, path, wish)[0] == ask(app, path, wish, content_type="text/plain")[0] == 415
+        evil = "evil.example:7860"
+        assert ask(app, path, wish, content_type=kind, host=evil, origin=f"http://{evil}")[0] == 403
         for origin in ("null", "http://evil.example"):
             status, answer = ask(app, path, wish, content_type=kind, origin=origin)
             assert status == 403 and "Another web page" in answer["error"]
@@ -165,6 +167,9 @@ def check_checkpoint(shared):
     shared.opts.data["sd_model_checkpoint"] = "base"
     shared.sd_model = types.SimpleNamespace(sd_checkpoint_info=models.files["refiner"])
     program = sys.modules["sd_unlearn_pack.extension.host"].WebuiProgram()
+    shared.opts.data["sd_model_checkpoint"] = "sub/base.safetensors [2f0cc83c12]"
+    assert program.checkpoint_name() == "sub/base.safetensors"
+    shared.opts.data["sd_model_checkpoint"] = "base"
     assert program.checkpoint().name == "base.safetensors" and program.checkpoints_folder() == Path("/models")
 
 

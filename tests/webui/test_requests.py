@@ -222,28 +222,42 @@ def test_a_port_that_is_taken_is_passed_over_or_told():
     [
         (JSON, 0),
         ({**JSON, "origin": OWN}, 0),
-        ({**JSON, "origin": "https://studio.example", "host": "studio.example"}, 0),
-        ({**JSON, "origin": "https://studio.example", "host": "studio.example:443"}, 0),
+        ({**JSON, "host": "localhost:7861", "origin": "http://localhost:7861"}, 0),
+        ({**JSON, "host": "[::1]:7861", "origin": "http://[::1]:7861"}, 0),
+        ({**JSON, "host": "192.168.1.5:7861", "origin": "http://192.168.1.5:7861"}, 0),
+        ({**JSON, "origin": "https://studio.example", "host": "studio.example"}, 1),
+        ({**JSON, "origin": "https://studio.example", "host": "studio.example:443"}, 1),
+        ({**JSON, "host": "studio.example"}, 1),
+        ({**JSON, "host": "127.0.0.1.evil.example:7861", "origin": "http://127.0.0.1.evil.example:7861"}, 1),
         ({**JSON, "origin": "https://studio.example", "host": "studio.example:80"}, 403),
         ({**JSON, "origin": "http://evil.example"}, 403),
+        ({**JSON, "origin": "http://localhost:7861"}, 403),
         ({**JSON, "origin": "null"}, 403),
         ({**JSON, "origin": "file://127.0.0.1:7861"}, 403),
         ({**JSON, "origin": OWN, "host": None}, 403),
+        ({**JSON, "host": None}, 403),
         ({}, 415),
         ({"content_type": "text/plain"}, 415),
         ({"content_type": "application/x-www-form-urlencoded"}, 415),
     ],
 )
-def test_a_route_answers_programs_and_the_hosts_own_pages(headers, status):
-    inside, sent = asked(api.guarded, scope("POST", **headers))
-    assert bool(inside) == (status == 0)
-    if status:
-        assert sent[0]["status"] == status and json.loads(sent[1]["body"])["error"].endswith(".")
+@pytest.mark.parametrize("any_name", [True, False])
+def test_a_route_answers_programs_and_the_hosts_own_pages(headers, status, any_name):
+    """status 1: only in a web UI that was started to be reached under any name; a page may have it pointed here."""
+    inside, sent = asked(guarded(any_name), scope("POST", **headers))
+    refused = status if status != 1 else 0 if any_name else 403
+    assert bool(inside) == (refused == 0)
+    if refused:
+        assert sent[0]["status"] == refused and json.loads(sent[1]["body"])["error"].endswith(".")
+
+
+def guarded(any_name=False):
+    return lambda inner: api.guarded(inner, any_name)
 
 
 def test_a_look_needs_no_type_and_gives_other_pages_nothing():
-    assert asked(api.guarded, scope())[0]
-    assert not asked(api.guarded, scope(origin="null"))[0]
+    assert asked(guarded(), scope())[0]
+    assert not asked(guarded(), scope(origin="null"))[0]
 
 
 @pytest.fixture
@@ -311,7 +325,7 @@ def test_no_body_is_more_than_a_sentence(service, monkeypatch):
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"5", b'"x"', b"{", b"\xff", b'{"a": NaN}', b"[" * 100_000, b"null"])
 def test_what_is_no_object_of_json_is_a_sentence(body):
-    inside, sent = asked(api.guarded, scope("POST", **JSON), body)
+    inside, sent = asked(guarded(), scope("POST", **JSON), body)
     assert not inside and sent[0]["status"] == 422
     assert json.loads(sent[1]["body"]) == {"error": 'Send one JSON object, like {"concept": "banana"}.'}
 
@@ -323,11 +337,11 @@ def test_the_route_reads_the_body_that_was_checked_and_none_is_too_long():
         async def app(scope, receive, send):
             seen.append(await receive())
 
-        return api.guarded(app)
+        return api.guarded(app, False)
 
     asked(reading, scope("POST", **JSON), b'{"concept": "a"}')
     assert seen == [{"type": "http.request", "body": b'{"concept": "a"}', "more_body": False}]
-    inside, sent = asked(api.guarded, scope("POST", **JSON), b'{"concept": "' + b"x" * api.MOST_BODY + b'"}')
+    inside, sent = asked(guarded(), scope("POST", **JSON), b'{"concept": "' + b"x" * api.MOST_BODY + b'"}')
     assert not inside and sent[0]["status"] == 413
 
 

@@ -115,16 +115,16 @@ def show_progress(report: StepReport) -> bool:
 
 
 @lru_cache(maxsize=1)
-def service_here() -> Service:
-    """The one service of this process: Reload UI runs the scripts again, and a job that runs must be found again."""
+def service_of_all_pages() -> Service:
+    """One for as long as the host runs: Reload UI makes new pages, and they show the jobs of before."""
     return Service(WebuiProgram())
 
 
 def connect(title: str, name: str) -> None:
-    """Add the tab and the API routes. Raises `UnlearnError` in a host that the extension does not know."""
+    """Add the tab and the API routes. Raises `UnlearnError` in a host in which nothing can be forgotten."""
     if is_forge():
-        host_forge().check()
-    service, found = service_here(), {}
+        host_forge().memory()
+    service, found = service_of_all_pages(), {}
 
     def remember(component: Any, **facts: Any) -> None:
         if facts.get("elem_id") == PROMPT:

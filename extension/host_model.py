@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from modules import devices, lowvram, prompt_parser, sd_models, sd_unet, shared
+from modules import devices, prompt_parser, sd_models, sd_unet, shared
 from torch import Tensor, nn
 
 from ..unlearn_core import BadCheckpoint, Conditioning, Stack
@@ -207,37 +207,49 @@ def without_checkpointing(unet: nn.Module) -> Iterator[None]:
             setattr(module, name, True)
 
 
+def mover(model: Any) -> Any:
+    """The host's part that takes one half of the model off the device for the other, or None where it does not."""
+    if not getattr(model, "lowvram", False):
+        return None
+    # not every host has it
+    from modules import lowvram
+
+    return lowvram
+
+
 @contextmanager
 def on_device(model: Any) -> Iterator[None]:
     """The UNet on the device, for good: with `--medvram` the host takes it off whenever another part is used.
 
     What learns lies beside its layers, and an optimizer does not follow when they are moved.
     """
-    if not getattr(model, "lowvram", False):
+    moving = mover(model)
+    if moving is None:
         yield
         return
-    lowvram.send_everything_to_cpu()
+    moving.send_everything_to_cpu()
     model.model.to(devices.device)
     try:
         yield
     finally:
         # as the host has it between two pictures
-        lowvram.send_everything_to_cpu()
+        moving.send_everything_to_cpu()
         model.model.to("cpu")
 
 
 @contextmanager
 def beside_unet(model: Any) -> Iterator[None]:
     """Let another part of the model come to the device and leave it again, while the UNet stays there."""
-    if not getattr(model, "lowvram", False):
+    moving = mover(model)
+    if moving is None:
         yield
         return
     # the host sends away what it finds noted there
-    lowvram.module_in_gpu = None
+    moving.module_in_gpu = None
     try:
         yield
     finally:
-        lowvram.send_everything_to_cpu()
+        moving.send_everything_to_cpu()
 
 
 PATCHED = (nn.Linear, nn.Conv2d, nn.GroupNorm, nn.LayerNorm, nn.MultiheadAttention)

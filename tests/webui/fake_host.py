@@ -21,7 +21,7 @@ def loader(shared):
     `reload_model_weights` leaves alone what is loaded already, wherever its weights are, and `sent` lists what was
     brought back to the device.
     """
-    models = types.SimpleNamespace(files={}, held={}, sent=[])
+    models = types.SimpleNamespace(files={}, held={}, sent=[], model_data=types.SimpleNamespace())
 
     def select_checkpoint():
         if not models.files:
@@ -90,6 +90,8 @@ def install_forge(kind):
     if kind == "backend":
         module("backend", __path__=[], memory_management=module("backend.memory_management", **memory))
     elif kind == "ldm_patched":
+        # Forge Classic has no such part
+        del sys.modules["modules.lowvram"], sys.modules["modules"].lowvram
         inner = module("ldm_patched.modules.model_management", **memory)
         module("ldm_patched", __path__=[], modules=module("ldm_patched.modules", __path__=[], model_management=inner))
     return calls

@@ -201,7 +201,11 @@ def main(folder, case):
     assert ("could not start" in text) == broken
     assert ("unlearn_start" in text) != broken
     if case == "unknown":
-        assert "built on Forge in a way" in text and "UnlearnError" not in text and "Update the extension" not in text
+        assert (
+            "does not know this variant of Forge" in text
+            and "UnlearnError" not in text
+            and "Update the extension" not in text
+        )
     if broken:
         return
     from fastapi import Depends, FastAPI

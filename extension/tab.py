@@ -18,8 +18,12 @@ MONOSPACE = ("ui-monospace", "monospace")
 
 
 def theme() -> Any:
-    """Gradio's own look with the system's fonts: the usual ones are fetched from the network."""
-    return gr.themes.Default(font=SYSTEM_FONTS, font_mono=MONOSPACE)
+    """Gradio's own look with the system's fonts: the usual ones are fetched from the network.
+
+    Its help texts are too pale to be read by everybody.
+    """
+    own = gr.themes.Default(font=SYSTEM_FONTS, font_mono=MONOSPACE)
+    return own.set(block_info_text_color="*neutral_500", block_info_text_color_dark="*neutral_400")
 
 
 def build(service: Service, page: Any, prompt: Any = None) -> None:

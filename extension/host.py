@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -22,6 +23,8 @@ from .service import Service
 from .tab import build
 
 PROMPT = "txt2img_prompt"
+OPEN = ("listen", "share", "server_name", "ngrok")
+"""Options by which a web UI is put on a network, where its owner chooses the name."""
 
 
 class WebuiProgram:
@@ -42,8 +45,9 @@ class WebuiProgram:
         return self.checkpoint().parent
 
     def checkpoint_name(self) -> str:
-        """The chosen checkpoint's name."""
-        return str(shared.opts.data.get("sd_model_checkpoint") or "the loaded checkpoint")
+        """The chosen checkpoint's name, without the signs of its hash that the host puts behind it."""
+        title = str(shared.opts.data.get("sd_model_checkpoint") or "the chosen checkpoint")
+        return re.sub(r"\s*\[[0-9a-f]{6,64}\]$", "", title)
 
     def fingerprint(self) -> str | None:
         """Read off the chosen file: another thread may be using the loaded model, which may not be the chosen one."""
@@ -133,4 +137,9 @@ def connect(title: str, name: str) -> None:
 
     script_callbacks.on_after_component(remember)
     script_callbacks.on_ui_tabs(tabs)
-    script_callbacks.on_app_started(lambda _, app: api.add(app, service))
+    script_callbacks.on_app_started(lambda _, app: api.add(app, service, under_other_names()))
+
+
+def under_other_names() -> bool:
+    """Whether this web UI was started to be reached under other names than those of this machine."""
+    return any(getattr(shared.cmd_opts, name, None) for name in OPEN)

@@ -17,6 +17,7 @@ from ..unlearn_core import BadCheckpoint, HostModel, UnlearnError
 from ..unlearn_core.standalone.model import StandaloneModel
 from .host_model import chosen
 
+NEEDED = ("unload_all_models", "get_torch_device", "soft_empty_cache")
 UNKNOWN = (
     "Unlearn does not know this variant of Forge yet, so nothing can be forgotten in it: "
     "use Automatic1111, Forge, reForge or Forge Classic."
@@ -25,15 +26,28 @@ UNKNOWN = (
 
 def memory() -> Any:
     """The host's part that moves models between memories. Raises `UnlearnError` in a host that has none we know."""
+    for found in filter(None, (backend(), ldm_patched())):
+        if all(callable(getattr(found, name, None)) for name in NEEDED):
+            return found
+    raise UnlearnError(UNKNOWN)
+
+
+def backend() -> Any:
+    """Of Forge since August 2024; None elsewhere."""
     try:
-        from backend import memory_management as found
+        from backend import memory_management
     except ImportError:
-        try:
-            # reForge and Forge Classic have kept what Forge began with
-            from ldm_patched.modules import model_management as found
-        except ImportError:
-            raise UnlearnError(UNKNOWN) from None
-    return found
+        return None
+    return memory_management
+
+
+def ldm_patched() -> Any:
+    """Of reForge and Forge Classic, which have kept what Forge began with; None elsewhere."""
+    try:
+        from ldm_patched.modules import model_management
+    except ImportError:
+        return None
+    return model_management
 
 
 def checkpoint() -> Path:

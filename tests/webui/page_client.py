@@ -29,7 +29,14 @@ class PageClient:
 
     def press(self, button: str) -> None:
         """Press a button, and whatever follows it; the fields then show the answers."""
-        at = [i for i, e in enumerate(self.events) if [button, "click"] in self.targets(e)]
+        self.follow([i for i, e in enumerate(self.events) if [button, "click"] in self.targets(e)])
+
+    def load(self) -> None:
+        """What happens when a page is opened."""
+        self.follow([i for i, e in enumerate(self.events) if "load" in [kind for _, kind in self.targets(e)]])
+
+    def follow(self, at: list[int]) -> None:
+        """Run events, and those that come after them."""
         while at:
             index = at.pop(0)
             event = self.events[index]

@@ -41,6 +41,8 @@ FORGET, PREVIEW, BAKE = "forget", "preview", "bake"
 UNFINISHED = ".unlearn_unfinished"
 """Folder beside the deltas for what stopped jobs have left, so that they go on when they are started again."""
 GO_ON = "Start the same request again to go on from where it stopped."
+ASKED = ("prompts", "seed", "steps", "guidance")
+"""What a preview is asked for, in this order."""
 SHOWN_LIVE = 6
 """Pictures of the target that are shown each time the check looks during training."""
 
@@ -55,10 +57,14 @@ class ForgetRequest:
 
 
 class Service:
-    """The jobs and the stack of one program; all its pages and its API share it."""
+    """The jobs and the stack of one program; all its pages and its API share it.
+
+    forms: what the last request of each kind has asked for, by name, for a page that is loaded again.
+    """
 
     def __init__(self, program: HostProgram):
         self.program, self.jobs = program, Jobs()
+        self.forms: dict[str, dict[str, Any]] = {}
 
     @property
     def stack_file(self) -> StackFile:
@@ -76,6 +82,7 @@ class Service:
         wish, configs = read_requests(values, self.words_file(), stack)
         self.stack_file.check_room(len(configs))
         self.check_place(configs)
+        self.check_checkpoint(stack)
 
         def work(job: Job) -> ForgetResult:
             with self.program.model(job) as host:
@@ -83,7 +90,7 @@ class Service:
                 job.picture = lambda latents: data_urls(host.decode(latents[:SHOWN_LIVE]))
                 made, now = [], stack
                 for number, config in enumerate(configs):
-                    job.part(number, len(configs), config.concept)
+                    job.part(number, len(configs), config.concept, 1.0 - pictures_share(config, own))
                     saved = SavedWork(self.program.folder() / UNFINISHED)
                     try:
                         result = forget_or_go_on(host, config, now, job.hear, saved)
@@ -99,7 +106,20 @@ class Service:
                 return together(made, wish.note)
 
         names = ", ".join(f"'{c}'" for c in wish.concepts)
-        return self.jobs.start(FORGET, f"Forgetting {names}", work)
+        job = self.jobs.start(FORGET, f"Forgetting {names}", work)
+        self.forms[FORGET] = {k: ", ".join(v) if isinstance(v, (list, tuple)) else v for k, v in values.items()}
+        self.forms[FORGET]["prompts"] = prompts
+        return job
+
+    def check_checkpoint(self, stack: Stack) -> None:
+        """Raise `BadSetting` for a delta of the stack that was made for another checkpoint than the chosen one."""
+        known = self.program.fingerprint()
+        for entry in stack.active:
+            if known not in (None, entry.delta.info.base_fingerprint):
+                raise BadSetting(
+                    f"'{entry.delta.label}' was made for another checkpoint than {self.program.checkpoint_name()}: "
+                    "choose that one, or switch this delta off in the Stack tab."
+                )
 
     def check_place(self, configs: Sequence[ForgetConfig]) -> None:
         """Raise `UnlearnError` where the deltas' folder cannot be written, or its disk has no room for them."""
@@ -128,12 +148,14 @@ class Service:
         comparison = Comparison(job, host, stacks, config.seed, config.sampling_steps, config.guidance)
         seen = [result.before, result.after]
         if result.before is None:
+            job.stage(0.8 if request.prompts else 1.0)
             seen = comparison.rows_or_none(result.prompts)
         if seen[0] is not None:
             save_card(file.with_suffix(CARD_PICTURE), *(None if s is None else s[0] for s in seen))
         pairs = paired(result.prompts, *map(data_urls, seen))
+        job.stage(1.0)
         extra = paired(request.prompts, *map(data_urls, comparison.rows_or_none(request.prompts)))
-        made = ForgetResult(file, file.name, result.report, pairs, extra, " ".join(filter(None, remarks)))
+        made = ForgetResult(file, file.name, result.report, pairs, extra, " ".join(filter(None, remarks)), on)
         return made, stacks[1] if on else stack
 
     def saved(self, delta: Delta, wish: str) -> tuple[Path, Delta]:
@@ -174,6 +196,7 @@ class Service:
         stack = self.stack()
         check_room([(self.program.pictures_folder(), PICTURE_SIZE)])
         check_writable(self.program.pictures_folder() / "new.png")
+        self.check_checkpoint(stack)
 
         def work(job: Job) -> PreviewResult:
             with self.program.model(job) as host:
@@ -188,13 +211,16 @@ class Service:
             save_pictures(file, lines, rows[0], after)
             return PreviewResult(paired(lines, data_urls(rows[0]), data_urls(after)), file)
 
-        return self.jobs.start(PREVIEW, f"Generating {len(lines)} prompt{'s' if len(lines) > 1 else ''}", work)
+        job = self.jobs.start(PREVIEW, f"Generating {len(lines)} prompt{'s' if len(lines) > 1 else ''}", work)
+        self.forms[PREVIEW] = dict(zip(ASKED, ("\n".join(lines), seed, steps, guidance), strict=True))
+        return job
 
     def bake(self, name: str) -> Job:
         """Start to write a copy of the chosen checkpoint with the stack in it; the job's result is the new file."""
         stack = self.stack()
         if not stack.active:
             raise UnlearnError("The stack is empty or switched off, so there is nothing to bake: add a delta first.")
+        self.check_checkpoint(stack)
         checkpoint = self.program.checkpoint()
         wish = name.strip() or f"{checkpoint.stem} without {concepts(stack)}"
         out = free_file(self.program.checkpoints_folder(), wish)
@@ -230,12 +256,13 @@ class Service:
         """All deltas in the folder, newest first."""
         return cards(self.program.folder())
 
-    def lineage(self) -> list[str]:
+    def remarks(self) -> list[str]:
         """Remarks on the stack as it is now; a file that cannot be read is one."""
         try:
-            return lineage(self.stack())
+            stack = self.stack()
         except UnlearnError as e:
             return [str(e)]
+        return [*lineage(stack), *(why for e in stack.active if (why := weakness(e.delta)))]
 
     def tags(self) -> str:
         """The stack as a text for a prompt."""
@@ -257,6 +284,20 @@ def told_after(made: Sequence[ForgetResult], concept: str, error: UnlearnError) 
     kind = Cancelled if isinstance(error, Cancelled) else UnlearnError
     why = "you stopped" if isinstance(error, Cancelled) else str(error)
     return kind(f"'{concept}' was not forgotten: {why}. What came before it is saved, see below.")
+
+
+def pictures_share(config: ForgetConfig, prompts: Sequence[str]) -> float:
+    """The part of a run's bar for the pictures that follow the work: the fast edit takes about as long as they do."""
+    return 0.5 if config.quality == "quick" else 0.15 if prompts else 0.0
+
+
+def weakness(delta: Delta) -> str:
+    """What speaks against a delta that is switched on, in a sentence, or ""."""
+    if delta.info.stopped:
+        return f"'{delta.label}' is switched on although its run was stopped."
+    if str(delta.info.check.get("verdict", "")).startswith("not forgotten"):
+        return f"'{delta.label}' is switched on although the model still generated the concept with it."
+    return ""
 
 
 def concepts(stack: Stack) -> str:

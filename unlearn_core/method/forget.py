@@ -14,7 +14,7 @@ from ..delta.stack import Stack
 from ..device_memory import release
 from ..errors import Cancelled
 from ..evaluate.evaluator import Answers, Evaluator, NoCheck, verdict
-from ..host import HostModel
+from ..host import HostModel, title_of
 from ..progress import Progress
 from ..recipe import Recipe
 from ..words.word_list import WordList
@@ -126,6 +126,7 @@ def delta_of(run: Run, anchor: Anchor, pairs: PromptPairs, fit: Fit, numbers: di
         check=numbers,
         steps=fit.steps,
         stopped=stopped,
+        base_name=title_of(host),
     )
     factors = {request.layers[path]: Factor.within_layer(a, b, float(len(a))) for path, (a, b) in fit.factors.items()}
     delta = Delta(factors, info).rounded()

@@ -71,7 +71,7 @@ class ProbeLoader:
                 layer.mlp = torch.nn.Identity()  # two thirds of what a word costs
         # older versions leave gradients on, and switch them off on each weight that a LoRA has been on
         model.model.requires_grad_(False)
-        facts = SimpleNamespace(architecture="", resolution=0, words_file=words_file or None)
+        facts = SimpleNamespace(architecture="", resolution=0, words_file=words_file or None, title="")
         model.set_attachments("unlearn_facts", facts)
         return model, clip, vae
 

@@ -25,6 +25,9 @@ from .console import STOPPED, StopOnInterrupt, check_writable, deltas_read, prin
 from .progress_bar import Bar, Counter
 from .reports import finished_report
 
+WITHHELD = 1
+"""The exit code where a delta harms too much to be saved."""
+
 
 @dataclass(frozen=True)
 class Files:
@@ -71,11 +74,17 @@ class Done:
 
 
 def run_forget(args: argparse.Namespace) -> int:
-    """Make a delta for each concept, save them, report; a stopped run keeps its marked delta and ends with code 130."""
+    """Make a delta for each concept, save them, report; a stopped run keeps its marked delta and ends with code 130.
+
+    A delta that harms too much is not saved; the code is 1 then, when all is done.
+    """
     code = 0
     for done in forgotten(args):
         print_report(done)
-        code = STOPPED if done.report["stopped"] else 0
+        if done.report["stopped"]:
+            code = STOPPED
+        elif done.report["withheld"]:
+            code = WITHHELD
     return code
 
 
@@ -100,7 +109,8 @@ def forgotten(args: argparse.Namespace) -> Iterator[Done]:
         yield done
         if done.report["stopped"] or stop.wanted:
             return
-        stack = stack.with_delta(done.delta)
+        if not done.report["withheld"]:
+            stack = stack.with_delta(done.delta)
 
 
 def given(args: argparse.Namespace) -> dict[str, Any]:
@@ -110,7 +120,7 @@ def given(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def made(host: HostModel, config: ForgetConfig, stack: Stack, files: Files, stop: StopOnInterrupt) -> Done:
-    """Make one delta, with a progress bar, and write its files."""
+    """Make one delta, with a progress bar, and write its files; a delta that is withheld is not written."""
     with Bar() as bar:
 
         def progress(report: StepReport) -> bool:
@@ -119,7 +129,9 @@ def made(host: HostModel, config: ForgetConfig, stack: Stack, files: Files, stop
 
         result = forget(host, config, stack, progress)
     delta = result.delta.named(files.delta.stem)
-    report = finished_report(result.report, files.delta, save(delta, files.delta), host.layers())
+    report = result.report
+    if not result.withheld:
+        report = finished_report(report, files.delta, save(delta, files.delta), host.layers())
     if files.preview:
         write_pictures(files.preview, host, config, result, (stack, stack.with_delta(delta)))
     if files.report:
@@ -161,5 +173,6 @@ def print_report(done: Done) -> None:
                 "{others_after:.1%}, styles {styles_before:.1%} -> {styles_after:.1%}".format(**counted),
             )
         )
-    files = ("Delta", done.files.delta), ("Pictures", done.files.preview), ("Report", done.files.report)
+    delta = None if done.report["withheld"] else done.files.delta
+    files = ("Delta", delta), ("Pictures", done.files.preview), ("Report", done.files.report)
     print_rows([*rows, *((label, str(file.resolve())) for label, file in files if file)])

@@ -40,6 +40,7 @@ class SaveDelta(io.ComfyNode):
                 StackType.Input("stack", tooltip="From Forget Concept, Stack Unlearning or Apply Unlearning."),
                 io.String.Input(
                     "name",
+                    display_name="Name",
                     default="",
                     tooltip="File name without ending, with a folder before it if you like: unlearn/ink. Empty: the "
                     "concept's name. An existing file is never replaced: the new one gets a number.",

@@ -71,11 +71,11 @@ def input_of(f: dataclasses.Field, common: dict[str, Any]) -> io.Input:
     return io.String.Input(default="", **common)
 
 
-def strength(name: str, optional: bool = False) -> io.Input:
+def strength(name: str, label: str = "Strength", optional: bool = False) -> io.Input:
     """An input for a delta's strength."""
     tooltip = "How strongly the delta acts. 1: the concept is forgotten. 0: the MODEL is as it was."
     return io.Float.Input(
-        name, display_name="Strength", default=1.0, min=-2.0, max=2.0, step=0.05, tooltip=tooltip, optional=optional
+        name, display_name=label, default=1.0, min=-2.0, max=2.0, step=0.05, tooltip=tooltip, optional=optional
     )
 
 

@@ -36,6 +36,7 @@ class LoadDelta(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "delta",
+                    display_name="Delta",
                     options=[*folder_paths.get_filename_list(FOLDER), *bundled()],
                     tooltip="A file in the loras folder, or one of the demo model's that come with the pack.",
                 ),
@@ -95,8 +96,14 @@ class StackUnlearning(io.ComfyNode):
                 StackType.Input(
                     f"stack_{i}", optional=True, tooltip="Lowest first: the order in which they were made."
                 ),
-                strength(f"strength_{i}", optional=True),
-                io.Boolean.Input(f"on_{i}", default=True, optional=True, tooltip="Off leaves this one out."),
+                strength(f"strength_{i}", f"Strength {i}", optional=True),
+                io.Boolean.Input(
+                    f"on_{i}",
+                    display_name=f"On {i}",
+                    default=True,
+                    optional=True,
+                    tooltip="Off leaves this one out.",
+                ),
             ]
         return schema(
             node_id="UnlearnStack",
@@ -137,6 +144,7 @@ class ApplyUnlearning(io.ComfyNode):
                 StackType.Input("stack", tooltip="From Load Delta, Stack Unlearning or Forget Concept."),
                 io.Boolean.Input(
                     "any_base",
+                    display_name="Any base",
                     default=False,
                     tooltip="Also for another checkpoint than the deltas were made for. It may not work.",
                 ),
@@ -171,4 +179,4 @@ def check_base(stack: Stack, host: ComfyHostModel) -> None:
     try:
         check_fits(stack, host.fingerprint, host.architecture, host.layers(), host.title)
     except OtherBase as problem:
-        raise OtherBase(f"{problem} To apply it all the same, switch on any_base.") from None
+        raise OtherBase(f"{problem} To apply it all the same, switch on 'Any base'.") from None

@@ -213,8 +213,8 @@ def both_drawn(
 
 
 def in_eight_bits(pictures: Tensor) -> Tensor:
-    """Pictures as a file gives them back, so that a cached run shows the very same."""
-    return (pictures * 255).round() / 255
+    """Pictures as a file gives them back, so that a cached run shows the very same; what is no number is black."""
+    return (pictures.nan_to_num(0.0) * 255).round() / 255
 
 
 def drawn_together(done: list[Forgotten]) -> dict[str, Any]:

@@ -72,7 +72,8 @@ class SaveDelta(io.ComfyNode):
     def execute(cls, stack, name, picture=None, save=NEWEST) -> io.NodeOutput:
         """Write it; an existing file of other contents is never replaced, a number is added to the name."""
         if not len(stack):
-            raise BadDelta("The stack is empty: there is nothing to save.")
+            # a Forget Concept that kept nothing must not keep the rest of the workflow from running
+            return io.NodeOutput("", ui={"text": ("nothing was saved: there is no delta on the stack",)})
         folder = folder_paths.get_folder_paths(FOLDER)[0]
         with torch.inference_mode(False), torch.no_grad():
             chosen = deltas(stack, save)

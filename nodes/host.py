@@ -19,6 +19,8 @@ from ..unlearn_core.prompt_cache import PromptCache
 from .model_stack import facts_of, stack_of
 
 ARCHITECTURES = {"SD15": "sd1", "SD20": "sd2", "SDXL": "sdxl"}
+OTHER_SIZES = "shapes cannot be multiplied"
+"""torch's words where a layer gets vectors of another width than it reads."""
 TEXT_LAYERS = ("attn2.to_k.weight", "txt_in.weight")
 """The first layers that token vectors go into, in UNets and in Flux."""
 PIXELS = {"sd1": 512, "sd2": 512, "sdxl": 1024}
@@ -108,7 +110,15 @@ class ComfyHostModel:
         cond = comfy.sampler_helpers.convert_cond([[conditioning.tokens, dict(conditioning.extras)]])
         model = self._model.model
         ready = comfy.samplers.process_conds(model, x, {"positive": cond}, x.device)["positive"]
-        return comfy.samplers.calc_cond_batch(model, [ready], x, sigma, self._model.model_options)[0]
+        try:
+            return comfy.samplers.calc_cond_batch(model, [ready], x, sigma, self._model.model_options)[0]
+        except RuntimeError as problem:
+            if OTHER_SIZES not in str(problem):
+                raise
+            raise BadCheckpoint(
+                f"The texts of this CLIP do not fit this MODEL ({self.architecture}): wire both from the same "
+                f"checkpoint ({problem})."
+            ) from problem
 
     def decoder(self) -> list[Tensor]:
         """Some numbers of the VAE that pictures are decoded with, to tell one from another; none without it."""

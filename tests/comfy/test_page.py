@@ -160,9 +160,7 @@ def test_steps_suit_a_hand_and_what_only_training_needs_is_folded(window):
     window.evaluate(f"{SETTINGS}.widgets.find(w => w.name === 'unlearn_fold').callback()")
     assert len(window.evaluate(SHOWN % (SETTINGS, SETTINGS))) == len(window.evaluate(f"{SETTINGS}.widgets"))
     assert window.evaluate(f"{SETTINGS}.size[1]") > low + 150
-    values = window.evaluate(
-        "app.graph.serialize().nodes.find(n => n.type === 'UnlearnForgetSettings').widgets_values"
-    )
+    values = window.evaluate("app.graph.serialize().nodes.find(n => n.type === 'UnlearnForgetSettings').widgets_values")
     assert len(values) == len(window.evaluate(WIDGETS % SETTINGS)), "the button is no value"
     (sent,) = [p for p in window.evaluate(SENT).values() if p["class_type"] == "UnlearnForgetSettings"]
     assert set(sent["inputs"]) == set(window.evaluate(WIDGETS % SETTINGS)), "folded ones are sent too"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
+from . import cache
 from .before_run import listen
 from .demo import LoadDemoModel
 from .forget import ForgetConcept
@@ -19,6 +20,7 @@ class Unlearning(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """Their classes; from now on each workflow is seen before it is checked."""
         listen()
+        cache.limit()  # what is wrong with it is said at the start, not after the first run
         return [
             ForgetConcept,
             ForgetSettings,

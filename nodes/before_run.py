@@ -6,7 +6,7 @@ choices. So the nodes ask for one text each, and find all else in the workflow a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import PureWindowsPath
@@ -30,9 +30,13 @@ Nodes = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Sent:
-    """A workflow as it was sent, and what was found out about its Forget Concepts: {node id: sentence or ""}."""
+    """A workflow as it was sent, and what was found out about its Forget Concepts: {node id: sentence or ""}.
+
+    targets: ids of the nodes that alone are to run with what they need; None where all are.
+    """
 
     nodes: Nodes
+    targets: tuple[str, ...] | None = None
     found: dict[str, str] = field(default_factory=dict)
 
     def about(self, key: str) -> str:
@@ -85,8 +89,9 @@ class Sent:
         return DEMO_WORDS if DEMO in kinds else None
 
     def chain(self, key: str) -> list[str]:
-        """Other Forget Concepts on the way of a node's MODEL, before and after it."""
-        forgets = [k for k, part in self.nodes.items() if part.get("class_type") == FORGET and k != key]
+        """Other Forget Concepts on the way of a node's MODEL that are to run, before and after it."""
+        wanted = self.nodes if self.targets is None else needed(self.nodes, self.targets)
+        forgets = [k for k in wanted if self.nodes[k].get("class_type") == FORGET and k != key]
         before = set(above(self.nodes, key))
         return [k for k in forgets if k in before or key in above(self.nodes, k)]
 
@@ -101,7 +106,8 @@ def remember(data: Any) -> Any:
     sound = isinstance(nodes, dict) and all(
         isinstance(part, dict) and isinstance(part.get("inputs"), dict) for part in nodes.values()
     )
-    SENT.set(Sent(nodes) if sound else None)
+    targets = data.get("partial_execution_targets") if sound else None
+    SENT.set(Sent(nodes, tuple(map(str, targets)) if isinstance(targets, list) else None) if sound else None)
     return data
 
 
@@ -133,6 +139,19 @@ def above(nodes: Nodes, key: str) -> Iterator[str]:
         key = link[0]
         seen.add(key)
         yield key
+
+
+def needed(nodes: Nodes, targets: Iterable[str]) -> set[str]:
+    """Ids of these nodes and of all that they get something from."""
+    found: set[str] = set()
+    waiting = [key for key in targets if key in nodes]
+    while waiting:
+        key = waiting.pop()
+        if key not in found:
+            found.add(key)
+            links = [v for v in nodes[key].get("inputs", {}).values() if isinstance(v, list) and v]
+            waiting += [str(v[0]) for v in links if str(v[0]) in nodes]
+    return found
 
 
 def checkpoint_name(nodes: Nodes, key: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import os
 from dataclasses import dataclass
@@ -154,11 +155,18 @@ def rows_of(file: Path, count: int) -> Tensor:
 
 def limit() -> float:
     """The cache's size in bytes: `UNLEARN_CACHE_MB` megabytes, 0 for no cache; what is no number is the default."""
+    text = os.environ.get(LIMIT_VARIABLE, str(LIMIT_MB))
     try:
-        megabytes = float(os.environ.get(LIMIT_VARIABLE, LIMIT_MB))
+        megabytes = float(text)
     except ValueError:
-        megabytes = LIMIT_MB
-    return (megabytes if math.isfinite(megabytes) else LIMIT_MB) * 2**20
+        megabytes = math.nan
+    if math.isfinite(megabytes):
+        return megabytes * 2**20
+    if text.strip():
+        logging.warning(
+            "Unlearn: %s is '%s', which is no number of megabytes: %d is used.", LIMIT_VARIABLE, text, LIMIT_MB
+        )
+    return LIMIT_MB * 2**20
 
 
 def write(name: str, delta: Delta, report: dict) -> None:

@@ -65,6 +65,18 @@ def test_what_goes_twice_in_a_chain_is_known_before(page):
     assert "has forgotten 'pear', so it cannot be drawn" in instead["second"][0]
 
 
+def test_what_is_not_to_run_is_not_in_the_way(page):
+    """ComfyUI runs a single node with what it needs, where the page asks for that."""
+    workflow = chained("pear", "")
+    request = {"prompt": workflow, "client_id": page.client_id, "partial_execution_targets": ["delta"]}
+    started = page.post("/prompt", request)["prompt_id"]
+    page.until(lambda e: e.type == "execution_start" and e.of(started))
+    page.interrupt()
+    page.until(lambda e: e.type in ("execution_interrupted", "execution_success") and e.of(started))
+    with pytest.raises(Rejected, match="it is empty"):
+        page.post("/prompt", {**request, "partial_execution_targets": ["second"]})
+
+
 def test_through_other_nodes_too(page):
     workflow = chained("pear", "pear")
     workflow["between"] = node("ModelSamplingDiscrete", model=["forget", 0], sampling="eps", zsnr=False)

@@ -85,13 +85,18 @@ class SaveDelta(io.ComfyNode):
 
 
 def deltas(stack: Stack, what: str) -> list[Delta]:
-    """What is to be saved of a stack. Raises `BadDelta` where there is nothing to merge."""
+    """What is to be saved of a stack. Raises `BadDelta` where there is nothing to merge.
+
+    Raises `BadSetting` for an unknown choice: older versions of ComfyUI let it pass.
+    """
     if what == EACH:
         return [entry.delta for entry in stack]
     if what == MERGED:
         only = stack.active[0] if len(stack.active) == 1 else None
         # the one delta at its own strength is its file already
         return [only.delta if only and only.strength == 1.0 else combine_cat(stack)]
+    if what != NEWEST:
+        raise BadSetting(f"Save: '{what}' is not one of {NEWEST}, {EACH}, {MERGED}.")
     return of_one_wish(stack)
 
 

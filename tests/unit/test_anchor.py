@@ -110,9 +110,9 @@ def test_the_gate_stops_drawing_where_it_is_certain(monkeypatch, hits, general, 
 
 
 def by_text(concept="banana", stack=None, **changes) -> Anchor:
-    host = TinyHost()
     wish = ForgetConfig(concept=concept, quality="quick", **changes)
-    return by_text_alone(host, Request.read(host, wish, stack or Stack()))
+    with opened(TinyHost(), wish, stack or Stack()) as run:
+        return by_text_alone(run)
 
 
 def test_the_word_whose_text_lies_nearest_is_chosen():

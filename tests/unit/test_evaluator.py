@@ -10,12 +10,12 @@ from tests.tiny import WORDS, TinyHost
 from tests.unit.runs import Pictures, config, opened
 from unlearn_core.evaluate.diffusion_classifier import read_as, reading_errors
 from unlearn_core.evaluate.evaluator import (
-    SKIPPED,
     Evaluator,
     Questions,
     Reader,
     neighbours_in_list,
 )
+from unlearn_core.evaluate.glance import Glance
 from unlearn_core.method.anchor import Anchor
 from unlearn_core.method.checks import evaluator_for
 from unlearn_core.progress import Tracker
@@ -170,11 +170,11 @@ def test_looks_are_told_with_pictures():
 # Which check a request has
 
 
-def test_a_quick_request_has_no_check():
+def test_a_quick_request_has_a_glance_in_place_of_a_check():
     with opened(TinyHost(), config(quality="quick", closed_form=True), recipes=SMALL) as run:
-        assert evaluator_for(run, Anchor("pear", "", ("pear",))) is SKIPPED
-    assert SKIPPED.before() is SKIPPED.after() is None
-    assert SKIPPED.still_generated(0, False) is SKIPPED.still_generated(9, True) is False
+        glance = evaluator_for(run, Anchor("pear", "", ("pear",)))
+        assert isinstance(glance, Glance) and glance.before() is glance.after() is None
+    assert glance.still_generated(0, False) is glance.still_generated(9, True) is False
 
 
 def test_a_check_asks_for_near_and_far_concepts_and_the_artists_own():

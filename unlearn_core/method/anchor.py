@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..errors import UnlearnError
+from ..errors import TrainingFailed, UnlearnError, not_finite
 from ..evaluate.diffusion_classifier import read_as
 from ..host import HostModel
 from ..sampling import LatentBank, Probe, Sampler, probe_levels
 from ..words.compare import same_thing, share_a_word
 from ..words.prompts import REMOVED, Scene, fill, mapped
+from .known_words import TOLD_APART, spelled_out, told_apart
 from .request import Request
 from .run import Run
 from .score_distance import score_distances, text_distances
@@ -39,7 +40,7 @@ def choose_anchor(run: Run) -> Anchor:
     """The nearest concept whose pictures do not read as the target, or the artist's own. Raises `UnlearnError`."""
     if not run.request.config.check:
         run.job.start("choosing", 1, "choosing the anchor by its text")
-        return by_text_alone(run.host, run.request)
+        return by_text_alone(run)
     recipe, config = run.request.recipe, run.request.config
     run.job.start("sampling", config.sampling_steps, "drawing the target")
     probed = run.request.targets[: recipe.probe_prompts]
@@ -59,13 +60,16 @@ def by_score_distance(run: Run, probed: Sequence[Scene], latents: Tensor) -> Anc
     request, host = run.request, run.host
     config, recipe, words, kind = request.config, request.recipe, request.words, request.kind
     probe = Probe.make(host, latents, probe_levels(host, recipe.anchor_levels), config.seed)
-    rivals = sieved(host, request)
+    rivals = sieved(run)
     category = words.category(request.concept) if kind == "object" else ""
     extra = [w for w in (config.anchor, category) if w and w not in rivals]
     names = [*rivals, *extra, *([] if kind == "style" else [REMOVED])]
     reference = host.encode([s.prompt for s in probed])
     encoded = [host.encode([mapped(s, n, kind, words).prompt for s in probed]) for n in names]
-    distances = dict(zip(names, score_distances(host, probe, reference, encoded, run.job.tick), strict=True))
+    measured = score_distances(host, probe, reference, encoded, run.job.tick)
+    if not torch.isfinite(measured).all():
+        raise TrainingFailed(not_finite("answers with"))
+    distances = dict(zip(names, measured, strict=True))
     nearest = sorted(names, key=lambda n: float(distances[n].mean()))
     neighbours = tuple(n for n in nearest if n in rivals)
     if config.anchor:
@@ -96,18 +100,20 @@ def in_order(request: Request, nearest: Sequence[str], category: str) -> list[tu
     return [*((n, False) for n in single), *((n, True) for n in general)]
 
 
-def by_text_alone(host: HostModel, request: Request) -> Anchor:
+def by_text_alone(run: Run) -> Anchor:
     """The choice without pictures: the rival whose text lies nearest. Raises `UnlearnError` where there is none."""
+    host, request = run.host, run.request
     rivals = request.words.without(request.moving[1:]).rivals(request.concept, request.kind)
     nearest = by_text(host, request, rivals)[: request.recipe.rivals] if rivals else ()
     if request.config.anchor:
         return Anchor(request.config.anchor, "given by the artist", nearest)
-    candidates = possible(nearest, request)
-    if not candidates:
-        raise UnlearnError(
-            f"The word list has nothing to take the place of '{request.concept}'; name it under 'Draw instead'."
-        )
-    return Anchor(candidates[0], f"nearest to '{request.concept}' by its text; no picture was looked at", nearest)
+    for candidate in possible(nearest, request):
+        if known(run, [candidate], request.kind):
+            reason = f"nearest to '{request.concept}' by its text; no picture was looked at"
+            return Anchor(candidate, reason, nearest)
+    raise UnlearnError(
+        f"The word list has nothing to take the place of '{request.concept}'; name it under 'Draw instead'."
+    )
 
 
 def possible(nearest: Sequence[str], request: Request) -> list[str]:
@@ -125,11 +131,35 @@ def possible(nearest: Sequence[str], request: Request) -> list[str]:
     return sorted((n for n in nearest if n.casefold() not in banned), key=lambda n: n.casefold() in used)
 
 
-def sieved(host: HostModel, request: Request) -> tuple[str, ...]:
-    """At most `Recipe.rivals` rivals, those whose text lies nearest, earlier targets left out."""
+def sieved(run: Run) -> tuple[str, ...]:
+    """At most `Recipe.rivals` rivals that the model knows, those whose text lies nearest, earlier targets left out."""
+    host, request = run.host, run.request
     rivals = request.words.without(request.moving[1:]).rivals(request.concept, request.kind)
     most = request.recipe.rivals
-    return rivals if len(rivals) <= most else by_text(host, request, rivals)[:most]
+    if len(rivals) > most:
+        rivals = by_text(host, request, rivals)
+    found: list[str] = []
+    for first in range(0, len(rivals), most):
+        found += known(run, rivals[first : first + most], request.kind)
+        if len(found) >= most:
+            break
+    return tuple(found[:most])
+
+
+def known(run: Run, names: Sequence[str], kind: str) -> list[str]:
+    """Those of some words that the model tells from nonsense; all of them where they are its own list's.
+
+    A word with an entry of its own in the text encoder costs no pass.
+    """
+    host, request = run.host, run.request
+    if host.words_file:
+        return list(names)
+    spelled = [name for name in names if any(spelled_out(host, word) for word in name.split())]
+    if not spelled:
+        return list(names)
+    with run.teacher():
+        apart = told_apart(host, spelled, kind, request.words, run.job.pulse)
+    return [name for name in names if apart.get(name, TOLD_APART) >= TOLD_APART]
 
 
 def by_text(host: HostModel, request: Request, rivals: Sequence[str]) -> tuple[str, ...]:
@@ -157,6 +187,8 @@ def share_read_as_target(run: Run, probed: Sequence[Scene], name: str, general: 
     drawn: list[Tensor] = []
     for part in (range(recipe.anchor_glance), range(recipe.anchor_glance, len(rows))):
         drawn.append(sampler.draw(candidates[list(part)], config.seed + 3, first=part.start))
+        if not torch.isfinite(drawn[-1]).all():
+            raise TrainingFailed(not_finite("draws"))
         readings = [c[list(range(part.stop))] for c in (targets, candidates)]
         with torch.no_grad():
             read = read_as(host, torch.cat(drawn), readings, recipe.reading_levels, config.seed, run.job.pulse) == 0

@@ -13,8 +13,10 @@ from ..recipe import Recipe
 from .evaluator import NoCheck, Teacher
 from .trail import Trail
 
-SIDE = 32
+SIDE = 24
 """Largest side of the latents: a few whole pictures of SDXL would take longer than a quick run."""
+DOUBT = 2.0
+"""An answer counts as the target's own until it is this many times nearer to the anchor's (as squared distances)."""
 
 
 @dataclass
@@ -22,8 +24,8 @@ class Glance(NoCheck):
     """Whether the answers to the target's prompts have left their own place for the anchor's.
 
     own, goal: prompts of the target, and the same with the anchor in its place. teacher: a context with the base model.
-    near: after the change, the part of the answers that are still nearer to the target's own than to the anchor's;
-    None before.
+    near: after the change, the part of the answers that are not clearly nearer to the anchor's than to the target's
+    own (see `DOUBT`); None before.
     """
 
     host: HostModel
@@ -53,4 +55,4 @@ class Glance(NoCheck):
         def distance(other: Tensor) -> Tensor:
             return (now - other).pow(2).flatten(1).mean(1)
 
-        self.near = float((~(distance(self._trail.directions) >= distance(self._anchor))).float().mean())
+        self.near = float((~(distance(self._trail.directions) >= DOUBT * distance(self._anchor))).float().mean())

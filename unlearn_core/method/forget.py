@@ -22,6 +22,7 @@ from .anchor import Anchor, choose_anchor
 from .checks import evaluator_for
 from .closed_form import fit_in_closed_form
 from .fit import Fit
+from .known_words import ask_about_unknown_words
 from .prompt_pairs import PromptPairs
 from .request import Request
 from .run import Run
@@ -49,6 +50,7 @@ def forget(
     """
     request = Request.read(host, config, stack or Stack(), general, recipes)
     with Run.open(request, host, progress) as run:
+        ask_about_unknown_words(run)
         anchor = choose_anchor(run)
         pairs = PromptPairs.make(request, anchor.name)
         evaluator = evaluator_for(run, anchor)

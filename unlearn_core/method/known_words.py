@@ -12,10 +12,13 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from ..errors import BadSetting
 from ..host import HostModel
 from ..sampling import Probe, probe_levels
-from ..words.prompts import fill
+from ..words.prompts import fill, style_words
+from ..words.wish import listed
 from ..words.word_list import WordList
+from .run import Run
 
 PROMPTS = 4
 """Prompts in which a word is compared, each from noise of its own; the one with the smallest difference counts."""
@@ -25,9 +28,36 @@ LEVELS = (5, 7)
 """Noise levels of `probe_levels(host, 8)` at which they are compared: what a picture shows is settled high up."""
 TOLD_APART = 1.3
 """How many times as far from nonsense as nonsense is from itself a known word lies at least."""
-SAME_TOKEN = 1e-2
+SAME_TOKEN = 1e-4
 """Part of a token vector's mean square up to which two of them are the same token."""
+WORD_SIGNS = 0x2E80
+"""From here on scripts have a sign for a syllable or a word."""
 LETTERS = "bcdfghjklmnpqrstvwxyzaeiou"
+
+
+def ask_about_unknown_words(run: Run) -> None:
+    """Raise `BadSetting` for what is to go, or to be drawn instead, and means nothing to the base model.
+
+    What the checkpoint's own list names is known, and nobody is asked who wants to go on regardless.
+    """
+    request, config = run.request, run.request.config
+    if config.force:
+        return
+    found: list[str] = []
+    with run.teacher():
+        for name in filter(None, (request.concept, *config.going, config.anchor)):
+            if listed(name, [request.words]):
+                continue
+            kind = request.kind if name in (request.concept, config.anchor) else request.words.kind(name)
+            word = style_words(name) if kind == "style" else name
+            found += unknown_words(run.host, [word], kind, request.words, run.job.pulse)
+    if found:
+        names = " and ".join(f"'{name}'" for name in found)
+        raise BadSetting(
+            f"This model does not know {names}: its text encoder has no such word, and what it draws for it is no "
+            "different from random letters. Check the spelling; to start all the same, choose 'Go on regardless' "
+            "(--force)."
+        )
 
 
 def unknown_words(
@@ -127,5 +157,14 @@ def ratio(own: Tensor, reference: Sequence[Tensor]) -> float:
 
 
 def nonsense(rng: random.Random, like: str) -> str:
-    """As many random letters as a word has, within reason."""
-    return "".join(rng.choice(LETTERS) for _ in range(min(10, max(4, len(like)))))
+    """As many random letters as a word has, within reason, of its own alphabet: scripts differ in their bytes."""
+    most = (like * 4)[: min(10, max(4, len(like)))]
+    return "".join(rng.choice(alphabet(c)) for c in most)
+
+
+def alphabet(letter: str) -> str:
+    """Letters of a kind with this one; Latin ones for signs that are words of their own, as emoji are."""
+    if letter.isascii() or not letter.isalpha() or ord(letter) >= WORD_SIGNS:
+        return LETTERS
+    first = ord(letter) & ~0x1F
+    return "".join(c for c in map(chr, range(first, first + 0x20)) if c.isalpha() and c.casefold() == c) or letter

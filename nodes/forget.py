@@ -34,7 +34,8 @@ class ForgetConcept(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Inputs and outputs."""
-        *wish, seed = setting_inputs(REQUEST)
+        # Saved workflows hold widgets by place: what came later stands last.
+        *wish, seed, force = setting_inputs(REQUEST)
         return io.Schema(
             node_id="UnlearnForgetConcept",
             display_name="Forget Concept",
@@ -57,6 +58,7 @@ class ForgetConcept(io.ComfyNode):
                     tooltip="Side in pixels of the pictures that it works with. 0: the model's own.",
                     optional=True,
                 ),
+                force,
                 io.Vae.Input("vae", optional=True, tooltip="For sharp before and after pictures; rough ones without."),
                 SettingsType.Input(
                     "settings", optional=True, tooltip="From Forget Settings. Without it the usual values are used."

@@ -28,8 +28,8 @@ SIZES = {
 def request_values() -> list[tuple[str, Any]]:
     """(widget, default) of Forget Concept in the order of its widgets."""
     asked = [f for f in settings() if f.metadata["group"] == REQUEST]
-    *wish, seed = [(f.name, "" if isinstance(f.default, tuple) else f.default) for f in asked]
-    return [*wish, ("strength", 1.0), seed, ("resolution", 0)]
+    *wish, seed, force = [(f.name, "" if isinstance(f.default, tuple) else f.default) for f in asked]
+    return [*wish, ("strength", 1.0), seed, ("resolution", 0), force]
 
 
 def kinds() -> dict[str, tuple[list, list, list]]:

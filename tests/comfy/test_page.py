@@ -85,6 +85,7 @@ def test_an_old_workflow_opens_with_its_values(window, tmp_path):
         "strength": 0.75,
         "seed": 5,
         "resolution": 64,
+        "force": False,
     }
     settings = {
         "closed_form": False,

@@ -23,6 +23,7 @@ from ..words.word_list import WordList
 from .anchor import Anchor, choose_anchor
 from .attempts import Attempt, attempted
 from .checks import evaluator_for
+from .known_words import ask_about_unknown_words
 from .prompt_pairs import PromptPairs
 from .request import Request
 from .run import Run
@@ -54,6 +55,7 @@ def forget(
     """
     request = Request.read(host, config, stack or Stack(), general, recipes)
     with Run.open(request, host, progress) as run:
+        ask_about_unknown_words(run)
         anchor = choose_anchor(run)
         pairs = PromptPairs.make(request, anchor.name)
         evaluator = evaluator_for(run, anchor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from ..config import ForgetConfig
 from ..delta.format import Delta
@@ -34,7 +35,8 @@ def retrain(
     configs = [recorded(e.delta) for e in removal.after]
     stack = removal.before
     for i, (old, config) in enumerate(zip(removal.after, configs, strict=True)):
-        made = forget(host, config, stack, progress(i, len(configs)))
+        # whoever made it has been asked about its words
+        made = forget(host, replace(config, force=True), stack, progress(i, len(configs)))
         stack = stack.with_delta(keep(old, made), old.strength)
     return stack
 

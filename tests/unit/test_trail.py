@@ -105,7 +105,9 @@ def test_outside_prompts_name_nothing_that_goes_and_cost_little():
     assert passes <= 0.06 * looks
 
 
-@pytest.mark.parametrize("colour, near", [(1.0, 1.0), (0.0, 1.0), (-0.1, 1.0), (-0.2, 0.0), (-1.0, 0.0), (float("nan"), 1.0)])
+@pytest.mark.parametrize(
+    "colour, near", [(1.0, 1.0), (0.0, 1.0), (-0.1, 1.0), (-0.2, 0.0), (-1.0, 0.0), (float("nan"), 1.0)]
+)
 def test_a_glance_tells_whose_answers_the_targets_prompts_have(colour, near):
     host = encoded_when_asked(Changed(banana=1.0, pear=-1.0))
     glance = Glance(host, ("a banana", "the banana"), ("a pear", "the pear"), host.unchanged, OBJECT, 0)

@@ -19,6 +19,9 @@ from .request import Request
 from .run import Run
 from .score_distance import score_distances, text_distances
 
+ASKED = 40
+"""Most words without an entry of their own in the text encoder of which is asked whether the model knows them."""
+
 
 @dataclass(frozen=True)
 class Anchor:
@@ -107,10 +110,12 @@ def by_text_alone(run: Run) -> Anchor:
     nearest = by_text(host, request, rivals)[: request.recipe.rivals] if rivals else ()
     if request.config.anchor:
         return Anchor(request.config.anchor, "given by the artist", nearest)
-    for candidate in possible(nearest, request):
-        if known(run, [candidate], request.kind):
-            reason = f"nearest to '{request.concept}' by its text; no picture was looked at"
-            return Anchor(candidate, reason, nearest)
+    candidates = possible(nearest, request)
+    # what is spelled out may mean nothing to the model, and to find that out costs more than the rest of a quick run
+    whole = candidates if host.words_file else [c for c in candidates if not is_spelled_out(host, c)]
+    for candidate in (whole or candidates)[:1]:
+        reason = f"nearest to '{request.concept}' by its text; no picture was looked at"
+        return Anchor(candidate, reason, nearest)
     raise UnlearnError(
         f"The word list has nothing to take the place of '{request.concept}'; name it under 'Draw instead'."
     )
@@ -138,28 +143,32 @@ def sieved(run: Run) -> tuple[str, ...]:
     most = request.recipe.rivals
     if len(rivals) > most:
         rivals = by_text(host, request, rivals)
-    found: list[str] = []
-    for first in range(0, len(rivals), most):
-        found += known(run, rivals[first : first + most], request.kind)
-        if len(found) >= most:
-            break
-    return tuple(found[:most])
+    found = known(run, rivals)
+    # without a style that it knows one that says nothing to it has to do: no style at all would be any of them
+    return tuple((found or rivals if request.kind == "style" else found)[:most])
 
 
-def known(run: Run, names: Sequence[str], kind: str) -> list[str]:
+def known(run: Run, nearest: Sequence[str]) -> list[str]:
     """Those of some words that the model tells from nonsense; all of them where they are its own list's.
 
-    A word with an entry of its own in the text encoder costs no pass.
+    A word with an entry of its own in the text encoder costs no pass. Of the others only the nearest are asked for,
+    and what is left is dropped.
     """
     host, request = run.host, run.request
     if host.words_file:
-        return list(names)
-    spelled = [name for name in names if any(spelled_out(host, word) for word in name.split())]
+        return list(nearest)
+    spelled = [name for name in nearest if is_spelled_out(host, name)]
     if not spelled:
-        return list(names)
+        return list(nearest)
     with run.teacher():
-        apart = told_apart(host, spelled, kind, request.words, run.job.pulse)
-    return [name for name in names if apart.get(name, TOLD_APART) >= TOLD_APART]
+        asked = told_apart(host, spelled[:ASKED], request.kind, request.words, run.job.pulse)
+    apart = dict.fromkeys(spelled, 0.0) | asked
+    return [name for name in nearest if apart.get(name, TOLD_APART) >= TOLD_APART]
+
+
+def is_spelled_out(host: HostModel, name: str) -> bool:
+    """Whether the text encoder has no entry of its own for one of the words."""
+    return any(spelled_out(host, word) for word in name.split())
 
 
 def by_text(host: HostModel, request: Request, rivals: Sequence[str]) -> tuple[str, ...]:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 from ..evaluate.evaluator import Evaluator, NoCheck, Questions, Reader
 from ..evaluate.glance import Glance
 from ..evaluate.outside import Outside
 from ..sampling import Sampler
 from ..words.prompts import fill, mapped, names, scenes, spread
-from .anchor import Anchor, known
+from .anchor import Anchor, is_spelled_out
 from .run import Run
 
-FAR_AT_ONCE = 16
-"""Things of the list that are asked for at a time."""
 PLAIN = "", "a picture", "a photo", "a drawing"
 STYLED = "{an o} in {s} style", "a picture in {s} style"
 UNLISTED_STYLES = "soft", "bold", "simple", "old"
@@ -50,18 +49,14 @@ def glance_for(run: Run, anchor: Anchor) -> Glance:
 
 
 def far_concepts(run: Run) -> list[str]:
-    """Things from anywhere in the list that the model knows."""
+    """Things from anywhere in the list; of one that is not the checkpoint's own, what its text encoder has whole."""
     request, count = run.request, run.request.recipe.checked_far
     things = request.rest.all_objects
     if run.host.words_file:
         return spread(things, count, request.config.seed + 5)
-    found: list[str] = []
     mixed = spread(things, len(things), request.config.seed + 5)
-    for first in range(0, len(mixed), FAR_AT_ONCE):
-        found += known(run, mixed[first : first + FAR_AT_ONCE], "object")
-        if len(found) >= count:
-            break
-    return found[:count]
+    whole = list(islice((t for t in mixed if not is_spelled_out(run.host, t)), count))
+    return whole or mixed[:count]
 
 
 def outside_for(run: Run, asked: Sequence[str]) -> Outside:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from ..config import ForgetConfig
 from ..delta.format import Delta
@@ -41,6 +42,8 @@ def retrain(
         delta = ready(old, config, stack)
         if delta is None:
             work = saved(old)
+            # whoever made it has been asked about its words
+            config = replace(config, force=True)
             delta = keep(old, forget_or_go_on(host, config, stack, progress(i, len(configs)), work))
             work.remove()
         stack = stack.with_delta(delta, old.strength)

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from tests.small import A, B, C
-from unlearn_core import BadSetting, load, save
+from unlearn_core import BadSetting, ForgetConfig, load, save
 from unlearn_core.cli import stack as stack_command
 from unlearn_core.cli.main import main
 from unlearn_core.delta.format import Delta
@@ -145,7 +145,7 @@ def test_names_that_would_meet_get_numbers():
 def test_deltas_of_one_name_do_not_overwrite_each_other_when_made_anew(place, capsys, monkeypatch):
     """The training itself is left out: each old delta comes back as the new one."""
 
-    def anew(host, removal, progress, keep):
+    def anew(host, removal, progress, keep, *_):
         stack = removal.before
         for entry in removal.after:
             made = SimpleNamespace(delta=Delta(entry.delta.factors, entry.delta.info), report={"stopped": ""})
@@ -154,7 +154,7 @@ def test_deltas_of_one_name_do_not_overwrite_each_other_when_made_anew(place, ca
 
     monkeypatch.setattr(stack_command, "opened", lambda *_: SimpleNamespace())
     monkeypatch.setattr(stack_command, "print_reports", lambda *_: None)
-    monkeypatch.setattr(stack_command, "recorded", lambda _: None)
+    monkeypatch.setattr(stack_command, "recorded", lambda _: ForgetConfig(concept="owl"))
     monkeypatch.setattr(stack_command, "retrain", anew)
     for folder, made in (("one", B), ("two", C)):
         save(made, place / folder / "my delta.safetensors")

@@ -76,6 +76,7 @@ def parser() -> argparse.ArgumentParser:
         p.add_argument(
             "--force", action="store_true", help="start although the words are unclear, keep a delta that harms"
         )
+        p.add_argument("--resume", action="store_true", help="go on from where a run of the same command was stopped")
     stack_command.add_options(command("stack", stack_command.run, stack_command.HELP))
     preview = command("preview", run_preview, "Draw prompts without and with a stack.")
     preview.add_argument("--checkpoint", required=True)

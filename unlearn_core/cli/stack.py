@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..config import ForgetConfig
 from ..delta import format as delta_file
 from ..delta.bake import bake, check_places
 from ..delta.format import SUFFIX, Delta
@@ -16,11 +17,14 @@ from ..delta.stack import Entry, Stack, check_fits, lineage
 from ..errors import BadSetting, Cancelled
 from ..evaluate.stack_report import report_on
 from ..host import HostModel
+from ..method.finished import finished
 from ..method.forget import Result
 from ..method.retrain import recorded, retrain
 from ..progress import Progress, StepReport
+from ..saved_work import SavedWork
 from .console import StopOnInterrupt, deltas_read, read_stack
 from .failures import say
+from .unfinished import unfinished
 
 HELP = "Merge deltas into one file, take one out, or bake them into a copy of a checkpoint."
 
@@ -104,15 +108,22 @@ def delta_room(args: argparse.Namespace) -> int:
 
 
 def places(removal: Removal, folder: Path) -> list[Path]:
-    """Where the deltas that are made anew go, each its own file. Raises `BadSetting` before anything is loaded."""
-    for entry in removal.after:
-        recorded(entry.delta)
+    """Where the deltas that are made anew go, each its own file.
+
+    Raises `BadSetting` before anything is loaded, also where a file is in the way that an earlier run of this command
+    has not made.
+    """
+    configs = [recorded(entry.delta) for entry in removal.after]
     stems = each_its_own(delta_file.safe_file_name(e.delta.label) for e in removal.after)
     found = [folder / f"{stem}{SUFFIX}" for stem in stems]
-    for place in found:
-        if place.exists():
-            raise BadSetting(f"{place} is there already: choose an empty folder, so that nothing is overwritten.")
+    for place, config, entry in zip(found, configs, removal.after, strict=True):
+        finished(place, config, base_of(entry.delta))
     return found
+
+
+def base_of(delta: Delta) -> tuple[str, str]:
+    """Of the model that it was made for."""
+    return delta.info.base_fingerprint, delta.info.prediction_type
 
 
 def opened(args: argparse.Namespace, stack: Stack) -> HostModel:
@@ -120,7 +131,7 @@ def opened(args: argparse.Namespace, stack: Stack) -> HostModel:
     from ..standalone.model import StandaloneModel
 
     host = StandaloneModel(args.checkpoint, args.device)
-    check_fits(stack, host.fingerprint, host.architecture, host.layers())
+    check_fits(stack, host.fingerprint, host.architecture, host.layers(), host.title)
     return host
 
 
@@ -148,8 +159,14 @@ def baked(stack: Stack, checkpoint: Path, out: Path) -> None:
 
 
 def made_anew(host: HostModel, removal: Removal, new: list[Path]) -> Stack:
-    """Train the later deltas anew and write each to its place as soon as it is ready."""
+    """Train the later deltas anew and write each to its place as soon as it is ready.
+
+    What an earlier run of this command had finished is taken from there, and what it had begun goes on.
+    """
     from .progress_bar import Bar
+
+    def place_of(old: Entry) -> Path:
+        return new[removal.after.index(old)]
 
     with StopOnInterrupt() as stop, Bar() as bar:
 
@@ -162,13 +179,21 @@ def made_anew(host: HostModel, removal: Removal, new: list[Path]) -> Stack:
 
         def keep(old: Entry, made: Result) -> Delta:
             if made.report["stopped"]:
-                raise Cancelled(f"Stopped; the deltas that were ready before are in {new[0].parent}.")
-            place = new[removal.after.index(old)]
+                raise Cancelled(
+                    f"Stopped; the deltas that were ready before are in {new[0].parent}. The same command goes on."
+                )
+            place = place_of(old)
             named = made.delta.named(place.stem)
             delta_file.save(named, place)
             return named
 
-        stack = retrain(host, removal, progress, keep)
+        def ready(old: Entry, config: ForgetConfig, below: Stack) -> Delta | None:
+            return finished(place_of(old), config, base_of(old.delta), below)
+
+        def saved(old: Entry) -> SavedWork:
+            return SavedWork(unfinished(place_of(old)))
+
+        stack = retrain(host, removal, progress, keep, ready, saved)
     print(f"made anew: {', '.join(map(str, new)) or 'nothing, none came after it'}")
     return stack
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.tiny import WORDS, TinyHost
-from tests.unit.runs import stack_on
+from tests.unit.runs import opened, stack_on
 from unlearn_core import BadSetting, ForgetConfig, Stack, forget
 from unlearn_core.method.anchor import by_text_alone
 from unlearn_core.method.preserved import PreservedPrompts

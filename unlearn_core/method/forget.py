@@ -16,9 +16,10 @@ from ..device_memory import release
 from ..errors import TrainingFailed
 from ..evaluate.evaluator import Answers
 from ..evaluate.verdict import not_checked, too_harmful, verdict
-from ..host import HostModel
+from ..host import HostModel, title_of
 from ..progress import Progress
 from ..recipe import Recipe
+from ..saved_work import NOTHING, NoSavedWork
 from ..words.word_list import WordList
 from .anchor import Anchor, choose_anchor
 from .attempts import Attempt, attempted
@@ -53,8 +54,24 @@ def forget(
     Raises `BadSetting` and `BadDelta` before any work, `Cancelled` after a stop that keeps nothing, `TrainingFailed`
     when numbers overflow, and another `UnlearnError` for what the model cannot do.
     """
-    request = Request.read(host, config, stack or Stack(), general, recipes)
-    with Run.open(request, host, progress) as run:
+    return carried_out(Request.read(host, config, stack or Stack(), general, recipes), host, progress)
+
+
+def forget_or_go_on(
+    host: HostModel, config: ForgetConfig, stack: Stack, progress: Progress | None, saved: NoSavedWork
+) -> Result:
+    """`forget`, going on from what a run of the same request has left in `saved`, to the same bytes.
+
+    The caller removes the saved work when the result is safe.
+    """
+    return carried_out(Request.read(host, config, stack), host, progress, saved)
+
+
+def carried_out(
+    request: Request, host: HostModel, progress: Progress | None = None, saved: NoSavedWork = NOTHING
+) -> Result:
+    """The method: a request that was read, worked on step by step."""
+    with Run.open(request, host, progress, saved) as run:
         ask_about_unknown_words(run)
         anchor = choose_anchor(run)
         pairs = PromptPairs.make(request, anchor.name)
@@ -132,6 +149,7 @@ def delta_of(run: Run, anchor: Anchor, pairs: PromptPairs, attempt: Attempt, num
         check=numbers,
         steps=fit.steps,
         stopped=stopped,
+        base_name=title_of(host),
     )
     factors = {request.layers[path]: Factor.within_layer(a, b, float(len(a))) for path, (a, b) in fit.factors.items()}
     delta = Delta(factors, info).rounded()

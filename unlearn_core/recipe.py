@@ -56,7 +56,8 @@ class Recipe:
     lost_by_chance: float = 1.0
     """Concepts whose loss is not yet taken for such harm, where few are known at all."""
     outside_harmed: float = 0.5
-    """Change of prompts that name nothing listed, as a part of the target's, from which they are called harmed."""
+    """Change of prompts that name nothing listed, as a part of the target's, from which they are called harmed;
+    a style's own prompts change more than a thing's."""
     trail_steps: int = 4
     """Euler steps of the short paths on which such changes are measured."""
     trail_prompts: int = 4
@@ -139,6 +140,7 @@ STYLE = Recipe(
     earlier_overshoot=0.25,
     training_prompts=64,
     replay_near_prompts=8,
+    outside_harmed=0.1,
     settling=0.3,
     patience=0,
     training_overshoot=0.75,

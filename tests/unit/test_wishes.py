@@ -3,7 +3,7 @@
 import pytest
 
 from tests.tiny import WORDS, TinyHost
-from tests.unit.runs import stack_on
+from tests.unit.runs import opened, stack_on
 from unlearn_core import BadSetting, ForgetConfig, Stack, forget
 from unlearn_core.method.anchor import by_text_alone
 from unlearn_core.method.preserved import PreservedPrompts
@@ -32,7 +32,8 @@ def test_what_goes_next_is_neither_preserved_nor_an_anchor():
     prompts = PreservedPrompts((request.words, request.general), request.moving, 0).weights()
     assert not any(w in p.split() for p in prompts for w in ("cat", "dog", "rabbit")) and len(prompts) > 100
     assert not any(s.obj in ("dog", "rabbit") for s in (*request.targets, *request.held_out))
-    assert by_text_alone(host, request).name not in ("dog", "rabbit")
+    with opened(host, config) as run:
+        assert by_text_alone(run).name not in ("dog", "rabbit")
 
 
 def test_what_goes_next_cannot_be_kept():

@@ -43,8 +43,8 @@ def glance_for(run: Run, anchor: Anchor) -> Glance:
     """What a quick run looks at: some held-out prompts, and the same with the anchor in the target's place."""
     request = run.request
     some = request.held_out[: request.recipe.trail_prompts]
-    goal = [mapped(s, anchor.name, request.kind, request.words) for s in some]
-    own, goal = (tuple(s.prompt for s in row) for row in (some, goal))
+    own = tuple(s.prompt for s in some)
+    goal = tuple(mapped(s, anchor.name, request.kind, request.words).prompt for s in some)
     return Glance(run.host, own, goal, run.teacher, request.recipe, request.config.seed + 8)
 
 

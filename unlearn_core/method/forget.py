@@ -117,12 +117,12 @@ class Result:
             release(host.device)
         # Without an after there is nothing to compare, and who stops does not want to wait: some of the target's.
         count = request.recipe.shown if after else request.recipe.shown // 4
-        pictures = [None if a is None else host.decode(a.latents[:count]) for a in (before, after)]
+        drawn, changed = (None if a is None else host.decode(a.latents[:count]) for a in (before, after))
         prompts = before.prompts if before else tuple(s.prompt for s in request.held_out)
-        broken = BROKEN_PICTURES if any(p is not None and not torch.isfinite(p).all() for p in pictures) else ""
+        broken = BROKEN_PICTURES if any(p is not None and not torch.isfinite(p).all() for p in (drawn, changed)) else ""
         withheld = "" if request.config.force else too_harmful(numbers, request.recipe) or broken
         report = report_of(run, anchor, attempt, delta) | {"withheld": withheld}
-        return cls(delta, report, prompts[:count], *pictures, withheld)
+        return cls(delta, report, prompts[:count], drawn, changed, withheld)
 
     def summary(self) -> list[tuple[str, str]]:
         """The run as rows of (label, value), for whoever shows it."""

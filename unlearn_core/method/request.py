@@ -10,8 +10,10 @@ from ..delta.stack import Stack, check_fits
 from ..errors import BadSetting, UnlearnError
 from ..host import HostModel
 from ..recipe import DEFAULT, Recipe, thorough
-from ..words.compare import same_thing
+from ..words.compare import same_thing, share_a_word
+from ..words.prompt_syntax import without_article
 from ..words.prompts import Scene, scenes, style_words
+from ..words.questions import ask_about_syntax
 from ..words.wish import known_form
 from ..words.word_list import WordList
 from .adapters import peft_parts
@@ -106,15 +108,20 @@ class Request:
 def asked_for(config: ForgetConfig, lists: Sequence[WordList], stack: Stack) -> tuple[str, str]:
     """(kind, concept) of a request, a known word as its list spells it.
 
-    lists: the checkpoint's own first. Raises `BadSetting` when the stack has already forgotten it.
+    lists: the checkpoint's own first. Raises `BadSetting` for what is no concept's name, for what the stack has already
+    forgotten, and for an anchor that shares a word with anything that has gone or is to go.
     """
-    concept = known_form(config.concept, lists, numbers=False)
+    if not config.force:
+        ask_about_syntax(config.concept, lists)
+    concept = known_form(without_article(config.concept), lists, numbers=False)
     kind = lists[0].kind(concept) if config.kind == "auto" else config.kind
     concept = style_words(concept) if kind == "style" else concept
     if any(same_thing(concept, earlier) for earlier in stack.concepts()):
         raise BadSetting(f"The stack has already forgotten '{concept}': take that delta out or name another concept.")
-    if config.anchor and any(same_thing(config.anchor, earlier) for earlier in stack.concepts()):
-        raise BadSetting(
-            f"The stack has forgotten '{config.anchor}', so it cannot be drawn instead: name something else."
-        )
+    for other in (*stack.concepts(), *config.going):
+        if share_a_word(config.anchor, other):
+            gone = "is to go as well" if other in config.going else "has been forgotten"
+            raise BadSetting(
+                f"'{config.anchor}' cannot be drawn instead of '{concept}', as '{other}' {gone}: name something else."
+            )
     return kind, concept

@@ -54,8 +54,8 @@ def setting_input(f: dataclasses.Field) -> io.Input:
 def strength(name: str, optional: bool = False) -> io.Input:
     """An input for a delta's strength."""
     tooltip = (
-        "How strongly the delta acts. 1: the concept is forgotten. 0: the MODEL is as it was. It is a switch more than a "
-        "dial: below a half little is forgotten, from three quarters on all of it, and above 1 the rest suffers."
+        "How strongly the delta acts. 1: the concept is forgotten. 0: the MODEL is as it was. "
+        "It is more a switch than a dial: a quarter does next to nothing, three quarters nearly all of it."
     )
     return io.Float.Input(
         name, display_name="Strength", default=1.0, min=-2.0, max=2.0, step=0.05, tooltip=tooltip, optional=optional

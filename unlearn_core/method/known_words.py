@@ -112,7 +112,8 @@ def spelled_out(host: HostModel, word: str) -> bool:
     Emoji and other scripts count as spelled out, whose entries are rare. An encoder reads from left to right, so what
     follows a word does not change the word's own token vectors: those that "word" and "word word" have in common.
     """
-    if any(not c.isascii() and not unicodedata.name(c, "").startswith("LATIN") for c in word):
+    foreign = [c for c in word if not c.isascii() and not unicodedata.name(c, "").startswith("LATIN")]
+    if any(unicodedata.category(c)[0] in "LNS" for c in foreign):
         return True
     return any(pieces(host, part) > 1 for part in re.findall(r"[^\W\d_]{2,}", word))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..config import ForgetConfig
 from ..delta.stack import Stack, check_fits
 from ..errors import BadSetting, UnlearnError
-from ..host import HostModel
+from ..host import HostModel, title_of
 from ..recipe import DEFAULT, Recipe, thorough
 from ..words.compare import same_thing, share_a_word
 from ..words.prompt_syntax import without_article
@@ -52,7 +52,7 @@ class Request:
     ) -> Request:
         """Check the request against the model and the stack. Raises `UnlearnError` for whatever cannot be done."""
         names = host.layers()
-        check_fits(stack, host.fingerprint, host.architecture, names)
+        check_fits(stack, host.fingerprint, host.architecture, names, title_of(host))
         stack.parents()  # a file whose name cannot be written down is refused now
         words = WordList.load(host.words_file)
         general = general or WordList.load(None)
@@ -116,12 +116,15 @@ def asked_for(config: ForgetConfig, lists: Sequence[WordList], stack: Stack) -> 
     concept = known_form(without_article(config.concept), lists, numbers=False)
     kind = lists[0].kind(concept) if config.kind == "auto" else config.kind
     concept = style_words(concept) if kind == "style" else concept
-    if any(same_thing(concept, earlier) for earlier in stack.concepts()):
-        raise BadSetting(f"The stack has already forgotten '{concept}': take that delta out or name another concept.")
-    for other in (*stack.concepts(), *config.going):
-        if share_a_word(config.anchor, other):
-            gone = "is to go as well" if other in config.going else "has been forgotten"
-            raise BadSetting(
-                f"'{config.anchor}' cannot be drawn instead of '{concept}', as '{other}' {gone}: name something else."
-            )
+    check_not_gone(concept, config.anchor, stack.concepts())
+    if next_one := next((g for g in config.going if share_a_word(config.anchor, g)), ""):
+        raise BadSetting(f"'{next_one}' is to go as well, so '{config.anchor}' cannot be drawn instead: name another.")
     return kind, concept
+
+
+def check_not_gone(concept: str, anchor: str, earlier: Sequence[str]) -> None:
+    """Raise `BadSetting` when what is to go, or to be drawn instead, is among the concepts that went before."""
+    if any(same_thing(concept, gone) for gone in earlier):
+        raise BadSetting(f"The stack has already forgotten '{concept}': take that delta out or name another concept.")
+    if shared := next((gone for gone in earlier if share_a_word(anchor, gone)), ""):
+        raise BadSetting(f"The stack has forgotten '{shared}', so '{anchor}' cannot be drawn instead: name another.")

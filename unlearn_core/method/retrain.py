@@ -39,12 +39,12 @@ def retrain(
     configs = [recorded(e.delta) for e in removal.after]
     stack = removal.before
     for i, (old, config) in enumerate(zip(removal.after, configs, strict=True)):
-        # whoever made it has been asked about its words
-        config = replace(config, force=True)
         delta = ready(old, config, stack)
         if delta is None:
             work = saved(old)
-            delta = keep(old, forget_or_go_on(host, config, stack, progress(i, len(configs)), work))
+            # whoever made it has been asked about its words
+            asked = replace(config, force=True)
+            delta = keep(old, forget_or_go_on(host, asked, stack, progress(i, len(configs)), work))
             work.remove()
         stack = stack.with_delta(delta, old.strength)
     return stack

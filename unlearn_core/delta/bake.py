@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..errors import BadCheckpoint, BadDelta, BadSetting, UnlearnError
 from . import layer_names
+from .apply import check_scale
 from .atomic import whole_file
 from .format import SUFFIX, Factor
 from .paths import BESIDE, tokenizer_folder
@@ -156,10 +157,16 @@ def write_copy(stack: Stack, source: Source, target: Path, tick: Callable[[], No
         copy.write(len(head).to_bytes(8, "little") + head)
         original.seek(source.begin)
         shutil.copyfileobj(original, copy, 2**24)
+        effect = False
         for name, parts in changes.items():
             copy.seek(8 + len(head) + rows[source.prefix + name]["data_offsets"][0])
-            copy.write(raw_bytes(changed(name, source.tensor(name), parts)))
+            weight = source.tensor(name)
+            made = changed(name, weight, parts)
+            effect = effect or not torch.equal(made, weight)
+            copy.write(raw_bytes(made))
             tick()
+        if not effect:
+            raise BadDelta("The stack would change no bit of this checkpoint, its numbers or strengths are too small.")
         copy.seek(0, 2)
         size = copy.tell()
     return Baked(Stack(stack.active).concepts(), len(changes), size)
@@ -220,7 +227,9 @@ def changed(name: str, weight: Tensor, parts: list[tuple[float, Factor]]) -> Ten
     for strength, factor in parts:
         if (factor.up.shape[0], factor.down.shape[1]) != total.shape:
             raise BadDelta(f"The layer {name} has another size than in the delta: use the delta's checkpoint.")
-        total = total + strength * factor.matrix()
+        change = strength * factor.matrix()
+        check_scale(name, change, weight)
+        total = total + change
     made = total.view(weight.shape).to(weight.dtype)
     if not made.isfinite().all():
         raise UnlearnError(f"The layer {name} would get numbers that its type cannot hold: use a float32 checkpoint.")

@@ -111,9 +111,7 @@ class Factor:
         """
         a, b = plain(self.down, torch.float64), plain(self.up, torch.float64)
         blocks = range(0, self.rank, BLOCK)
-        return self.scale**2 * sum(
-            ((b.T[i : i + BLOCK] @ b) * (a[i : i + BLOCK] @ a.T)).sum().item() for i in blocks
-        )
+        return self.scale**2 * sum(((b.T[i : i + BLOCK] @ b) * (a[i : i + BLOCK] @ a.T)).sum().item() for i in blocks)
 
     def check_size(self, layer: str) -> None:
         """Raise `BadDelta` for a change far over the size of any model's weights; a bound, which costs nothing."""

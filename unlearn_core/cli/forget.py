@@ -94,6 +94,8 @@ def forgotten(args: argparse.Namespace) -> Iterator[Done]:
     for sentence in (*filter(None, [wish.note]), *lineage(stack)):
         print(f"note: {sentence}", file=sys.stderr)
     host = StandaloneModel(args.checkpoint, args.device, prediction_type=args.prediction)
+    for sentence in host.notes:
+        print(f"note: {sentence}", file=sys.stderr)
     for config, files in zip(configs, places, strict=True):
         with StopOnInterrupt() as stop:
             done = made(host, config, stack, files, stop)

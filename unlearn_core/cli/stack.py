@@ -34,6 +34,12 @@ def add_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("--retrain", action="store_true", help="make those after it anew, without it (needs --checkpoint)")
     p.add_argument("--into", type=Path, metavar="CHECKPOINT", help="bake the stack into a copy of this checkpoint")
     p.add_argument("--checkpoint", help="the base: prints what the check finds before and after")
+    p.add_argument(
+        "--prediction",
+        choices=("epsilon", "v_prediction"),
+        default="",
+        help="what the checkpoint predicts (default: what the deltas say)",
+    )
     p.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps ... (default: auto)")
 
 
@@ -109,11 +115,17 @@ def places(removal: Removal, folder: Path) -> list[Path]:
 
 
 def opened(args: argparse.Namespace, stack: Stack) -> HostModel:
-    """The checkpoint, when the stack fits it."""
+    """The checkpoint, taken to predict what the deltas were made with, when the stack fits it."""
     from ..standalone.model import StandaloneModel
 
-    host = StandaloneModel(args.checkpoint, args.device)
-    check_fits(stack, host.fingerprint, host.architecture, host.layers())
+    said = {e.delta.info.prediction_type for e in stack}
+    if len(said) > 1:
+        raise BadSetting(f"The deltas were made on models that predict {' and '.join(sorted(said))}: they do not fit.")
+    # an older command may have been told by hand what no tensor of the checkpoint says
+    host = StandaloneModel(args.checkpoint, args.device, prediction_type=args.prediction or said.pop())
+    check_fits(stack, host.fingerprint, host.architecture, host.layers(), host.prediction_type)
+    for sentence in host.notes:
+        print(f"note: {sentence}", file=sys.stderr)
     return host
 
 

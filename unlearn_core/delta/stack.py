@@ -105,11 +105,14 @@ def parse_entry(text: str) -> tuple[Path, float]:
     return Path(head), strength
 
 
-def check_fits(stack: Stack, fingerprint: str, architecture: str, layer_names: Collection[str]) -> int:
+def check_fits(
+    stack: Stack, fingerprint: str, architecture: str, layer_names: Collection[str], prediction_type: str = ""
+) -> int:
     """Number of the stack's layers, all of which the loaded model has.
 
-    layer_names: all names in delta files that the model's layers answer to. Raises `BadDelta` for a delta made for
-    another architecture or base, one of whose layers any is missing, or one without effect.
+    layer_names: all names in delta files that the model's layers answer to. prediction_type: what the model is taken to
+    predict, "" where that plays no part. Raises `BadDelta` for a delta made for another architecture or base, one of
+    whose layers any is missing, or one without effect.
     """
     matched = 0
     for entry in stack:
@@ -122,7 +125,13 @@ def check_fits(stack: Stack, fingerprint: str, architecture: str, layer_names: C
         if info.base_fingerprint != fingerprint:
             raise BadDelta(
                 f"'{delta.label}' was made for the base {info.base_fingerprint}, "
-                f"but the loaded one is {fingerprint}: load the checkpoint that it was made for."
+                f"but the loaded one is {fingerprint}: load the checkpoint that it was made for. "
+                "The same checkpoint in another precision (bfloat16, float8, quantised) counts as another one."
+            )
+        if prediction_type and info.prediction_type != prediction_type:
+            raise BadDelta(
+                f"'{delta.label}' was made on a model that predicts {info.prediction_type}, but the loaded one is "
+                f"taken to predict {prediction_type}: load it as the delta says (--prediction {info.prediction_type})."
             )
         missing = [name for name in delta.factors if name not in layer_names]
         if len(missing) == len(delta.factors):

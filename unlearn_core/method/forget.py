@@ -21,6 +21,7 @@ from ..words.word_list import WordList
 from .anchor import Anchor, choose_anchor
 from .checks import evaluator_for
 from .closed_form import fit_in_closed_form
+from .finite import check_layers, check_text, solved
 from .fit import Fit
 from .prompt_pairs import PromptPairs
 from .request import Request
@@ -48,7 +49,9 @@ def forget(
     when numbers overflow, and another `UnlearnError` for what the model cannot do.
     """
     request = Request.read(host, config, stack or Stack(), general, recipes)
-    with Run.open(request, host, progress) as run:
+    with Run.open(request, host, progress) as run, solved():
+        check_layers(run.backbone, request.layers)
+        check_text(host.encode, request.concept)
         anchor = choose_anchor(run)
         pairs = PromptPairs.make(request, anchor.name)
         evaluator = evaluator_for(run, anchor)

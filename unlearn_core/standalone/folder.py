@@ -30,7 +30,7 @@ from .checkpoint import (
     trained_pixels,
 )
 from .clip_tokenizer import read_tokenizer
-from .schedule import from_scheduler
+from .schedule import PREDICTIONS, from_scheduler
 from .sidecar import Settings, read_settings
 from .text_encoders import TextEncoder, check_tokens, clip_settings, filled
 from .text_encoders import bare as text_state
@@ -109,6 +109,8 @@ class Folder:
         schedule = self.config("scheduler", "scheduler_config.json")
         betas, said = from_scheduler(schedule, self.name)
         prediction = prediction_type or said
+        if prediction not in PREDICTIONS:
+            raise BadCheckpoint(f"'{prediction}' is not a kind of prediction: use one of {', '.join(PREDICTIONS)}.")
         xl = settings["addition_embed_type"] == "text_time"
         architecture = "sdxl" if xl else "sd2" if settings["use_linear_projection"] else "sd1"
         if xl != (self.path / "text_encoder_2").is_dir():

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import BadCheckpoint
+from ..untrusted import listed
 from . import clip_tokenizer
 from .checkpoint import OPEN_CLIP, SGM_OPEN_CLIP, TEXT, XL_OPEN_CLIP, XL_TEXT, Checkpoint
 from .clip_tokenizer import standard_tokenizer
 from .sidecar import Settings, read_settings
-from .weights import check_names, network
+from .weights import network
 
 END = 49407
 PROJECTION = "text_projection.weight"
@@ -230,8 +231,10 @@ def clip_settings(given: Settings, state: Mapping[str, Tensor], activation: str,
     inside = "text_model.embeddings."
     first = "text_model.encoder.layers.0.mlp.fc1.weight"
     needed = [inside + "token_embedding.weight", inside + "position_embedding.weight", first]
-    matrices = [n for n in needed if n in state and state[n].dim() == 2]
-    check_names(dict.fromkeys(needed, ()), dict.fromkeys(matrices, ()), "The checkpoint's text encoder")
+    if missing := [n for n in needed if n not in state or state[n].dim() != 2]:
+        raise BadCheckpoint(
+            f"The checkpoint's text encoder is incomplete: {listed(missing)} missing; copy or download it again."
+        )
     (words, width), length, middle = state[needed[0]].shape, state[needed[1]].shape[0], state[first].shape[0]
     projection = state.get(PROJECTION)
     sizes = {
@@ -269,7 +272,8 @@ def filled(cls: type, settings: Any, state: Mapping[str, Tensor]) -> nn.Module:
     # transformers 5 leaves out the first part of the name in one of the two classes
     inside = any(n.startswith("text_model.") for n in wanted)
     own = state if inside else {n.removeprefix("text_model."): t for n, t in state.items()}
-    model = network(lambda: cls(settings), own, torch.float32, "The checkpoint's text encoder")
+    what = "The checkpoint's text encoder"
+    model = network(lambda: cls(settings), own, torch.float32, what, lambda n: n if inside else "text_model." + n)
     for module in model.modules():
         if getattr(module, "position_ids", None) is not None:
             module.position_ids = torch.arange(settings.max_position_embeddings)[None]

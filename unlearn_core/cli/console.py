@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..delta import format as delta_file
 from ..delta.paths import Place
 from ..delta.stack import Stack, parse_entry
-from ..errors import BadSetting, Cancelled, UnlearnError
+from ..errors import BadSetting, Cancelled, UnlearnError, visible
 
 STOPPED = 130
 """Exit code of a run that was stopped, as shells use it for Ctrl-C."""
@@ -36,6 +36,12 @@ def print_rows(rows: Sequence[tuple[str, str]]) -> None:
     width = max(len(label) for label, _ in rows)
     for label, value in rows:
         print(f"{label + ':':{width + 1}} {value}")
+
+
+def print_notes(notes: Iterable[str]) -> None:
+    """Sentences on the side, each on its line, beside what a command prints."""
+    for sentence in notes:
+        print(f"note: {visible(sentence)}", file=sys.stderr)
 
 
 def read_settings(pairs: Sequence[str]) -> dict[str, str]:

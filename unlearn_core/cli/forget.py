@@ -21,7 +21,16 @@ from ..method.forget import Result, forget, summary
 from ..method.wishes import read_requests
 from ..progress import StepReport
 from ..sampling import Sampler
-from .console import STOPPED, StopOnInterrupt, check_writable, deltas_read, print_rows, read_settings, read_stack
+from .console import (
+    STOPPED,
+    StopOnInterrupt,
+    check_writable,
+    deltas_read,
+    print_notes,
+    print_rows,
+    read_settings,
+    read_stack,
+)
 from .progress_bar import Bar, Counter
 from .reports import finished_report
 
@@ -94,8 +103,7 @@ def forgotten(args: argparse.Namespace) -> Iterator[Done]:
     for sentence in (*filter(None, [wish.note]), *lineage(stack)):
         print(f"note: {sentence}", file=sys.stderr)
     host = StandaloneModel(args.checkpoint, args.device, prediction_type=args.prediction)
-    for sentence in host.notes:
-        print(f"note: {sentence}", file=sys.stderr)
+    print_notes(host.notes)
     for config, files in zip(configs, places, strict=True):
         with StopOnInterrupt() as stop:
             done = made(host, config, stack, files, stop)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 
 from ..delta.paths import check_outputs, read_with
 from ..delta.stack import Stack, check_fits
 from ..errors import BadSetting, visible
 from ..sampling import Sampler
-from .console import check_writable, deltas_read, read_stack
+from .console import check_writable, deltas_read, print_notes, read_stack
 from .progress_bar import Counter
 
 
@@ -27,8 +26,7 @@ def run_preview(args: argparse.Namespace) -> int:
     stack = read_stack(args.stack)
     host = StandaloneModel(args.checkpoint, args.device, prediction_type=args.prediction)
     check_fits(stack, host.fingerprint, host.architecture, host.layers(), host.prediction_type)
-    for sentence in (*host.notes, *told_of_cuts(host.cut(args.prompts))):
-        print(f"note: {sentence}", file=sys.stderr)
+    print_notes([*host.notes, *told_of_cuts(host.cut(args.prompts))])
     with Counter("drawing") as counter:
         sampler = Sampler(host, args.steps, args.guidance, counter.tick)
         rows = [pictures(sampler, s, args.prompts, args.seed) for s in ([Stack(), stack] if len(stack) else [Stack()])]

@@ -19,7 +19,7 @@ from ..host import HostModel
 from ..method.forget import Result
 from ..method.retrain import recorded, retrain
 from ..progress import Progress, StepReport
-from .console import StopOnInterrupt, check_writable, deltas_read, read_stack
+from .console import StopOnInterrupt, check_writable, deltas_read, print_notes, read_stack
 
 HELP = "Merge deltas into one file, take one out, or bake them into a copy of a checkpoint."
 
@@ -124,8 +124,7 @@ def opened(args: argparse.Namespace, stack: Stack) -> HostModel:
     # an older command may have been told by hand what no tensor of the checkpoint says
     host = StandaloneModel(args.checkpoint, args.device, prediction_type=args.prediction or said.pop())
     check_fits(stack, host.fingerprint, host.architecture, host.layers(), host.prediction_type)
-    for sentence in host.notes:
-        print(f"note: {sentence}", file=sys.stderr)
+    print_notes(host.notes)
     return host
 
 

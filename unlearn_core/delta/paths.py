@@ -97,7 +97,7 @@ def tokenizer_folder(checkpoint: Path) -> Path | None:
     if config.is_file():
         with open(config, encoding="utf-8", errors="replace") as file:
             text = file.read(MAX_YAML)
-    named = re.search(r"version:\s*['\"]?([\w-]+)", text)
+    named = re.search(r"version:\s*['\"]?([\w-]{1,100})", text)
     return folder if named and (folder := checkpoint.parent / named[1]).is_dir() else None
 
 

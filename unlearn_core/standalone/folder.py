@@ -213,7 +213,7 @@ class Folder:
             f"{stem}.safetensors.index.fp16.json",
             f"{stem}.fp16.safetensors.index.json",
         ]
-        others = [f.name for end in ("safetensors", "json") for f in sorted(folder.glob(f"{stem}.*safetensors*{end}"))]
+        others = [f.name for end in ("safetensors", "json") for f in sorted(folder.glob(f"{stem}.*.{end}"))]
         whole = [n for n in others if not n.endswith(".json") and "-of-" not in n]
         for name in (*plain, *half, *whole, *(n for n in others if n.endswith(".json"))):
             if not (folder / name).is_file():

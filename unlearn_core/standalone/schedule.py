@@ -99,9 +99,9 @@ def from_scheduler(config: Settings, name: str) -> tuple[Betas, str]:
         raise BadCheckpoint(f"{name} was trained with {what}, which is not supported: use another checkpoint.")
     if config.values.get("trained_betas") is not None:
         raise BadCheckpoint(f"{name} brings a list of betas (trained_betas), which is not supported.")
-    for flow in ("use_flow_sigmas", "flow_shift", "sigma_data"):
-        if config.values.get(flow) not in (None, False, 1, 1.0):
-            raise BadCheckpoint(f"{name} has a noise schedule with '{flow}', which is not supported.")
+    for other in ("use_flow_sigmas", "sigma_data"):
+        if config.values.get(other):
+            raise BadCheckpoint(f"{name} has a noise schedule with '{other}', which is not supported.")
     default = defaults_of(known)
     kind = config.values.get("beta_schedule", default.kind)
     if kind not in (SCALED, LINEAR):

@@ -119,11 +119,11 @@ class Settings:
 
     def inside(self, *names: str) -> Settings:
         """A table in the table, {} where it is not there."""
-        values: Any = self.values
+        found = self
         for name in names:
-            values = values.get(name) if isinstance(values, Mapping) else None
-            values = {} if values is None else values
-        return Settings(values, f"{self.where}, {'.'.join(names)},")
+            value = found.values.get(name)
+            found = Settings({} if value is None else value, f"{found.where}, {name},")
+        return found
 
 
 def read_settings(file: Path, where: str) -> Settings:

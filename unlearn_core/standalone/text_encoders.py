@@ -94,7 +94,7 @@ def tokenizer_beside(checkpoint: Checkpoint) -> Path | None:
     params = Settings(checkpoint.params, "The .yaml beside the checkpoint")
     version = params.inside("cond_stage_config", "params").text("version")
     # a plain name: nothing outside the checkpoint's own folder is read
-    if checkpoint.facts.architecture != "sd1" or not re.fullmatch(r"[\w-]+", version):
+    if checkpoint.facts.architecture != "sd1" or not re.fullmatch(r"[\w-]{1,100}", version):
         return None
     folder = checkpoint.path.parent / version
     return folder if (folder / "vocab.json").is_file() else None

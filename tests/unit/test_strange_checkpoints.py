@@ -31,11 +31,11 @@ def written(folder, tensors, metadata=None):
 
 
 def refused(folder, tensors, words, metadata=None):
-    """Refused within five seconds, in one visible sentence that says what is wrong."""
-    file, start = written(folder, tensors, metadata), time.monotonic()
+    """Refused without long work, in one visible sentence that says what is wrong."""
+    file, start = written(folder, tensors, metadata), time.process_time()
     with pytest.raises(BadCheckpoint, match=words) as caught:
         networks.load(file, torch.float32)
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 10
     message = str(caught.value)
     assert message.isprintable() and len(message) < 500 and message.endswith((".", ")"))
     return message

@@ -38,7 +38,7 @@ def files(folder, facts=V):
     host = TinyHost()
     host.prediction_type = facts["prediction_type"]
     stack = stack_on(host, {"concept": "banana", **facts})
-    second = run(host, config(concept="frog", anchor="elephant", steps=2), stack).delta
+    second = run(host, config(concept="frog", anchor="elephant", closed_form=True, quality="quick"), stack).delta
     paths = [str(folder / f"{name}.safetensors") for name in ("a", "b")]
     for delta, path in zip((stack.entries[0].delta, second), paths, strict=True):
         save(delta, path)

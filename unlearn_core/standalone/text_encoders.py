@@ -253,14 +253,14 @@ def clip_settings(given: Settings, state: Mapping[str, Tensor], activation: str,
     if width % count:
         raise given.refuse("num_attention_heads", f"a part of the width {width}")
     # transformers reads the end token of a prompt by it; 2 is what old configurations say
-    end = given.whole("eos_token_id", END, 0, max(words - 1, 2)) if given.values else END
+    end = given.whole("eos_token_id", min(END, words - 1), 0, max(words - 1, 2))
     return CLIPTextConfig(
         **{name: size for name, (size, _) in sizes.items()},
         num_attention_heads=count,
         hidden_act=given.one_of("hidden_act", activation, ("quick_gelu", "gelu")),
         layer_norm_eps=given.number("layer_norm_eps", 1e-5, 1e-8, 1e-2),
         projection_dim=width if projection is None else projection.shape[0],
-        bos_token_id=given.whole("bos_token_id", END - 1, 0, MAX_TOKENS),
+        bos_token_id=given.whole("bos_token_id", min(END, words) - 1, 0, MAX_TOKENS),
         eos_token_id=end,
     )
 

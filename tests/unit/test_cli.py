@@ -112,7 +112,7 @@ def test_stack_merges_and_preview_draws(tiny, made, tmp_path, capsys):
 
 
 def test_stack_takes_out_and_trains_anew(tiny, tmp_path, capsys):
-    """The files, the words, and no overwriting."""
+    """The files, the words, and nothing made twice."""
     files = []
     for concept, anchor in (("banana", "pear"), ("frog", "cat")):
         out = tmp_path / f"{concept}.safetensors"
@@ -128,8 +128,10 @@ def test_stack_takes_out_and_trains_anew(tiny, tmp_path, capsys):
     assert "check, made anew" in capsys.readouterr().out
     made = load(tmp_path / "new" / "frog.safetensors")
     assert made.info.parents == () and made.info.concept == "frog"
-    assert main(["stack", *files, "--without", "banana", *new]) == 1
-    assert "there already" in capsys.readouterr().err
+    written = (tmp_path / "new" / "frog.safetensors").stat().st_mtime_ns
+    assert main(["stack", *files, "--without", "banana", *new]) == 0
+    assert (tmp_path / "new" / "frog.safetensors").stat().st_mtime_ns == written, "it was finished, and not of another"
+    capsys.readouterr()
     svd = ["--method", "svd", "--rank", "4", "--checkpoint", str(CHECKPOINT), "--out", str(tmp_path / "m.safetensors")]
     assert main(["stack", *files, *svd]) == 0
     said = capsys.readouterr().out
@@ -283,3 +285,24 @@ def test_an_anchor_may_also_come_from_a_setting(tiny, tmp_path):
     out = tmp_path / "b.safetensors"
     assert main([*FORGET, "--concept", "banana", "--out", str(out), *QUICK, "--set", "anchor=pear"]) == 0
     assert load(out).info.anchor == "pear"
+
+
+def test_a_delta_that_harms_too_much_is_not_saved_unless_forced(tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("unlearn_core.method.forget.too_harmful", lambda *_: "Nothing was handed on.")
+    out, report, picture = (tmp_path / name for name in ("b.safetensors", "r.json", "p.png"))
+    wish = [*FORGET, "--concept", "banana", *TRAINED, "--out", str(out), "--report", str(report)]
+    wish += ["--preview", str(picture)]
+    assert main(wish) == 1
+    rows = dict(line.split(":", 1) for line in capsys.readouterr().out.splitlines())
+    assert rows["Not kept"].strip() == "Nothing was handed on." and "Delta" not in rows
+    assert not out.exists() and picture.exists()
+    assert json.loads(report.read_text(encoding="utf-8"))["withheld"] == "Nothing was handed on."
+    assert main([*wish, "--force"]) == 0
+    assert out.exists() and "Not kept" not in capsys.readouterr().out
+
+
+def test_the_next_of_a_list_is_not_made_on_a_delta_that_was_withheld(tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("unlearn_core.method.forget.too_harmful", lambda *_: "Nothing was handed on.")
+    out = tmp_path / "b.safetensors"
+    assert main([*FORGET, "--concept", "banana, frog", *QUICK, "--out", str(out)]) == 1
+    assert list(tmp_path.iterdir()) == [] and "On top of" not in capsys.readouterr().out

@@ -13,10 +13,12 @@ from ..delta.info import DeltaInfo
 from ..delta.stack import Stack
 from ..device_memory import release
 from ..errors import Cancelled
-from ..evaluate.evaluator import Answers, Evaluator, NoCheck, verdict
-from ..host import HostModel
+from ..evaluate.evaluator import Answers, Evaluator, NoCheck
+from ..evaluate.verdict import too_harmful, verdict
+from ..host import HostModel, title_of
 from ..progress import Progress
 from ..recipe import Recipe
+from ..saved_work import NOTHING, NoSavedWork
 from ..words.word_list import WordList
 from .anchor import Anchor, choose_anchor
 from .checks import evaluator_for
@@ -48,8 +50,24 @@ def forget(
     Raises `BadSetting` and `BadDelta` before any work, `Cancelled` after a stop that keeps nothing, `TrainingFailed`
     when numbers overflow, and another `UnlearnError` for what the model cannot do.
     """
-    request = Request.read(host, config, stack or Stack(), general, recipes)
-    with Run.open(request, host, progress) as run, solved():
+    return carried_out(Request.read(host, config, stack or Stack(), general, recipes), host, progress)
+
+
+def forget_or_go_on(
+    host: HostModel, config: ForgetConfig, stack: Stack, progress: Progress | None, saved: NoSavedWork
+) -> Result:
+    """`forget`, going on from what a run of the same request has left in `saved`, to the same bytes.
+
+    The caller removes the saved work when the result is safe.
+    """
+    return carried_out(Request.read(host, config, stack), host, progress, saved)
+
+
+def carried_out(
+    request: Request, host: HostModel, progress: Progress | None = None, saved: NoSavedWork = NOTHING
+) -> Result:
+    """The method: a request that was read, worked on step by step."""
+    with Run.open(request, host, progress, saved) as run, solved():
         check_layers(run.backbone, request.layers)
         check_text(host.encode, request.concept)
         anchor = choose_anchor(run)
@@ -78,7 +96,9 @@ class Result:
     """What a run gives: the delta, its report (plain JSON values, times in seconds) and pictures of `prompts`.
 
     before, after: `[n, 3, H, W]` in 0..1, same prompts and noise, the target's first; after is None for a stopped run,
-    both are without the check.
+    both are without the check. withheld: why the delta is not to be used, as sentences for the artist, since it harms
+    more than it may; "" where all is well or `config.force` keeps it. Whoever made the run then saves and applies
+    nothing.
     """
 
     delta: Delta
@@ -86,6 +106,7 @@ class Result:
     prompts: tuple[str, ...]
     before: Tensor | None
     after: Tensor | None
+    withheld: str = ""
 
     @classmethod
     def make(
@@ -95,7 +116,8 @@ class Result:
         host, request, (before, after) = run.host, run.request, seen
         numbers = verdict(before, after, request.recipe)
         delta = delta_of(run, anchor, pairs, fit, numbers)
-        report = report_of(run, anchor, fit, delta)
+        withheld = "" if request.config.force else too_harmful(numbers, request.recipe)
+        report = report_of(run, anchor, fit, delta) | {"withheld": withheld}
         # Takes part of a second on a CPU, where a stop waits for it; a card's memory is needed by others.
         if after or host.device.type == "cuda":
             release(host.device)
@@ -103,7 +125,7 @@ class Result:
         count = request.recipe.shown if after else request.recipe.shown // 4
         pictures = [None if a is None else host.decode(a.latents[:count]) for a in seen]
         prompts = before.prompts if before else tuple(s.prompt for s in request.held_out)
-        return cls(delta, report, prompts[:count], *pictures)
+        return cls(delta, report, prompts[:count], *pictures, withheld)
 
     def summary(self) -> list[tuple[str, str]]:
         """The run as rows of (label, value), for whoever shows it."""
@@ -129,6 +151,7 @@ def delta_of(run: Run, anchor: Anchor, pairs: PromptPairs, fit: Fit, numbers: di
         check=numbers,
         steps=fit.steps,
         stopped=stopped,
+        base_name=title_of(host),
     )
     factors = {request.layers[path]: Factor.within_layer(a, b, float(len(a))) for path, (a, b) in fit.factors.items()}
     delta = Delta(factors, info).rounded()
@@ -176,5 +199,7 @@ def summary(report: Mapping) -> list[tuple[str, str]]:
         rows.append(("On top of", ", ".join(report["stack"])))
     if report["stopped"]:
         rows.append(("Stopped", report["stopped"]))
+    if report.get("withheld"):
+        rows.append(("Not kept", report["withheld"]))
     rows.append(("Time", f"{report['seconds']:.0f} s"))
     return rows

@@ -24,7 +24,7 @@ def tiny(monkeypatch):
     def made(*_, prediction_type="", **__):
         told.append(prediction_type)
         host = TinyHost()
-        host.prediction_type = prediction_type or "epsilon"
+        host.prediction_type, host.title = prediction_type or "epsilon", ""
         return host
 
     monkeypatch.setattr("unlearn_core.standalone.model.StandaloneModel", made)
@@ -49,13 +49,13 @@ def test_a_delta_of_another_prediction_does_not_fit():
     names = A.factors.keys()
     stack = stack_of((A, 1.0), (a_delta("owl", 5, **V), 1.0))
     assert check_fits(stack, BASE, "sd1", names) == 6
-    assert check_fits(stack_of((A, 1.0)), BASE, "sd1", names, "epsilon") == 3
+    assert check_fits(stack_of((A, 1.0)), BASE, "sd1", names, prediction_type="epsilon") == 3
     with pytest.raises(BadDelta, match="'owl' was made on a model that predicts v_prediction, .* epsilon"):
-        check_fits(stack, BASE, "sd1", names, "epsilon")
+        check_fits(stack, BASE, "sd1", names, prediction_type="epsilon")
 
 
 def test_the_same_checkpoint_in_another_precision_is_explained():
-    with pytest.raises(BadDelta, match=r"was made for the base .* another precision \(bfloat16, float8, quantised\)"):
+    with pytest.raises(BadDelta, match=r"for the base .* numbers of another type \(bfloat16, fp8, quantised\)"):
         check_fits(stack_of((A, 1.0)), "f" * 16, "sd1", A.factors.keys())
 
 

@@ -16,7 +16,7 @@ from ..delta.removal import Removal, without
 from ..delta.stack import Entry, Stack, check_fits, lineage
 from ..errors import BadSetting, Cancelled
 from ..evaluate.stack_report import report_on
-from ..host import HostModel
+from ..host import HostModel, title_of
 from ..method.finished import finished
 from ..method.forget import Result
 from ..method.retrain import recorded, retrain
@@ -141,7 +141,7 @@ def opened(args: argparse.Namespace, stack: Stack) -> HostModel:
         raise BadSetting(f"The deltas were made on models that predict {' and '.join(sorted(said))}: they do not fit.")
     # an older command may have been told by hand what no tensor of the checkpoint says
     host = StandaloneModel(args.checkpoint, args.device, prediction_type=args.prediction or said.pop())
-    check_fits(stack, host.fingerprint, host.architecture, host.layers(), host.title, host.prediction_type)
+    check_fits(stack, host.fingerprint, host.architecture, host.layers(), title_of(host), host.prediction_type)
     print_notes(host.notes)
     return host
 

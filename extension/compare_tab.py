@@ -10,7 +10,7 @@ from . import html
 from .job_polling import NOW, JobPolling, told
 from .jobs import View
 from .results import PreviewResult
-from .service import PREVIEW, Service
+from .service import ASKED, PREVIEW, Service
 
 IDLE = "Write prompts and press Generate. Each is generated without and with the stack, from the same noise."
 
@@ -39,11 +39,16 @@ def compare_tab(service: Service, page: Any) -> Any:
     def begin(*values: Any) -> None:
         service.preview(*values)
 
+    def fill() -> list:
+        asked = service.forms.get(PREVIEW, {})
+        return [gr.update(value=asked[name]) if name in asked else gr.update() for name in ASKED]
+
     def end() -> None:
         if job := service.jobs.newest(PREVIEW):
             job.stop()
 
     inputs = [prompts, seed, steps, guidance]
+    page.load(fill, None, inputs, **NOW)
     polling.connect(page, [status, result, generate, stop])
     polling.after(generate.click(told(begin), inputs, [problem], **NOW))
     polling.after(stop.click(told(end), None, [problem], **NOW))

@@ -53,12 +53,17 @@ def forget_tab(service: Service, page: Any) -> Parts:
     def begin(own: str, *values: Any) -> None:
         service.forget(dict(zip(names, values, strict=True)), own)
 
+    def fill() -> list:
+        asked = service.forms.get(FORGET, {})
+        return [gr.update(value=asked[name]) if name in asked else gr.update() for name in ["prompts", *names]]
+
     def stop(discarding: bool) -> str | None:
         job = service.jobs.newest(FORGET)
         if job is None or job.view().finished:
             return "Nothing is running."
         return job.stop(discarding)
 
+    page.load(fill, None, [prompts, *fields.values()], **NOW)
     polling.connect(page, [status, live, result, start, keep, discard])
     polling.after(start.click(told(begin), [prompts, *fields.values()], [problem], **NOW))
     polling.after(keep.click(told(lambda: stop(False)), None, [problem], **NOW))
@@ -90,7 +95,7 @@ def outcome(view: View | None, in_web_ui: bool) -> str:
 def one_outcome(made: ForgetResult, in_web_ui: bool) -> str:
     """One concept's report, file and pictures."""
     hint = "Add this to a prompt:" if in_web_ui else "In a web UI, add this to a prompt:"
-    parts = [html.report(made.report), html.code(str(made.file), "Saved as:"), html.code(made.tag, hint)]
+    parts = [html.report(made.report, made.on), html.code(str(made.file), "Saved as:"), html.code(made.tag, hint)]
     if made.remark:
         parts.append(html.notice(made.remark, "info"))
     return "".join([*parts, html.comparison(made.extra), html.comparison(made.pairs)])

@@ -147,9 +147,9 @@ def test_forget_saves_a_listed_delta_with_a_card_and_the_next_one_stacks_on_it(s
     service.stack_file.set((stack_file.Row(made.name), stack_file.Row(second.result.name)))
     assert second.result.report["stack"] == ["banana"]
     assert [r.name for r in service.stack_file.rows()] == ["forget_banana.safetensors", "forget_frog.safetensors"]
-    assert service.lineage() == []
+    assert service.remarks() == []
     service.stack_file.move("forget_frog.safetensors", -1)
-    assert "must come before" in service.lineage()[0]
+    assert "must come before" in service.remarks()[0]
     card, _ = service.merge("", "exact", 8)
     assert [r.name for r in service.stack_file.rows()] == [card.name]
     assert set(card.info.concepts) == {"banana", "frog"} and service.tags() == f"<lora:{card.stem}:1>"
@@ -210,6 +210,13 @@ def test_what_came_before_a_failure_in_a_list_stays(service, monkeypatch, error,
     assert calls == ["cat", "dog"] and view.state == state and words in view.error
     assert view.result.report["concept"] == "cat" and view.fraction <= 0.5
     assert [r.name for r in service.stack_file.rows()] == ["forget_cat.safetensors"]
+
+
+def test_what_harms_too_much_is_not_saved_and_the_reason_is_shown(service, monkeypatch):
+    monkeypatch.setattr(services, "forget", lambda *_: core.Result(None, {}, (), None, None, "Nothing was handed on."))
+    view = wait(service.forget({**QUICK, "concept": "cat"}))
+    assert (view.state, view.error) == ("failed", "Nothing was handed on.")
+    assert list(service.program.path.iterdir()) == [] and service.stack_file.rows() == ()
 
 
 def test_a_sentence_is_questioned_before_the_job(service):

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from ..config import ForgetConfig
 from ..delta import format as delta_file
-from ..delta.bake import bake
+from ..delta.bake import bake, check_places
 from ..delta.format import SUFFIX, Delta
 from ..delta.merge import combine_cat, combine_svd
-from ..delta.paths import BESIDE, beside, check_folder, check_outputs, each_its_own, read_with
+from ..delta.outputs import COPY, TEXT_SIZE, Output, check_outputs, check_room, check_writable, prepare, size_of
+from ..delta.paths import check_folder, each_its_own, read_with
 from ..delta.removal import Removal, without
 from ..delta.stack import Entry, Stack, check_fits, lineage
 from ..errors import BadSetting, Cancelled
@@ -22,7 +22,8 @@ from ..method.forget import Result
 from ..method.retrain import recorded, retrain
 from ..progress import Progress, StepReport
 from ..saved_work import SavedWork
-from .console import StopOnInterrupt, check_writable, deltas_read, read_stack
+from .console import StopOnInterrupt, deltas_read, read_stack
+from .failures import say
 from .unfinished import unfinished
 
 HELP = "Merge deltas into one file, take one out, or bake them into a copy of a checkpoint."
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"note: {sentence}")
     else:
         for sentence in lineage(stack):
-            print(f"note: {sentence}", file=sys.stderr)
+            say(f"note: {sentence}")
     new = places(removal, args.out) if removal and args.retrain else []
     host = opened(args, whole) if args.checkpoint else None
     seen = {"before": whole}
@@ -84,20 +85,26 @@ def check_options(args: argparse.Namespace) -> None:
         raise BadSetting(f"The rank {args.rank} is too small: use 1 or more.")
     if args.retrain:
         check_folder("--out", args.out)
+        check_room([(args.out, delta_room(args))])
         check_writable(args.out / "x")
     elif args.out:
         check_file(args)
 
 
 def check_file(args: argparse.Namespace) -> None:
-    """Refuse an output that would overwrite an input, by itself or by what is copied beside it."""
+    """Refuse an output that would overwrite an input, that has no room, or that cannot have its companions."""
     checkpoints = [c for c in (args.into, args.checkpoint) if c]
     inputs = [*deltas_read(args.deltas), *(place for c in checkpoints for place in read_with(c))]
-    check_outputs([("--out", args.out, SUFFIX)], inputs)
     if args.into:
-        copied = [s for s in BESIDE if beside(args.into, s).is_file()]
-        check_outputs([("--out", beside(args.out, s), "") for s in copied], inputs)
-    check_writable(args.out)
+        check_outputs([Output("--out", args.out, SUFFIX, mark=COPY)], inputs)
+        check_places("--out", args.into, args.out)
+    else:
+        prepare([Output("--out", args.out, SUFFIX, delta_room(args))], inputs)
+
+
+def delta_room(args: argparse.Namespace) -> int:
+    """About the bytes of what is made of the deltas: a merge holds float32 numbers where its parts hold halves."""
+    return TEXT_SIZE + 2 * sum(size_of(file) for _, file in deltas_read(args.deltas))
 
 
 def places(removal: Removal, folder: Path) -> list[Path]:
@@ -124,7 +131,7 @@ def opened(args: argparse.Namespace, stack: Stack) -> HostModel:
     from ..standalone.model import StandaloneModel
 
     host = StandaloneModel(args.checkpoint, args.device)
-    check_fits(stack, host.fingerprint, host.architecture, host.layers())
+    check_fits(stack, host.fingerprint, host.architecture, host.layers(), host.title)
     return host
 
 
@@ -145,6 +152,10 @@ def baked(stack: Stack, checkpoint: Path, out: Path) -> None:
     """Write the checkpoint's copy."""
     done = bake(stack, checkpoint, out)
     print(f"baked {', '.join(done.concepts)} into {out.resolve()} ({done.layers} layers, {done.bytes / 2**20:.0f} MB)")
+    if done.left_out:
+        print(f"left out: the EMA copy of the weights ({done.left_out} tensors), in which nothing is forgotten")
+    for place in done.beside:
+        print(f"beside it: {place.resolve()}")
 
 
 def made_anew(host: HostModel, removal: Removal, new: list[Path]) -> Stack:

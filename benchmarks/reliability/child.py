@@ -73,6 +73,7 @@ def inside(task: Callable[[], int | None], limits: Limits, log: Path) -> None:
     """The child's life; never returns."""
     code = CRASHED
     try:
+        sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__  # whoever forked may have put others there
         file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         for stream in (1, 2):
             os.dup2(file, stream)

@@ -51,7 +51,7 @@ class Faults:
         """Stand before the calls, for the rest of this process."""
         for module, name in ((os, "fsync"), (os, "replace"), (os, "mkdir"), (torch.nn.Linear, "forward")):
             setattr(module, name, self._before(getattr(module, name), "layer" if name == "forward" else name))
-        builtins.open = io.open = self._opening(builtins.open)  # type: ignore[assignment]
+        builtins.open = io.open = self._opening(builtins.open)
 
     def _before(self, call: Callable, kind: str) -> Callable:
         def counted(*args: Any, **options: Any) -> Any:

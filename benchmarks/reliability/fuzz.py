@@ -6,6 +6,7 @@ FOLDER -max_total_time=SECONDS`. A finding is written to FOLDER and ends it with
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 import sys
@@ -98,12 +99,7 @@ SEEDS: dict[str, Callable[[], list[bytes]]] = {
     "delta": lambda: [small_delta()],
     "checkpoint": lambda: [small_delta() + b"\0yaml\0" + (DEMO / "demo.yaml").read_bytes()],
     "words": lambda: [(DEMO / "demo.words.json").read_bytes()],
-    "wish": lambda: [
-        b"cat, dog",
-        b"a (banana:1.2) and <lora:x:1>",
-        b'"salt and pepper"; the cats\nBREAK',
-        "犬".encode(),
-    ],
+    "wish": lambda: [b"cat, dog", b"a (banana:1.2) and <lora:x:1>", b'"salt and pepper"; cats\nBREAK'],
 }
 """{target: what it starts from}."""
 
@@ -134,10 +130,8 @@ def main() -> None:
     scratch = Path(tempfile.mkdtemp())
 
     def one(data: bytes) -> None:
-        try:
+        with contextlib.suppress(UnlearnError):
             TARGETS[name](data, scratch)
-        except UnlearnError:
-            pass
 
     atheris.Setup(sys.argv, one)
     atheris.Fuzz()

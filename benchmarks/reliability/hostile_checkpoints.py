@@ -41,7 +41,7 @@ def without(begin: str) -> Make:
 def text(file: str, value: str | bytes) -> Make:
     """A file beside it with other content."""
     data = value if isinstance(value, bytes) else value.encode()
-    return lambda place: (place / file).write_bytes(data)  # type: ignore[return-value]
+    return lambda place: (place / file).write_bytes(data)
 
 
 def replaced(file: str, old: str, new: str) -> Make:
@@ -67,7 +67,7 @@ def words(**changed: object) -> Make:
 
 def raw(change: Callable[[bytes], bytes]) -> Make:
     """The checkpoint's bytes changed."""
-    return lambda place: (place / MODEL).write_bytes(change((place / MODEL).read_bytes()))  # type: ignore[return-value]
+    return lambda place: (place / MODEL).write_bytes(change((place / MODEL).read_bytes()))
 
 
 LAUGHS = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(

@@ -1,4 +1,4 @@
-"""What is broken off: commands in a folder with an artist's files, and how to tell whether nothing of theirs was lost."""
+"""What is broken off: commands in a folder with an artist's files, and how to tell that no file was lost."""
 
 from __future__ import annotations
 

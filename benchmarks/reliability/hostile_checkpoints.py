@@ -93,11 +93,13 @@ CHECKPOINTS: dict[str, Make] = {
         for key in (CONV, KEYS, TEXT + "text_model.final_layer_norm.weight")
         for value in (float("nan"), float("inf"))
     },
-    "a matrix turned": tensors(lambda found: found.update({KEYS: found[KEYS].T.contiguous()})),
+    "a matrix cut": tensors(lambda found: found.update({KEYS: found[KEYS][:-1].contiguous()})),
     "a matrix too wide": tensors(lambda found: found.update({KEYS: found[KEYS].repeat(1, 2)})),
     "integers for weights": tensors(lambda found: found.update({KEYS: found[KEYS].to(torch.int8)})),
-    "a name of controls": tensors(lambda found: found.update({UNET + "\x1b[2J": torch.ones(1)})),
-    "adapters inside": tensors(lambda found: found.update({UNET + "x.processor.to_k_ip.weight": torch.ones(3, 3)})),
+    "a missing name of controls": tensors(lambda found: found.update({UNET + "out.2.\x1b[2J": found.pop(CONV)})),
+    "adapters inside": tensors(
+        lambda found: found.update({KEYS.replace("to_k", "processor.to_k_ip"): torch.ones(3, 3)})
+    ),
     "yaml of aliases": text(YAML, LAUGHS),
     "yaml that is deep": text(YAML, NESTED),
     "yaml that is no text": text(YAML, b"\xff\xfe\x00" * 99),

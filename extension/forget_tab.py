@@ -39,9 +39,11 @@ def forget_tab(service: Service, page: Any) -> Parts:
             fields |= folded_fields()
         with gr.Column(scale=3, min_width=320):
             with gr.Row():
-                start = gr.Button("Start", variant="primary", min_width=90, elem_id="unlearn_start")
-                keep = gr.Button("Stop and keep", interactive=False, min_width=90, elem_id="unlearn_stop_keep")
-                discard = gr.Button("Stop and discard", interactive=False, min_width=90, elem_id="unlearn_stop_discard")
+                start = gr.Button("Start", variant="primary", min_width=230, elem_id="unlearn_start")
+                keep = gr.Button("Stop and keep", interactive=False, min_width=150, elem_id="unlearn_stop_keep")
+                discard = gr.Button(
+                    "Stop and discard", interactive=False, min_width=150, elem_id="unlearn_stop_discard"
+                )
             problem = gr.HTML("", elem_id="unlearn_problem")
             status = gr.HTML(html.status(None, IDLE), elem_id="unlearn_status")
             live = gr.HTML("", elem_id="unlearn_live")

@@ -17,14 +17,16 @@ from ..unlearn_core import (
     Result,
     Stack,
     UnlearnError,
-    forget,
     save,
 )
-from ..unlearn_core.delta.bake import bake
+from ..unlearn_core.delta.bake import bake, check_places
 from ..unlearn_core.delta.merge import combine_cat, combine_svd
+from ..unlearn_core.delta.outputs import PICTURE_SIZE, TEXT_SIZE, check_room, check_writable, delta_size
 from ..unlearn_core.delta.stack import check_fits, lineage
+from ..unlearn_core.method.forget import forget_or_go_on
 from ..unlearn_core.method.wishes import read_requests
 from ..unlearn_core.picture_file import save_pictures
+from ..unlearn_core.saved_work import SavedWork
 from ..unlearn_core.standalone.model import words_beside
 from .comparison import Comparison
 from .delta_library import CARD_PICTURE, Card, cards, free_file
@@ -38,6 +40,9 @@ from .stack_file import Row, StackFile
 FORGET, PREVIEW, BAKE = "forget", "preview", "bake"
 ASKED = ("prompts", "seed", "steps", "guidance")
 """What a preview is asked for, in this order."""
+UNFINISHED = ".unlearn_unfinished"
+"""Folder beside the deltas for what stopped jobs have left, so that they go on when they are started again."""
+GO_ON = "Start the same request again to go on from where it stopped."
 SHOWN_LIVE = 6
 """Pictures of the target that are shown each time the check looks during training."""
 
@@ -77,6 +82,7 @@ class Service:
         wish, configs = read_requests(values, self.words_file(), stack)
         self.stack_file.check_room(len(configs))
         self.check_checkpoint(stack)
+        self.check_place(configs)
 
         def work(job: Job) -> ForgetResult:
             with self.program.model(job) as host:
@@ -85,11 +91,14 @@ class Service:
                 made, now = [], stack
                 for number, config in enumerate(configs):
                     job.part(number, len(configs), config.concept, 1.0 - pictures_share(config, own))
+                    saved = SavedWork(self.program.folder() / UNFINISHED)
                     try:
-                        result = forget(host, config, now, job.hear)
+                        result = forget_or_go_on(host, config, now, job.hear, saved)
                         found, now = self.keep(job, host, ForgetRequest(config, now, own), result)
                     except UnlearnError as e:
                         raise told_after(made, config.concept, e) from e
+                    if not result.report["stopped"]:
+                        saved.remove()
                     made.append(found)
                     job.show(together(made, wish.note))
                     if job.view().stopping:
@@ -112,6 +121,16 @@ class Service:
                     "choose that one, or switch this delta off in the Stack tab."
                 )
 
+    def check_place(self, configs: Sequence[ForgetConfig]) -> None:
+        """Raise `UnlearnError` where the deltas' folder cannot be written, or its disk has no room for them."""
+        folder, most = self.program.folder(), max(c.rank for c in configs)
+        try:
+            size = delta_size(self.program.checkpoint(), most)
+        except UnlearnError:
+            size = TEXT_SIZE  # that none is chosen is told when it is opened
+        check_room([(folder, len(configs) * (size + PICTURE_SIZE))])
+        check_writable(folder / "new")
+
     def words_file(self) -> str | None:
         """The word list beside the chosen checkpoint; None where there is none, or no checkpoint yet."""
         try:
@@ -124,7 +143,7 @@ class Service:
         config, stack = request.config, request.stack
         file, delta = self.saved(result.delta, f"forget {config.concept}")
         remark, on = self.put_on_stack(file.name, result.report)
-        remarks = [remark, *lineage(stack)]
+        remarks = [remark, GO_ON if result.report["stopped"] else "", *lineage(stack)]
         stacks = [stack, stack.with_delta(delta)]
         comparison = Comparison(job, host, stacks, config.seed, config.sampling_steps, config.guidance)
         seen = [result.before, result.after]
@@ -176,6 +195,8 @@ class Service:
         guidance = number(guidance, "Guidance", 1, 30)
         stack = self.stack()
         self.check_checkpoint(stack)
+        check_room([(self.program.pictures_folder(), PICTURE_SIZE)])
+        check_writable(self.program.pictures_folder() / "new.png")
 
         def work(job: Job) -> PreviewResult:
             with self.program.model(job) as host:
@@ -203,6 +224,7 @@ class Service:
         checkpoint = self.program.checkpoint()
         wish = name.strip() or f"{checkpoint.stem} without {concepts(stack)}"
         out = free_file(self.program.checkpoints_folder(), wish)
+        check_places("The copy", checkpoint, out)
 
         def work(job: Job) -> Path:
             job.begin()

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..unlearn_core import BadDelta, Delta, ForgetConfig, UnlearnError, load, save
+from ..unlearn_core.saved_work import NOTHING, NoSavedWork, SavedWork
 from .host import ComfyHostModel
 from .model_stack import stack_of
 
@@ -109,6 +110,12 @@ def limit() -> float:
     except ValueError:
         megabytes = LIMIT_MB
     return (megabytes if math.isfinite(megabytes) else LIMIT_MB) * 2**20
+
+
+def saved_work() -> NoSavedWork:
+    """Where runs that are interrupted leave what they had finished, within a limit of its own of the same size."""
+    most = limit()
+    return SavedWork(folder() / "unfinished", most=most) if most > 0 else NOTHING
 
 
 def write(name: str, delta: Delta, report: dict) -> None:

@@ -11,10 +11,11 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..unlearn_core import Delta, ForgetConfig, forget
+from ..unlearn_core import Delta, ForgetConfig
 from ..unlearn_core.config import REQUEST
-from ..unlearn_core.method.forget import summary
+from ..unlearn_core.method.forget import forget_or_go_on, summary
 from ..unlearn_core.preview import grid
+from ..unlearn_core.saved_work import NoSavedWork
 from . import cache
 from .host import ComfyHostModel
 from .model_stack import facts_of, other_patches, stack_of, with_delta
@@ -132,8 +133,10 @@ class Wired:
             delta = Delta(delta.factors, replace(delta.info, config=config.deciding()))
         else:
             memory.throw_exception_if_processing_interrupted()
-            delta, report, *pictures = made(host, config, model, progress)
+            saved = cache.saved_work()
+            delta, report, *pictures = made(host, config, model, (progress, saved))
             cache.store(keys, delta, report)
+            saved.remove()
         patched = with_delta(model, delta, self.strength)
         if self.strength != 1.0 or None in pictures:
             pictures = both_drawn((host, self.host(patched)), report["prompts"], config, progress)
@@ -152,10 +155,13 @@ def way(config: ForgetConfig, strength: float, cached: bool) -> str:
 
 
 def made(
-    host: ComfyHostModel, config: ForgetConfig, model, progress: NodeProgress
+    host: ComfyHostModel, config: ForgetConfig, model, going: tuple[NodeProgress, NoSavedWork]
 ) -> tuple[Delta, dict, Tensor | None, Tensor | None]:
-    """A run's delta, its report with the prompts of the pictures, and these before and after, where it drew any."""
-    result = forget(host, config, stack_of(model), progress)
+    """A run's delta, its report with the prompts of the pictures, and these before and after, where it drew any.
+
+    going: who hears of its progress, and what an interrupted run of the same request has left.
+    """
+    result = forget_or_go_on(host, config, stack_of(model), *going)
     return result.delta, {**result.report, "prompts": list(result.prompts)}, result.before, result.after
 
 

@@ -1,5 +1,6 @@
 """Make local image models forget: small LoRA deltas, each made on top of the earlier ones."""
 
+from . import starting  # noqa: F401 - first, so that a stop is heard while the rest is imported
 from .config import ForgetConfig, settings
 from .delta.format import Delta, load, save
 from .delta.info import DeltaInfo

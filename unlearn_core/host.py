@@ -36,6 +36,10 @@ class Conditioning:
             rows = torch.as_tensor(rows, device=self.tokens.device)
         return Conditioning(self.tokens[rows], {k: v[rows] for k, v in self.extras.items()})
 
+    def parts(self) -> tuple[Tensor, ...]:
+        """All its tensors, in the order of their names."""
+        return (self.tokens, *(self.extras[name] for name in sorted(self.extras)))
+
     def to(self, device: torch.device) -> Conditioning:
         """The same rows on a device."""
         return Conditioning(self.tokens.to(device), {k: v.to(device) for k, v in self.extras.items()})

@@ -81,6 +81,7 @@ class Tracker:
         self._costs: dict[str, tuple[float, float]] = {}
         self._from = 0.0, 0.0
         self._estimate = Estimate()
+        self._spared, self._remark = 0.0, ""
         self._whole = self._lay(plan, 0.0)
 
     def extend(self, plan: dict[str, float]) -> None:
@@ -104,14 +105,23 @@ class Tracker:
 
     @property
     def seconds(self) -> float:
-        """Since the job began."""
-        return time.monotonic() - self._begin
+        """What the job has taken, and what it would have taken for the work that an earlier run had finished."""
+        return time.monotonic() - self._begin + self._spared
+
+    def spare(self, seconds: float, remark: str = "") -> None:
+        """Work of so many seconds need not be done again: estimates count it as done in that time.
+
+        remark: how it goes on, said beside what each phase does.
+        """
+        self._spared += seconds
+        if remark or not self._remark:
+            self._remark = f"; {remark or 'going on with a run that was stopped'}"
 
     def start(self, phase: str, total: int, message: str = "") -> None:
         """Enter a phase of `total` ticks."""
         self._between()
         self.phase, self._done, self._total, self._pulses = phase, 0, max(1, total), 0
-        self._send(message=message, counted=True)
+        self._send(message=message + self._remark if message else "", counted=True)
 
     def tick(self, losses: dict[str, float] | None = None) -> None:
         """One unit of work is done. Outside training a wish to stop raises `Cancelled` here."""

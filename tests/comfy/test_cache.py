@@ -1,10 +1,13 @@
 """What is remembered between runs: by what had an effect, and not by what had none."""
 
+import shutil
+
 import pytest
 import torch
 
 pytest.importorskip("aiohttp", reason="needs requirements/comfy.txt")
 
+from tests.comfy.client import Interrupted
 from tests.comfy.sources import NEWEST
 from tests.comfy.workflows import DEMO, QUICK, TRAINED, forgetting, own_events, pictures, saved_as
 from unlearn_core import load
@@ -46,6 +49,24 @@ def test_a_trained_run_is_remembered_by_its_training_settings_too(comfy, page):
     assert phases(again) == DRAWN and torch.equal(pictures(page, again), pictures(page, first))
     longer = page.run(forgetting(DEMO, "rabbit", **{**TRAINED, "steps": 4}))
     assert "training" in phases(longer)
+
+
+@pytest.mark.usefixtures("few_pictures")
+def test_an_interrupted_run_goes_on_by_itself_to_the_same_delta(comfy, page):
+    cache, wish = comfy.folder / "user" / "unlearn_cache", forgetting(DEMO, "dog", **{**TRAINED, "anchor": "cat"})
+    running = page.queue(wish)
+    page.until(lambda e: e.type == "unlearn.progress" and e.data["phase"] == "training")
+    page.interrupt()
+    with pytest.raises(Interrupted):
+        page.wait(running)
+    assert any((cache / "unfinished").rglob("*.part"))
+    run = page.run(wish)
+    assert any("going on with a run that was stopped" in e["message"] for e in own_events(run))
+    assert not (cache / "unfinished").exists()
+    ours = delta_of(comfy, run)
+    shutil.rmtree(cache)
+    page.free()
+    assert delta_of(comfy, page.run(wish)).content_hash() == ours.content_hash()
 
 
 def test_another_strength_draws_again_but_does_not_run_again(page):

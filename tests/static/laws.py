@@ -15,9 +15,9 @@ Law = Callable[[Source], Iterator[Finding]]
 # The parts of unlearn_core, lowest first: a part imports itself and what stands in the lines above it.
 # The longest name that fits a module decides: method.forget stands above the rest of method.
 LEVELS = (
-    "errors, version",
+    "errors, version, starting",
     "words, delta",
-    "config, recipe",
+    "config, recipe, saved_work",
     "host",
     "progress, sampling, prompt_cache, device_memory",
     "preview",

@@ -5,16 +5,18 @@ import types
 import pytest
 import torch
 
-from tests.webui.pack import load
+from tests.webui.pack import ROOT, load
 
 core, stack_file, services = load("unlearn_core"), load("extension.stack_file"), load("extension.service")
+
+DEMO = ROOT / "assets" / "demo" / "demo.safetensors"
 
 
 @pytest.fixture
 def service(tmp_path):
     """Of a program without a model."""
-    facts = {"folder": lambda: tmp_path, "checkpoints_folder": lambda: tmp_path, "checkpoint_name": lambda: "demo"}
-    facts |= {"fingerprint": lambda: None, "checkpoint": lambda: tmp_path / "demo.safetensors"}
+    facts = dict.fromkeys(("folder", "pictures_folder", "checkpoints_folder"), lambda: tmp_path)
+    facts |= {"checkpoint_name": lambda: "demo", "fingerprint": lambda: None, "checkpoint": lambda: DEMO}
     return services.Service(types.SimpleNamespace(**facts))
 
 

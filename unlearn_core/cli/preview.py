@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-from ..delta.paths import check_outputs, read_with
+from ..delta.outputs import PICTURE_SIZE, Output, prepare
+from ..delta.paths import read_with
 from ..delta.stack import Stack, check_fits
 from ..errors import BadSetting
 from ..sampling import Sampler
-from .console import check_writable, deltas_read, read_stack
+from .console import deltas_read, read_stack
 from .progress_bar import Counter
 
 
@@ -18,8 +19,10 @@ def run_preview(args: argparse.Namespace) -> int:
     from ..preview import pictures
     from ..standalone.model import StandaloneModel
 
-    check_outputs([("--out", args.out, ".png")], [*read_with(args.checkpoint), *deltas_read(args.stack)])
-    check_writable(args.out)
+    outputs = [Output("--out", args.out, ".png", PICTURE_SIZE)]
+    prepare(outputs, [*read_with(args.checkpoint), *deltas_read(args.stack)])
+    if any("\udc80" <= letter <= "\udcff" for prompt in args.prompts for letter in prompt):
+        raise BadSetting("A prompt holds bytes that are no text in this console's encoding: type it again.")
     if not (1 <= args.steps <= 1000 and 1 <= args.guidance <= 30):
         raise BadSetting("Steps have to be from 1 to 1000 and guidance from 1 to 30.")
     stack = read_stack(args.stack)

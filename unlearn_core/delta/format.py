@@ -235,6 +235,8 @@ def load(path: str | Path) -> Delta:
             return Delta(read_factors(file), info, path.stem)
     except BadDelta as e:
         raise BadDelta(f"'{path.name}' cannot be used: {e}") from e
+    except PermissionError as e:
+        raise BadDelta(f"'{path.name}' cannot be read ({e.strerror}): ask for the right to read it.") from e
     except (SafetensorError, OSError, RuntimeError, ValueError, KeyError, AttributeError) as e:
         raise BadDelta(f"'{path.name}' is damaged or not a delta: copy or download it again ({e}).") from e
 

@@ -123,16 +123,30 @@ def fit_in_closed_form(run: Run, pairs: PromptPairs, evaluator: Evaluator | NoCh
     weights = {p: w for p in paths if (w := run.edits.weight(p)).shape[1] == len(edit.preserved)}
     first = recipe.overshoot if config.overshoot < 0 else config.overshoot
     for number, (scale, more) in enumerate(recipe.tries):
-        made = {}
-        for path, down, up in edit.factors(weights, run.base.changes, config.rank, scale, first + more):
-            made[path] = down, up
-            run.job.pulse()
+        made = solved(run, edit, weights, (scale, first + more))
         run.edits.set(made)
         if not evaluator.still_generated(number, False):
             return Fit(made, scale)
         run.job.tick()
     # near misses counted so far; the verdict's own question decides
     return None if evaluator.still_generated(len(recipe.tries), True) else Fit(made, recipe.tries[-1][0])
+
+
+def solved(
+    run: Run, edit: Edit, weights: Mapping[str, Tensor], tried: tuple[float, float]
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """{path: (A, B)} of the edit. tried: (preserve scale, overshoot)."""
+    rank, sides = run.request.config.rank, ("down", "up")
+
+    def factors() -> dict[str, Tensor]:
+        made: dict[str, Tensor] = {}
+        for path, *pair in edit.factors(weights, run.base.changes, rank, *tried):
+            made |= {f"{path}.{side}": t for side, t in zip(sides, pair, strict=True)}
+            run.job.pulse()
+        return made
+
+    found = run.saved.part("edit", tried, factors)
+    return {path: (found[f"{path}.down"], found[f"{path}.up"]) for path in weights}
 
 
 def truncated(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -17,6 +17,7 @@ from ..evaluate.evaluator import Answers, Evaluator, NoCheck, verdict
 from ..host import HostModel
 from ..progress import Progress
 from ..recipe import Recipe
+from ..saved_work import NOTHING, NoSavedWork
 from ..words.word_list import WordList
 from .anchor import Anchor, choose_anchor
 from .checks import evaluator_for
@@ -47,8 +48,24 @@ def forget(
     Raises `BadSetting` and `BadDelta` before any work, `Cancelled` after a stop that keeps nothing, `TrainingFailed`
     when numbers overflow, and another `UnlearnError` for what the model cannot do.
     """
-    request = Request.read(host, config, stack or Stack(), general, recipes)
-    with Run.open(request, host, progress) as run:
+    return carried_out(Request.read(host, config, stack or Stack(), general, recipes), host, progress)
+
+
+def forget_or_go_on(
+    host: HostModel, config: ForgetConfig, stack: Stack, progress: Progress | None, saved: NoSavedWork
+) -> Result:
+    """`forget`, going on from what a run of the same request has left in `saved`, to the same bytes.
+
+    The caller removes the saved work when the result is safe.
+    """
+    return carried_out(Request.read(host, config, stack), host, progress, saved)
+
+
+def carried_out(
+    request: Request, host: HostModel, progress: Progress | None = None, saved: NoSavedWork = NOTHING
+) -> Result:
+    """The method: a request that was read, worked on step by step."""
+    with Run.open(request, host, progress, saved) as run:
         anchor = choose_anchor(run)
         pairs = PromptPairs.make(request, anchor.name)
         evaluator = evaluator_for(run, anchor)

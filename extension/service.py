@@ -141,6 +141,8 @@ class Service:
     def keep(self, job: Job, host: HostModel, request: ForgetRequest, result: Result) -> tuple[ForgetResult, Stack]:
         """Save a new delta, put it on the stack and show what it does; (what the page shows, the grown stack)."""
         config, stack = request.config, request.stack
+        if result.withheld:
+            raise UnlearnError(result.withheld)
         file, delta = self.saved(result.delta, f"forget {config.concept}")
         remark, on = self.put_on_stack(file.name, result.report)
         remarks = [remark, GO_ON if result.report["stopped"] else "", *lineage(stack)]

@@ -114,7 +114,7 @@ class ForgetConfig:
         choices=("keep", "discard"),
     )
     learning_rate: float = setting(
-        4e-3, "Learning rate", "Of the optimizer (AdamW).", TRAINING, low=1e-6, high=1e-1, step=1e-6
+        4e-3, "Learning rate", "Of the optimizer (AdamW).", TRAINING, low=1e-6, high=1e-1, step=1e-4
     )
     batch: int = setting(
         8, "Batch", "Forget prompts in a step; as many replay prompts are added.", TRAINING, low=1, high=256, step=1

@@ -14,6 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from .delta.info import MAX_CONCEPT
 from .delta.stack import Stack
 
 
@@ -101,6 +102,13 @@ class HostModel(Protocol):
         ...
 
 
+class TitledHost(HostModel, Protocol):
+    """A host that knows what its checkpoint is called; for others `title_of` gives ""."""
+
+    title: str
+    """As a rule the name of the checkpoint's file, without its folder."""
+
+
 class OffloadingHost(HostModel, Protocol):
     """A host that can take text encoders and autoencoder off the device; one without `offload` cannot."""
 
@@ -111,3 +119,9 @@ class OffloadingHost(HostModel, Protocol):
     def companions(self) -> Sequence[nn.Module]:
         """Text encoders and autoencoder."""
         ...
+
+
+def title_of(host: HostModel) -> str:
+    """What the host calls its checkpoint, in a line that a delta's file can hold; "" where it does not say."""
+    title = " ".join(str(getattr(host, "title", "") or "").split())
+    return "".join(c for c in title if c.isprintable())[:MAX_CONCEPT]

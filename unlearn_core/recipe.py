@@ -48,6 +48,8 @@ class Recipe:
     """Share up to which it is called partly forgotten."""
     harmed_share: float = 0.05
     """Loss of preserved concepts from which they are called harmed."""
+    least_preserved: float = 0.75
+    """Part of what was read right before that has to be read right after, else nothing is handed on."""
     shown: int = 12
     """Pictures that are shown before and after, half of them the target's."""
     checked_near: int = 5

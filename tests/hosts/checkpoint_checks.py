@@ -22,17 +22,17 @@ def the_chosen_one_learns(places: Places) -> None:
         return
     expected = StandaloneModel(CHECKPOINT, "cpu").fingerprint
     ui.draw("a cat", refiner_checkpoint=names[OTHER], refiner_switch_at=0.5)
-    learned_on(places, "after a picture with a refiner", expected)
+    learned_on(places, "lemon", "after a picture with a refiner", expected)
     if ui.has("/sdapi/v1/unload-checkpoint"):
         ui.call("/sdapi/v1/unload-checkpoint", {})
-        learned_on(places, "after the checkpoint was unloaded", expected)
+        learned_on(places, "mushroom", "after the checkpoint was unloaded", expected)
     plain = ui.draw("a cat")[0]
     check("pictures are the chosen one's", ui.draw("a cat")[0].tobytes() == plain.tobytes())
 
 
-def learned_on(places: Places, when: str, expected: str) -> None:
+def learned_on(places: Places, concept: str, when: str, expected: str) -> None:
     """Forget in short; the delta names the base that it was learned on."""
-    view = places.ui.until(places.ui.forget("lemon", quality="quick"))
+    view = places.ui.until(places.ui.forget(concept, quality="quick"))
     if view["state"] != "done":
         places.check(f"{when} it learns", False, view["error"])
         return

@@ -23,8 +23,8 @@ QUICK = {"steps": 4, "batch": 2, "sampling_steps": 2, "closed_form": False}
 LONG = {"steps": 5000, "closed_form": False}
 POLL, ENDED = "unlearn_forget_poll", -2
 """The button by which the page asks for news, and which of its fields has the id of the job that has ended."""
-STOPPED_IN = 2.0
-"""Seconds from a stop to the end of the job."""
+STOPPED_IN = 5.0
+"""Seconds from a stop to the end of the job, on a busy machine; 0.3 to 2 on one that is not."""
 MOSTLY, HARDLY = 0.85, 0.1
 """Shares of pictures that show a concept before and after it was forgotten."""
 SAME_DELTA = 0.99
@@ -187,9 +187,10 @@ def stopping(places: Places) -> None:
         kept = view.get("report", {}).get("stopped", "")
         check("and a marked delta is kept", kept.startswith("stopped at step"), kept)
     page = PageClient(ui.address)
-    page.fields["unlearn_concept"] = "dog"
+    page.fields["unlearn_concept"] = "fox"
     page.press("unlearn_start")
-    while ui.progress()["state"]["job"] != "unlearn":
+    check("Start is pressed in the tab", page.fields["unlearn_problem"] == "", page.fields["unlearn_problem"])
+    while page.fields["unlearn_forget_timer"] and ui.progress()["state"]["job"] != "unlearn":
         time.sleep(0.2)
     time.sleep(3)
     begun = time.monotonic()

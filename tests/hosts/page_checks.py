@@ -62,11 +62,11 @@ def foreign_pages(places: Places) -> None:
         "no content type and no origin": {},
         "a form": {"content_type": "text/plain"},
     }
-    job = ui.forget("dog")
+    job = ui.forget("rabbit")
     page = PageClient(ui.address)
     before = deltas(ui)
     for name, headers in foreign.items():
-        paths = {"forget": {"concept": "cat", "quality": "quick"}, "stop": {"id": job, "keep": False}}
+        paths = {"forget": {"concept": "fish", "quality": "quick"}, "stop": {"id": job, "keep": False}}
         found = {path: ui.status(f"/unlearn/{path}", body, **headers) for path, body in paths.items()}
         if headers.get("origin"):
             found["job"] = ui.status(f"/unlearn/job/{job}", **headers)
@@ -121,7 +121,7 @@ def reloading(places: Places) -> None:
     check("after Reload UI it is back", seconds < BACK_IN, f"{seconds:.1f} s")
     tab_is_there(places)
     check("what was running is told as stopped", ui.until(job)["state"] == "stopped", view.get("error"))
-    view = ui.until(ui.forget("dog", quality="quick"))
+    view = ui.until(ui.forget("fish", quality="quick"))
     check("the next job is done", view["state"] == "done", view["error"] or f"{view['seconds']:.0f} s")
 
 
@@ -143,7 +143,7 @@ def listens(ui: Webui, wanted: bool) -> None:
 
 def closed_in_mid_job(ui: Webui) -> str:
     """Start a job, open the page, which follows it, and close the page while it runs; the job's id."""
-    job = ui.forget("dog")
+    job = ui.forget("turtle")
     if chromium() is None:
         print("--   no Chromium: a page without a browser looks on")
         PageClient(ui.address).press(POLL)

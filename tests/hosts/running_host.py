@@ -6,6 +6,7 @@ Nothing is written into the web UI's own folder: its `--data-dir` is elsewhere. 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -43,6 +44,9 @@ def prepare(data: Path) -> None:
     """A web UI's folders with this repository as an extension, the probe beside it, and the two checkpoints."""
     links = {"extensions/unlearn": ROOT, "extensions/unlearn_probe": ROOT / "tests" / "hosts" / "probe"}
     models = data / "models" / "Stable-diffusion"
+    data.mkdir(parents=True, exist_ok=True)
+    # previews during a picture are drawn by a model that would have to be downloaded
+    (data / "config.json").write_text(json.dumps({"live_previews_enable": False}), "utf-8")
     for folder in (models, data / "models" / "Lora", data / "extensions", data / "embeddings"):
         folder.mkdir(parents=True, exist_ok=True)
     for name, target in links.items():

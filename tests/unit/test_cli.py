@@ -285,3 +285,24 @@ def test_an_anchor_may_also_come_from_a_setting(tiny, tmp_path):
     out = tmp_path / "b.safetensors"
     assert main([*FORGET, "--concept", "banana", "--out", str(out), *QUICK, "--set", "anchor=pear"]) == 0
     assert load(out).info.anchor == "pear"
+
+
+def test_a_delta_that_harms_too_much_is_not_saved_unless_forced(tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("unlearn_core.method.forget.too_harmful", lambda *_: "Nothing was handed on.")
+    out, report, picture = (tmp_path / name for name in ("b.safetensors", "r.json", "p.png"))
+    wish = [*FORGET, "--concept", "banana", *TRAINED, "--out", str(out), "--report", str(report)]
+    wish += ["--preview", str(picture)]
+    assert main(wish) == 1
+    rows = dict(line.split(":", 1) for line in capsys.readouterr().out.splitlines())
+    assert rows["Not kept"].strip() == "Nothing was handed on." and "Delta" not in rows
+    assert not out.exists() and picture.exists()
+    assert json.loads(report.read_text(encoding="utf-8"))["withheld"] == "Nothing was handed on."
+    assert main([*wish, "--force"]) == 0
+    assert out.exists() and "Not kept" not in capsys.readouterr().out
+
+
+def test_the_next_of_a_list_is_not_made_on_a_delta_that_was_withheld(tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("unlearn_core.method.forget.too_harmful", lambda *_: "Nothing was handed on.")
+    out = tmp_path / "b.safetensors"
+    assert main([*FORGET, "--concept", "banana, frog", *QUICK, "--out", str(out)]) == 1
+    assert list(tmp_path.iterdir()) == [] and "On top of" not in capsys.readouterr().out

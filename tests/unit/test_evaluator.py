@@ -11,12 +11,10 @@ from tests.unit.runs import Pictures, config, opened
 from unlearn_core.evaluate.diffusion_classifier import read_as, reading_errors
 from unlearn_core.evaluate.evaluator import (
     SKIPPED,
-    Answers,
     Evaluator,
     Questions,
     Reader,
     neighbours_in_list,
-    verdict,
 )
 from unlearn_core.method.anchor import Anchor
 from unlearn_core.method.checks import evaluator_for
@@ -201,55 +199,3 @@ def test_thorough_asks_for_more_and_allows_less():
     assert careful.recipe.rounds == normal.recipe.rounds + 1
     assert careful.recipe.anchor_pictures == 2 * normal.recipe.anchor_pictures
     assert careful.recipe.forgotten_share == normal.recipe.forgotten_share / 2
-
-
-# The verdict
-
-
-def answers(share, cat=1.0, dog=1.0):
-    return Answers(share, {"cat": cat, "dog": dog}, torch.zeros(0), ())
-
-
-def test_the_verdict_in_numbers():
-    found = verdict(answers(0.9), answers(0.4, cat=0.5), OBJECT)
-    assert found == {
-        "forgotten_before": pytest.approx(0.1),
-        "forgotten_after": 0.6,
-        "preserved_before": 1.0,
-        "preserved_after": 0.75,
-        "worst_neighbour": {"concept": "cat", "lost": 0.5},
-        "verdict": "partly forgotten, but 'cat' and others are harmed",
-    }
-
-
-@pytest.mark.parametrize(
-    "left, words",
-    [
-        (0.0, "forgotten"),
-        (0.05, "forgotten"),
-        (0.051, "partly forgotten"),
-        (0.5, "partly forgotten"),
-        (0.51, "not forgotten"),
-        (1.0, "not forgotten"),
-    ],
-)
-def test_the_verdict_in_words(left, words):
-    assert verdict(answers(1.0), answers(left), OBJECT)["verdict"] == f"{words}, the rest preserved"
-
-
-@pytest.mark.parametrize("kept, harmed", [(0.91, False), (0.89, True)])
-def test_harm_is_a_twentieth_of_the_mean(kept, harmed):
-    assert ("harmed" in verdict(answers(1.0), answers(0.0, cat=kept), OBJECT)["verdict"]) == harmed
-
-
-def test_a_thorough_verdict_allows_half():
-    assert verdict(answers(1.0), answers(0.03), OBJECT)["verdict"].startswith("forgotten")
-    assert verdict(answers(1.0), answers(0.03), thorough(OBJECT))["verdict"].startswith("partly")
-
-
-def test_what_nobody_has_looked_at_has_no_numbers():
-    assert verdict(None, None, OBJECT) == {"verdict": "not checked"}
-    assert verdict(answers(0.9), None, OBJECT) == {
-        "forgotten_before": pytest.approx(0.1),
-        "verdict": "not checked: the run was stopped",
-    }

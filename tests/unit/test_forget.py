@@ -43,6 +43,14 @@ def test_report_and_delta_say_what_later_requests_need():
     assert set(info.check) == numbers | {"verdict"}
 
 
+def test_the_delta_holds_the_name_of_its_checkpoint_where_the_host_knows_it():
+    host = TinyHost()
+    assert run(host, config(steps=1)).delta.info.base_name == ""
+    host.title = "my\tdream\x07.safetensors" + "x" * 200
+    name = run(host, config(steps=1)).delta.info.base_name
+    assert name.startswith("my dream.safetensors") and len(name) == 120
+
+
 def test_same_seed_gives_same_bytes(tmp_path):
     shas = [save(run(TinyHost(), config()).delta, tmp_path / f"{i}.safetensors") for i in range(2)]
     assert shas[0] == shas[1]

@@ -212,6 +212,13 @@ def test_what_came_before_a_failure_in_a_list_stays(service, monkeypatch, error,
     assert [r.name for r in service.stack_file.rows()] == ["forget_cat.safetensors"]
 
 
+def test_what_harms_too_much_is_not_saved_and_the_reason_is_shown(service, monkeypatch):
+    monkeypatch.setattr(services, "forget", lambda *_: core.Result(None, {}, (), None, None, "Nothing was handed on."))
+    view = wait(service.forget({**QUICK, "concept": "cat"}))
+    assert (view.state, view.error) == ("failed", "Nothing was handed on.")
+    assert list(service.program.path.iterdir()) == [] and service.stack_file.rows() == ()
+
+
 def test_a_sentence_is_questioned_before_the_job(service):
     with pytest.raises(core.BadSetting, match="reads as a sentence: which word is meant: 'cat' or 'sofa'"):
         service.forget({**QUICK, "concept": "a photo of a cat on a sofa"})

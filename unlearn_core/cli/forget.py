@@ -30,6 +30,9 @@ from .progress_bar import Bar, Counter
 from .reports import finished_report
 from .unfinished import GO_ON, saved_work, say_how_it_goes_on, unfinished
 
+WITHHELD = 1
+"""The exit code where a delta harms too much to be saved."""
+
 
 @dataclass(frozen=True)
 class Files:
@@ -78,11 +81,17 @@ class Done:
 
 
 def run_forget(args: argparse.Namespace) -> int:
-    """Make a delta for each concept, save them, report; a stopped run keeps its marked delta and ends with code 130."""
+    """Make a delta for each concept, save them, report; a stopped run keeps its marked delta and ends with code 130.
+
+    A delta that harms too much is not saved; the code is 1 then, when all is done.
+    """
     code = 0
     for done in forgotten(args):
         print_report(done)
-        code = STOPPED if done.report["stopped"] else 0
+        if done.report["stopped"]:
+            code = STOPPED
+        elif done.report["withheld"]:
+            code = WITHHELD
     return code
 
 
@@ -114,7 +123,8 @@ def forgotten(args: argparse.Namespace) -> Iterator[Done]:
         yield done
         if done.report["stopped"] or stop.wanted:
             return
-        stack = stack.with_delta(done.delta)
+        if not done.report["withheld"]:
+            stack = stack.with_delta(done.delta)
 
 
 def given(args: argparse.Namespace) -> dict[str, Any]:
@@ -132,7 +142,10 @@ def ready(files: Files, config: ForgetConfig, host: HostModel, stack: Stack | No
 def made(
     host: HostModel, config: ForgetConfig, stack: Stack, files: Files, going: tuple[StopOnInterrupt, SavedWork]
 ) -> Done:
-    """Make one delta, with a progress bar, and write its files. going: how it may be stopped, and go on later."""
+    """Make one delta, with a progress bar, and write its files; a delta that is withheld is not written.
+
+    going: how it may be stopped, and go on later.
+    """
     stop, saved = going
     unsaid = [saved] if saved.go_on else []
     with Bar() as bar:
@@ -148,7 +161,9 @@ def made(
         except Cancelled as e:
             raise Cancelled(f"{e} {GO_ON}") from e
     delta = result.delta.named(files.delta.stem)
-    report = finished_report(result.report, files.delta, save(delta, files.delta), host.layers())
+    report = result.report
+    if not result.withheld:
+        report = finished_report(report, files.delta, save(delta, files.delta), host.layers())
     if files.preview:
         write_pictures(files.preview, host, config, result, (stack, stack.with_delta(delta)))
     if files.report:
@@ -194,5 +209,6 @@ def print_report(done: Done) -> None:
                 "{others_after:.1%}, styles {styles_before:.1%} -> {styles_after:.1%}".format(**counted),
             )
         )
-    files = ("Delta", done.files.delta), ("Pictures", done.files.preview), ("Report", done.files.report)
+    delta = None if done.report["withheld"] else done.files.delta
+    files = ("Delta", delta), ("Pictures", done.files.preview), ("Report", done.files.report)
     print_rows([*rows, *((label, str(file.resolve())) for label, file in files if file)])

@@ -27,7 +27,7 @@ def run_preview(args: argparse.Namespace) -> int:
         raise BadSetting("Steps have to be from 1 to 1000 and guidance from 1 to 30.")
     stack = read_stack(args.stack)
     host = StandaloneModel(args.checkpoint, args.device, prediction_type=args.prediction)
-    check_fits(stack, host.fingerprint, host.architecture, host.layers())
+    check_fits(stack, host.fingerprint, host.architecture, host.layers(), host.title)
     with Counter("drawing") as counter:
         sampler = Sampler(host, args.steps, args.guidance, counter.tick)
         rows = [pictures(sampler, s, args.prompts, args.seed) for s in ([Stack(), stack] if len(stack) else [Stack()])]

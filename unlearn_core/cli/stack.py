@@ -131,7 +131,7 @@ def opened(args: argparse.Namespace, stack: Stack) -> HostModel:
     from ..standalone.model import StandaloneModel
 
     host = StandaloneModel(args.checkpoint, args.device)
-    check_fits(stack, host.fingerprint, host.architecture, host.layers())
+    check_fits(stack, host.fingerprint, host.architecture, host.layers(), host.title)
     return host
 
 

@@ -29,6 +29,8 @@ FORMAT = 2
 """Version of the files that are written."""
 RENAMED = {"1": {"check": "judge"}}
 """{older version that is still read: {a text's name of today: its name there}}."""
+OPTIONAL = {"base_name": ""}
+"""{a text that is left out where it says nothing, and that older files lack: its value then}."""
 CHECK_RENAMED = {"kept_before": "preserved_before", "kept_after": "preserved_after"}
 """Numbers of the check by their names in version 1."""
 SUFFIX = ".safetensors"
@@ -191,6 +193,8 @@ def metadata(delta: Delta) -> dict[str, str]:
     info = delta.info
     texts = {"unlearn.format": str(FORMAT)}
     for name, value in asdict(info).items():
+        if name in OPTIONAL and value == OPTIONAL[name]:
+            continue
         texts[f"unlearn.{name}"] = json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)
 
     def common(values: set[float]) -> str:
@@ -250,7 +254,8 @@ def read_info(texts: Mapping[str, str]) -> DeltaInfo:
         raise BadDelta(f"its format {version[:20]!a} is not known here; update this tool.")
     older = RENAMED.get(version, {})
     try:
-        values = {f.name: json.loads(texts[f"unlearn.{older.get(f.name, f.name)}"]) for f in fields(DeltaInfo)}
+        written = {f.name: f"unlearn.{older.get(f.name, f.name)}" for f in fields(DeltaInfo)}
+        values = {n: json.loads(texts[key]) for n, key in written.items() if key in texts or n not in OPTIONAL}
         if older and isinstance(values["check"], dict):
             values["check"] = {CHECK_RENAMED.get(name, name): v for name, v in values["check"].items()}
         for name in ("parents", "merged"):

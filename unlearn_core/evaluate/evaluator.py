@@ -1,4 +1,4 @@
-"""Was it forgotten, did the rest stay: the questions, asked before and after, and the verdict in words."""
+"""Was it forgotten, did the rest stay: the questions, asked before and after."""
 
 from __future__ import annotations
 
@@ -199,30 +199,3 @@ class NoCheck:
 
 
 SKIPPED = NoCheck()
-
-
-def verdict(before: Answers | None, after: Answers | None, recipe: Recipe) -> dict:
-    """The check's numbers for the report: shares 0..1, the neighbour that lost most, and a verdict in words.
-
-    before: None for a run without the check. after: None as well for one that was stopped before its last look.
-    """
-    if before is None:
-        return {"verdict": "not checked"}
-    if after is None:
-        return {"forgotten_before": 1 - before.target_share, "verdict": "not checked: the run was stopped"}
-    kept_before, kept_after = (sum(a.preserved.values()) / max(1, len(a.preserved)) for a in (before, after))
-    losses = {name: before.preserved[name] - after.preserved[name] for name in before.preserved}
-    worst = max(losses, key=lambda n: losses[n]) if losses else ""
-    left = after.target_share
-    partly = "partly forgotten" if left <= recipe.partly_share else "not forgotten"
-    gone = "forgotten" if left <= recipe.forgotten_share else partly
-    harmed = kept_after < kept_before - recipe.harmed_share
-    harm = f", but '{worst}' and others are harmed" if harmed else ", the rest preserved"
-    return {
-        "forgotten_before": 1 - before.target_share,
-        "forgotten_after": 1 - left,
-        "preserved_before": kept_before,
-        "preserved_after": kept_after,
-        "worst_neighbour": {"concept": worst, "lost": losses.get(worst, 0.0)},
-        "verdict": gone + harm,
-    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -116,7 +117,8 @@ def peft_parts() -> tuple:
         from peft.tuners.tuners_utils import BaseTunerLayer
     except ImportError as e:
         raise UnlearnError(
-            f"The package peft is missing or does not fit this host ({e}); install it with: pip install --no-deps peft"
+            f"The package peft is missing or does not fit this host ({e}); install it with: "
+            f'"{sys.executable}" -m pip install --no-deps peft'
         ) from e
     return LoraConfig, inject_adapter_in_model, BaseTunerLayer
 

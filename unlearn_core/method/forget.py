@@ -13,8 +13,9 @@ from ..delta.info import DeltaInfo
 from ..delta.stack import Stack
 from ..device_memory import release
 from ..errors import Cancelled
-from ..evaluate.evaluator import Answers, Evaluator, NoCheck, verdict
-from ..host import HostModel
+from ..evaluate.evaluator import Answers, Evaluator, NoCheck
+from ..evaluate.verdict import too_harmful, verdict
+from ..host import HostModel, title_of
 from ..progress import Progress
 from ..recipe import Recipe
 from ..saved_work import NOTHING, NoSavedWork
@@ -92,7 +93,9 @@ class Result:
     """What a run gives: the delta, its report (plain JSON values, times in seconds) and pictures of `prompts`.
 
     before, after: `[n, 3, H, W]` in 0..1, same prompts and noise, the target's first; after is None for a stopped run,
-    both are without the check.
+    both are without the check. withheld: why the delta is not to be used, as sentences for the artist, since it harms
+    more than it may; "" where all is well or `config.force` keeps it. Whoever made the run then saves and applies
+    nothing.
     """
 
     delta: Delta
@@ -100,6 +103,7 @@ class Result:
     prompts: tuple[str, ...]
     before: Tensor | None
     after: Tensor | None
+    withheld: str = ""
 
     @classmethod
     def make(
@@ -109,7 +113,8 @@ class Result:
         host, request, (before, after) = run.host, run.request, seen
         numbers = verdict(before, after, request.recipe)
         delta = delta_of(run, anchor, pairs, fit, numbers)
-        report = report_of(run, anchor, fit, delta)
+        withheld = "" if request.config.force else too_harmful(numbers, request.recipe)
+        report = report_of(run, anchor, fit, delta) | {"withheld": withheld}
         # Takes part of a second on a CPU, where a stop waits for it; a card's memory is needed by others.
         if after or host.device.type == "cuda":
             release(host.device)
@@ -117,7 +122,7 @@ class Result:
         count = request.recipe.shown if after else request.recipe.shown // 4
         pictures = [None if a is None else host.decode(a.latents[:count]) for a in seen]
         prompts = before.prompts if before else tuple(s.prompt for s in request.held_out)
-        return cls(delta, report, prompts[:count], *pictures)
+        return cls(delta, report, prompts[:count], *pictures, withheld)
 
     def summary(self) -> list[tuple[str, str]]:
         """The run as rows of (label, value), for whoever shows it."""
@@ -143,6 +148,7 @@ def delta_of(run: Run, anchor: Anchor, pairs: PromptPairs, fit: Fit, numbers: di
         check=numbers,
         steps=fit.steps,
         stopped=stopped,
+        base_name=title_of(host),
     )
     factors = {request.layers[path]: Factor.within_layer(a, b, float(len(a))) for path, (a, b) in fit.factors.items()}
     delta = Delta(factors, info).rounded()
@@ -190,5 +196,7 @@ def summary(report: Mapping) -> list[tuple[str, str]]:
         rows.append(("On top of", ", ".join(report["stack"])))
     if report["stopped"]:
         rows.append(("Stopped", report["stopped"]))
+    if report.get("withheld"):
+        rows.append(("Not kept", report["withheld"]))
     rows.append(("Time", f"{report['seconds']:.0f} s"))
     return rows

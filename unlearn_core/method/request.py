@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..config import ForgetConfig
 from ..delta.stack import Stack, check_fits
 from ..errors import BadSetting, UnlearnError
-from ..host import HostModel
+from ..host import HostModel, title_of
 from ..recipe import DEFAULT, Recipe, thorough
 from ..words.compare import same_thing
 from ..words.prompts import Scene, scenes, style_words
@@ -50,7 +50,7 @@ class Request:
     ) -> Request:
         """Check the request against the model and the stack. Raises `UnlearnError` for whatever cannot be done."""
         names = host.layers()
-        check_fits(stack, host.fingerprint, host.architecture, names)
+        check_fits(stack, host.fingerprint, host.architecture, names, title_of(host))
         stack.parents()  # a file whose name cannot be written down is refused now
         words = WordList.load(host.words_file)
         general = general or WordList.load(None)
@@ -111,10 +111,13 @@ def asked_for(config: ForgetConfig, lists: Sequence[WordList], stack: Stack) -> 
     concept = known_form(config.concept, lists, numbers=False)
     kind = lists[0].kind(concept) if config.kind == "auto" else config.kind
     concept = style_words(concept) if kind == "style" else concept
-    if any(same_thing(concept, earlier) for earlier in stack.concepts()):
-        raise BadSetting(f"The stack has already forgotten '{concept}': take that delta out or name another concept.")
-    if config.anchor and any(same_thing(config.anchor, earlier) for earlier in stack.concepts()):
-        raise BadSetting(
-            f"The stack has forgotten '{config.anchor}', so it cannot be drawn instead: name something else."
-        )
+    check_not_gone(concept, config.anchor, stack.concepts())
     return kind, concept
+
+
+def check_not_gone(concept: str, anchor: str, earlier: Sequence[str]) -> None:
+    """Raise `BadSetting` when what is to go, or to be drawn instead, is among the concepts that went before."""
+    if any(same_thing(concept, gone) for gone in earlier):
+        raise BadSetting(f"The stack has already forgotten '{concept}': take that delta out or name another concept.")
+    if anchor and any(same_thing(anchor, gone) for gone in earlier):
+        raise BadSetting(f"The stack has forgotten '{anchor}', so it cannot be drawn instead: name something else.")

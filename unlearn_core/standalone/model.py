@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
@@ -53,6 +54,7 @@ class StandaloneModel:
         self.architecture, self.prediction_type = facts.architecture, facts.prediction_type
         self.shape, self.fingerprint = facts.shape, networks.fingerprint
         self.words_file = None if isinstance(checkpoint, Networks) else words_beside(Path(checkpoint))
+        self.title = "" if isinstance(checkpoint, Networks) else Path(os.path.abspath(checkpoint)).name
         self.backbone, self.vae, self.encoders = networks.unet, networks.vae, networks.encoders
         for module in (self.backbone, *self.companions):
             module.eval().requires_grad_(False)

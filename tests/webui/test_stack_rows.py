@@ -94,3 +94,8 @@ def test_a_page_that_is_loaded_again_has_what_was_asked_for(service, monkeypatch
         "forget": {"concept": "cat, dog", "keep": "lion, wolf", "seed": 4, "prompts": "a cat\na dog"},
         "preview": {"prompts": "a cat\na dog", "seed": 3, "steps": 2, "guidance": 1.5},
     }
+
+
+def test_a_truncated_file_does_not_break_the_list(service):
+    (service.program.folder() / "broken.safetensors").write_bytes(b"\xff" * 40)
+    assert service.cards() == []

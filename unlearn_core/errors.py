@@ -25,3 +25,12 @@ class TrainingFailed(UnlearnError):
 
 class Cancelled(UnlearnError):
     """The artist stopped the run and asked for nothing to be kept, or nothing was there to keep yet."""
+
+
+def not_finite(verb: str, where: str = "") -> str:
+    """The sentence about a model that gives NaN. verb: "draws" or another. where: in what."""
+    place = f" {where}" if where else ""
+    return (
+        f"The loaded model {verb} numbers that are not finite (NaN){place}, so nothing can be learned from it: load it "
+        "in full precision, or use an undamaged copy of the file."
+    )

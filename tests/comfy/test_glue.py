@@ -133,7 +133,7 @@ def test_a_saved_delta_in_the_stock_loader_is_the_nodes_model(comfy, page, pear)
 
 
 def test_inputs_of_earlier_versions_are_honoured(comfy, page):
-    workflow = forgetting(DEMO, "drum", **{k: v for k, v in QUICK.items() if k in OWN - {"quality"}})
+    workflow = forgetting(DEMO, "violin", **{k: v for k, v in QUICK.items() if k in OWN - {"quality"}})
     workflow["forget"]["inputs"] |= {**OLD_VALUES, "sampling_steps": 2, "no setting at all": 3}
     run = page.run(workflow)
     assert "Result: not checked" in run.outputs["forget"]["text"][0]
@@ -143,11 +143,11 @@ def test_inputs_of_earlier_versions_are_honoured(comfy, page):
 
 
 def test_forget_settings_act(comfy, page):
-    run = page.run(forgetting(DEMO, "drum", **QUICK, rank=3, overshoot=0.25))
+    run = page.run(forgetting(DEMO, "violin", **QUICK, rank=3, overshoot=0.25))
     delta = load(comfy.models / "loras" / saved_as(run))
     assert {f.rank for f in delta.factors.values()} == {3}
     wanted = ForgetConfig(
-        concept="drum", **{k: v for k, v in QUICK.items() if k != "resolution"}, rank=3, overshoot=0.25
+        concept="violin", **{k: v for k, v in QUICK.items() if k != "resolution"}, rank=3, overshoot=0.25
     )
     assert delta.info.config == wanted.deciding()
 

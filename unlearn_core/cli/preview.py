@@ -8,6 +8,7 @@ from ..delta.outputs import PICTURE_SIZE, Output, prepare
 from ..delta.paths import read_with
 from ..delta.stack import Stack, check_fits
 from ..errors import BadSetting
+from ..host import title_of
 from ..sampling import Sampler
 from .console import deltas_read, read_stack
 from .progress_bar import Counter
@@ -27,7 +28,7 @@ def run_preview(args: argparse.Namespace) -> int:
         raise BadSetting("Steps have to be from 1 to 1000 and guidance from 1 to 30.")
     stack = read_stack(args.stack)
     host = StandaloneModel(args.checkpoint, args.device, prediction_type=args.prediction)
-    check_fits(stack, host.fingerprint, host.architecture, host.layers(), host.title)
+    check_fits(stack, host.fingerprint, host.architecture, host.layers(), title_of(host))
     with Counter("drawing") as counter:
         sampler = Sampler(host, args.steps, args.guidance, counter.tick)
         rows = [pictures(sampler, s, args.prompts, args.seed) for s in ([Stack(), stack] if len(stack) else [Stack()])]

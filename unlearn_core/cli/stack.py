@@ -16,7 +16,7 @@ from ..delta.removal import Removal, without
 from ..delta.stack import Entry, Stack, check_fits, lineage
 from ..errors import BadSetting, Cancelled
 from ..evaluate.stack_report import report_on
-from ..host import HostModel
+from ..host import HostModel, title_of
 from ..method.finished import finished
 from ..method.forget import Result
 from ..method.retrain import recorded, retrain
@@ -131,7 +131,7 @@ def opened(args: argparse.Namespace, stack: Stack) -> HostModel:
     from ..standalone.model import StandaloneModel
 
     host = StandaloneModel(args.checkpoint, args.device)
-    check_fits(stack, host.fingerprint, host.architecture, host.layers(), host.title)
+    check_fits(stack, host.fingerprint, host.architecture, host.layers(), title_of(host))
     return host
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from ..config import ForgetConfig
 from ..delta.format import Delta
@@ -41,7 +42,9 @@ def retrain(
         delta = ready(old, config, stack)
         if delta is None:
             work = saved(old)
-            delta = keep(old, forget_or_go_on(host, config, stack, progress(i, len(configs)), work))
+            # whoever made it has been asked about its words
+            asked = replace(config, force=True)
+            delta = keep(old, forget_or_go_on(host, asked, stack, progress(i, len(configs)), work))
             work.remove()
         stack = stack.with_delta(delta, old.strength)
     return stack

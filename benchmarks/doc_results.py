@@ -226,5 +226,5 @@ def reliability(results: Mapping) -> list[str]:
             more = ", ".join(f"{k} {number(v)}" for k, v in found["counted"].items())
             tried = f"{found['tried']} {noun}" + (f" ({more})" if more else "")
             held = f"{found['passed']} of {found['tried']}"
-            out.append(f"| {tried} | {held} | {promise} | `python -m benchmarks reliability {name}` |")
+            out.append(f"| {tried} | {held} | {promise} | `python -m tests.reliability {name}` |")
     return out

@@ -1,6 +1,6 @@
 """Coverage-guided fuzzing of everything that reads what a stranger wrote: delta files, checkpoints, wishes.
 
-Runs in a process of its own, since atheris ends the one in which it runs: `python -m benchmarks.reliability.fuzz TARGET
+Runs in a process of its own, since atheris ends the one in which it runs: `python -m tests.reliability.fuzz TARGET
 FOLDER -max_total_time=SECONDS`. A finding is written to FOLDER and ends it with code 77.
 """
 
@@ -34,7 +34,7 @@ def fuzz(minutes: int, folder: Path, tick: Callable[[], None]) -> Outcome:
         (corpus := place / "corpus").mkdir(parents=True)
         for number, data in enumerate(SEEDS[name]()):
             (corpus / str(number)).write_bytes(data)
-        command = [sys.executable, "-m", "benchmarks.reliability.fuzz", name, str(corpus)]
+        command = [sys.executable, "-m", "tests.reliability.fuzz", name, str(corpus)]
         command += [f"-max_total_time={seconds}", f"-artifact_prefix={place}/", "-timeout=20", "-rss_limit_mb=6000"]
         command += ["-print_final_stats=1", "-max_len=65536"]
         ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, errors="replace", check=False)

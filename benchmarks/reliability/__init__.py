@@ -1,1 +1,0 @@
-"""What docs/reliability.md promises, put to the test: `python -m benchmarks reliability NAME`."""

@@ -56,6 +56,10 @@ def parser() -> argparse.ArgumentParser:
     gpu.add_argument("--steps", type=int, default=20, help="training steps (default: 20)")
     for p in (sequence, robustness, search, speed, profile, against, gpu):
         p.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps ... (default: auto)")
+    reliability = command("reliability", commands.reliability, "Put a promise of docs/reliability.md to the test.")
+    reliability.add_argument("name", metavar="NAME", help=", ".join(commands.RELIABILITY))
+    reliability.add_argument("--count", type=int, help="how many cases, cycles or minutes (default: as in the table)")
+    reliability.add_argument("--out", type=Path, help="keep what was found in this file (.json)")
     tables = command("tables", commands.tables, "Write the tables of the documentation from the results and the code.")
     tables.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a table is not up to date")
     record = command("record", commands.record, "Keep the last rows of a finished sequence for the documentation.")

@@ -144,3 +144,21 @@ def record(args: argparse.Namespace) -> int:
 
     print(record_sequence(args.folder, args.sequence, Origin(args.command, args.commit, args.group)))
     return 0
+
+
+RELIABILITY = ("kills", "faults", "hostile", "fuzz", "resume", "soak", "sockets")
+"""Names of the measurements of reliability."""
+
+
+def reliability(args: argparse.Namespace) -> int:
+    """Run one measurement, print what failed; 1 when anything did."""
+    from .reliability.measure import measure
+
+    if args.name not in RELIABILITY:
+        raise BadSetting(f"'{args.name}' is no measurement: choose one of {', '.join(RELIABILITY)}.")
+    check_writable(args.out)
+    outcome = measure(args.name, args.count, args.out)
+    for failed in outcome.failed:
+        print(f"{failed['case']}: {'; '.join(failed['wrong'])}")
+    print_facts(outcome.counted | {"passed": outcome.passed, "of": outcome.tried})
+    return 1 if outcome.failed else 0

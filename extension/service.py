@@ -23,6 +23,7 @@ from ..unlearn_core.delta.bake import bake, check_places
 from ..unlearn_core.delta.merge import combine_cat, combine_svd
 from ..unlearn_core.delta.outputs import PICTURE_SIZE, TEXT_SIZE, check_room, check_writable, delta_size
 from ..unlearn_core.delta.stack import check_fits, lineage
+from ..unlearn_core.host import title_of
 from ..unlearn_core.method.forget import forget_or_go_on
 from ..unlearn_core.method.wishes import read_requests
 from ..unlearn_core.picture_file import save_pictures
@@ -203,7 +204,8 @@ class Service:
         def work(job: Job) -> PreviewResult:
             with self.program.model(job) as host:
                 job.begin()
-                check_fits(stack, host.fingerprint, host.architecture, host.layers())
+                facts = host.fingerprint, host.architecture, host.layers(), title_of(host), host.prediction_type
+                check_fits(stack, *facts)
                 stacks = [Stack(), stack] if len(stack) else [Stack()]
                 rows = Comparison(job, host, stacks, seed, steps, guidance).rows(lines)
             folder = self.program.pictures_folder()

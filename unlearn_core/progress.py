@@ -63,6 +63,8 @@ class Estimate:
 
 PULSES = 24
 """Signs of life that a tick usually takes: between two ticks the bar moves by them."""
+PLANNED = 0.95
+"""Part of the bar that planned work fills; where the last look is not content there is more to do."""
 
 
 class Tracker:
@@ -154,7 +156,8 @@ class Tracker:
         counted: bool = False,
     ) -> None:
         now, (at, begun) = self._now(), self._from
-        self._fraction = max(self._fraction, min(1.0, at + (1 - at) * (now - begun) / (self._whole - begun)))
+        done = (now - begun) / (self._whole - begun) if self._whole > begun else 1.0
+        self._fraction = max(self._fraction, min(PLANNED, at + (1 - at) * PLANNED * done))
         if self._report is None:
             return
         seconds = self.seconds

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .errors import TrainingFailed
+from .errors import TrainingFailed, not_finite
 from .host import Conditioning, HostModel
 from .saved_work import saved_tensor
 
@@ -112,7 +112,7 @@ class LatentBank:
         rows = [i for i in range(len(conditioning)) for _ in range(per_prompt)]
         latents = Sampler(host, steps, 1.0, tick).draw(conditioning[rows], seed)
         if not torch.isfinite(latents).all():
-            raise TrainingFailed("The loaded model draws numbers that are not finite; load it in full precision.")
+            raise TrainingFailed(not_finite("draws"))
         return cls(latents.view(len(conditioning), per_prompt, *host.latent_shape), conditioning)
 
     def __len__(self) -> int:

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from tests.tiny import WORDS, TinyHost
-from tests.unit.runs import stack_on
+from tests.unit.runs import opened, stack_on
 from unlearn_core import BadSetting, ForgetConfig, Stack, forget
 from unlearn_core.method.anchor import by_text_alone, possible
 from unlearn_core.method.preserved import PreservedPrompts
@@ -37,7 +37,8 @@ def test_what_goes_next_is_neither_preserved_nor_an_anchor():
     prompts = PreservedPrompts((request.words, request.general), request.moving, 0).weights()
     assert not any(w in p.split() for p in prompts for w in ("cat", "dog", "rabbit")) and len(prompts) > 100
     assert not any(s.obj in ("dog", "rabbit") for s in (*request.targets, *request.held_out))
-    assert by_text_alone(host, request).name not in ("dog", "rabbit")
+    with opened(host, config) as run:
+        assert by_text_alone(run).name not in ("dog", "rabbit")
 
 
 def test_what_goes_next_cannot_be_kept():
@@ -89,7 +90,9 @@ def test_another_form_of_what_has_gone_is_refused_and_one_wish_takes_it_once(fir
     assert len(requests(f"{first}, {second}")[1]) == 1
 
 
-@pytest.mark.parametrize(("anchor", "words"), [("hot dogs", "is to go as well"), ("tree frog", "The stack has forgotten 'frog'")])
+@pytest.mark.parametrize(
+    ("anchor", "words"), [("hot dogs", "is to go as well"), ("tree frog", "The stack has forgotten 'frog'")]
+)
 def test_what_is_drawn_instead_shares_no_word_with_what_goes_or_has_gone(anchor, words):
     with pytest.raises(BadSetting, match=words):
         requests("cat, dog", stack_on(TinyHost(), {"concept": "frog"}), anchor=anchor)

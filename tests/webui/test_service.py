@@ -167,7 +167,7 @@ def test_forget_saves_a_listed_delta_with_a_card_and_the_next_one_stacks_on_it(s
 
 def test_quick_checks_nothing_and_still_shows_what_it_has_done(service):
     made = wait(service.forget({**QUICK, "concept": "banana"}, "a cat")).result
-    assert made.report["check"] == {"verdict": "not checked"}
+    assert made.report["check"]["verdict"].startswith("not checked")
     assert [bool(p.before and p.after) for p in (*made.pairs, *made.extra)] == [True] * 4
     assert made.file == service.program.path / "forget_banana.safetensors" and made.file.is_file()
     assert (service.program.path / "forget_banana.preview.png").is_file()
@@ -210,13 +210,6 @@ def test_what_came_before_a_failure_in_a_list_stays(service, monkeypatch, error,
     assert calls == ["cat", "dog"] and view.state == state and words in view.error
     assert view.result.report["concept"] == "cat" and view.fraction <= 0.5
     assert [r.name for r in service.stack_file.rows()] == ["forget_cat.safetensors"]
-
-
-def test_what_harms_too_much_is_not_saved_and_the_reason_is_shown(service, monkeypatch):
-    monkeypatch.setattr(services, "forget", lambda *_: core.Result(None, {}, (), None, None, "Nothing was handed on."))
-    view = wait(service.forget({**QUICK, "concept": "cat"}))
-    assert (view.state, view.error) == ("failed", "Nothing was handed on.")
-    assert list(service.program.path.iterdir()) == [] and service.stack_file.rows() == ()
 
 
 def test_a_sentence_is_questioned_before_the_job(service):

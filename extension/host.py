@@ -17,6 +17,7 @@ from modules.call_queue import queue_lock
 from ..unlearn_core import HostModel, StepReport, UnlearnError
 from . import api
 from .checkpoint_fingerprint import fingerprint_of
+from .host_events import only_own_pages
 from .host_model import chosen, learning
 from .jobs import Job
 from .service import Service
@@ -133,6 +134,7 @@ def connect(title: str, name: str) -> None:
     def tabs() -> list:
         with gr.Blocks(analytics_enabled=False) as page:
             build(service, page, found.get(PROMPT))
+        only_own_pages(page, under_other_names())
         return [(page, title, name)]
 
     script_callbacks.on_after_component(remember)

@@ -87,6 +87,7 @@ class LdmModel:
         # with --medvram the weights wait elsewhere until they are needed
         self.device = torch.device(devices.device)
         self.words_file = str(w) if (w := file.with_suffix(".words.json")).is_file() else None
+        self.title = file.name
         # the host's own settings put another schedule in its place for pictures
         alphas = getattr(model, "alphas_cumprod_original", model.alphas_cumprod).detach().cpu().double()
         self.sigmas = ((1 - alphas) / alphas).sqrt().float().to(self.device)

@@ -176,7 +176,11 @@ class Wired:
             return Delta(delta.factors, info), report, cache.find_pictures(keys, report)
         memory.throw_exception_if_processing_interrupted()
         saved = cache.saved_work()
-        result = forget_or_go_on(host, config, host.stack, progress, saved)
+        try:
+            result = forget_or_go_on(host, config, host.stack, progress, saved)
+        except TrainingFailed:
+            saved.remove()  # it would end in the same way
+            raise
         report = {**result.report, "prompts": list(result.prompts)}
         cache.store(keys, result.delta, report)
         saved.remove()

@@ -73,7 +73,10 @@ def input_of(f: dataclasses.Field, common: dict[str, Any]) -> io.Input:
 
 def strength(name: str, label: str = "Strength", optional: bool = False) -> io.Input:
     """An input for a delta's strength."""
-    tooltip = "How strongly the delta acts. 1: the concept is forgotten. 0: the MODEL is as it was."
+    tooltip = (
+        "How strongly the delta acts. 1: the concept is forgotten. 0: the MODEL is as it was. "
+        "It is more a switch than a dial: a quarter does next to nothing, three quarters nearly all of it."
+    )
     return io.Float.Input(
         name, display_name=label, default=1.0, min=-2.0, max=2.0, step=0.05, tooltip=tooltip, optional=optional
     )

@@ -8,6 +8,7 @@ from .delta.stack import Entry, Stack
 from .errors import BadCheckpoint, BadDelta, BadSetting, Cancelled, TrainingFailed, UnlearnError
 from .host import Conditioning, HostModel
 from .method.forget import Result, forget
+from .method.wishes import read_requests
 from .progress import Progress, StepReport
 from .standalone import StandaloneModel
 from .version import __version__
@@ -33,6 +34,7 @@ __all__ = [
     "__version__",
     "forget",
     "load",
+    "read_requests",
     "save",
     "settings",
 ]

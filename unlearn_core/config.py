@@ -37,7 +37,10 @@ def setting(default: Any, label: str, help: str, group: str = REQUEST, **facts: 
 
 @dataclass(frozen=True)
 class ForgetConfig:
-    """One request to forget. Frozen and hashable; raises `BadSetting` with a sentence when it makes no sense."""
+    """One request to forget. Frozen and hashable; raises `BadSetting` with a sentence when it makes no sense.
+
+    concept: one bare name. `read_requests` makes these of whatever an artist types.
+    """
 
     concept: str = setting("", "Forget", "The object, style or character that the model should no longer generate.")
     anchor: str = setting(

@@ -54,7 +54,7 @@ def test_a_delta_that_harms_too_much_is_not_handed_on_unless_forced(comfy, page,
 
 
 @pytest.mark.parametrize(("at", "words"), [(1, "not finite"), (40, "harms too much")], ids=["at once", "later"])
-def test_numbers_that_are_none_leave_the_model_as_it_was(page, plain, at, words):
+def test_numbers_that_are_none_leave_the_model_as_it_was(comfy, page, plain, at, words):
     workflow = forgetting(DEMO, "fox", "a bus", **TRAINED)
     workflow["nan"] = node("ProbeNaN", model=["load", 0], at=at)
     workflow["forget"]["inputs"]["model"] = ["nan", 0]
@@ -63,6 +63,7 @@ def test_numbers_that_are_none_leave_the_model_as_it_was(page, plain, at, words)
     text = run.outputs["forget"]["text"][0]
     assert "Not kept: " in text and words in text and UNTOUCHED in text
     assert run.outputs["delta"]["text"] == NOTHING_SAVED
+    assert not (comfy.folder / "user" / "unlearn_cache" / "unfinished").exists(), "nothing is left to go on with"
     assert torch.equal(pictures(page, page.run(text_to_image(DEMO, "a bus", 128))), plain)
 
 

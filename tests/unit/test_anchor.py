@@ -253,7 +253,7 @@ def test_the_nearest_word_is_never_the_target_itself(concept):
     [
         ("a banana", (), ["banana", "pear"], ["pear"]),
         ("hot dog", (), ["dog", "cat"], ["cat"]),
-        ("cat", ("a banana", "hot dog"), ["banana", "dog", "pear"], ["dog", "pear"]),
+        ("cat", ("a banana", "hot dog"), ["banana", "dog", "pear"], ["pear"]),
         ("animals", (), ["cat", "pear"], ["pear"]),
     ],
 )

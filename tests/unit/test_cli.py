@@ -87,6 +87,23 @@ def test_an_unchecked_run_draws_for_its_pictures_alone(tiny, tmp_path, capsys):
         assert picture.width > 100 and len(picture.getcolors(2**24)) > 50
 
 
+def test_any_form_of_a_word_makes_the_same_file(tiny, tmp_path, capsys):
+    typed = ["banana", "a banana", "Bananas", "(banana:1.2)", '"banana"', "Banana.", "the bananas", "forget the banana"]
+    files = [tmp_path / str(i) / "b.safetensors" for i in range(len(typed))]
+    for concept, file in zip(typed, files, strict=True):
+        file.parent.mkdir()
+        assert main([*FORGET, "--concept", concept, *QUICK, "--out", str(file)]) == 0
+        understood = f"'{concept}' was understood as 'banana'" in capsys.readouterr().err
+        assert understood == (concept != "banana")
+    assert len({file.read_bytes() for file in files}) == 1
+
+
+def test_force_is_an_option_that_lets_unclear_words_pass(tiny, tmp_path, capsys):
+    wish = [*FORGET, "--concept", "a photo of a cat on a sofa", *QUICK, "--out", str(tmp_path / "b.safetensors")]
+    assert "reads as a sentence" in refused(capsys, *wish)
+    assert main([*wish, "--force"]) == 0
+
+
 def test_inspect_in_words_and_json(made, capsys):
     assert main(["inspect", str(made / "b.safetensors"), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)

@@ -42,7 +42,7 @@ WENT_WRONG = {
     ),
     "a name that is no text": (OSError(5, "Input/output error", b"\xff"), "Input/output error. Run the command"),
     "a full disk behind a redirection": (OSError(errno.ENOSPC, "No space left"), "The disk to which the output goes"),
-    "codes for the terminal": (BadDelta("'\x1b[31mred\x07'"), "error: '\\x1b[31mred\\x07'"),
+    "codes for the terminal": (BadDelta("'\x1b[31mred\x07'"), "[31mred"),
     "a sentence": (BadDelta("It is empty."), "error: It is empty.\n"),
 }
 
@@ -64,6 +64,7 @@ def test_a_sentence_and_no_trace(what, delta, monkeypatch, capsys):
     assert main(["inspect", delta]) == 1
     out, err = capsys.readouterr()
     assert words in err and err.startswith("error: ") and err.count("\n") == 1 and out == ""
+    assert err.strip().isprintable()
     assert main(["inspect", "--debug", delta]) == 1
     err = capsys.readouterr().err
     assert err.startswith("Traceback") and words in err

@@ -76,7 +76,7 @@ def test_words_without_an_entry_are_spelled_out(word):
     assert spelled_out(SpellingHost(), word)
 
 
-@pytest.mark.parametrize("word", ["banana", "the", "8", "&", "-", "banana-wombat"])
+@pytest.mark.parametrize("word", ["banana", "the", "8", "&", "-", "banana-wombat", "(banana)", "wombat:", "1banana"])
 def test_words_with_an_entry_and_numbers_are_not(word):
     assert not spelled_out(SpellingHost(), word)
 

@@ -132,7 +132,7 @@ def test_a_file_that_is_no_delta_is_not_overwritten(tmp_path, capsys):
     out = tmp_path / "o.safetensors"
     out.write_bytes(b"mine")
     assert forget(out, "--resume") == 1
-    assert "in the way" in capsys.readouterr().err and out.read_bytes() == b"mine"
+    assert "is something else" in capsys.readouterr().err and out.read_bytes() == b"mine"
 
 
 @pytest.mark.parametrize("share, ready", [(0.3, 0), (0.7, 1), (0.99, 1)])

@@ -88,9 +88,51 @@ def inside(part):
 
 
 def function(page, name):
-    """Of an event of the page."""
+    """Of an event of the page, without what guards it."""
     functions = page.fns.values() if isinstance(page.fns, dict) else page.fns
-    return next(f.fn for f in functions if getattr(f.fn, "__qualname__", "").endswith(name))
+    found = [getattr(f.fn, "event", f.fn) for f in functions]
+    return next(f for f in found if getattr(f, "__qualname__", "").endswith(name))
+
+
+def check_foreign_presses(page):
+    """The buttons do what the host's own page and programs ask for, and nothing for another page."""
+    import gradio as gr
+
+    app, events = gr.routes.App.create_app(page), page.get_config_file()["dependencies"]
+    names = {i: getattr(b, "elem_id", None) for i, b in page.blocks.items()}
+
+    def index(button):
+        pairs = [(e["targets"][0], e.get("trigger")) if e["targets"] else (None, None) for e in events]
+        # gradio 4 writes (id, kind) where gradio 3 writes the id alone
+        pairs = [tuple(target) if isinstance(target, (list, tuple)) else (target, kind) for target, kind in pairs]
+        return next(i for i, (target, kind) in enumerate(pairs) if kind == "click" and names.get(target) == button)
+
+    def press(button, **headers):
+        body = {"fn_index": index(button), "data": [None] * len(events[index(button)]["inputs"]), "session_hash": "x"}
+        return ask(app, "/run/predict", body, **headers)
+
+    own, kind, evil = "http://127.0.0.1:7860", "application/json", "evil.example:7860"
+    for headers in ({}, {"origin": own}):
+        status, answer = press("unlearn_stop_discard", content_type=kind, **headers)
+        assert status == 200 and "Nothing is running" in answer["data"][0], answer
+        shown = press("unlearn_start", content_type=kind, **headers)[1]["data"][0]
+        assert 'class="unlearn-box bad"' in shown, shown
+    for headers in (
+        {"content_type": kind, "origin": "http://evil.example"},
+        {"content_type": kind, "origin": "null"},
+        {"content_type": kind, "origin": f"http://{evil}", "host": evil},
+        {"origin": "http://evil.example"},
+        {},
+    ):
+        for button in (
+            "unlearn_stop_discard",
+            "unlearn_start",
+            "unlearn_delete",
+            "unlearn_bake",
+            "unlearn_forget_poll",
+        ):
+            status, answer = press(button, **headers)
+            assert status >= 400 and "data" not in answer, (button, headers, answer)
 
 
 def check_strengths(page, folder):
@@ -218,6 +260,7 @@ def main(folder, case):
     assert all(r.dependencies == [lock] for r in routes.values()) and len(routes) == 3
     check_requests(app)
     check_events(rows[0][0])
+    check_foreign_presses(page)
     check_settings(rows[0][0])
     check_form(rows[0][0], function(rows[0][0], "StackTab.shown").__self__.service)
     check_strengths(page, Path(folder))

@@ -70,6 +70,7 @@ def test_it_is_the_standalone_model_in_numbers(host, alone):
         alone.prediction_type,
     )
     assert model.latent_shape == alone.latent_shape and model.words_file == alone.words_file
+    assert model.title == alone.title == DEMO.name, "what a delta is made for is called the same everywhere"
     assert torch.allclose(model.sigmas, alone.sigmas, rtol=1e-4)
     assert set(model.layers()) == set(alone.layers())
     here, there = model.encode(PROMPTS), alone.encode(PROMPTS)

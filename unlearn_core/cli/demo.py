@@ -21,7 +21,7 @@ def run_demo(args: argparse.Namespace) -> int:
     recognition.check_present()
     names = [*recognition.world()["objects"], *recognition.world()["styles"]]
     words = WordList.load(recognition.CHECKPOINT.with_suffix(".words.json"))
-    wish = read_wish(args.concept, [words, WordList.load(None)])
+    wish = read_wish(args.concept, [words, WordList.load(None)], args.force)
     for concept in wish.concepts:
         if style_words(concept) not in names:
             raise BadSetting(f"The demo model does not know '{concept}'; choose from: {', '.join(names)}.")

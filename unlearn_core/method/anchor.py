@@ -12,7 +12,7 @@ from ..errors import TrainingFailed, UnlearnError, not_finite
 from ..evaluate.diffusion_classifier import read_as
 from ..host import HostModel
 from ..sampling import LatentBank, Probe, Sampler, probe_levels
-from ..words.compare import same_thing, share_a_word
+from ..words.compare import share_a_word
 from ..words.prompts import REMOVED, Scene, fill, mapped
 from .known_words import TOLD_APART, spelled_out, told_apart
 from .request import Request
@@ -132,7 +132,7 @@ def possible(nearest: Sequence[str], request: Request) -> list[str]:
     no_longer = [*earlier, *filter(None, map(words.category, earlier))]
     no_longer += [m for c in (concept, *earlier) for m in words.members(c)]
     banned, used = ({w.casefold() for w in group} for group in (no_longer, request.stack.anchors()))
-    banned |= {n.casefold() for n in nearest if share_a_word(n, concept) or any(same_thing(n, e) for e in earlier)}
+    banned |= {n.casefold() for n in nearest if any(share_a_word(n, c) for c in (concept, *earlier))}
     return sorted((n for n in nearest if n.casefold() not in banned), key=lambda n: n.casefold() in used)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 
 import torch
@@ -111,10 +112,10 @@ def spelled_out(host: HostModel, word: str) -> bool:
     Emoji and other scripts count as spelled out, whose entries are rare. An encoder reads from left to right, so what
     follows a word does not change the word's own token vectors: those that "word" and "word word" have in common.
     """
-    if not re.fullmatch(r"[a-zA-Z]+(?:[-'][a-zA-Z]+)*", word):
-        return any(c.isalpha() or not c.isascii() for c in word) and not word.isdecimal()
-    parts = re.split("[-']", word)
-    return any(pieces(host, part) > 1 for part in parts)
+    foreign = [c for c in word if not c.isascii() and not unicodedata.name(c, "").startswith("LATIN")]
+    if any(unicodedata.category(c)[0] in "LNS" for c in foreign):
+        return True
+    return any(pieces(host, part) > 1 for part in re.findall(r"[^\W\d_]{2,}", word))
 
 
 def pieces(host: HostModel, word: str) -> int:

@@ -37,14 +37,20 @@ def retrain(
     before any work when one has no recorded request, as a merge has none, and what `forget` raises.
     """
     configs = [recorded(e.delta) for e in removal.after]
+    for entry in removal.after:
+        if (was := entry.delta.info.prediction_type) != host.prediction_type:
+            raise BadSetting(
+                f"'{entry.delta.label}' was made on a model that predicts {was}, but the loaded one is taken to "
+                f"predict {host.prediction_type}: load it as the delta says (--prediction {was})."
+            )
     stack = removal.before
     for i, (old, config) in enumerate(zip(removal.after, configs, strict=True)):
-        # whoever made it has been asked about its words
-        config = replace(config, force=True)
         delta = ready(old, config, stack)
         if delta is None:
             work = saved(old)
-            delta = keep(old, forget_or_go_on(host, config, stack, progress(i, len(configs)), work))
+            # whoever made it has been asked about its words
+            asked = replace(config, force=True)
+            delta = keep(old, forget_or_go_on(host, asked, stack, progress(i, len(configs)), work))
             work.remove()
         stack = stack.with_delta(delta, old.strength)
     return stack

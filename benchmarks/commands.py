@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from unlearn_core.cli.console import check_writable, read_settings
+from unlearn_core.cli.console import read_settings
+from unlearn_core.delta.outputs import check_writable
 from unlearn_core.errors import BadSetting
 
 

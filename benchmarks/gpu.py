@@ -23,8 +23,9 @@ from unlearn_core.device_memory import release
 from unlearn_core.errors import BadSetting
 from unlearn_core.evaluate.evaluator import Evaluator
 from unlearn_core.method.anchor import choose_anchor
+from unlearn_core.method.attempts import Attempt
 from unlearn_core.method.checks import evaluator_for
-from unlearn_core.method.closed_form import fit_in_closed_form
+from unlearn_core.method.closed_form import fits_in_closed_form
 from unlearn_core.method.fit import Fit
 from unlearn_core.method.forget import Result
 from unlearn_core.method.prompt_pairs import PromptPairs
@@ -181,13 +182,13 @@ def whole_request(
         with watch.phase("check"):
             before = evaluator.before()
         with watch.phase("closed form"):
-            edit = fit_in_closed_form(run, pairs, evaluator)
+            edit = next(fits_in_closed_form(run, pairs, evaluator), None)
         with watch.phase("training"):
             fit = fit_by_training(run, anchor, pairs, evaluator)
         with watch.phase("check"):
             after = evaluator.after()
     with watch.phase("pictures"):
-        result = Result.make(run, anchor, pairs, fit, (before, after))
+        result = Result.make(run, anchor, pairs, Attempt(fit, after), before)
     return result, edit
 
 

@@ -7,21 +7,20 @@ import logging
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from ..unlearn_core import HostModel, UnlearnError
 from ..unlearn_core.demo.recognition import CHECKPOINT
 from ..unlearn_core.standalone.model import StandaloneModel
 from .checkpoint_fingerprint import fingerprint_of
 from .jobs import Job
-from .own_page import OwnPage
+from .server import FIRST_PORT, MOST_TRIES, PortTaken, free_port, serve
 from .service import Service
 
 FOLDER = Path("unlearn-out")
-ADDRESS = "127.0.0.1"
 
 
 class StandaloneProgram:
@@ -76,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--checkpoint", type=Path, default=CHECKPOINT, help="a Stable Diffusion 1 checkpoint (.safetensors)")
     p.add_argument("--out", type=Path, default=FOLDER, help=f"folder for deltas and pictures (default: {FOLDER})")
     p.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps ... (default: auto)")
-    p.add_argument("--port", type=int, default=7861, help="where the page is (default: 7861)")
+    p.add_argument("--port", type=int, help=f"where the page is (default: {FIRST_PORT}, or the next one that is free)")
     p.add_argument("--no-browser", action="store_true", help="do not open the page")
     return p
 
@@ -86,8 +85,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser().parse_args(arguments)
     if not args.checkpoint.is_file():
         return failed(f"There is no checkpoint at {args.checkpoint}.")
-    if not 1 <= args.port <= 65535:
+    if args.port is not None and not 1 <= args.port <= 65535:
         return failed(f"{args.port} is not a port: choose a number from 1 to 65535.")
+    try:
+        # first of all: what follows takes a while
+        port = free_port([args.port] if args.port else range(FIRST_PORT, FIRST_PORT + MOST_TRIES))
+    except PortTaken as e:
+        return failed(str(e))
+    if port != (args.port or FIRST_PORT):
+        print(f"Port {FIRST_PORT} is in use by another program, so port {port} is taken.", flush=True)
     stay_offline()
     try:
         import gradio
@@ -100,34 +106,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         service = Service(StandaloneProgram(args.checkpoint, args.out.resolve(), args.device))
         with gradio.Blocks(title="Unlearn", analytics_enabled=False, theme=theme()) as page:
             build(service, page)
-        page.queue(api_open=False)
-        serve(page, args.port, not args.no_browser)
-    except (UnlearnError, OSError) as e:
-        if "empty port" in str(e):
-            return failed(
-                f"Port {args.port} is in use by another program: close that one, or choose another port with --port."
-            )
+        serve(page, port, not args.no_browser)
+    except (UnlearnError, PortTaken, OSError) as e:
         return failed(str(e))
     return 0
 
 
 def stay_offline() -> None:
-    """Keep gradio and transformers from asking the network; called before either is imported."""
+    """Keep gradio and transformers from asking the network, and quiet; called before either is imported."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     # beside a model cache of an old version it would warn that from_pretrained() fails, which nothing here needs
     logging.getLogger("transformers.utils.hub").setLevel(logging.ERROR)
-
-
-def serve(page: Any, port: int, browser: bool) -> None:
-    """Answer on this machine until Ctrl-C; the address is printed once it answers. Raises `OSError`."""
-    from starlette.middleware import Middleware
-
-    options = {"share": False, "server_name": ADDRESS, "server_port": port, "quiet": True, "show_api": False}
-    own = {"middleware": [Middleware(OwnPage, port=port)]}
-    page.launch(inbrowser=browser, prevent_thread_lock=True, app_kwargs=own, **options)
-    print(f"Unlearn is at http://{ADDRESS}:{port} (Ctrl-C ends it)", flush=True)
-    page.block_thread()
+    # what libraries say of each other's versions helps nobody who looks at the page
+    warnings.simplefilter("ignore")
 
 
 def failed(why: str) -> int:

@@ -26,7 +26,7 @@ class Parts(NamedTuple):
 def forget_tab(service: Service, page: Any) -> Parts:
     """Lay it out in the open container and connect its events."""
     with gr.Row():
-        with gr.Column(scale=2, min_width=320):
+        with gr.Column(scale=2, min_width=300):
             base = gr.HTML("", elem_id="unlearn_base")
             fields = fields_of("request")
             prompts = gr.Textbox(
@@ -37,11 +37,13 @@ def forget_tab(service: Service, page: Any) -> Parts:
                 elem_id="unlearn_prompts",
             )
             fields |= folded_fields()
-        with gr.Column(scale=3, min_width=360):
+        with gr.Column(scale=3, min_width=320):
             with gr.Row():
-                start = gr.Button("Start", variant="primary", elem_id="unlearn_start")
-                keep = gr.Button("Stop and keep", interactive=False, elem_id="unlearn_stop_keep")
-                discard = gr.Button("Stop and discard", interactive=False, elem_id="unlearn_stop_discard")
+                start = gr.Button("Start", variant="primary", min_width=230, elem_id="unlearn_start")
+                keep = gr.Button("Stop and keep", interactive=False, min_width=150, elem_id="unlearn_stop_keep")
+                discard = gr.Button(
+                    "Stop and discard", interactive=False, min_width=150, elem_id="unlearn_stop_discard"
+                )
             problem = gr.HTML("", elem_id="unlearn_problem")
             status = gr.HTML(html.status(None, IDLE), elem_id="unlearn_status")
             live = gr.HTML("", elem_id="unlearn_live")
@@ -53,12 +55,17 @@ def forget_tab(service: Service, page: Any) -> Parts:
     def begin(own: str, *values: Any) -> None:
         service.forget(dict(zip(names, values, strict=True)), own)
 
+    def fill() -> list:
+        asked = service.forms.get(FORGET, {})
+        return [gr.update(value=asked[name]) if name in asked else gr.update() for name in ["prompts", *names]]
+
     def stop(discarding: bool) -> str | None:
         job = service.jobs.newest(FORGET)
         if job is None or job.view().finished:
             return "Nothing is running."
         return job.stop(discarding)
 
+    page.load(fill, None, [prompts, *fields.values()], **NOW)
     polling.connect(page, [status, live, result, start, keep, discard])
     polling.after(start.click(told(begin), [prompts, *fields.values()], [problem], **NOW))
     polling.after(keep.click(told(lambda: stop(False)), None, [problem], **NOW))
@@ -90,7 +97,7 @@ def outcome(view: View | None, in_web_ui: bool) -> str:
 def one_outcome(made: ForgetResult, in_web_ui: bool) -> str:
     """One concept's report, file and pictures."""
     hint = "Add this to a prompt:" if in_web_ui else "In a web UI, add this to a prompt:"
-    parts = [html.report(made.report), html.code(str(made.file), "Saved as:"), html.code(made.tag, hint)]
+    parts = [html.report(made.report, made.on), html.code(str(made.file), "Saved as:"), html.code(made.tag, hint)]
     if made.remark:
         parts.append(html.notice(made.remark, "info"))
     return "".join([*parts, html.comparison(made.extra), html.comparison(made.pairs)])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,12 +17,15 @@ from modules.call_queue import queue_lock
 from ..unlearn_core import HostModel, StepReport, UnlearnError
 from . import api
 from .checkpoint_fingerprint import fingerprint_of
+from .host_events import only_own_pages
 from .host_model import chosen, learning
 from .jobs import Job
 from .service import Service
 from .tab import build
 
 PROMPT = "txt2img_prompt"
+OPEN = ("listen", "share", "server_name", "ngrok")
+"""Options by which a web UI is put on a network, where its owner chooses the name."""
 
 
 class WebuiProgram:
@@ -41,8 +46,9 @@ class WebuiProgram:
         return self.checkpoint().parent
 
     def checkpoint_name(self) -> str:
-        """The chosen checkpoint's name."""
-        return str(shared.opts.data.get("sd_model_checkpoint") or "the loaded checkpoint")
+        """The chosen checkpoint's name, without the signs of its hash that the host puts behind it."""
+        title = str(shared.opts.data.get("sd_model_checkpoint") or "the chosen checkpoint")
+        return re.sub(r"\s*\[[0-9a-f]{6,64}\]$", "", title)
 
     def fingerprint(self) -> str | None:
         """Read off the chosen file: another thread may be using the loaded model, which may not be the chosen one."""
@@ -109,9 +115,17 @@ def show_progress(report: StepReport) -> bool:
     return bool(state.interrupted or state.skipped or getattr(state, "stopping_generation", False))
 
 
+@lru_cache(maxsize=1)
+def service_of_all_pages() -> Service:
+    """One for as long as the host runs: Reload UI makes new pages, and they show the jobs of before."""
+    return Service(WebuiProgram())
+
+
 def connect(title: str, name: str) -> None:
-    """Add the tab and the API routes."""
-    service, found = Service(WebuiProgram()), {}
+    """Add the tab and the API routes. Raises `UnlearnError` in a host in which nothing can be forgotten."""
+    if is_forge():
+        host_forge().memory()
+    service, found = service_of_all_pages(), {}
 
     def remember(component: Any, **facts: Any) -> None:
         if facts.get("elem_id") == PROMPT:
@@ -120,8 +134,14 @@ def connect(title: str, name: str) -> None:
     def tabs() -> list:
         with gr.Blocks(analytics_enabled=False) as page:
             build(service, page, found.get(PROMPT))
+        only_own_pages(page, under_other_names())
         return [(page, title, name)]
 
     script_callbacks.on_after_component(remember)
     script_callbacks.on_ui_tabs(tabs)
-    script_callbacks.on_app_started(lambda _, app: api.add(app, service))
+    script_callbacks.on_app_started(lambda _, app: api.add(app, service, under_other_names()))
+
+
+def under_other_names() -> bool:
+    """Whether this web UI was started to be reached under other names than those of this machine."""
+    return any(getattr(shared.cmd_opts, name, None) for name in OPEN)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ def load_chosen() -> Any:
 def learning() -> Iterator[LdmModel]:
     """The chosen checkpoint to learn on, without all that the last picture has left in it."""
     model = load_chosen()
-    with alone(model):
+    with alone(model), on_device(model):
         yield LdmModel(model, Path(model.sd_checkpoint_info.filename))
 
 
@@ -87,6 +87,7 @@ class LdmModel:
         # with --medvram the weights wait elsewhere until they are needed
         self.device = torch.device(devices.device)
         self.words_file = str(w) if (w := file.with_suffix(".words.json")).is_file() else None
+        self.title = file.name
         # the host's own settings put another schedule in its place for pictures
         alphas = getattr(model, "alphas_cumprod_original", model.alphas_cumprod).detach().cpu().double()
         self.sigmas = ((1 - alphas) / alphas).sqrt().float().to(self.device)
@@ -100,7 +101,8 @@ class LdmModel:
         height, width = (FACTOR * side for side in self.latent_shape[1:])
         with devices.autocast():
             plain = prompt_parser.SdConditioning([escaped(p) for p in prompts], width=width, height=height)
-            made = self._model.get_learned_conditioning(plain)
+            with beside_unet(self._model):
+                made = self._model.get_learned_conditioning(plain)
         tokens, extras = (made["crossattn"], {"vector": made["vector"]}) if self._xl else (made, {})
         return Conditioning(*self._placed(tokens[:, :77], extras, torch.float32))
 
@@ -130,10 +132,23 @@ class LdmModel:
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """Pictures `[b, 3, H, W]` in 0..1 on the CPU."""
+        with beside_unet(self._model), getattr(devices, "without_autocast", nullcontext)():
+            parts = [self._decoded(z) for z in latents.split(4)]
+        return (torch.cat(parts) / 2 + 0.5).nan_to_num(0.0).clamp(0, 1)
+
+    def _decoded(self, latents: Tensor) -> Tensor:
+        """In -1..1; what overflows in half precision, as in Stable Diffusion XL, is decoded anew in full."""
         vae = self._model.first_stage_model
         dtype = next(vae.parameters()).dtype
-        parts = [self._model.decode_first_stage(z.to(dtype)).float().cpu() for z in latents.split(4)]
-        return (torch.cat(parts) / 2 + 0.5).clamp(0, 1)
+        found = self._model.decode_first_stage(latents.to(dtype)).float().cpu()
+        if dtype == torch.float32 or found.isfinite().all():
+            return found
+        try:
+            vae.to(torch.float32)
+            return self._model.decode_first_stage(latents.float()).float().cpu()
+        finally:
+            # there and back changes no bit
+            vae.to(dtype)
 
     def layers(self) -> dict[str, str]:
         """{name in a delta file: path inside the UNet} of all linear layers, the written name first."""
@@ -158,7 +173,9 @@ def encoders(model: Any) -> Sequence[nn.Module]:
 
 
 def escaped(prompt: str) -> str:
-    """The prompt with the signs escaped that the web UI reads as weights."""
+    """The prompt with the signs escaped that the web UI reads as weights, where it does."""
+    if getattr(shared.opts, "emphasis", "Original") == "None" or not getattr(shared.opts, "enable_emphasis", True):
+        return prompt
     for sign in "\\()[]":
         prompt = prompt.replace(sign, "\\" + sign)
     return prompt
@@ -189,6 +206,51 @@ def without_checkpointing(unet: nn.Module) -> Iterator[None]:
     finally:
         for module, name in found:
             setattr(module, name, True)
+
+
+def mover(model: Any) -> Any:
+    """The host's part that takes one half of the model off the device for the other, or None where it does not."""
+    if not getattr(model, "lowvram", False):
+        return None
+    # not every host has it
+    from modules import lowvram
+
+    return lowvram
+
+
+@contextmanager
+def on_device(model: Any) -> Iterator[None]:
+    """The UNet on the device, for good: with `--medvram` the host takes it off whenever another part is used.
+
+    What learns lies beside its layers, and an optimizer does not follow when they are moved.
+    """
+    moving = mover(model)
+    if moving is None:
+        yield
+        return
+    moving.send_everything_to_cpu()
+    model.model.to(devices.device)
+    try:
+        yield
+    finally:
+        # as the host has it between two pictures
+        moving.send_everything_to_cpu()
+        model.model.to("cpu")
+
+
+@contextmanager
+def beside_unet(model: Any) -> Iterator[None]:
+    """Let another part of the model come to the device and leave it again, while the UNet stays there."""
+    moving = mover(model)
+    if moving is None:
+        yield
+        return
+    # the host sends away what it finds noted there
+    moving.module_in_gpu = None
+    try:
+        yield
+    finally:
+        moving.send_everything_to_cpu()
 
 
 PATCHED = (nn.Linear, nn.Conv2d, nn.GroupNorm, nn.LayerNorm, nn.MultiheadAttention)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from html import escape
 
+from ..unlearn_core import DeltaInfo
 from ..unlearn_core.method.forget import summary
 from .delta_library import Card
 from .jobs import DONE, FAILED, STOPPED, WAITING, View
@@ -24,6 +25,10 @@ PHASES = {
     "generating": "Generating pictures",
     "writing": "Writing the file",
 }
+
+
+NOT_YET = 0.99
+"""Where the bar stands until the job has ended."""
 
 
 def notice(text: str, kind: str = "info") -> str:
@@ -57,10 +62,10 @@ def status(view: View | None, idle: str) -> str:
         facts.append(f"{'step ' if view.phase == 'training' else ''}{view.done} of {view.total}")
     if view.phase == "training":
         facts.append("it ends sooner if the concept is gone")
-    left = "" if view.seconds_left is None else f"about {minutes(view.seconds_left)} left"
+    left = f"about {minutes(view.seconds_left)} left" if view.seconds_left else ""
     return (
         f'<div class="unlearn-status"><div class="line"><b>{escape(view.title)}</b>'
-        f'<span class="left">{left}</span></div>{bar(view.fraction)}'
+        f'<span class="left">{left}</span></div>{bar(min(view.fraction, NOT_YET))}'
         f'<div class="line small"><span class="phase">{escape(head)}</span><span>{", ".join(facts)}</span></div>'
         f"{curve(view.losses)}</div>"
     )
@@ -98,11 +103,20 @@ def live(view: View | None, name: str) -> str:
     )
 
 
-def report(facts: dict) -> str:
-    """A run's report, in the core's own words."""
-    verdict = facts["check"]["verdict"]
-    whole = verdict.startswith("forgotten") and "harmed" not in verdict
+def report(facts: dict, on: bool = True) -> str:
+    """A run's report, in the core's own words; green where the concept is gone, nothing harmed and the delta on."""
+    whole = on and not facts.get("stopped") and all_well(facts["check"]["verdict"])
     return f'<div class="unlearn-box {"good" if whole else "info"}">{table(summary(facts))}</div>'
+
+
+def all_well(verdict: str) -> bool:
+    """Whether a check has found the concept gone and nothing harmed."""
+    return verdict.startswith("forgotten") and "harmed" not in verdict
+
+
+def checked_well(info: DeltaInfo) -> bool:
+    """Whether a delta's own record says so, and that its run was not stopped."""
+    return not info.stopped and all_well(str(info.check.get("verdict", "")))
 
 
 def table(rows: Sequence[tuple[str, str]]) -> str:
@@ -171,9 +185,11 @@ def facts_of(card: Card, fingerprint: str | None) -> str:
     return warning + escape(" · ".join(facts))
 
 
-def sentences(lines: Sequence[str], good: str) -> str:
-    """Remarks on the stack, or that there are none."""
-    return notice(good, "good") if not lines else "".join(notice(line, "info") for line in lines)
+def sentences(lines: Sequence[str], otherwise: str, good: bool) -> str:
+    """Remarks on the stack, or that there are none. good: whether that is all that there is to say."""
+    if not lines:
+        return notice(otherwise, "good" if good else "info")
+    return "".join(notice(line, "info") for line in lines)
 
 
 def timer(button: str) -> str:

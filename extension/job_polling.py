@@ -20,6 +20,9 @@ from .service import Service
 NOW = {"queue": False, "show_progress": "hidden"}
 """For events that are answered at once: nothing of this tab may wait in gradio's queue."""
 
+NEWEST = NOW if gr.__version__.startswith("3.") else {**NOW, "trigger_mode": "always_last"}
+"""For fields that a hand drags: gradio 4 would drop what comes while an answer is under way."""
+
 
 class JobPolling:
     """Shows the newest job of a kind in fields of the page, and asks for news while it runs.

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..unlearn_core import Cancelled, StepReport, UnlearnError
+from ..unlearn_core.progress import Estimate
 
 WAITING, RUNNING, DONE, STOPPED, FAILED = "waiting", "running", "done", "stopped", "failed"
 FINISHED = (DONE, STOPPED, FAILED)
@@ -64,8 +65,10 @@ class Job:
     def __init__(self, kind: str, title: str):
         self._view = View(secrets.token_hex(8), kind, title)
         self._lock = threading.Lock()
-        self._discard, self._part = False, (0, 1)
-        self._begun = time.monotonic()
+        self._discard, self._part, self._stage = False, (0, 1), (0.0, 1.0)
+        self._estimate, self._counted = Estimate(), ("", 0, 0, 0.0)
+        self._begun = self._part_begun = time.monotonic()
+        self._spared = 0.0
         self.picture: Callable[[Any], Any] | None = None
         self.interrupted: Callable[[StepReport], bool] = lambda _: False
 
@@ -86,20 +89,27 @@ class Job:
 
     def begin(self) -> None:
         """The work has all it waited for. Raises `Cancelled` when it was stopped meanwhile."""
-        self._begun = time.monotonic()
+        self._begun = self._part_begun = time.monotonic()
         if self.view().stopping:
             raise Cancelled("Stopped before anything was made. The model is unchanged.")
         self._set(state=RUNNING)
 
     def hear(self, report: StepReport) -> bool:
-        """Take in a report of the core; True asks it to stop. Raises `Cancelled` when nothing is to be kept."""
-        # pictures that follow the work count from zero again, and the bar must not go back
+        """Take in a report of the core; True asks it to stop. Raises `Cancelled` when nothing is to be kept.
+
+        Its times are those of its own work, and the job's are of all that the job does.
+        """
         number, count = self._part
-        fraction = max(self._view.fraction, (number + report.fraction) / count)
+        low, high = self._stage
+        fraction = max(self._view.fraction, (number + low + (high - low) * report.fraction) / count)
         seconds = time.monotonic() - self._begun
-        report = replace(report, fraction=fraction, seconds=seconds)
-        if count > 1:
-            report = replace(report, seconds_left=None)
+        counted = (report.phase, report.done, number, low) != self._counted
+        self._counted = report.phase, report.done, number, low
+        if report.seconds:
+            # what the core counts beside the time that it took: work that an earlier run had finished
+            self._spared = max(0.0, report.seconds - (time.monotonic() - self._part_begun))
+        left = self._estimate.left(fraction, seconds + self._spared, counted)
+        report = replace(report, fraction=fraction, seconds=seconds, seconds_left=left)
         new: dict[str, Any] = {
             "phase": report.phase,
             "done": report.done,
@@ -125,10 +135,14 @@ class Job:
             raise Cancelled("Stopped. Nothing was kept, as you chose.")
         return self._view.stopping
 
-    def part(self, number: int, count: int, about: str) -> None:
-        """Begin one of several runs of a job, which share its bar. about: the concept."""
-        self._part = number, count
+    def part(self, number: int, count: int, about: str, until: float = 1.0) -> None:
+        """Begin one of several runs of a job, which share its bar. about: the concept. until: see `stage`."""
+        self._part, self._stage, self._part_begun = (number, count), (0.0, until), time.monotonic()
         self._set(about=about, losses=(), pictures=None)
+
+    def stage(self, until: float) -> None:
+        """What is done from now on moves the bar of this run up to here (0..1)."""
+        self._stage = self._stage[1], until
 
     def show(self, result: Any) -> None:
         """A result so far, which stays when the rest of the work fails."""
@@ -136,14 +150,12 @@ class Job:
 
     def counter(self, total: int, phase: str = "generating") -> Callable[[], None]:
         """Progress of work that is no `forget`: call it after each of `total` units; a stop raises `Cancelled`."""
-        begun, done = time.monotonic(), 0
+        done = 0
 
         def tick() -> None:
             nonlocal done
             done = min(done + 1, total)
-            left = (time.monotonic() - begun) / done * (total - done)
-            seconds = time.monotonic() - self._begun
-            if self.hear(StepReport(phase, done, total, done / total, seconds, left)):
+            if self.hear(StepReport(phase, done, total, done / total, 0.0, None)):
                 raise Cancelled("Stopped.")
 
         return tick

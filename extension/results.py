@@ -20,7 +20,7 @@ class Pair:
 class ForgetResult:
     """A new delta. name: its path inside the folder. pairs: pictures of the core's own prompts; extra: the artist's.
 
-    earlier: the same of the other concepts of one wish, in their order.
+    on: whether it acts in the stack. earlier: the same of the other concepts of one wish, in their order.
     """
 
     file: Path
@@ -29,6 +29,7 @@ class ForgetResult:
     pairs: tuple[Pair, ...]
     extra: tuple[Pair, ...] = ()
     remark: str = ""
+    on: bool = True
     earlier: tuple[ForgetResult, ...] = ()
 
     @property

@@ -17,14 +17,17 @@ from ..unlearn_core import (
     Result,
     Stack,
     UnlearnError,
-    forget,
     save,
 )
-from ..unlearn_core.delta.bake import bake
+from ..unlearn_core.delta.bake import bake, check_places
 from ..unlearn_core.delta.merge import combine_cat, combine_svd
+from ..unlearn_core.delta.outputs import PICTURE_SIZE, TEXT_SIZE, check_room, check_writable, delta_size
 from ..unlearn_core.delta.stack import check_fits, lineage
+from ..unlearn_core.host import title_of
+from ..unlearn_core.method.forget import forget_or_go_on
 from ..unlearn_core.method.wishes import read_requests
 from ..unlearn_core.picture_file import save_pictures
+from ..unlearn_core.saved_work import SavedWork
 from ..unlearn_core.standalone.model import words_beside
 from .comparison import Comparison
 from .delta_library import CARD_PICTURE, Card, cards, free_file
@@ -36,6 +39,11 @@ from .results import ForgetResult, PreviewResult, paired
 from .stack_file import Row, StackFile
 
 FORGET, PREVIEW, BAKE = "forget", "preview", "bake"
+ASKED = ("prompts", "seed", "steps", "guidance")
+"""What a preview is asked for, in this order."""
+UNFINISHED = ".unlearn_unfinished"
+"""Folder beside the deltas for what stopped jobs have left, so that they go on when they are started again."""
+GO_ON = "Start the same request again to go on from where it stopped."
 SHOWN_LIVE = 6
 """Pictures of the target that are shown each time the check looks during training."""
 
@@ -50,10 +58,14 @@ class ForgetRequest:
 
 
 class Service:
-    """The jobs and the stack of one program; all its pages and its API share it."""
+    """The jobs and the stack of one program; all its pages and its API share it.
+
+    forms: what the last request of each kind has asked for, by name, for a page that is loaded again.
+    """
 
     def __init__(self, program: HostProgram):
         self.program, self.jobs = program, Jobs()
+        self.forms: dict[str, dict[str, Any]] = {}
 
     @property
     def stack_file(self) -> StackFile:
@@ -70,6 +82,8 @@ class Service:
         own, stack = read_prompts(prompts), self.stack()
         wish, configs = read_requests(values, self.words_file(), stack)
         self.stack_file.check_room(len(configs))
+        self.check_checkpoint(stack)
+        self.check_place(configs)
 
         def work(job: Job) -> ForgetResult:
             with self.program.model(job) as host:
@@ -77,12 +91,15 @@ class Service:
                 job.picture = lambda latents: data_urls(host.decode(latents[:SHOWN_LIVE]))
                 made, now = [], stack
                 for number, config in enumerate(configs):
-                    job.part(number, len(configs), config.concept)
+                    job.part(number, len(configs), config.concept, 1.0 - pictures_share(config, own))
+                    saved = SavedWork(self.program.folder() / UNFINISHED)
                     try:
-                        result = forget(host, config, now, job.hear)
+                        result = forget_or_go_on(host, config, now, job.hear, saved)
                         found, now = self.keep(job, host, ForgetRequest(config, now, own), result)
                     except UnlearnError as e:
                         raise told_after(made, config.concept, e) from e
+                    if not result.report["stopped"]:
+                        saved.remove()
                     made.append(found)
                     job.show(together(made, wish.note))
                     if job.view().stopping:
@@ -90,7 +107,30 @@ class Service:
                 return together(made, wish.note)
 
         names = ", ".join(f"'{c}'" for c in wish.concepts)
-        return self.jobs.start(FORGET, f"Forgetting {names}", work)
+        job = self.jobs.start(FORGET, f"Forgetting {names}", work)
+        self.forms[FORGET] = {k: ", ".join(v) if isinstance(v, (list, tuple)) else v for k, v in values.items()}
+        self.forms[FORGET]["prompts"] = prompts
+        return job
+
+    def check_checkpoint(self, stack: Stack) -> None:
+        """Raise `BadSetting` for a delta of the stack that was made for another checkpoint than the chosen one."""
+        known = self.program.fingerprint()
+        for entry in stack.active:
+            if known not in (None, entry.delta.info.base_fingerprint):
+                raise BadSetting(
+                    f"'{entry.delta.label}' was made for another checkpoint than {self.program.checkpoint_name()}: "
+                    "choose that one, or switch this delta off in the Stack tab."
+                )
+
+    def check_place(self, configs: Sequence[ForgetConfig]) -> None:
+        """Raise `UnlearnError` where the deltas' folder cannot be written, or its disk has no room for them."""
+        folder, most = self.program.folder(), max(c.rank for c in configs)
+        try:
+            size = delta_size(self.program.checkpoint(), most)
+        except UnlearnError:
+            size = TEXT_SIZE  # that none is chosen is told when it is opened
+        check_room([(folder, len(configs) * (size + PICTURE_SIZE))])
+        check_writable(folder / "new")
 
     def words_file(self) -> str | None:
         """The word list beside the chosen checkpoint; None where there is none, or no checkpoint yet."""
@@ -102,19 +142,23 @@ class Service:
     def keep(self, job: Job, host: HostModel, request: ForgetRequest, result: Result) -> tuple[ForgetResult, Stack]:
         """Save a new delta, put it on the stack and show what it does; (what the page shows, the grown stack)."""
         config, stack = request.config, request.stack
+        if result.withheld:
+            raise UnlearnError(result.withheld)
         file, delta = self.saved(result.delta, f"forget {config.concept}")
         remark, on = self.put_on_stack(file.name, result.report)
-        remarks = [remark, *lineage(stack)]
+        remarks = [remark, GO_ON if result.report["stopped"] else "", *lineage(stack)]
         stacks = [stack, stack.with_delta(delta)]
         comparison = Comparison(job, host, stacks, config.seed, config.sampling_steps, config.guidance)
         seen = [result.before, result.after]
         if result.before is None:
+            job.stage(0.8 if request.prompts else 1.0)
             seen = comparison.rows_or_none(result.prompts)
         if seen[0] is not None:
             save_card(file.with_suffix(CARD_PICTURE), *(None if s is None else s[0] for s in seen))
         pairs = paired(result.prompts, *map(data_urls, seen))
+        job.stage(1.0)
         extra = paired(request.prompts, *map(data_urls, comparison.rows_or_none(request.prompts)))
-        made = ForgetResult(file, file.name, result.report, pairs, extra, " ".join(filter(None, remarks)))
+        made = ForgetResult(file, file.name, result.report, pairs, extra, " ".join(filter(None, remarks)), on)
         return made, stacks[1] if on else stack
 
     def saved(self, delta: Delta, wish: str) -> tuple[Path, Delta]:
@@ -153,11 +197,15 @@ class Service:
         seed, steps = whole(seed, "Seed", 0, 2**32 - 1), whole(steps, "Steps", 1, 200)
         guidance = number(guidance, "Guidance", 1, 30)
         stack = self.stack()
+        self.check_checkpoint(stack)
+        check_room([(self.program.pictures_folder(), PICTURE_SIZE)])
+        check_writable(self.program.pictures_folder() / "new.png")
 
         def work(job: Job) -> PreviewResult:
             with self.program.model(job) as host:
                 job.begin()
-                check_fits(stack, host.fingerprint, host.architecture, host.layers())
+                facts = host.fingerprint, host.architecture, host.layers(), title_of(host), host.prediction_type
+                check_fits(stack, *facts)
                 stacks = [Stack(), stack] if len(stack) else [Stack()]
                 rows = Comparison(job, host, stacks, seed, steps, guidance).rows(lines)
             folder = self.program.pictures_folder()
@@ -167,16 +215,20 @@ class Service:
             save_pictures(file, lines, rows[0], after)
             return PreviewResult(paired(lines, data_urls(rows[0]), data_urls(after)), file)
 
-        return self.jobs.start(PREVIEW, f"Generating {len(lines)} prompt{'s' if len(lines) > 1 else ''}", work)
+        job = self.jobs.start(PREVIEW, f"Generating {len(lines)} prompt{'s' if len(lines) > 1 else ''}", work)
+        self.forms[PREVIEW] = dict(zip(ASKED, ("\n".join(lines), seed, steps, guidance), strict=True))
+        return job
 
     def bake(self, name: str) -> Job:
         """Start to write a copy of the chosen checkpoint with the stack in it; the job's result is the new file."""
         stack = self.stack()
         if not stack.active:
             raise UnlearnError("The stack is empty or switched off, so there is nothing to bake: add a delta first.")
+        self.check_checkpoint(stack)
         checkpoint = self.program.checkpoint()
         wish = name.strip() or f"{checkpoint.stem} without {concepts(stack)}"
         out = free_file(self.program.checkpoints_folder(), wish)
+        check_places("The copy", checkpoint, out)
 
         def work(job: Job) -> Path:
             job.begin()
@@ -208,12 +260,13 @@ class Service:
         """All deltas in the folder, newest first."""
         return cards(self.program.folder())
 
-    def lineage(self) -> list[str]:
+    def remarks(self) -> list[str]:
         """Remarks on the stack as it is now; a file that cannot be read is one."""
         try:
-            return lineage(self.stack())
+            stack = self.stack()
         except UnlearnError as e:
             return [str(e)]
+        return [*lineage(stack), *(why for e in stack.active if (why := weakness(e.delta)))]
 
     def tags(self) -> str:
         """The stack as a text for a prompt."""
@@ -235,6 +288,20 @@ def told_after(made: Sequence[ForgetResult], concept: str, error: UnlearnError) 
     kind = Cancelled if isinstance(error, Cancelled) else UnlearnError
     why = "you stopped" if isinstance(error, Cancelled) else str(error)
     return kind(f"'{concept}' was not forgotten: {why}. What came before it is saved, see below.")
+
+
+def pictures_share(config: ForgetConfig, prompts: Sequence[str]) -> float:
+    """The part of a run's bar for the pictures that follow the work: the fast edit takes about as long as they do."""
+    return 0.5 if config.quality == "quick" else 0.15 if prompts else 0.0
+
+
+def weakness(delta: Delta) -> str:
+    """What speaks against a delta that is switched on, in a sentence, or ""."""
+    if delta.info.stopped:
+        return f"'{delta.label}' is switched on although its run was stopped."
+    if str(delta.info.check.get("verdict", "")).startswith("not forgotten"):
+        return f"'{delta.label}' is switched on although the model still generated the concept with it."
+    return ""
 
 
 def concepts(stack: Stack) -> str:

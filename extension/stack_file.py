@@ -7,6 +7,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ..unlearn_core import BadDelta, BadSetting, Delta, Stack, UnlearnError, load
 from ..unlearn_core.delta.atomic import write_whole
@@ -19,6 +20,7 @@ STATE = "unlearn_stack.json"
 SLOTS = 12
 """Deltas that one stack holds; merge some to go on."""
 FULL = f"The stack is full ({SLOTS} deltas): merge some of them in the Stack tab, then go on."
+STALE = "The stack was changed in another page or by a job. It is shown as it is now: do it again if you still want to."
 MOST_STATE = 2**16
 LOCK = threading.RLock()
 """Two pages may change the stack at once."""
@@ -71,8 +73,11 @@ class StackFile:
         if not isinstance(row.name, str) or not row.name.endswith(SUFFIX):
             raise BadDelta(f"A delta's file ends in {SUFFIX}.")
         path = contained(self.folder, row.name)
-        if not (isinstance(row.strength, (int, float)) and abs(row.strength) <= MAX_STRENGTH):
+        number = isinstance(row.strength, (int, float)) and not isinstance(row.strength, bool)
+        if not (number and abs(row.strength) <= MAX_STRENGTH):
             raise BadSetting(f"Strengths go from -{MAX_STRENGTH:g} to {MAX_STRENGTH:g}: use 1 to forget.")
+        if not isinstance(row.on, bool):
+            raise BadSetting("A delta is switched on or off: tick its box or not.")
         return replace(row, name=path.relative_to(self.folder.resolve()).as_posix())
 
     def put(self, name: str, on: bool = True) -> tuple[Row, ...]:
@@ -85,6 +90,17 @@ class StackFile:
         """Put one delta on top in place of some rows; what another page has added meanwhile stays."""
         with LOCK:
             return self.set((*(r for r in self.rows() if r not in gone), new))
+
+    def change(self, name: str, **values: Any) -> tuple[Row, ...]:
+        """Set the strength or the switch of one row alone: whatever another page has set of the rest stays.
+
+        Raises `BadSetting` for what is not in the stack any more.
+        """
+        with LOCK:
+            rows = self.rows()
+            if name not in [r.name for r in rows]:
+                raise BadSetting(STALE)
+            return self.set(tuple(replace(r, **values) if r.name == name else r for r in rows))
 
     def take_out(self, name: str) -> tuple[Row, ...]:
         """Take one off the stack; its file stays."""

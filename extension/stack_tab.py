@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from ..unlearn_core import UnlearnError
+from ..unlearn_core import BadSetting, UnlearnError
 from ..unlearn_core.delta.stack import MAX_STRENGTH
 from . import html
 from .delta_library import Card
-from .job_polling import NOW, JobPolling, told
+from .job_polling import NEWEST, NOW, JobPolling, told
 from .jobs import View
 from .service import BAKE, Service
-from .stack_file import SLOTS, Row
+from .stack_file import SLOTS, STALE, Row
 
 EMPTY = "The stack is empty. New deltas are put here by themselves. Older ones can be added below."
+ALL_OFF = "All deltas of the stack are switched off: the model is as its checkpoint has it."
 AS_LEARNED = "Order and strengths are the ones that the deltas were made with."
 
 
@@ -62,40 +63,43 @@ class StackTab:
     def slot(place: int) -> tuple:
         """Components of one line: (row, switch, facts, strength, earlier, later, out)."""
         with gr.Row(visible=False, elem_classes=["unlearn-slot"], elem_id=f"unlearn_slot_{place}") as line:
-            with gr.Column(scale=1, min_width=80):
+            with gr.Column(scale=1, min_width=60):
                 on = gr.Checkbox(True, label="on", container=False)
-            with gr.Column(scale=6, min_width=220):
+            with gr.Column(scale=6, min_width=170):
                 facts = gr.HTML("")
-            with gr.Column(scale=4, min_width=160):
+            with gr.Column(scale=5, min_width=210):
                 strength = gr.Slider(-MAX_STRENGTH, MAX_STRENGTH, value=1.0, step=0.05, label="Strength")
             buttons = [gr.Button(text, size="sm", min_width=40, scale=0) for text in ("▲", "▼", "✕")]
         return (line, on, facts, strength, *buttons)
 
-    def connect(self, page: Any, forgotten: Callable, bases: list) -> None:
+    def connect(self, page: Any, forgotten: Callable, opened: Sequence[Callable], bases: list) -> None:
         """Wire all events. forgotten: an event after which the stack may be another one.
 
-        bases: fields of other tabs that say what checkpoint and stack are.
+        opened: events of tabs that come into sight. bases: fields of other tabs that say what checkpoint and stack are.
         """
         self.bases = bases
         self.connect_lines()
         self.refresh_after(self.add.click(told(self.put), [self.library], [self.problem], **NOW))
         self.refresh_after(self.delete.click(told(self.remove), [self.library, self.sure], [self.problem], **NOW))
-        merging = [self.merged_name, self.method, self.rank]
+        merging = [self.names, self.merged_name, self.method, self.rank]
         self.refresh_after(self.merge.click(told(self.merged), merging, [self.problem], **NOW))
         self.polling.connect(page, [self.bake_status])
-        self.polling.after(self.bake.click(told(self.baked), [self.baked_name], [self.problem], **NOW))
+        baking = self.bake.click(told(self.baked), [self.names, self.baked_name], [self.problem], **NOW)
+        self.polling.after(baking)
+        self.refresh_after(baking)
         if self.prompt is not None:
             self.use.click(self.used, [self.prompt], [self.prompt, self.problem], **NOW)
-        for event in (self.reload.click, forgotten, page.load):
+        for event in (self.reload.click, forgotten, page.load, *opened):
             event(self.shown, None, self.fields(), **NOW)
 
     def connect_lines(self) -> None:
         """Wire the events of the stack's lines."""
-        switches = [on for _, on, *_ in self.lines]
-        strengths = [line[3] for line in self.lines]
-        values, remarks = [self.names, *switches, *strengths], [self.remarks, self.tags, *self.bases]
-        for component in (*switches, *strengths):
-            component.change(self.store, values, remarks, **NOW)
+        for place, (_, on, _, strength, *_) in enumerate(self.lines):
+            for part, component in (("on", on), ("strength", strength)):
+                # `input` is the hand of the person alone: what `shown` fills in starts nothing
+                component.input(
+                    self.change_of(place, part), [self.names, component], [self.problem, *self.fields()], **NEWEST
+                )
         for place, (*_, earlier, later, out) in enumerate(self.lines):
             for button, action in (
                 (earlier, partial(self.move, place, -1)),
@@ -114,20 +118,27 @@ class StackTab:
 
     # What the buttons do
 
-    def store(self, names: list, *given: Any) -> list:
-        """Keep switches and strengths as the page has them."""
+    def change_of(self, place: int, part: str) -> Callable[[list, Any], list]:
+        """The event of a field."""
+        return lambda names, value: self.changed(place, part, names, value)
+
+    def changed(self, place: int, part: str, names: list, value: Any) -> list:
+        """Keep one value of one line; (what went wrong, all fields as they are now)."""
         try:
-            if names == [r.name for r in self.service.stack_file.rows()]:
-                self.service.stack_file.set(tuple(map(Row, names, given[SLOTS:], given)))
+            self.service.stack_file.change(name_at(names, place), **{part: value})
         except UnlearnError as e:
-            return [html.notice(str(e), "bad"), *self.remark()[1:]]
-        return self.remark()
+            return [html.notice(str(e), "bad"), *self.shown()]
+        fields = self.shown()
+        # the field may be another value by now: dragging goes on
+        fields[1 + 4 * place + (1 if part == "on" else 3)] = gr.update()
+        fields[1 + 4 * SLOTS] = gr.update()
+        return ["", *fields]
 
     def move(self, place: int, by: int, names: list) -> None:
-        self.service.stack_file.move(names[place], by)
+        self.service.stack_file.move(name_at(names, place), by)
 
     def take_out(self, place: int, names: list) -> None:
-        self.service.stack_file.take_out(names[place])
+        self.service.stack_file.take_out(name_at(names, place))
 
     def put(self, name: str | None) -> None:
         if not name:
@@ -144,12 +155,19 @@ class StackTab:
         self.service.program.file_changed(self.service.program.folder() / name)
         return f"{name} is deleted."
 
-    def merged(self, name: str, method: str, rank: Any) -> str:
+    def merged(self, names: list, name: str, method: str, rank: Any) -> str:
+        self.check_fresh(names)
         card, remark = self.service.merge(name, method, rank)
         return f"{card.name}: {remark}"
 
-    def baked(self, name: str) -> None:
+    def baked(self, names: list, name: str) -> None:
+        self.check_fresh(names)
         self.service.bake(name)
+
+    def check_fresh(self, names: list) -> None:
+        """Raise `BadSetting` where this page shows another stack than there is now."""
+        if names != [r.name for r in self.service.stack_file.rows()]:
+            raise BadSetting(STALE)
 
     def used(self, prompt: str) -> tuple[str, str]:
         tags = self.service.tags()
@@ -183,17 +201,30 @@ class StackTab:
     def remark(self) -> list:
         """Lineage, the text for a prompt, and for other tabs what the stack is."""
         rows = self.service.stack_file.rows()
-        remarks = html.sentences(self.service.lineage(), AS_LEARNED) if rows else html.notice(EMPTY)
         active = [r for r in rows if r.on and r.strength]
         concepts = " + ".join(self.concepts(active))
         name = self.service.program.checkpoint_name()
         words = f"{name}, without {concepts}" if active else name
-        return [remarks, self.service.tags(), *[html.code(words, "Model:")] * len(self.bases)]
+        return [self.remarks_on(rows, active), self.service.tags(), *[html.code(words, "Model:")] * len(self.bases)]
 
-    def concepts(self, rows: list[Row]) -> list[str]:
+    def remarks_on(self, rows: Sequence[Row], active: Sequence[Row]) -> str:
+        """Whether the stack is as its deltas were made; green alone where all that acts has forgotten its concept."""
+        if not active:
+            return html.notice(ALL_OFF if rows else EMPTY)
+        checks = {c.name: html.checked_well(c.info) for c in self.service.cards()}
+        return html.sentences(self.service.remarks(), AS_LEARNED, all(checks.get(r.name) for r in active))
+
+    def concepts(self, rows: Sequence[Row]) -> list[str]:
         """What the rows forget, as far as their files can be read."""
         by_name = {c.name: c for c in self.service.cards()}
         return [" + ".join(by_name[r.name].info.concepts) if r.name in by_name else r.name for r in rows]
+
+
+def name_at(names: Any, place: int) -> str:
+    """The delta that the page shows in a line. Raises `BadSetting` where it shows none."""
+    if isinstance(names, list) and place < len(names):
+        return names[place]
+    raise BadSetting(STALE)
 
 
 def baking(view: View | None) -> list:

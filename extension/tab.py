@@ -18,8 +18,12 @@ MONOSPACE = ("ui-monospace", "monospace")
 
 
 def theme() -> Any:
-    """Gradio's own look with the system's fonts: the usual ones are fetched from the network."""
-    return gr.themes.Default(font=SYSTEM_FONTS, font_mono=MONOSPACE)
+    """Gradio's own look with the system's fonts: the usual ones are fetched from the network.
+
+    Its help texts are too pale to be read by everybody.
+    """
+    own = gr.themes.Default(font=SYSTEM_FONTS, font_mono=MONOSPACE)
+    return own.set(block_info_text_color="*neutral_500", block_info_text_color_dark="*neutral_400")
 
 
 def build(service: Service, page: Any, prompt: Any = None) -> None:
@@ -28,11 +32,11 @@ def build(service: Service, page: Any, prompt: Any = None) -> None:
     with gr.Tabs():
         with gr.TabItem("Forget", elem_id="unlearn_tab_forget"):
             forget = forget_tab(service, page)
-        with gr.TabItem("Stack", elem_id="unlearn_tab_stack"):
+        with gr.TabItem("Stack", elem_id="unlearn_tab_stack") as second:
             stack = StackTab(service, prompt)
-        with gr.TabItem("Before / After", elem_id="unlearn_tab_compare"):
+        with gr.TabItem("Before / After", elem_id="unlearn_tab_compare") as third:
             compare = compare_tab(service, page)
-    stack.connect(page, forget.ended, [forget.base, compare])
+    stack.connect(page, forget.ended, [second.select, third.select], [forget.base, compare])
     for component in page.blocks.values():
         # Automatic1111 would write today's defaults into ui-config.json, and read them from there for good
         component.do_not_save_to_config = True

@@ -1,9 +1,13 @@
-"""Finished deltas on disk, by what they were made of: a workflow that is opened tomorrow does not work again."""
+"""Finished deltas on disk, by what they were made of: a workflow that is opened tomorrow does not work again.
+
+Their pictures before and after lie beside them, so that these are not drawn again either.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import os
 from dataclasses import dataclass
@@ -11,12 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import folder_paths
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ..unlearn_core import BadDelta, Delta, ForgetConfig, UnlearnError, load, save
+from ..unlearn_core.saved_work import NOTHING, NoSavedWork, SavedWork
 from .host import ComfyHostModel
 from .model_stack import stack_of
+from .pictures import as_image
 
 VERSION = 9
 """Raised when the method changes so that the same request gives another delta."""
@@ -30,10 +38,22 @@ def folder() -> Path:
 
 @dataclass(frozen=True)
 class Keys:
-    """Names of a request's delta. untrained: without the settings of training. trained: with all settings."""
+    """Names of a request's delta. untrained: without the settings of training. trained: with all settings.
+
+    decoder: of what makes pictures from latents.
+    """
 
     untrained: str
     trained: str
+    decoder: str = ""
+
+    def of(self, report: dict) -> str:
+        """The name of the delta with this report."""
+        return self.trained if report["steps"] else self.untrained
+
+    def pictures(self, report: dict) -> str:
+        """The name of that delta's pictures."""
+        return f"{self.of(report)}.{self.decoder}"
 
 
 def keys(host: ComfyHostModel, model, config: ForgetConfig) -> Keys:
@@ -54,7 +74,7 @@ def keys(host: ComfyHostModel, model, config: ForgetConfig) -> Keys:
         ).hexdigest()
         for t in (False, True)
     )
-    return Keys(untrained, trained)
+    return Keys(untrained, trained, hashed(host.decoder())[:16])
 
 
 def hashed(value: Any) -> str:
@@ -99,22 +119,66 @@ def read(name: str) -> tuple[Delta, dict] | None:
 
 def store(keys: Keys, delta: Delta, report: dict) -> None:
     """Remember a run, under the name that says what it depends on."""
-    write(keys.trained if report["steps"] else keys.untrained, delta, report)
+    write(keys.of(report), delta, report)
+
+
+def find_pictures(keys: Keys, report: dict) -> tuple[Tensor, ...] | None:
+    """The pictures of a delta before and after, each `[n, 3, H, W]`, as they were stored, or None."""
+    try:
+        return tuple(rows_of(file, len(report["prompts"])) for file in picture_files(keys.pictures(report)))
+    except (OSError, ValueError, RuntimeError):
+        return None
+
+
+def store_pictures(keys: Keys, report: dict, pictures: tuple[Tensor, ...]) -> None:
+    """Remember the pictures of a delta that is in the cache."""
+    if not (folder() / f"{keys.of(report)}.safetensors").exists():
+        return
+    try:
+        for file, rows in zip(picture_files(keys.pictures(report)), pictures, strict=True):
+            as_image(torch.cat(list(rows), 1)).save(file)
+    except OSError:
+        return
+    tidy(keys.of(report))
+
+
+def picture_files(name: str) -> tuple[Path, Path]:
+    """Where pictures before and after lie, one below the other in each file."""
+    return folder() / f"{name}.before.png", folder() / f"{name}.after.png"
+
+
+def rows_of(file: Path, count: int) -> Tensor:
+    """So many pictures of one size out of a file. Raises `OSError`, `ValueError`, `RuntimeError`."""
+    with Image.open(file) as image:
+        whole = torch.from_numpy(np.array(image.convert("RGB"))).movedim(-1, 0).float() / 255
+    return whole.unflatten(1, (count, -1)).movedim(1, 0)
 
 
 def limit() -> float:
     """The cache's size in bytes: `UNLEARN_CACHE_MB` megabytes, 0 for no cache; what is no number is the default."""
+    text = os.environ.get(LIMIT_VARIABLE, str(LIMIT_MB))
     try:
-        megabytes = float(os.environ.get(LIMIT_VARIABLE, LIMIT_MB))
+        megabytes = float(text)
     except ValueError:
-        megabytes = LIMIT_MB
-    return (megabytes if math.isfinite(megabytes) else LIMIT_MB) * 2**20
+        megabytes = math.nan
+    if math.isfinite(megabytes):
+        return megabytes * 2**20
+    if text.strip():
+        logging.warning(
+            "Unlearn: %s is '%s', which is no number of megabytes: %d is used.", LIMIT_VARIABLE, text, LIMIT_MB
+        )
+    return LIMIT_MB * 2**20
+
+
+def saved_work() -> NoSavedWork:
+    """Where runs that are interrupted leave what they had finished, within a limit of its own of the same size."""
+    most = limit()
+    return SavedWork(folder() / "unfinished", most=most) if most > 0 else NOTHING
 
 
 def write(name: str, delta: Delta, report: dict) -> None:
     """Put one delta in, and delete the longest unused ones above the limit."""
-    most = limit()
-    if most <= 0:
+    if limit() <= 0:
         return
     try:
         folder().mkdir(parents=True, exist_ok=True)
@@ -122,10 +186,17 @@ def write(name: str, delta: Delta, report: dict) -> None:
         save(delta, folder() / f"{name}.safetensors")
     except (OSError, UnlearnError):
         return
+    tidy(name)
+
+
+def tidy(newest: str) -> None:
+    """Delete the longest unused deltas above the limit, with all that lies beside them."""
+    most = limit()
     files = sorted(folder().glob("*.safetensors"), key=lambda f: f.stat().st_mtime, reverse=True)
     size = 0
     for file in files:
-        size += file.stat().st_size
-        if size > most and file.stem != name:
-            file.unlink(missing_ok=True)
-            file.with_suffix(".json").unlink(missing_ok=True)
+        together = list(folder().glob(f"{file.stem}.*"))
+        size += sum(f.stat().st_size for f in together)
+        if size > most and file.stem != newest:
+            for part in together:
+                part.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from comfy_api.latest import io
 from ..unlearn_core.demo.recognition import CHECKPOINT
 from .demo_model import load_demo
 from .model_stack import FACTS, BaseFacts
+from .schema import schema
 
 SIDE = 128
 
@@ -18,10 +19,9 @@ class LoadDemoModel(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Inputs and outputs."""
-        return io.Schema(
+        return schema(
             node_id="UnlearnLoadDemoModel",
             display_name="Load Demo Model",
-            category="unlearning",
             description="A tiny trained model of 24 objects in 4 styles (glossy, blob, flat, ink) that draws 128 px "
             "pictures in a second, also without a GPU. Prompts like: a flat banana.",
             inputs=[],
@@ -38,5 +38,5 @@ class LoadDemoModel(io.ComfyNode):
         with torch.inference_mode(False), torch.no_grad():
             model, clip, vae = load_demo(CHECKPOINT)
         words = CHECKPOINT.with_suffix(".words.json")
-        model.set_attachments(FACTS, BaseFacts("sd1", SIDE, str(words)))
+        model.set_attachments(FACTS, BaseFacts("sd1", SIDE, str(words), CHECKPOINT.name))
         return io.NodeOutput(model, clip, vae)

@@ -11,21 +11,25 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..unlearn_core import Delta, ForgetConfig, forget
+from ..unlearn_core import Delta, ForgetConfig, TrainingFailed
 from ..unlearn_core.config import REQUEST
-from ..unlearn_core.method.forget import summary
-from ..unlearn_core.preview import grid
+from ..unlearn_core.evaluate.verdict import too_harmful
+from ..unlearn_core.method.forget import forget_or_go_on, summary
+from ..unlearn_core.recipe import DEFAULT, thorough
 from . import cache
+from .before_run import about, checkpoint_name, literals
+from .captions import message
 from .host import ComfyHostModel
 from .model_stack import facts_of, other_patches, stack_of, with_delta
-from .pictures import BATCH, comparison, draw
+from .pictures import BATCH, comparison, draw, sheet
 from .progress import NodeProgress
-from .schema import SettingsType, StackType, requests_from, setting_inputs
+from .schema import SettingsType, StackType, requests_from, schema, setting_inputs
 from .schema import strength as strength_input
 
 RUN_SHARE = {"read": 0.98, "checked": 0.9, "quick": 0.5, "cached": 0.0}
 """Part of the node's time that the core's run takes: where its own pictures are shown, where they are drawn again for
 another strength, where it has drawn none, and where the delta comes from the cache."""
+UNTOUCHED = "Nothing was forgotten here: the MODEL is handed on as it came."
 
 
 class ForgetConcept(io.ComfyNode):
@@ -34,11 +38,11 @@ class ForgetConcept(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Inputs and outputs."""
-        *wish, seed = setting_inputs(REQUEST)
-        return io.Schema(
+        # widgets are saved by their places alone, so new ones come last
+        *wish, seed, force = setting_inputs(REQUEST)
+        return schema(
             node_id="UnlearnForgetConcept",
             display_name="Forget Concept",
-            category="unlearning",
             description="Makes a small LoRA with which this checkpoint forgets a thing or a style, and applies it. "
             "Wire MODEL into the next Forget Concept to forget one thing after another.",
             inputs=[
@@ -57,6 +61,7 @@ class ForgetConcept(io.ComfyNode):
                     tooltip="Side in pixels of the pictures that it works with. 0: the model's own.",
                     optional=True,
                 ),
+                force,
                 io.Vae.Input("vae", optional=True, tooltip="For sharp before and after pictures; rough ones without."),
                 SettingsType.Input(
                     "settings", optional=True, tooltip="From Forget Settings. Without it the usual values are used."
@@ -69,40 +74,53 @@ class ForgetConcept(io.ComfyNode):
                 io.String.Output(display_name="report", tooltip="What was done and how well, in words."),
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
+            is_output_node=True,
         )
+
+    @classmethod
+    def validate_inputs(cls, concept=None) -> bool | str:
+        """Whether the request makes sense, before anything runs; None where its words come by a link."""
+        return concept is None or about(cls.hidden.unique_id) or True
 
     @classmethod
     def execute(cls, model, clip, strength=1.0, resolution=0, vae=None, settings=None, **values) -> io.NodeOutput:
         """Make a delta for each concept, or take it from the cache; raises the core's one-sentence errors."""
-        wired = Wired(clip, vae, resolution, strength, cls.hidden.unique_id)
+        key, nodes = cls.hidden.unique_id, cls.sent_nodes()
+        wired = Wired(clip, vae, resolution, strength, key, checkpoint_name(nodes, key))
+        own = literals(nodes.get(key, {}).get("inputs", {}))
         with torch.inference_mode(False), torch.no_grad():
-            wish, configs = requests_from(
-                facts_of(model).words_file, stack_of(model), cls.as_sent(), settings or {}, values
-            )
+            wish, configs = requests_from(facts_of(model).words_file, stack_of(model), own, settings or {}, values)
             done = []
             for number, config in enumerate(configs):
                 done.append(wired.forget(done[-1].model if done else model, config, (number, len(configs))))
             text = "\n\n".join(filter(None, [wish.note, *(d.text for d in done)]))
-            before, after = (torch.cat(rows) for rows in zip(*(d.pictures for d in done), strict=True))
-            picture = grid([row for d in done for row in d.pictures]).movedim(0, -1)[None]
-            shown = {**comparison(before, after), "text": (text,)}
+            drawn = [d for d in done if d.pictures]
+            shown = drawn_together(drawn) | {"text": (text,)}
+            picture = sheet([(d.prompts, *d.pictures) for d in drawn]) if drawn else as_image_output(message(text))
         patched = done[-1].model
         return io.NodeOutput(patched, stack_of(patched), picture, text, ui=shown)
 
     @classmethod
-    def as_sent(cls) -> dict[str, Any]:
-        """This node's inputs in the workflow as it was sent: ComfyUI hands on only those that the node has today."""
-        sent = cls.hidden.dynprompt.get_node(cls.hidden.unique_id)["inputs"] if cls.hidden.dynprompt else {}
-        return {name: value for name, value in sent.items() if not isinstance(value, list)}
+    def sent_nodes(cls) -> dict[str, Any]:
+        """The workflow as it was sent: ComfyUI hands on only those inputs that the node has today."""
+        known = cls.hidden.dynprompt
+        return {key: known.get_node(key) for key in known.all_node_ids()} if known else {}
+
+
+Found = tuple[Delta, dict] | None
 
 
 @dataclass(frozen=True)
 class Forgotten:
-    """One concept's outcome: the MODEL without it, pictures before and after `[n, 3, H, W]`, the report as a text."""
+    """One concept's outcome: the MODEL without it, pictures of prompts before and after, the report as a text.
+
+    pictures: two of `[n, 3, H, W]`; none where the run failed.
+    """
 
     model: Any
-    pictures: tuple[Tensor, Tensor]
     text: str
+    prompts: tuple[str, ...] = ()
+    pictures: tuple[Tensor, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,32 +132,69 @@ class Wired:
     resolution: int
     strength: float
     node: str
+    title: str
 
     def host(self, model) -> ComfyHostModel:
         """A MODEL as the core sees it."""
-        return ComfyHostModel(model, self.clip, self.vae, self.resolution)
+        return ComfyHostModel(model, self.clip, self.vae, self.resolution, self.title)
 
     def forget(self, model, config: ForgetConfig, part: tuple[int, int]) -> Forgotten:
-        """Make the delta, or take it from the cache, and apply it. part: (number, count) of the node's requests."""
+        """Make the delta, or take it from the cache, and apply it; the MODEL as it was where that would harm it.
+
+        part: (number, count) of the node's requests.
+        """
         host = self.host(model)
         keys = cache.keys(host, model, config)
         found = cache.find(keys)
         progress = NodeProgress(host, self.node, RUN_SHARE[way(config, self.strength, found is not None)], part)
-        pictures: list[Tensor | None] = [None, None]
+        try:
+            delta, report, own = self.made(host, config, keys, found, progress)
+        except TrainingFailed as failed:
+            progress.finished()
+            return Forgotten(model, f"Forget: {config.concept}\nNot kept: {failed} {UNTOUCHED}")
+        withheld = "" if config.force else harm_of(report, config)
+        patched = with_delta(model, delta, self.strength)
+        pictures = own if own and (self.strength == 1.0 or withheld) else None
+        if pictures is None:
+            pictures = both_drawn((host, self.host(patched)), report["prompts"], config, progress)
+            if self.strength == 1.0:
+                cache.store_pictures(keys, report, pictures)
+        text = as_text({**report, "withheld": withheld}, other_patches(model), found is not None)
+        progress.finished()
+        if withheld:
+            return Forgotten(model, f"{text}\n{UNTOUCHED}", tuple(report["prompts"]), pictures)
+        return Forgotten(patched, text, tuple(report["prompts"]), pictures)
+
+    def made(
+        self, host: ComfyHostModel, config: ForgetConfig, keys: cache.Keys, found: Found, progress: NodeProgress
+    ) -> tuple[Delta, dict, tuple[Tensor, ...] | None]:
+        """(delta, report, pictures of strength 1 where there are any), from the cache or by a run, which is stored."""
         if found:
             delta, report = found
             # as a run of today would write it: what had no effect may have other values now
-            delta = Delta(delta.factors, replace(delta.info, config=config.deciding()))
-        else:
-            memory.throw_exception_if_processing_interrupted()
-            delta, report, *pictures = made(host, config, model, progress)
-            cache.store(keys, delta, report)
-        patched = with_delta(model, delta, self.strength)
-        if self.strength != 1.0 or None in pictures:
-            pictures = both_drawn((host, self.host(patched)), report["prompts"], config, progress)
-        text = as_text(report, other_patches(model), found is not None)
-        progress.finished()
-        return Forgotten(patched, tuple(pictures), text)
+            info = replace(delta.info, config=config.deciding(), base_name=host.title)
+            return Delta(delta.factors, info), report, cache.find_pictures(keys, report)
+        memory.throw_exception_if_processing_interrupted()
+        saved = cache.saved_work()
+        try:
+            result = forget_or_go_on(host, config, host.stack, progress, saved)
+        except TrainingFailed:
+            saved.remove()  # it would end in the same way
+            raise
+        report = {**result.report, "prompts": list(result.prompts)}
+        cache.store(keys, result.delta, report)
+        saved.remove()
+        if result.before is None or result.after is None:
+            return result.delta, report, None
+        pictures = (in_eight_bits(result.before), in_eight_bits(result.after))
+        cache.store_pictures(keys, report, pictures)
+        return result.delta, report, pictures
+
+
+def harm_of(report: dict, config: ForgetConfig) -> str:
+    """Why the delta with this report is not to be used, whether or not somebody forced it earlier, or ""."""
+    recipe = DEFAULT[report["kind"]]
+    return too_harmful(report["check"], thorough(recipe) if config.quality == "thorough" else recipe)
 
 
 def way(config: ForgetConfig, strength: float, cached: bool) -> str:
@@ -151,21 +206,34 @@ def way(config: ForgetConfig, strength: float, cached: bool) -> str:
     return "read" if strength == 1.0 else "checked"
 
 
-def made(
-    host: ComfyHostModel, config: ForgetConfig, model, progress: NodeProgress
-) -> tuple[Delta, dict, Tensor | None, Tensor | None]:
-    """A run's delta, its report with the prompts of the pictures, and these before and after, where it drew any."""
-    result = forget(host, config, stack_of(model), progress)
-    return result.delta, {**result.report, "prompts": list(result.prompts)}, result.before, result.after
-
-
 def both_drawn(
     hosts: tuple[ComfyHostModel, ComfyHostModel], prompts: list[str], config: ForgetConfig, progress: NodeProgress
-) -> list[Tensor]:
+) -> tuple[Tensor, Tensor]:
     """Pictures of the same prompts and noise by two MODELs."""
     ticks = len(hosts) * config.sampling_steps * math.ceil(len(prompts) / BATCH)
     tick = lambda: progress.drawing(ticks)  # noqa: E731
-    return [draw(h, prompts, config.seed, config.sampling_steps, config.guidance, tick) for h in hosts]
+    before, after = (
+        in_eight_bits(draw(h, prompts, config.seed, config.sampling_steps, config.guidance, tick)) for h in hosts
+    )
+    return before, after
+
+
+def in_eight_bits(pictures: Tensor) -> Tensor:
+    """Pictures as a file gives them back, so that a cached run shows the very same; what is no number is black."""
+    return (pictures.nan_to_num(0.0) * 255).round() / 255
+
+
+def drawn_together(done: list[Forgotten]) -> dict[str, Any]:
+    """All pictures of a node on its slider; nothing where there are none."""
+    if not done:
+        return {}
+    before, after = (torch.cat(rows) for rows in zip(*(d.pictures for d in done), strict=True))
+    return comparison([p for d in done for p in d.prompts], before, after)
+
+
+def as_image_output(picture: Tensor) -> Tensor:
+    """`[1, 3, H, W]` as ComfyUI's IMAGE."""
+    return picture.movedim(1, -1)
 
 
 def as_text(report: dict, others: int, cached: bool) -> str:

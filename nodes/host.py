@@ -19,6 +19,10 @@ from ..unlearn_core.prompt_cache import PromptCache
 from .model_stack import facts_of, stack_of
 
 ARCHITECTURES = {"SD15": "sd1", "SD20": "sd2", "SDXL": "sdxl"}
+OTHER_SIZES = "shapes cannot be multiplied"
+"""torch's words where a layer gets vectors of another width than it reads."""
+TEXT_LAYERS = ("attn2.to_k.weight", "txt_in.weight")
+"""The first layers that token vectors go into, in UNets and in Flux."""
 PIXELS = {"sd1": 512, "sd2": 512, "sdxl": 1024}
 """Side of a picture that forgetting works at where nobody says otherwise."""
 
@@ -27,11 +31,15 @@ class ComfyHostModel:
     """A MODEL with its CLIP, and a VAE where one is wired; see `HostModel`. Without VAE pictures are rough ones.
 
     The MODEL comes with its stack (see `model_stack`): that is the teacher, and `session` takes no other stack.
-    resolution: side of the pictures in pixels, 0 for the architecture's own. Raises `BadCheckpoint` for models that
-    want more than words.
+    resolution: side of the pictures in pixels, 0 for the architecture's own. title: the checkpoint's name, where it is
+    known. Raises `BadCheckpoint` for models that want more than words, and where the text encoder is missing.
     """
 
-    def __init__(self, model, clip, vae=None, resolution: int = 0):
+    def __init__(self, model, clip, vae=None, resolution: int = 0, title: str = ""):
+        if clip is None:
+            raise BadCheckpoint(
+                "No CLIP came with this checkpoint: it has no text encoder inside. Load one with Load CLIP and wire it."
+            )
         self._model, self._clip, self._vae = model, clip, vae
         base = model.model
         facts = facts_of(model)
@@ -47,10 +55,11 @@ class ComfyHostModel:
         self.prediction_type = prediction_type(sampling)
         self.device = model.load_device
         self.words_file = facts.words_file
+        self.title = facts.title or title
         self.sigmas = torch.as_tensor(sampling.sigmas).float().to(self.device)
         weights = original_weights(model)
         self.fingerprint = names.fingerprint(weights)
-        self._shape = unet_shape(weights)
+        self._shape, self._width = unet_shape(weights), text_width(weights)
         self._pixels = getattr(form, "spacial_downscale_ratio", 8)
         side = (resolution or facts.resolution or PIXELS.get(self.architecture, 1024)) // self._pixels
         self.latent_shape = (form.latent_channels, side, side)
@@ -63,7 +72,18 @@ class ComfyHostModel:
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
         """Encode prompts with ComfyUI's CLIP, cut to its first chunk; nothing in them is read as a weight."""
-        return self._prompts.encode(prompts, self._read, self.device)
+        return self._prompts.encode(prompts, self._fitting, self.device)
+
+    def _fitting(self, prompts: Sequence[str]) -> Conditioning:
+        """Encoded prompts; raises `BadCheckpoint` where they are none that the MODEL can read."""
+        read = self._read(prompts)
+        if self._width not in (None, read.tokens.shape[-1]):
+            kind = type(self._clip.cond_stage_model).__name__
+            raise BadCheckpoint(
+                f"The CLIP does not fit the MODEL: the MODEL ({self.architecture}) reads texts of width {self._width}, "
+                f"the CLIP ({kind}) gives {read.tokens.shape[-1]}. Wire both from the same checkpoint."
+            )
+        return read
 
     def _read(self, prompts: Sequence[str]) -> Conditioning:
         with torch.no_grad():
@@ -90,7 +110,21 @@ class ComfyHostModel:
         cond = comfy.sampler_helpers.convert_cond([[conditioning.tokens, dict(conditioning.extras)]])
         model = self._model.model
         ready = comfy.samplers.process_conds(model, x, {"positive": cond}, x.device)["positive"]
-        return comfy.samplers.calc_cond_batch(model, [ready], x, sigma, self._model.model_options)[0]
+        try:
+            return comfy.samplers.calc_cond_batch(model, [ready], x, sigma, self._model.model_options)[0]
+        except RuntimeError as problem:
+            if OTHER_SIZES not in str(problem):
+                raise
+            raise BadCheckpoint(
+                f"The texts of this CLIP do not fit this MODEL ({self.architecture}): wire both from the same "
+                f"checkpoint ({problem})."
+            ) from problem
+
+    def decoder(self) -> list[Tensor]:
+        """Some numbers of the VAE that pictures are decoded with, to tell one from another; none without it."""
+        if self._vae is None:
+            return []
+        return [p.detach().flatten()[:64] for p in list(self._vae.first_stage_model.parameters())[-2:]]
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
@@ -167,6 +201,14 @@ def unet_shape(weights: dict[str, Tensor]) -> names.UNetShape | None:
         return names.UNetShape.from_state_dict(weights)
     except BadCheckpoint:
         return None
+
+
+def text_width(weights: dict[str, Tensor]) -> int | None:
+    """Width of the token vectors that a denoiser reads; None where none of its layers is known to read them."""
+    for name, weight in weights.items():
+        if name.endswith(TEXT_LAYERS) and weight.dim() == 2 and weight.dtype.is_floating_point:
+            return weight.shape[1]
+    return None
 
 
 def plain_words(prompt: str) -> str:

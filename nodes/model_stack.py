@@ -19,6 +19,7 @@ class BaseFacts:
     architecture: str = ""
     resolution: int = 0
     words_file: str | None = None
+    title: str = ""
 
 
 def facts_of(model) -> BaseFacts:

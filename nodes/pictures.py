@@ -16,7 +16,9 @@ from torch import Tensor
 from ..unlearn_core import UnlearnError
 from ..unlearn_core.preview import grid, pictures
 from ..unlearn_core.sampling import Sampler
+from .captions import captioned
 from .host import ComfyHostModel
+from .schema import schema
 
 MAX_PROMPTS = 64
 """Prompts of one Before / After."""
@@ -32,45 +34,85 @@ class BeforeAfter(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Inputs and outputs."""
-        return io.Schema(
+        return schema(
             node_id="UnlearnBeforeAfter",
             display_name="Before / After",
-            category="unlearning",
             description="Draws the same prompts with the same noise by two MODELs: first row before, second row after.",
             inputs=[
                 io.Model.Input("before", tooltip="The MODEL as it was."),
                 io.Model.Input("after", tooltip="The MODEL without the concept."),
                 io.Clip.Input("clip", tooltip="The checkpoint's text encoder."),
                 io.String.Input(
-                    "prompts", multiline=True, default="", tooltip="One prompt a line; each is one column of the grid."
+                    "prompts",
+                    display_name="Prompts",
+                    multiline=True,
+                    default="",
+                    tooltip="One prompt a line; each is one column of the grid.",
                 ),
                 io.Int.Input(
                     "seed",
+                    display_name="Seed",
                     default=0,
                     min=0,
                     max=2**32 - 1,
                     control_after_generate=False,
                     tooltip="Column i has noise i of this seed.",
                 ),
-                io.Int.Input("steps", default=20, min=1, max=200, tooltip="Euler steps of a picture."),
-                io.Float.Input("guidance", default=5.0, min=1.0, max=30.0, step=0.1, tooltip="Guidance scale (CFG)."),
                 io.Int.Input(
-                    "resolution", default=0, min=0, max=2048, step=64, tooltip="Side in pixels. 0: the model's own."
+                    "steps",
+                    display_name="Steps",
+                    default=20,
+                    min=1,
+                    max=200,
+                    tooltip="Euler steps of a picture.",
+                ),
+                io.Float.Input(
+                    "guidance",
+                    display_name="Guidance",
+                    default=5.0,
+                    min=1.0,
+                    max=30.0,
+                    step=0.1,
+                    tooltip="Guidance scale (CFG).",
+                ),
+                io.Int.Input(
+                    "resolution",
+                    display_name="Resolution",
+                    default=0,
+                    min=0,
+                    max=2048,
+                    step=64,
+                    tooltip="Side in pixels. 0: the model's own.",
                 ),
                 io.Vae.Input("vae", optional=True, tooltip="For sharp pictures; rough ones without."),
             ],
             outputs=[io.Image.Output(display_name="grid", tooltip="First row before, second row after.")],
+            is_output_node=True,
         )
+
+    @classmethod
+    def validate_inputs(cls, prompts=None) -> bool | str:
+        """Whether there are prompts, before anything runs; None where they come by a link."""
+        try:
+            return prompts is None or bool(prompts_in(prompts))
+        except UnlearnError as problem:
+            return str(problem)
 
     @classmethod
     def execute(cls, before, after, clip, prompts, seed, steps, guidance, resolution, vae=None) -> io.NodeOutput:
         """Draw both rows; raises `UnlearnError` without prompts or with more than `MAX_PROMPTS`."""
-        lines = [line.strip() for line in prompts.splitlines() if line.strip()]
-        if not 0 < len(lines) <= MAX_PROMPTS:
-            raise UnlearnError(f"Write one prompt a line, 1 to {MAX_PROMPTS} of them.")
+        lines = prompts_in(prompts)
         hosts = [ComfyHostModel(m, clip, vae, resolution) for m in (before, after)]
         rows = [draw(h, lines, seed, steps, guidance) for h in hosts]
-        return io.NodeOutput(grid(rows).movedim(0, -1)[None], ui=comparison(*rows))
+        return io.NodeOutput(sheet([(lines, *rows)]), ui=comparison(lines, *rows))
+
+
+def prompts_in(text: str) -> list[str]:
+    """The prompts of a text, a line each. Raises `UnlearnError` for none or too many."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not 0 < len(lines) <= MAX_PROMPTS:
+        raise UnlearnError(f"Write one prompt a line, 1 to {MAX_PROMPTS} of them.")
+    return lines
 
 
 def draw(
@@ -89,10 +131,19 @@ def draw(
         return pictures(Sampler(host, steps, guidance, tick, batch=BATCH), host.stack, prompts, seed)
 
 
-def comparison(before: Tensor, after: Tensor) -> dict[str, list[dict[str, str]]]:
+def sheet(groups: Sequence[tuple[Sequence[str], Tensor, Tensor]]) -> Tensor:
+    """Pictures (prompts, before, after) as one IMAGE `[1, H, W, 3]`: for each group a row before and a row after."""
+    rows = []
+    for prompts, *pair in groups:
+        for when, shown in zip(("before", "after"), pair, strict=True):
+            rows.append(captioned(shown, [f"{when}: {p}" for p in prompts]))
+    return grid(rows).movedim(0, -1)[None]
+
+
+def comparison(prompts: Sequence[str], before: Tensor, after: Tensor) -> dict[str, list[dict[str, str]]]:
     """What a node's slider lays over one another: the pictures `[n, 3, H, W]`, `PER_ROW` in a row."""
     return {
-        f"unlearn_{name}": [temporary_file(grid(rows.split(PER_ROW)))]
+        f"unlearn_{name}": [temporary_file(grid(captioned(rows, prompts).split(PER_ROW)))]
         for name, rows in (("before", before), ("after", after))
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,9 +16,18 @@ from ..unlearn_core.words.wish import Wish
 
 NOT_OFFERED = {"on_stop"}
 """An interrupted workflow has no outputs, so nothing of it could be kept."""
+ALIASES = ("unlearn", "forget", "erase", "remove", "negative", "concept", "LoRA")
+"""What people type into the node search who do not know this pack's names."""
 
 StackType = io.Custom("UNLEARN_STACK")
 SettingsType = io.Custom("UNLEARN_SETTINGS")
+
+
+def schema(**facts: Any) -> io.Schema:
+    """A node's schema in this pack's category; facts that an older ComfyUI does not know are left out."""
+    known = inspect.signature(io.Schema).parameters
+    facts = {"category": "unlearning", "search_aliases": list(ALIASES), **facts}
+    return io.Schema(**{name: value for name, value in facts.items() if name in known})
 
 
 def setting_inputs(*groups: str) -> list[io.Input]:
@@ -28,14 +38,24 @@ def setting_inputs(*groups: str) -> list[io.Input]:
 def setting_input(f: dataclasses.Field) -> io.Input:
     """The input of one setting, with its label, help, bounds and default; all but the concept may be left out."""
     facts = f.metadata
-    note = " (only if it trains)" if facts["group"] == TRAINING else ""
+    trains = facts["group"] == TRAINING
     unit = f" In {facts['unit']}." if "unit" in facts else ""
     common: dict[str, Any] = {
         "id": f.name,
-        "display_name": facts["label"] + note,
+        "display_name": facts["label"] + (" (only if it trains)" if trains else ""),
         "tooltip": facts["help"] + unit,
         "optional": f.name != "concept",
     }
+    made = input_of(f, common)
+    if trains:
+        # folded away; older versions take it only in this way
+        made.extra_dict = {**made.extra_dict, "advanced": True}
+    return made
+
+
+def input_of(f: dataclasses.Field, common: dict[str, Any]) -> io.Input:
+    """The input of the setting's type. common: what all types have."""
+    facts = f.metadata
     if "choices" in facts:
         return io.Combo.Input(options=list(facts["choices"]), default=f.default, **common)
     if isinstance(f.default, bool):
@@ -51,11 +71,14 @@ def setting_input(f: dataclasses.Field) -> io.Input:
     return io.String.Input(default="", **common)
 
 
-def strength(name: str, optional: bool = False) -> io.Input:
+def strength(name: str, label: str = "Strength", optional: bool = False) -> io.Input:
     """An input for a delta's strength."""
-    tooltip = "How strongly the delta acts. 1: the concept is forgotten. 0: the MODEL is as it was."
+    tooltip = (
+        "How strongly the delta acts. 1: the concept is forgotten. 0: the MODEL is as it was. "
+        "It is more a switch than a dial: a quarter does next to nothing, three quarters nearly all of it."
+    )
     return io.Float.Input(
-        name, display_name="Strength", default=1.0, min=-2.0, max=2.0, step=0.05, tooltip=tooltip, optional=optional
+        name, display_name=label, default=1.0, min=-2.0, max=2.0, step=0.05, tooltip=tooltip, optional=optional
     )
 
 

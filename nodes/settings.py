@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..unlearn_core.config import EDIT, TRAINING
-from .schema import SettingsType, setting_inputs
+from .schema import SettingsType, schema, setting_inputs
 
 
 class ForgetSettings(io.ComfyNode):
@@ -14,10 +14,9 @@ class ForgetSettings(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Inputs and outputs."""
-        return io.Schema(
+        return schema(
             node_id="UnlearnForgetSettings",
             display_name="Forget Settings",
-            category="unlearning",
             description="More settings for Forget Concept. Without this node it uses the values that you see here. "
             "Forget Concept trains only when the direct edit is not enough; settings marked 'only if it trains' change "
             "nothing otherwise.",

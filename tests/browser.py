@@ -38,11 +38,15 @@ class PageError(Exception):
 
 
 class Browser:
-    """A context manager. `problems` are texts of console errors and uncaught exceptions, with their addresses."""
+    """A context manager. `problems` are texts of console errors and uncaught exceptions, with their addresses.
+
+    `requests` are the addresses of all that pages have asked for, sockets too.
+    """
 
     def __init__(self, folder: Path, size: tuple[int, int] = (1600, 1000)):
         self.folder, self.size = folder, size
         self.problems: list[str] = []
+        self.requests: list[str] = []
         self._loop = asyncio.new_event_loop()
         self._last = 0
 
@@ -55,7 +59,7 @@ class Browser:
             )
         try:
             self._loop.run_until_complete(self._connect())
-            for domain in ("Page", "Runtime", "Log"):
+            for domain in ("Page", "Runtime", "Log", "Network"):
                 self.call(f"{domain}.enable")
         except BaseException:
             self.__exit__()
@@ -177,7 +181,11 @@ class Browser:
             self._note(message.get("method"), message.get("params", {}))
 
     def _note(self, event: str | None, about: dict) -> None:
-        if event == "Runtime.exceptionThrown":
+        if event == "Network.requestWillBeSent":
+            self.requests.append(about["request"]["url"])
+        elif event == "Network.webSocketCreated":
+            self.requests.append(about["url"])
+        elif event == "Runtime.exceptionThrown":
             self.problems.append(json.dumps(about["exceptionDetails"]))
         elif (event == "Runtime.consoleAPICalled" and about["type"] == "error") or (
             event == "Log.entryAdded" and about["entry"]["level"] == "error"

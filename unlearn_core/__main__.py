@@ -1,7 +1,5 @@
 """Entry point of `python -m unlearn_core`."""
 
-import sys
+from .cli.main import program
 
-from .cli.main import main
-
-sys.exit(main())
+program()

@@ -37,7 +37,10 @@ def setting(default: Any, label: str, help: str, group: str = REQUEST, **facts: 
 
 @dataclass(frozen=True)
 class ForgetConfig:
-    """One request to forget. Frozen and hashable; raises `BadSetting` with a sentence when it makes no sense."""
+    """One request to forget. Frozen and hashable; raises `BadSetting` with a sentence when it makes no sense.
+
+    concept: one bare name. `read_requests` makes these of whatever an artist types.
+    """
 
     concept: str = setting("", "Forget", "The object, style or character that the model should no longer generate.")
     anchor: str = setting(
@@ -114,7 +117,7 @@ class ForgetConfig:
         choices=("keep", "discard"),
     )
     learning_rate: float = setting(
-        4e-3, "Learning rate", "Of the optimizer (AdamW).", TRAINING, low=1e-6, high=1e-1, step=1e-6
+        4e-3, "Learning rate", "Of the optimizer (AdamW).", TRAINING, low=1e-6, high=1e-1, step=1e-4
     )
     batch: int = setting(
         8, "Batch", "Forget prompts in a step; as many replay prompts are added.", TRAINING, low=1, high=256, step=1

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .host import Conditioning, HostModel, OffloadingHost
+from .saved_work import NOTHING, NoSavedWork
 
 GIB = 2**30
 ON_A_CPU = 32
@@ -66,10 +67,13 @@ def release(device: torch.device) -> None:
 
 
 class SmallPasses:
-    """A host whose passes without gradient are split so that they fit; everything else is the host's own."""
+    """A host whose passes without gradient are split so that they fit; everything else is the host's own.
 
-    def __init__(self, host: HostModel, rows: int | None = None):
-        self._host, self.rows = host, rows
+    rows: most rows of a pass. saved: where what is drawn and read on it is kept.
+    """
+
+    def __init__(self, host: HostModel, rows: int | None = None, saved: NoSavedWork = NOTHING):
+        self._host, self.rows, self.saved = host, rows, saved
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._host, name)

@@ -14,6 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from .delta.info import MAX_CONCEPT
 from .delta.stack import Stack
 
 
@@ -35,6 +36,10 @@ class Conditioning:
         if not isinstance(rows, slice):
             rows = torch.as_tensor(rows, device=self.tokens.device)
         return Conditioning(self.tokens[rows], {k: v[rows] for k, v in self.extras.items()})
+
+    def parts(self) -> tuple[Tensor, ...]:
+        """All its tensors, in the order of their names."""
+        return (self.tokens, *(self.extras[name] for name in sorted(self.extras)))
 
     def to(self, device: torch.device) -> Conditioning:
         """The same rows on a device."""
@@ -97,6 +102,13 @@ class HostModel(Protocol):
         ...
 
 
+class TitledHost(HostModel, Protocol):
+    """A host that knows what its checkpoint is called; for others `title_of` gives ""."""
+
+    title: str
+    """As a rule the name of the checkpoint's file, without its folder."""
+
+
 class OffloadingHost(HostModel, Protocol):
     """A host that can take text encoders and autoencoder off the device; one without `offload` cannot."""
 
@@ -107,3 +119,9 @@ class OffloadingHost(HostModel, Protocol):
     def companions(self) -> Sequence[nn.Module]:
         """Text encoders and autoencoder."""
         ...
+
+
+def title_of(host: HostModel) -> str:
+    """What the host calls its checkpoint, in a line that a delta's file can hold; "" where it does not say."""
+    title = " ".join(str(getattr(host, "title", "") or "").split())
+    return "".join(c for c in title if c.isprintable())[:MAX_CONCEPT]

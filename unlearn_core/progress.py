@@ -34,8 +34,37 @@ Progress = Callable[[StepReport], bool | None]
 """Called after each unit of work. Returning True asks for a stop; raising ends the run at once."""
 
 
+LEAST = 0.02
+"""Part of the work that has to be done before anything can be said of the rest."""
+CORRECTION = 1.5
+"""An estimate that is too low by this factor is given up; less is the usual unevenness of work."""
+
+
+class Estimate:
+    """Seconds that are left of work whose units take about equally long. They fall, and rise only by new facts."""
+
+    def __init__(self) -> None:
+        self._left: float | None = None
+
+    def left(self, done: float, seconds: float, counted: bool) -> float | None:
+        """The estimate, or None while too little is known.
+
+        done: 0..1 of the work, after so many seconds. counted: a unit has just ended; before that nothing is known that
+        would make it longer.
+        """
+        if done >= 1:
+            self._left = 0.0
+        elif done > LEAST:
+            now = seconds * (1 - done) / done
+            if self._left is None or now < self._left or (counted and now > CORRECTION * self._left):
+                self._left = now
+        return self._left
+
+
 PULSES = 24
 """Signs of life that a tick usually takes: between two ticks the bar moves by them."""
+PLANNED = 0.95
+"""Part of the bar that planned work fills; where the last look is not content there is more to do."""
 
 
 class Tracker:
@@ -53,12 +82,15 @@ class Tracker:
         self.phase, self._done, self._total, self._pulses = next(iter(plan)), 0, 1, 0
         self._costs: dict[str, tuple[float, float]] = {}
         self._from = 0.0, 0.0
+        self._estimate = Estimate()
+        self._spared, self._remark = 0.0, ""
         self._whole = self._lay(plan, 0.0)
 
     def extend(self, plan: dict[str, float]) -> None:
         """There is more to do than was planned: from now on these phases. The bar goes on from where it is."""
         now = self._now()
         self._from = self._fraction, now
+        self._estimate = Estimate()
         self._whole = self._lay(plan, now)
 
     def _lay(self, plan: dict[str, float], at: float) -> float:
@@ -75,19 +107,28 @@ class Tracker:
 
     @property
     def seconds(self) -> float:
-        """Since the job began."""
-        return time.monotonic() - self._begin
+        """What the job has taken, and what it would have taken for the work that an earlier run had finished."""
+        return time.monotonic() - self._begin + self._spared
+
+    def spare(self, seconds: float, remark: str = "") -> None:
+        """Work of so many seconds need not be done again: estimates count it as done in that time.
+
+        remark: how it goes on, said beside what each phase does.
+        """
+        self._spared += seconds
+        if remark or not self._remark:
+            self._remark = f"; {remark or 'going on with a run that was stopped'}"
 
     def start(self, phase: str, total: int, message: str = "") -> None:
         """Enter a phase of `total` ticks."""
         self._between()
         self.phase, self._done, self._total, self._pulses = phase, 0, max(1, total), 0
-        self._send(message=message)
+        self._send(message=message + self._remark if message else "", counted=True)
 
     def tick(self, losses: dict[str, float] | None = None) -> None:
         """One unit of work is done. Outside training a wish to stop raises `Cancelled` here."""
         self._done, self._pulses = min(self._done + 1, self._total), 0
-        self._send(losses or {})
+        self._send(losses or {}, counted=True)
         self._obey()
 
     def pulse(self, latents: Tensor | None = None) -> None:
@@ -100,20 +141,27 @@ class Tracker:
         """All is done, also where less had to be done than was planned; a wish to stop comes too late."""
         stopping = self.stopping
         self._fraction, self._done, self._whole = 1.0, self._total, self._now()
-        self._send()
+        self._send(counted=True)
         self.stopping = stopping
 
     def _obey(self) -> None:
         if self.stopping and self.phase != "training":
             raise Cancelled("Stopped before anything was learned; the model is as it was.")
 
-    def _send(self, losses: dict[str, float] | None = None, message: str = "", latents: Tensor | None = None) -> None:
+    def _send(
+        self,
+        losses: dict[str, float] | None = None,
+        message: str = "",
+        latents: Tensor | None = None,
+        counted: bool = False,
+    ) -> None:
         now, (at, begun) = self._now(), self._from
-        self._fraction = max(self._fraction, min(1.0, at + (1 - at) * (now - begun) / (self._whole - begun)))
+        done = (now - begun) / (self._whole - begun) if self._whole > begun else 1.0
+        self._fraction = max(self._fraction, min(PLANNED, at + (1 - at) * PLANNED * done))
         if self._report is None:
             return
         seconds = self.seconds
-        left = max(0.0, seconds * (self._whole - now) / now) if self._fraction > 0.02 else None
+        left = self._estimate.left(now / self._whole, seconds, counted)
         ticks, total = self._done, self._total
         if self._report(
             StepReport(self.phase, ticks, total, self._fraction, seconds, left, losses or {}, message, latents)

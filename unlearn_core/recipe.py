@@ -48,6 +48,24 @@ class Recipe:
     """Share up to which it is called partly forgotten."""
     harmed_share: float = 0.05
     """Loss of preserved concepts from which they are called harmed."""
+    known_share: float = 0.5
+    """Share of a concept's pictures that has to be read right before the request, else the model does not know it and
+    it counts for nothing."""
+    least_preserved: float = 0.75
+    """Part of what was read right before that has to be read right after, else nothing is handed on."""
+    lost_by_chance: float = 1.0
+    """Concepts whose loss is not yet taken for such harm, where few are known at all."""
+    outside_harmed: float = 0.5
+    """Change of prompts that name nothing listed, as a part of the target's, from which they are called harmed;
+    a style's own prompts change more than a thing's."""
+    trail_steps: int = 4
+    """Euler steps of the short paths on which such changes are measured."""
+    trail_prompts: int = 4
+    """Prompts of the target whose change is the measure."""
+    glance_steps: int = 2
+    """Euler steps of the short paths that a quick run looks at in place of pictures."""
+    glance_near: float = 0.1
+    """Part of the answers there that may still be near the target's own without a warning."""
     shown: int = 12
     """Pictures that are shown before and after, half of them the target's."""
     checked_near: int = 5
@@ -122,6 +140,7 @@ STYLE = Recipe(
     earlier_overshoot=0.25,
     training_prompts=64,
     replay_near_prompts=8,
+    outside_harmed=0.1,
     settling=0.3,
     patience=0,
     training_overshoot=0.75,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from .errors import TrainingFailed
+from .errors import TrainingFailed, not_finite
 from .host import Conditioning, HostModel
+from .saved_work import saved_tensor
 
 
 def expand(sigma: Tensor, like: Tensor) -> Tensor:
@@ -54,7 +55,15 @@ class Sampler:
         start = noise((first + len(conditioning), *self.host.latent_shape), seed, self.host.device)[first:]
         sigmas = schedule(self.host, self.steps)
         rows = [slice(i, i + self.batch) for i in range(0, len(conditioning), self.batch)]
-        return torch.cat([self.along(conditioning[r], start[r], sigmas) for r in rows])
+        # encoded before, so that a run that goes on encodes the same prompts together
+        negative = None if self.guidance == 1.0 else self.negative or self.host.encode([""])
+        sampler = replace(self, negative=negative)
+
+        def latents() -> Tensor:
+            return torch.cat([sampler.along(conditioning[r], start[r], sigmas) for r in rows])
+
+        made_of = (start, sigmas, *conditioning.parts(), *(negative.parts() if negative else ()), self.guidance)
+        return saved_tensor(self.host, "draw", made_of, latents)
 
     @torch.no_grad()
     def along(self, conditioning: Conditioning, start: Tensor, sigmas: Tensor) -> Tensor:
@@ -103,7 +112,7 @@ class LatentBank:
         rows = [i for i in range(len(conditioning)) for _ in range(per_prompt)]
         latents = Sampler(host, steps, 1.0, tick).draw(conditioning[rows], seed)
         if not torch.isfinite(latents).all():
-            raise TrainingFailed("The loaded model draws numbers that are not finite; load it in full precision.")
+            raise TrainingFailed(not_finite("draws"))
         return cls(latents.view(len(conditioning), per_prompt, *host.latent_shape), conditioning)
 
     def __len__(self) -> int:

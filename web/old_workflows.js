@@ -2,6 +2,7 @@
 // values that Forget Concept still has go into its widgets, all others into a Forget Settings node above it.
 
 import { app } from "../../scripts/app.js";
+import { unfoldUsed } from "./folding.js";
 
 const FORGET = "UnlearnForgetConcept";
 const SETTINGS = "UnlearnForgetSettings";
@@ -33,6 +34,7 @@ function addSettings(node, values) {
   const changed = settings.widgets.filter((w) => values[w.name] != null && values[w.name] !== w.value);
   if (!changed.length) return;
   for (const widget of changed) widget.value = values[widget.name];
+  unfoldUsed(settings);
   settings.pos = [node.pos[0], node.pos[1] - settings.size[1] - GAP];
   node.graph.add(settings);
   settings.connect(0, node, "settings");

@@ -1,239 +1,34 @@
-// What the nodes show on themselves: phase, time left and a loss curve while they work, then before against after.
+// Hands what the server says of a run to the panels of the pack's nodes.
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
+import { nodeOf, panelOn } from "./panel.js";
 
-const COMPARING = new Set(["UnlearnForgetConcept", "UnlearnBeforeAfter"]);
-/** A node whose labels need more room than ComfyUI gives it, and how much. */
-const WIDE = { name: "UnlearnForgetSettings", width: 380 };
-const SVG = "http://www.w3.org/2000/svg";
-const CURVE = { width: 300, height: 64 };
-const COLOURS = { forget: "#e0605a", keep: "#4fae82" };
-const HEIGHTS = { idle: 26, learning: 124 };
-/** Of a job that ended before its time, by the server's event. */
-const ENDED = { execution_error: "stopped by an error", execution_interrupted: "stopped; finished concepts stay in the cache" };
-
-function element(tag, style, parent) {
-  const made = document.createElement(tag);
-  Object.assign(made.style, style);
-  parent?.append(made);
-  return made;
-}
-
-function shape(tag, attributes, parent) {
-  const made = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  parent?.append(made);
-  return made;
-}
-
-/** "45 s", "3 min 5 s". */
-function duration(seconds) {
-  const whole = Math.ceil(seconds);
-  return whole < 60 ? `${whole} s` : `${Math.floor(whole / 60)} min ${whole % 60} s`;
-}
-
-/** Points of a curve through `values` in the box of CURVE, `top` at its upper edge. */
-function points(values, top) {
-  const step = CURVE.width / Math.max(1, values.length - 1);
-  return values.map((v, i) => `${(i * step).toFixed(1)},${(CURVE.height * (1 - v / top)).toFixed(1)}`).join(" ");
-}
-
-class Panel {
-  /** resized: called when the panel needs another height. */
-  constructor(resized) {
-    this.resized = resized;
-    this.height = HEIGHTS.idle;
-    const small = { font: "11px sans-serif", color: "var(--input-text, #ccc)" };
-    const box = { width: "100%", boxSizing: "border-box", overflow: "hidden", position: "relative" };
-    this.root = element("div", { ...small, ...box });
-    this.root.className = "unlearn-panel";
-    const head = element("div", { display: "flex", justifyContent: "space-between", gap: "8px" }, this.root);
-    this.doing = element("span", { overflow: "hidden", textOverflow: "ellipsis", whiteSpace: "nowrap" }, head);
-    this.left = element("span", { whiteSpace: "nowrap", opacity: "0.75" }, head);
-    const track = element("div", { height: "3px", margin: "3px 0", background: "#8883" }, this.root);
-    this.bar = element("div", { height: "100%", width: "0", background: COLOURS.keep }, track);
-    this.makeCurves();
-    this.makeComparison();
-    this.report = element("div", { whiteSpace: "pre-wrap", marginTop: "4px", userSelect: "text" }, this.root);
-    this.reset();
-  }
-
-  makeCurves() {
-    this.chart = element("div", { display: "none" }, this.root);
-    const box = { viewBox: `0 0 ${CURVE.width} ${CURVE.height}`, preserveAspectRatio: "none" };
-    this.curves = shape("svg", box, this.chart);
-    Object.assign(this.curves.style, { width: "100%", height: `${CURVE.height}px`, display: "block" });
-    const legend = element("div", { display: "flex", gap: "12px", opacity: "0.9" }, this.chart);
-    this.lines = {};
-    this.values = {};
-    for (const [name, stroke] of Object.entries(COLOURS)) {
-      const line = { fill: "none", stroke, "stroke-width": 1.5, "vector-effect": "non-scaling-stroke" };
-      this.lines[name] = shape("polyline", line, this.curves);
-      this.values[name] = element("span", { color: stroke }, legend);
-    }
-    this.step = element("span", { marginLeft: "auto", opacity: "0.75" }, legend);
-  }
-
-  makeComparison() {
-    this.compare = element("div", { position: "relative", display: "none", cursor: "ew-resize" }, this.root);
-    this.compare.className = "unlearn-compare";
-    const whole = { width: "100%", display: "block", pointerEvents: "none" };
-    this.before = element("img", whole, this.compare);
-    this.after = element("img", { ...whole, position: "absolute", left: "0", top: "0" }, this.compare);
-    this.before.alt = "before";
-    this.after.alt = "after";
-    this.edge = element("div", { position: "absolute", top: "0", bottom: "0", width: "2px" }, this.compare);
-    Object.assign(this.edge.style, { background: "#fff", boxShadow: "0 0 3px #000", pointerEvents: "none" });
-    const tag = { position: "absolute", top: "2px", padding: "0 4px", color: "#fff", background: "#0008" };
-    element("span", { ...tag, left: "2px", pointerEvents: "none" }, this.compare).textContent = "after";
-    element("span", { ...tag, right: "2px", pointerEvents: "none" }, this.compare).textContent = "before";
-    this.slider = element("input", { width: "100%", margin: "2px 0", display: "none" }, this.root);
-    Object.assign(this.slider, { type: "range", min: 0, max: 100, value: 50, title: "left: after, right: before" });
-    this.slider.addEventListener("input", () => this.cut());
-    for (const kind of ["pointerdown", "pointermove", "pointerup"]) {
-      this.compare.addEventListener(kind, (event) => this.drag(event));
-      // else the page would move its canvas
-      this.slider.addEventListener(kind, (event) => event.stopPropagation());
-    }
-    this.before.addEventListener("load", () => this.fit());
-  }
-
-  reset() {
-    this.losses = { forget: [], keep: [] };
-    this.phase = "";
-    this.bar.style.width = "0";
-    this.doing.textContent = this.left.textContent = "";
-    this.chart.style.display = "none";
-  }
-
-  progress(report) {
-    // a second run of the same node starts at zero again, and so does the curve of the next concept of a list
-    if (report.fraction < this.fraction || report.part !== this.part) this.reset();
-    this.fraction = report.fraction;
-    this.part = report.part;
-    if (report.message) this.phase = report.message;
-    this.doing.textContent = this.phase || report.phase;
-    const left = report.seconds_left == null ? "" : `, ${duration(report.seconds_left)} left`;
-    this.left.textContent = `${Math.round(100 * report.fraction)} %${left}`;
-    this.bar.style.width = `${100 * report.fraction}%`;
-    if (report.losses?.forget !== undefined) this.plot(report.losses);
-    this.fit();
-  }
-
-  plot(losses) {
-    for (const [name, values] of Object.entries(this.losses)) values.push(losses[name]);
-    const top = Math.max(...this.losses.forget, ...this.losses.keep, 1e-12);
-    for (const [name, values] of Object.entries(this.losses)) {
-      this.lines[name].setAttribute("points", points(values, top));
-      this.values[name].textContent = `${name} ${values.at(-1).toExponential(1)}`;
-    }
-    this.step.textContent = `step ${this.losses.forget.length}`;
-    this.chart.style.display = "block";
-  }
-
-  ended(words) {
-    this.fraction = 0;
-    this.doing.textContent = words;
-    this.left.textContent = "";
-    this.bar.style.width = "0";
-  }
-
-  finished(message) {
-    this.ended("");
-    this.report.textContent = (message.text ?? []).join("");
-    const [before] = message.unlearn_before ?? [];
-    const [after] = message.unlearn_after ?? [];
-    if (before && after) {
-      this.before.src = address(before);
-      this.after.src = address(after);
-      this.compare.style.display = this.slider.style.display = "block";
-      this.cut();
-    }
-    this.fit();
-  }
-
-  drag(event) {
-    event.stopPropagation();
-    if (event.type === "pointerdown") this.compare.setPointerCapture(event.pointerId);
-    if (!(event.buttons & 1)) return;
-    const box = this.compare.getBoundingClientRect();
-    this.slider.value = (100 * (event.clientX - box.left)) / box.width;
-    this.cut();
-  }
-
-  cut() {
-    const at = Number(this.slider.value);
-    this.after.style.clipPath = `inset(0 ${100 - at}% 0 0)`;
-    this.edge.style.left = `calc(${at}% - 1px)`;
-  }
-
-  /** Ask for the height that the contents need now. */
-  fit() {
-    let height = this.chart.style.display === "none" ? HEIGHTS.idle : HEIGHTS.learning;
-    height = Math.max(height, ...[...this.root.children].map((part) => part.offsetTop + part.offsetHeight));
-    if (Math.abs(height - this.height) < 4) return;
-    this.height = height;
-    this.resized();
-  }
-}
-
-/** Where the server shows a temporary picture. */
-function address(file) {
-  return api.apiURL(`/view?${new URLSearchParams(file)}`);
-}
-
-/** The panel of a node by its id in a run, "4", or "7:4" for node 4 inside subgraph node 7. */
-function panelOf(id) {
-  let graph = app.graph;
-  let node = null;
-  for (const part of String(id).split(":")) {
-    node = graph?.getNodeById?.(Number(part)) ?? graph?.getNodeById?.(part);
-    graph = node?.subgraph;
-  }
-  return node?.unlearnPanel;
-}
-
-function addPanel(node) {
-  const panel = new Panel(() => {
-    const [width, height] = node.computeSize();
-    node.setSize([Math.max(width, node.size[0]), Math.max(height, node.size[1])]);
-    node.setDirtyCanvas?.(true, true);
-  });
-  node.unlearnPanel = panel;
-  const size = { getMinHeight: () => panel.height, margin: 4 };
-  node.addDOMWidget("unlearn_panel", "unlearn", panel.root, { serialize: false, ...size });
-}
+/** Nodes that have a panel from the start, and those that get one when they have something to say. */
+const PANEL = new Set(["UnlearnForgetConcept", "UnlearnBeforeAfter"]);
+const SPEAKING = new Set([...PANEL, "UnlearnSaveDelta", "UnlearnStack", "UnlearnApply", "UnlearnLoadDelta"]);
+const STOPPED = "stopped; finished concepts stay in the cache";
 
 app.registerExtension({
   name: "unlearn",
 
   setup() {
-    api.addEventListener("unlearn.progress", ({ detail }) => panelOf(detail.node)?.progress(detail));
-    for (const [event, words] of Object.entries(ENDED)) {
-      api.addEventListener(event, ({ detail }) => panelOf(detail?.node_id)?.ended(words));
-    }
+    api.addEventListener("unlearn.progress", ({ detail }) => nodeOf(detail.node)?.unlearnPanel?.progress(detail));
+    api.addEventListener("execution_interrupted", ({ detail }) => nodeOf(detail?.node_id)?.unlearnPanel?.ended(STOPPED));
   },
 
   beforeRegisterNodeDef(nodeType, nodeData) {
+    if (!SPEAKING.has(nodeData.name)) return;
     const created = nodeType.prototype.onNodeCreated;
-    if (nodeData.name === WIDE.name) {
-      nodeType.prototype.onNodeCreated = function () {
-        const result = created?.apply(this, arguments);
-        this.setSize([Math.max(WIDE.width, this.size[0]), this.size[1]]);
-        return result;
-      };
-    }
-    if (!COMPARING.has(nodeData.name)) return;
     nodeType.prototype.onNodeCreated = function () {
       const result = created?.apply(this, arguments);
-      if (this.addDOMWidget) addPanel(this);
+      if (PANEL.has(nodeData.name)) panelOn(this);
       return result;
     };
     const executed = nodeType.prototype.onExecuted;
     nodeType.prototype.onExecuted = function (message) {
       executed?.apply(this, arguments);
-      this.unlearnPanel?.finished(message);
+      if (message?.text || message?.unlearn_before || this.unlearnPanel) panelOn(this)?.finished(message ?? {});
     };
   },
 });

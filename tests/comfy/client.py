@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import struct
 import threading
@@ -26,7 +27,16 @@ DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Rejected(Exception):
-    """The server refused a request; the message is what it answered."""
+    """The server refused a request; the message is what it answered, and `answer` is that as JSON or {}."""
+
+    def __init__(self, message: str, answer: dict | None = None):
+        super().__init__(message)
+        self.answer = answer or {}
+
+    def sentences(self) -> dict[str, list[str]]:
+        """{node id: what its page is told of it} of a workflow that was refused before it ran."""
+        errors = self.answer.get("node_errors", {})
+        return {key: [e["details"] for e in found["errors"]] for key, found in errors.items()}
 
 
 class NodeFailed(Exception):
@@ -105,7 +115,10 @@ class Client:
             with DIRECT.open(request, timeout=60) as answer:
                 return answer.read()
         except urllib.error.HTTPError as error:
-            raise Rejected(f"{error.code} for {path}: {error.read().decode('utf-8', 'replace')}") from None
+            text = error.read().decode("utf-8", "replace")
+            with contextlib.suppress(ValueError):
+                raise Rejected(f"{error.code} for {path}: {text}", json.loads(text)) from None
+            raise Rejected(f"{error.code} for {path}: {text}") from None
 
     def get(self, path: str) -> Any:
         """JSON from a path."""

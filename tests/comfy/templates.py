@@ -14,7 +14,8 @@ from unlearn_core.config import REQUEST
 
 FOLDER = Path(__file__).resolve().parents[2] / "example_workflows"
 SIZES = {
-    "UnlearnForgetConcept": [360, 420],
+    "UnlearnForgetConcept": [360, 440],
+    "UnlearnSaveDelta": [340, 160],
     "UnlearnBeforeAfter": [380, 460],
     "UnlearnStack": [280, 480],
     "PreviewImage": [420, 320],
@@ -28,8 +29,8 @@ SIZES = {
 def request_values() -> list[tuple[str, Any]]:
     """(widget, default) of Forget Concept in the order of its widgets."""
     asked = [f for f in settings() if f.metadata["group"] == REQUEST]
-    *wish, seed = [(f.name, "" if isinstance(f.default, tuple) else f.default) for f in asked]
-    return [*wish, ("strength", 1.0), seed, ("resolution", 0)]
+    *wish, seed, force = [(f.name, "" if isinstance(f.default, tuple) else f.default) for f in asked]
+    return [*wish, ("strength", 1.0), seed, ("resolution", 0), force]
 
 
 def kinds() -> dict[str, tuple[list, list, list]]:
@@ -41,12 +42,13 @@ def kinds() -> dict[str, tuple[list, list, list]]:
     sampler = [("seed", 0), ("control", "fixed"), ("steps", 20), ("cfg", 3.0), ("sampler_name", "euler")]
     drawn = [("prompts", ""), ("seed", 0), ("steps", 20), ("guidance", 5.0), ("resolution", 0)]
     slots = [x for i in range(1, 9) for x in ((f"strength_{i}", 1.0), (f"on_{i}", True))]
+    saved = [("name", ""), ("save", "newest delta")]
     reported = [("before and after", "IMAGE"), ("report", "STRING")]
     return {
         "UnlearnLoadDemoModel": ([], [], [model, clip, vae]),
         "UnlearnForgetConcept": ([model, clip, vae, settings_link], request_values(), [model, stack, *reported]),
         "UnlearnBeforeAfter": ([("before", "MODEL"), ("after", "MODEL"), clip, vae], drawn, [("grid", "IMAGE")]),
-        "UnlearnSaveDelta": ([stack, ("picture", "IMAGE")], [("name", "")], [("file", "STRING")]),
+        "UnlearnSaveDelta": ([stack, ("picture", "IMAGE")], saved, [("file", "STRING")]),
         "UnlearnLoadDelta": ([], [("delta", ""), ("strength", 1.0)], [stack]),
         "UnlearnStack": ([(f"stack_{i}", stack[1]) for i in range(1, 9)], slots, [stack, ("lineage", "STRING")]),
         "UnlearnApply": ([model, clip, stack], [("any_base", False)], [model, stack]),
@@ -114,7 +116,7 @@ class Page:
         both = {"positive": (yes, 0), "negative": (no, 0)}
         sampled = self.add("KSampler", x + 320, y, {"model": model, **both, "latent_image": (empty, 0)})
         decoded = self.add("VAEDecode", x + 640, y, {"samples": (sampled, 0), "vae": (loader, 2)})
-        return self.add("SaveImage", x + 640, y + 110, {"images": (decoded, 0)}, title="Pictures of the prompt")
+        return self.add("SaveImage", x + 640, y + 160, {"images": (decoded, 0)}, title="Pictures of the prompt")
 
     def forget(self, model: tuple[int, int], loader: int, x: int, y: int, concept: str) -> int:
         """A Forget Concept with everything else as it is."""
@@ -172,13 +174,19 @@ def chain_three() -> Page:
     """Three Forget Concepts in a row: each works on top of those before it."""
     page = Page()
     loader = page.add("UnlearnLoadDemoModel", 0, 0)
-    page.add("Note", 0, 180, text="Wire MODEL into the next Forget Concept: each works on top of those before it.")
+    page.add(
+        "Note",
+        0,
+        180,
+        text="Wire MODEL into the next Forget Concept: each works on top of those before it. "
+        "Save Delta writes all three as one LoRA, loras/unlearn/forget_three.",
+    )
     last = loader
     for i, concept in enumerate(("banana", "ink", "frog")):
         last = page.forget((last, 0), loader, 360 + 400 * i, 0, concept)
     prompts = ("a flat banana", "a frog in ink style", "a blob frog", "a flat cat", "a glossy guitar")
     page.compare(loader, last, loader, 1560, 0, prompts)
-    page.add("UnlearnSaveDelta", 1560, 560, {"stack": (last, 1)}, name="forget three")
+    page.add("UnlearnSaveDelta", 1560, 560, {"stack": (last, 1)}, name="unlearn/forget three", save="one merged file")
     return page
 
 

@@ -8,12 +8,13 @@ import torch
 pytest.importorskip("aiohttp", reason="needs requirements/comfy.txt")
 
 from tests.comfy.client import Interrupted, NodeFailed
-from tests.comfy.server import Server
+from tests.comfy.server import PACK, Server
 from tests.comfy.sources import ROOT
 from tests.comfy.workflows import (
     DEMO,
     OWN,
     QUICK,
+    WIDGETS,
     forget,
     forgetting,
     node,
@@ -63,7 +64,7 @@ def test_the_nodes_are_listed_with_few_widgets_and_say_what_they_are(comfy, page
             assert options[0].get("tooltip"), f"{name}.{key}"
     order = info["UnlearnForgetConcept"]["input_order"]
     shown = [name for name in order["required"] + order["optional"] if name in OWN]
-    assert shown == ["concept", "anchor", "keep", "kind", "quality", "strength", "seed", "resolution"]
+    assert shown == ["concept", "anchor", "keep", "kind", "quality", "strength", "seed", "resolution", "force"]
 
 
 def test_every_other_setting_is_in_forget_settings_with_its_own_steps(info):
@@ -73,7 +74,27 @@ def test_every_other_setting_is_in_forget_settings_with_its_own_steps(info):
     for name, f in others.items():
         options, trains = inputs[name][-1], f.metadata["group"] == "training"
         assert options["display_name"].endswith("(only if it trains)") == trains, name
+        assert options.get("advanced", False) == trains, f"{name}: what acts only in training is folded away"
         assert options["default"] == f.default and options.get("step") == f.metadata.get("step"), name
+        if isinstance(f.default, float) and f.default:
+            assert 0.01 <= options["step"] / abs(f.default) <= 0.25, f"{name}: a step that a hand can use"
+
+
+def test_labels_are_written_in_one_way_and_people_find_the_nodes(comfy, info):
+    for name in NODES:
+        part = info[f"Unlearn{name}"]
+        for key, (kind, *options) in (part["input"].get("required", {}) | part["input"].get("optional", {})).items():
+            if isinstance(kind, list) or kind in WIDGETS:
+                label = options[0].get("display_name", "")
+                assert label[:1].isupper() and "_" not in label, f"{name}.{key}"
+        if comfy.version != "0.3.75":
+            assert {"erase", "remove", "negative", "unlearn", "concept"} <= set(part["search_aliases"])
+
+
+def test_each_node_has_a_help_page(page):
+    for name in NODES:
+        help_page = page.request(f"/extensions/{PACK}/docs/Unlearn{name}.md").decode()
+        assert help_page.startswith("# ") and len(help_page) > 150, name
 
 
 def test_shipped_workflows_open(info):
@@ -112,7 +133,7 @@ def test_a_saved_delta_in_the_stock_loader_is_the_nodes_model(comfy, page, pear)
 
 
 def test_inputs_of_earlier_versions_are_honoured(comfy, page):
-    workflow = forgetting(DEMO, "drum", **{k: v for k, v in QUICK.items() if k in OWN - {"quality"}})
+    workflow = forgetting(DEMO, "violin", **{k: v for k, v in QUICK.items() if k in OWN - {"quality"}})
     workflow["forget"]["inputs"] |= {**OLD_VALUES, "sampling_steps": 2, "no setting at all": 3}
     run = page.run(workflow)
     assert "Result: not checked" in run.outputs["forget"]["text"][0]
@@ -122,11 +143,11 @@ def test_inputs_of_earlier_versions_are_honoured(comfy, page):
 
 
 def test_forget_settings_act(comfy, page):
-    run = page.run(forgetting(DEMO, "drum", **QUICK, rank=3, overshoot=0.25))
+    run = page.run(forgetting(DEMO, "violin", **QUICK, rank=3, overshoot=0.25))
     delta = load(comfy.models / "loras" / saved_as(run))
     assert {f.rank for f in delta.factors.values()} == {3}
     wanted = ForgetConfig(
-        concept="drum", **{k: v for k, v in QUICK.items() if k != "resolution"}, rank=3, overshoot=0.25
+        concept="violin", **{k: v for k, v in QUICK.items() if k != "resolution"}, rank=3, overshoot=0.25
     )
     assert delta.info.config == wanted.deciding()
 
@@ -151,11 +172,6 @@ def test_a_list_is_one_delta_each_and_all_are_saved(comfy, page):
     assert [d.info.concept for d in deltas] == ["cat", "frog"]
     fractions = [e["fraction"] for e in own_events(run)]
     assert fractions == sorted(fractions) and fractions[-1] == 1
-
-
-def test_a_sentence_is_questioned(page):
-    with pytest.raises(NodeFailed, match="reads as a sentence: which word is meant: 'cat' or 'sofa'"):
-        page.run(forgetting(DEMO, "a photo of a cat on a sofa", **QUICK))
 
 
 def test_a_model_with_another_lora_is_taken_as_it_is(comfy, page, pear):
@@ -196,22 +212,6 @@ def test_saved_deltas_are_stacked_and_compared(page, info):
     assert before.std() > 0.05 and after.std() > 0.05 and (before - after).abs().mean() > 0.005
 
 
-@pytest.mark.parametrize(
-    ("values", "sentence"),
-    [
-        ({"concept": "  "}, "Name the concept"),
-        ({"concept": "cat\u202e"}, "invisible control characters"),
-        ({"anchor": "banana"}, "cannot be replaced by itself"),
-    ],
-    ids=["empty", "control characters", "itself"],
-)
-def test_a_wrong_request_is_one_sentence(page, values, sentence):
-    workflow = forgetting(DEMO, "banana")
-    workflow["forget"]["inputs"] |= values
-    with pytest.raises(NodeFailed, match=sentence):
-        page.run(workflow)
-
-
 def test_an_interrupt_leaves_the_model_as_it_was(comfy, page):
     plain = text_to_image(DEMO, "a cat", 128)
     before = pictures(page, page.run(plain))
@@ -228,6 +228,6 @@ def test_after_a_restart_the_delta_is_still_there(comfy, page, pear):
     run, workflow = pear
     with Server(comfy.version, comfy.folder) as restarted, restarted.client() as other:
         again = other.run(workflow)
-        assert {e["phase"] for e in own_events(again)} == {"drawing", "done"}
+        assert {e["phase"] for e in own_events(again)} == {"done"}, "its pictures are still there too"
         assert "From the cache" in again.outputs["forget"]["text"][0]
         assert torch.equal(pictures(other, again), pictures(page, run)) and saved_as(again) == saved_as(run)

@@ -9,6 +9,7 @@ pytest.importorskip("aiohttp", reason="needs requirements/comfy.txt")
 from tests.browser import Browser, chromium
 from tests.comfy.server import PACK
 from tests.comfy.sources import NEWEST, ROOT
+from unlearn_core import settings
 
 pytestmark = [
     pytest.mark.full,
@@ -26,7 +27,11 @@ OPEN = """(async () => {
   return app.graph.nodes.length;
 })()"""
 LOAD = "app.loadGraphData(%s).then(() => app.graph.nodes.length)"
-WIDGETS = "Object.fromEntries(%s.widgets.filter(w => w.name !== 'unlearn_panel').map(w => [w.name, w.value]))"
+WIDGETS = "Object.fromEntries(%s.widgets.filter(w => !w.name.startsWith('unlearn_')).map(w => [w.name, w.value]))"
+SHOWN = "%s.widgets.filter(w => %s.isWidgetVisible(w)).map(w => w.name)"
+TOASTS = "[...document.querySelectorAll('.p-toast-message')].map(t => t.textContent)"
+SAYS = "%s.unlearnPanel?.report.textContent ?? ''"
+RUN = "app.queuePrompt(0)"
 SENT = "app.graphToPrompt().then(p => p.output)"
 ADD_SETTINGS = f"""(() => {{
   const settings = LiteGraph.createNode('UnlearnForgetSettings');
@@ -85,8 +90,9 @@ def test_an_old_workflow_opens_with_its_values(window, tmp_path):
         "strength": 0.75,
         "seed": 5,
         "resolution": 64,
+        "force": False,
     }
-    settings = {
+    further = {
         "closed_form": False,
         "rank": 4,
         "overshoot": 0.25,
@@ -104,16 +110,17 @@ def test_an_old_workflow_opens_with_its_values(window, tmp_path):
         "checkpointing": True,
         "memory": 1.5,
     }
-    assert window.evaluate(WIDGETS % SETTINGS) == settings
+    assert window.evaluate(WIDGETS % SETTINGS) == further
+    assert "learning_rate" in window.evaluate(SHOWN % (SETTINGS, SETTINGS)), "settings that matter are not folded away"
     sent = window.evaluate(SENT)
     (number,) = [k for k, part in sent.items() if part["class_type"] == "UnlearnForgetSettings"]
     (forget,) = [part["inputs"] for part in sent.values() if part["class_type"] == "UnlearnForgetConcept"]
-    assert sent[number]["inputs"] == settings and forget["settings"] == [number, 0] and forget["seed"] == 5
+    assert sent[number]["inputs"] == further and forget["settings"] == [number, 0] and forget["seed"] == 5
     assert set(forget) == {"model", "clip", "vae", "settings"} | set(window.evaluate(WIDGETS % NODE))
 
     saved = window.evaluate("app.graph.serialize()")
     assert window.evaluate(LOAD % json.dumps(saved)) == len(old["nodes"]) + 1, "saved anew, it opens as it is"
-    assert window.evaluate(WIDGETS % SETTINGS) == settings
+    assert window.evaluate(WIDGETS % SETTINGS) == further
 
 
 def test_an_old_workflow_with_the_usual_values_needs_no_settings_node(window):
@@ -123,6 +130,96 @@ def test_an_old_workflow_with_the_usual_values_needs_no_settings_node(window):
     forget["widgets_values"] = [*usual, 3.0, False, 0.0, False]
     assert window.evaluate(LOAD % json.dumps(old)) == len(old["nodes"])
     assert window.evaluate(WIDGETS % NODE)["quality"] == "quick"
+
+
+def test_a_workflow_from_before_the_last_widget_opens_with_its_values(window):
+    """Values are saved by their places alone."""
+    page = json.loads((ROOT / "example_workflows/Forget one concept.json").read_text("utf-8"))
+    (forget,) = [n for n in page["nodes"] if n["type"] == "UnlearnForgetConcept"]
+    (save,) = [n for n in page["nodes"] if n["type"] == "UnlearnSaveDelta"]
+    forget["widgets_values"] = ["cat", "dog", "fox", "object", "quick", 0.75, 5, 64]
+    save["widgets_values"] = ["mine"]
+    window.evaluate(LOAD % json.dumps(page))
+    values = {"concept": "cat", "anchor": "dog", "keep": "fox", "kind": "object", "quality": "quick"}
+    values |= {"strength": 0.75, "seed": 5, "resolution": 64, "force": False}
+    assert window.evaluate(WIDGETS % NODE) == values
+    saved = window.evaluate(WIDGETS % "app.graph.nodes.find(n => n.type === 'UnlearnSaveDelta')")
+    assert saved == {"name": "mine", "save": "newest delta"}
+
+
+def test_steps_suit_a_hand_and_what_only_training_needs_is_folded(window):
+    window.evaluate(OPEN % PACK)
+    window.evaluate(ADD_SETTINGS)
+    for f in settings():
+        if isinstance(f.default, float) and f.default and f.metadata["group"] != "request":
+            step = window.evaluate(f"{SETTINGS}.widgets.find(w => w.name === {f.name!r}).options.step2")
+            assert 0.01 <= step / abs(f.default) <= 0.25, f.name
+    edit = [f.name for f in settings() if f.metadata["group"] == "edit"]
+    assert window.evaluate(SHOWN % (SETTINGS, SETTINGS)) == [*edit, "unlearn_fold"]
+    low = window.evaluate(f"{SETTINGS}.size[1]")
+    window.evaluate(f"{SETTINGS}.widgets.find(w => w.name === 'unlearn_fold').callback()")
+    assert len(window.evaluate(SHOWN % (SETTINGS, SETTINGS))) == window.evaluate(f"{SETTINGS}.widgets.length")
+    assert window.evaluate(f"{SETTINGS}.size[1]") > low + 150
+    values = window.evaluate("app.graph.serialize().nodes.find(n => n.type === 'UnlearnForgetSettings').widgets_values")
+    assert len(values) == len(window.evaluate(WIDGETS % SETTINGS)), "the button is no value"
+    (sent,) = [p for p in window.evaluate(SENT).values() if p["class_type"] == "UnlearnForgetSettings"]
+    assert set(sent["inputs"]) == set(window.evaluate(WIDGETS % SETTINGS)), "folded ones are sent too"
+
+
+def test_a_wrong_wish_is_said_on_the_node_and_in_a_toast(window, tmp_path):
+    window.evaluate(OPEN % PACK)
+    fill(window, NODE, {"concept": ""})
+    window.evaluate(RUN)
+    sentence = "Name the concept to forget: it is empty."
+    window.until(f"({SAYS % NODE}) === {json.dumps(sentence)}", 30)
+    window.until(f"{TOASTS}.some(t => t.includes({json.dumps(sentence)}))", 30)
+    window.screenshot(tmp_path / "refused.png")
+    assert sum(sentence in t for t in window.evaluate(TOASTS)) == 1
+
+    fill(window, NODE, {"concept": "a photo of a cat on a sofa"})
+    window.evaluate(RUN)
+    window.until(f"({SAYS % NODE}).includes(\"which word is meant: 'cat' or 'sofa'\")", 30)
+
+
+def test_what_fails_in_a_run_is_said_on_the_node_and_in_a_toast(window, tmp_path):
+    """Words that come by a link cannot be known before."""
+    window.evaluate(OPEN % PACK)
+    window.evaluate(f"""(() => {{
+      const text = LiteGraph.createNode('PrimitiveString');
+      app.graph.add(text);
+      text.widgets[0].value = '  ';
+      text.connect(0, {NODE}, {NODE}.inputs.findIndex(i => i.name === 'concept'));
+    }})()""")
+    window.evaluate("app.extensionManager.toast.removeAll()")
+    window.evaluate(RUN)
+    sentence = "Name the concept to forget: it is empty."
+    window.until(f"({SAYS % NODE}) === {json.dumps(sentence)}", 120)
+    window.until(f"{TOASTS}.some(t => t.includes({json.dumps(sentence)}))", 30)
+    window.screenshot(tmp_path / "failed.png")
+
+
+def test_where_files_were_saved_is_said_on_the_node(comfy, window, tmp_path):
+    window.evaluate(
+        LOAD % json.dumps(json.loads((ROOT / "example_workflows/Stack saved deltas.json").read_text("utf-8")))
+    )
+    window.evaluate("""(() => {
+      const [compare] = app.graph.nodes.filter(n => n.type === 'UnlearnBeforeAfter');
+      app.graph.remove(compare);
+      const save = LiteGraph.createNode('UnlearnSaveDelta');
+      app.graph.add(save);
+      app.graph.nodes.find(n => n.type === 'UnlearnStack').connect(0, save, 0);
+      save.widgets.find(w => w.name === 'name').value = 'unlearn/both';
+      save.widgets.find(w => w.name === 'save').value = 'each delta';
+    })()""")
+    window.evaluate(RUN)
+    says = SAYS % "app.graph.nodes.find(n => n.type === 'UnlearnSaveDelta')"
+    text = window.until(f"(({says}).includes('saved as')) && ({says})", 120)
+    assert text.splitlines() == [
+        "saved as unlearn/both_banana.safetensors",
+        "saved as unlearn/both_cat.safetensors",
+        f"in {comfy.models / 'loras'}",
+    ]
+    window.screenshot(tmp_path / "saved.png")
 
 
 def test_a_template_is_opened_run_and_looked_at(window, few_pictures, tmp_path):
@@ -159,5 +256,6 @@ def test_a_template_is_opened_run_and_looked_at(window, few_pictures, tmp_path):
     assert float(shown.split()[1].rstrip("%")) == pytest.approx(80, abs=3)
     window.screenshot(tmp_path / "dragged.png")
     assert window.evaluate("[...app.canvas.ds.offset, app.canvas.ds.scale]") == before, "the canvas moved too"
-    ours = [p for p in window.problems if "unlearn" in p.lower()]
+    # that a workflow was refused is an error of ComfyUI's, which passes through the pack
+    ours = [p for p in window.problems if "unlearn" in p.lower() and "PromptExecutionError" not in p]
     assert not ours, "\n".join(ours)

@@ -1,216 +1,114 @@
 """Checks the Unlearn tab inside a running web UI, with the bundled demo checkpoint loaded there.
 
-usage: python -m tests.hosts.check_webui URL [--concept banana] [--steps 300] [--pictures 16]
+usage: python -m tests.hosts.check_webui --host FOLDER --python FILE [--option=--medvram] [--only NAME ...]
+       python -m tests.hosts.check_webui URL
 
-The web UI runs with --api, has this repository in extensions/ (and `tests/hosts/probe` as well, for the hash of the
-weights), and `demo.safetensors`, `demo.yaml` and `demo.words.json` of assets/demo in models/Stable-diffusion; the
-yaml's `version: tokenizer` must be written as a full path. Its LoRA folder's stack should be empty. Prints a line a
-check and exits with 1 when one of them failed.
+--host is an installed Automatic1111 or a relative of it, --python the interpreter of its environment: it is started on
+the CPU with a data folder of its own (see `running_host.py`) and ended afterwards. A URL is a web UI that runs already,
+with --api, this repository and `tests/hosts/probe` in extensions/, and `demo.safetensors`, `demo.yaml` and
+`demo.words.json` of assets/demo in models/Stable-diffusion; the yaml's `version: tokenizer` must be written as a full
+path, and the LoRA folder's stack should be empty. Prints a line a check and exits with 1 when one of them failed.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
+import subprocess
 import sys
-import threading
+import tempfile
 import time
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
 
-import numpy as np
-import torch
-
-from tests.hosts.webui_client import FINISHED, Webui, distance, same
-from unlearn_core.demo.classifier import DemoClassifier
-from unlearn_core.demo.recognition import FOLDER, world
+from tests.hosts import checkpoint_checks, forget_checks, page_checks
+from tests.hosts.checks import Checks
+from tests.hosts.forget_checks import Places
+from tests.hosts.running_host import ROOT, RunningHost
+from tests.hosts.webui_client import Webui
 
 SIZE = 128
-QUICK = {"steps": 4, "batch": 2, "sampling_steps": 2, "closed_form": False}
-STOPPED_IN = 2.0
-"""Seconds from the host's Interrupt to the end of the job."""
+PICTURE = {"steps": 8, "cfg_scale": 3, "sampler_name": "Euler", "seed": 1, "width": SIZE, "height": SIZE}
+FIRST, THEN = "banana", ("cat", "dog")
+QUIET_IN = 10.0
+"""Seconds that install.py may take at a start of the host when nothing is missing."""
 
 
-class Checks:
-    """Runs checks one by one, goes on after a failure, and counts."""
+def parts(places: Places, data: Path | None) -> dict[str, Callable[[], object]]:
+    """All groups of checks by name, in their order; some need what an earlier one has made."""
+    made: dict = {}
+    check = places.check
 
-    def __init__(self):
-        self.failed = 0
+    def by_the_tab() -> None:
+        made.update(check.run(forget_checks.by_the_tab, places, FIRST) or {})
 
-    def __call__(self, name: str, passed: bool, facts: Any = "") -> None:
-        self.failed += not passed
-        print(f"{'ok  ' if passed else 'FAIL'} {name}{f': {facts}' if facts != '' else ''}", flush=True)
-
-    def run(self, part: Callable[..., Any], *values: Any) -> Any:
-        """A group of checks; an exception is one failure."""
-        try:
-            return part(*values)
-        except Exception as e:
-            self(part.__name__.replace("_", " "), False, f"{type(e).__name__}: {e}")
-            return None
-
-
-def tab_is_there(check: Checks, ui: Webui) -> None:
-    text = str(ui.call("/config"))
-    check("the tab is on the page, once", text.count("'unlearn_start'") == 1)
-    check("it does not say that it could not start", "Unlearn could not start" not in text)
-
-
-def forgetting(check: Checks, ui: Webui, concept: str, steps: int) -> dict:
-    """Forget for real; a picture that is asked for meanwhile waits and is the same as before."""
-    prompt = f"a {concept}"
-    before, weights = ui.draw(prompt)[0], ui.weights()
-    job = ui.forget(concept, steps=steps, prompts=prompt)
-    ui.until(job, "choosing", "replay", "training")
-    waited: dict = {}
-
-    def press() -> None:
-        waited["picture"], waited["at"] = ui.draw(prompt)[0], time.monotonic()
-
-    thread = threading.Thread(target=press, daemon=True)
-    thread.start()
-    shown, ended = [], None
-    while True:
-        view = ui.job(job)
-        if view["state"] in FINISHED:
-            ended = time.monotonic()
-            break
-        answer = ui.call("/sdapi/v1/progress?skip_current_image=true")
-        if answer["state"]["job"] == "unlearn":
-            shown.append(answer["progress"])
-        time.sleep(1)
-    thread.join()
-    check("it ends", view["state"] == "done", view["error"] or f"{view['seconds']:.0f} s")
-    verdict = view["report"]["check"]["verdict"]
-    check("the check says forgotten", verdict.startswith("forgotten"), verdict)
-    check("the host's progress showed it", len(shown) > 1 and shown == sorted(shown), f"{len(shown)} looks")
-    # one look at the job a second, so the picture may seem early by that
-    check("a picture asked for meanwhile waited", waited["at"] > ended - 1.5)
-    check("and is the picture of before", same(waited["picture"], before))
-    if weights is None:
-        print("--   no hash of the weights: the extension in tests/hosts/probe is not installed")
-    else:
-        check("the model's weights have the same hash", ui.weights() == weights, weights[:16])
-    return view
-
-
-def switching(check: Checks, ui: Webui, concept: str, tag: str) -> None:
-    prompt, other = f"a {concept}", "a car"
-    plain, kept = ui.draw(prompt)[0], ui.draw(other)[0]
-    gone, still = ui.draw(f"{prompt} {tag}")[0], ui.draw(f"{other} {tag}")[0]
-    moved, drift = distance(plain, gone), distance(kept, still)
-    check(
-        "the tag changes the target more than another object", moved > 2 * drift, f"{moved:.1f} to {drift:.1f} of 255"
-    )
-    check("without it the same bytes come back", same(ui.draw(prompt)[0], plain))
-    check("with it again the same bytes", same(ui.draw(f"{prompt} {tag}")[0], gone))
-
-
-def classified(check: Checks, ui: Webui, concept: str, tag: str, count: int) -> None:
-    """What the demo world's own classifier sees in the host's pictures."""
-    judge = DemoClassifier.load(FOLDER / "classifier.safetensors")
-    others = [o for o in world()["objects"] if o != concept][:count]
-
-    def share(prompts: list[str], objects: list[str], ending: str) -> float:
-        images = [ui.draw(p + ending, seed=100 + i)[0] for i, p in enumerate(prompts)]
-        values = torch.from_numpy(np.stack([np.asarray(i) for i in images])).permute(0, 3, 1, 2) / 127.5 - 1
-        seen = [o for o, _ in judge.recognise(values)]
-        return sum(a == b for a, b in zip(seen, objects, strict=True)) / len(seen)
-
-    target, rest = [f"a {concept}"] * count, [f"a {o}" for o in others]
-    rates = {
-        (name, bool(ending)): share(prompts, objects, ending)
-        for name, prompts, objects in (("target", target, [concept] * count), ("others", rest, others))
-        for ending in ("", f" {tag}")
+    return {
+        "page": lambda: check.run(page_checks.tab_is_there, places),
+        "mistakes": lambda: check.run(page_checks.mistakes, places),
+        "defaults": lambda: data and check.run(page_checks.defaults_are_not_frozen, places, data),
+        "tab": by_the_tab,
+        "tag": lambda: made and check.run(forget_checks.switching, places, FIRST, made["tag"]),
+        "classifier": lambda: made and check.run(forget_checks.classified, places, [FIRST], made["tag"]),
+        "same": lambda: made and check.run(forget_checks.as_on_the_command_line, places, FIRST, Path(made["path"])),
+        "bake": lambda: made and check.run(checkpoint_checks.baking, places, FIRST),
+        "list": lambda: check.run(forget_checks.a_list, places, THEN),
+        "chosen": lambda: check.run(checkpoint_checks.the_chosen_one_learns, places),
+        "stack": lambda: made and check.run(forget_checks.stacking, places, FIRST, made["tag"]),
+        "stop": lambda: check.run(forget_checks.stopping, places),
+        "foreign": lambda: check.run(page_checks.foreign_pages, places),
+        "reload": lambda: check.run(page_checks.reloading, places),
     }
-    facts = {name: f"{rates[name, False]:.0%} -> {rates[name, True]:.0%}" for name in ("target", "others")}
-    check("the classifier finds the target without the tag", rates["target", False] >= 0.9, facts["target"])
-    check("and not with it", rates["target", True] <= 0.1, facts["target"])
-    check("other objects stay", rates["others", True] >= rates["others", False] - 0.1, facts["others"])
 
 
-def stacking(check: Checks, ui: Webui, concept: str, tag: str) -> None:
-    """The next one is learned on top of the first, also while the first is baked into the host's weights."""
-    plain = ui.draw("a cat")[0]
-    ui.draw(f"a {concept} {tag}")
-    job = ui.forget("frog", **QUICK)
-    view = ui.until(job)
-    check("a second delta is learned on top", view["state"] == "done", view["error"] or view["report"]["stack"])
-    check("it knows of the first", concept in view["report"]["stack"])
-    check("an active LoRA was put back and comes off", same(ui.draw("a cat")[0], plain))
-
-
-def stopping(check: Checks, ui: Webui) -> None:
-    plain = ui.draw("a cat")[0]
-    job = ui.forget("cat", steps=5000, closed_form=False)
-    ui.until(job, "training")
-    ui.call("/sdapi/v1/interrupt", {})
+def installing(check: Checks, host: Path, python: Path) -> None:
+    """The pack's install.py as the host calls it at each start, with nothing to add."""
     begun = time.monotonic()
-    view = ui.until(job, pause=0.05)
-    seconds = time.monotonic() - begun
-    check("the host's Interrupt stops it", view["state"] == "stopped" and seconds < STOPPED_IN, f"{seconds:.2f} s")
-    kept = view.get("report", {}).get("stopped", "")
-    check("and a marked delta is kept", kept.startswith("stopped at step"), kept)
-    job = ui.forget("dog", steps=5000, closed_form=False)
-    ui.until(job, "sampling", "choosing", "replay", "training")
-    ui.call("/unlearn/stop", {"id": job, "keep": False})
-    view = ui.until(job, pause=0.05)
-    check("stop and discard leaves nothing", view["state"] == "stopped" and "file" not in view, view["error"])
-    check("the model draws as before", same(ui.draw("a cat")[0], plain))
+    command, environment = [str(python), str(ROOT / "install.py")], {**os.environ, "PYTHONPATH": str(host)}
+    done = subprocess.run(command, cwd=host, env=environment, capture_output=True, text=True, timeout=900)
+    seconds, said = time.monotonic() - begun, done.stdout + done.stderr
+    check("install.py is quick", done.returncode == 0 and seconds < QUIET_IN, f"{seconds:.1f} s")
+    check("and says nothing", not said, said)
 
 
-def mistakes(check: Checks, ui: Webui) -> None:
-    for body, words in (({"concept": ""}, "empty"), ({"concept": "x", "steps": 0}, "steps"), ({"nonsense": 1}, "")):
-        answer = ui.call("/unlearn/forget", body)
-        check(f"{body} is one sentence", words in answer.get("error", "").lower() != "", answer.get("error"))
+def has_peft(python: Path) -> bool:
+    """Whether the environment can train."""
+    code = "import importlib.util as u, sys; sys.exit(u.find_spec('peft') is None)"
+    return subprocess.run([str(python), "-c", code]).returncode == 0
 
 
-def reloading(check: Checks, ui: Webui) -> None:
-    """Press the host's Reload UI and look for the tab again."""
-    page = ui.call("/config")
-    buttons = [c["id"] for c in page["components"] if c.get("props", {}).get("elem_id") == "settings_restart_gradio"]
-    index = next(i for i, d in enumerate(page["dependencies"]) if {*map(first, d["targets"])} & set(buttons))
-    ui.call("/run/predict", {"fn_index": index, "data": [], "session_hash": "check"}, timeout=60)
-    time.sleep(5)
-    deadline = time.monotonic() + 300
-    while True:
-        try:
-            # Forge shows the page before it adds the API
-            ui.call("/config", timeout=10)
-            answer = ui.call("/unlearn/job/none", timeout=10)
-            break
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(1)
-    tab_is_there(check, ui)
-    check("its API answers", "no such job" in answer["error"])
-
-
-def first(target: Any) -> Any:
-    """A component's id: gradio 4 writes (id, event)."""
-    return target[0] if isinstance(target, (list, tuple)) else target
+def arguments() -> argparse.Namespace:
+    """The command's options."""
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument("url", nargs="?", help="a web UI that runs already")
+    p.add_argument("--host", type=Path, help="the folder of a web UI to start")
+    p.add_argument("--python", type=Path, default=Path(sys.executable), help="the interpreter of its environment")
+    p.add_argument("--option", action="append", default=[], help="one more option of the web UI, such as --medvram")
+    p.add_argument("--only", nargs="+", default=[], help="names of the groups of checks to run")
+    p.add_argument("--pictures", type=int, default=16, help="for the classifier, of the target and of others")
+    return p.parse_args()
 
 
 def main() -> int:
     """Run all checks; the exit code."""
-    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument("url")
-    p.add_argument("--concept", default="banana")
-    p.add_argument("--steps", type=int, default=300)
-    p.add_argument("--pictures", type=int, default=16, help="for the classifier, of the target and of others")
-    args = p.parse_args()
-    sampler = {"steps": 8, "cfg_scale": 3, "sampler_name": "Euler", "seed": 1, "width": SIZE, "height": SIZE}
-    check, ui = Checks(), Webui(args.url, **sampler)
-    print(f"checkpoint: {ui.call('/sdapi/v1/options')['sd_model_checkpoint']}")
-    check.run(tab_is_there, check, ui)
-    check.run(mistakes, check, ui)
-    view = check.run(forgetting, check, ui, args.concept, args.steps)
-    if view and (tag := view.get("tag")):
-        check.run(switching, check, ui, args.concept, tag)
-        check.run(classified, check, ui, args.concept, tag, args.pictures)
-        check.run(stacking, check, ui, args.concept, tag)
-    check.run(stopping, check, ui)
-    check.run(reloading, check, ui)
+    args, check = arguments(), Checks()
+    with contextlib.ExitStack() as stack:
+        data, url, trains = None, args.url, True
+        if args.host:
+            data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="unlearn_host_")))
+            host, python = args.host.resolve(), args.python.absolute()
+            trains = has_peft(python)
+            if trains:
+                check.run(installing, check, host, python)
+            running = stack.enter_context(RunningHost(host, python, data, *args.option))
+            url = running.address
+            print(f"--   started in {running.seconds:.0f} s, {'with' if trains else 'without'} peft")
+            check("nothing of ours is wrong in its log", "sd_unlearn_pack" not in running.log_text())
+        places = Places(check, Webui(url, **PICTURE), args.pictures, trains)
+        print(f"checkpoint: {places.ui.call('/sdapi/v1/options')['sd_model_checkpoint']}")
+        for name, part in parts(places, data).items():
+            if not args.only or name in args.only:
+                part()
     print(f"{check.failed} failed" if check.failed else "all passed")
     return min(1, check.failed)
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import http.client
 import io
 import json
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from typing import Any
 
@@ -27,11 +30,37 @@ class Webui:
         self.address, self.picture = address.rstrip("/"), picture
 
     def call(self, path: str, body: Any = None, timeout: float = PATIENCE) -> Any:
-        """The JSON answer; a body makes it a POST. Raises `OSError`."""
+        """The JSON answer, our routes' refusals too; a body makes it a POST. Raises `OSError`."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.address + path, data, {"Content-Type": "application/json"})
-        with DIRECT.open(request, timeout=timeout) as answer:
-            return json.load(answer)
+        try:
+            with DIRECT.open(request, timeout=timeout) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as e:
+            if not (path.startswith("/unlearn/") and 400 <= e.code < 500):
+                raise
+            with e:
+                refusal = json.load(e)
+            if "error" not in refusal:
+                raise
+            return refusal
+
+    def status(self, path: str, body: Any = None, **headers: str) -> int:
+        """The answer's status to a request with these headers alone; a body makes it a POST, `_` in a name is `-`."""
+        place = urllib.parse.urlsplit(self.address).netloc
+        connection = http.client.HTTPConnection(place, timeout=60)
+        data = None if body is None else json.dumps(body).encode()
+        names = {"host": place, **{name.replace("_", "-"): value for name, value in headers.items()}}
+        connection.putrequest("GET" if data is None else "POST", path, skip_host=True, skip_accept_encoding=True)
+        for name, value in {**names, **({} if data is None else {"content-length": str(len(data))})}.items():
+            connection.putheader(name, value)
+        connection.endheaders(data)
+        with contextlib.closing(connection):
+            return connection.getresponse().status
+
+    def progress(self) -> dict:
+        """What the host's own progress bar shows."""
+        return self.call("/sdapi/v1/progress?skip_current_image=true", timeout=60)
 
     def has(self, path: str) -> bool:
         """Whether a route is there."""

@@ -15,9 +15,10 @@ Law = Callable[[Source], Iterator[Finding]]
 # The parts of unlearn_core, lowest first: a part imports itself and what stands in the lines above it.
 # The longest name that fits a module decides: method.forget stands above the rest of method.
 LEVELS = (
-    "errors, version",
+    "errors, version, starting",
+    "untrusted",
     "words, delta",
-    "config, recipe",
+    "config, recipe, saved_work",
     "host",
     "progress, sampling, prompt_cache, device_memory",
     "preview",
@@ -52,7 +53,8 @@ PACKAGES = {
     "unlearn_core/cli/": {"PIL", "tqdm"},
     "nodes/": {"yaml", "PIL", "comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "server"},
     "extension/": {"gradio", "PIL", "?starlette"},
-    "extension/host": {"modules", "networks", "modules_forge", "backend"},
+    "extension/server.py": {"?uvicorn"},
+    "extension/host": {"modules", "networks", "modules_forge", "backend", "ldm_patched"},
     "benchmarks/": {"diffusers", "transformers", "PIL", "matplotlib", "tqdm"},
 }
 # Run or loaded by their path, in whatever Python there is. Web UIs load every file that lies in scripts/.

@@ -6,7 +6,14 @@ import torch
 from tests.tiny import WORDS, TinyHost
 from tests.unit.runs import Pictures, opened, stack_on
 from unlearn_core import ForgetConfig, Stack, UnlearnError
-from unlearn_core.method.anchor import Anchor, by_text_alone, choose_anchor, possible, share_read_as_target
+from unlearn_core.method.anchor import (
+    ASKED,
+    Anchor,
+    by_text_alone,
+    choose_anchor,
+    possible,
+    share_read_as_target,
+)
 from unlearn_core.method.request import Request
 from unlearn_core.recipe import OBJECT
 from unlearn_core.sampling import Sampler
@@ -106,13 +113,97 @@ def test_the_gate_stops_drawing_where_it_is_certain(monkeypatch, hits, general, 
     assert torch.allclose(made[-1], whole[: len(made[-1])], atol=1e-5)
 
 
+# What the model knows
+
+
+class FewWords(Pictures):
+    """Has no list of its own and knows the words that have a colour; all others are spelled out and draw one thing."""
+
+    words_file = None
+
+    def __init__(self, **colours):
+        super().__init__(colours)
+
+
+@pytest.fixture
+def spelled(monkeypatch):
+    """Words that have no colour are spelled out and not told from nonsense; the fixture counts who was asked for."""
+    asked = []
+
+    def apart(host, names, *_):
+        asked.append(tuple(names))
+        return dict.fromkeys(names, 1.0)
+
+    monkeypatch.setattr("unlearn_core.method.anchor.spelled_out", lambda host, word: word not in host.colours)
+    monkeypatch.setattr("unlearn_core.method.anchor.told_apart", apart)
+    return asked
+
+
+def test_what_the_model_does_not_know_never_stands_in(spelled):
+    """Words that it does not know lie nearest, as they all draw the same."""
+    host = FewWords(banana=0.1, guitar=-1.0, car=0.9)
+    with opened(host, ForgetConfig(concept="banana", sampling_steps=2)) as run:
+        made = choose_anchor(run)
+    assert made.name in ("guitar", "car") and set(made.neighbours) == {"guitar", "car"}
+    assert [len(names) for names in spelled] == [ASKED]
+
+
+def test_what_is_spelled_out_but_known_may_stand_in(spelled, monkeypatch):
+    monkeypatch.setattr(
+        "unlearn_core.method.anchor.told_apart", lambda host, names, *_: {n: 2.0 * (n == "drum") for n in names}
+    )
+    host = FewWords(banana=0.1, car=0.9)
+    monkeypatch.setattr("unlearn_core.method.anchor.ASKED", 1000)
+    with opened(host, ForgetConfig(concept="banana", sampling_steps=2)) as run:
+        assert set(choose_anchor(run).neighbours) == {"drum", "car"}
+
+
+def test_the_words_of_its_own_list_are_not_asked_for(spelled):
+    assert chosen({"banana": 1.0, "pear": 0.7}).name == "pear" and spelled == []
+
+
+def test_a_style_needs_no_style_that_is_known(spelled):
+    host = FewWords(ink=1.0)
+    with opened(host, ForgetConfig(concept="ink style", sampling_steps=2)) as run:
+        made = choose_anchor(run)
+    assert made.name and "ink" not in made.name
+
+
+def test_a_quick_run_skips_what_is_spelled_out(spelled):
+    host = FewWords(banana=0.1, guitar=-1.0)
+    with opened(host, ForgetConfig(concept="banana", quality="quick")) as run:
+        by_text_alone(run)
+    assert spelled == [], "asking would take longer than the run"
+    assert by_text_alone_of(host, "drum", "guitar", "pear") == "guitar"
+    assert by_text_alone_of(host, "drum", "pear") == "drum", "where there is nothing else"
+
+
+def by_text_alone_of(host, *order):
+    """The quick choice where texts lie in this order."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("unlearn_core.method.anchor.by_text", lambda *_: order)
+        with opened(host, ForgetConfig(concept="banana", quality="quick")) as run:
+            return by_text_alone(run).name
+
+
+@pytest.mark.parametrize("quality", ["quick", "normal"])
+@pytest.mark.parametrize("concept", ["ink style", "ink", "style of ink"])
+def test_an_anchor_of_a_style_never_shares_its_noun(concept, quality):
+    """The general list has an "ink drawing"."""
+    host = TinyHost()
+    host.words_file = None
+    request = Request.read(host, ForgetConfig(concept=concept, kind="style", quality=quality), Stack())
+    assert "ink drawing" in request.words.styles
+    assert possible(("ink drawing", "watercolor"), request) == ["watercolor"]
+
+
 # By text alone
 
 
 def by_text(concept="banana", stack=None, **changes) -> Anchor:
-    host = TinyHost()
     wish = ForgetConfig(concept=concept, quality="quick", **changes)
-    return by_text_alone(host, Request.read(host, wish, stack or Stack()))
+    with opened(TinyHost(), wish, stack or Stack()) as run:
+        return by_text_alone(run)
 
 
 def test_the_word_whose_text_lies_nearest_is_chosen():
@@ -162,7 +253,7 @@ def test_the_nearest_word_is_never_the_target_itself(concept):
     [
         ("a banana", (), ["banana", "pear"], ["pear"]),
         ("hot dog", (), ["dog", "cat"], ["cat"]),
-        ("cat", ("a banana", "hot dog"), ["banana", "dog", "pear"], ["dog", "pear"]),
+        ("cat", ("a banana", "hot dog"), ["banana", "dog", "pear"], ["pear"]),
         ("animals", (), ["cat", "pear"], ["pear"]),
     ],
 )

@@ -10,7 +10,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from tests.small import stack_of
-from unlearn_core.delta.bake import NOTE, bake, copy_companions, read_header
+from unlearn_core.delta.bake import NOTE, bake, read_header
+from unlearn_core.delta.companions import companions
 from unlearn_core.delta.format import Delta, DeltaInfo, Factor, save
 from unlearn_core.delta.stack import Stack
 from unlearn_core.demo.recognition import CHECKPOINT
@@ -122,7 +123,7 @@ def test_wrong_deltas_leave_nothing_behind(full, host, tmp_path):
     with pytest.raises(BadSetting, match="nothing to bake"):
         bake(stack_of((good, 0.0)), full, out)
     huge = Delta({n: Factor(f.down, f.up * 1e8, 1.0) for n, f in good.factors.items()}, good.info)
-    with pytest.raises(UnlearnError, match="cannot hold"):
+    with pytest.raises(UnlearnError, match="far more"):
         bake(stack_of((huge, 1.0)), CHECKPOINT, out)
     assert list(tmp_path.iterdir()) == []
 
@@ -183,5 +184,7 @@ def test_a_copy_in_the_same_folder_keeps_the_tokenizer_however_it_is_written(tmp
     (tmp_path / "words").mkdir()
     (tmp_path / "words" / "vocab.json").write_text("{}")
     monkeypatch.chdir(tmp_path)
-    copy_companions(Path("m.safetensors"), tmp_path / "new.safetensors")
-    assert (tmp_path / "new.yaml").is_file() and (tmp_path / "words" / "vocab.json").read_text() == "{}"
+    found = companions(Path("m.safetensors"), tmp_path / "new.safetensors")
+    assert [c.target.name for c in found] == ["new.yaml"]
+    found = companions(Path("m.safetensors"), tmp_path / "other" / "new.safetensors")
+    assert [c.target.name for c in found] == ["new.yaml", "words"]

@@ -87,6 +87,23 @@ def test_an_unchecked_run_draws_for_its_pictures_alone(tiny, tmp_path, capsys):
         assert picture.width > 100 and len(picture.getcolors(2**24)) > 50
 
 
+def test_any_form_of_a_word_makes_the_same_file(tiny, tmp_path, capsys):
+    typed = ["banana", "a banana", "Bananas", "(banana:1.2)", '"banana"', "Banana.", "the bananas", "forget the banana"]
+    files = [tmp_path / str(i) / "b.safetensors" for i in range(len(typed))]
+    for concept, file in zip(typed, files, strict=True):
+        file.parent.mkdir()
+        assert main([*FORGET, "--concept", concept, *QUICK, "--out", str(file)]) == 0
+        understood = f"'{concept}' was understood as 'banana'" in capsys.readouterr().err
+        assert understood == (concept != "banana")
+    assert len({file.read_bytes() for file in files}) == 1
+
+
+def test_force_is_an_option_that_lets_unclear_words_pass(tiny, tmp_path, capsys):
+    wish = [*FORGET, "--concept", "a photo of a cat on a sofa", *QUICK, "--out", str(tmp_path / "b.safetensors")]
+    assert "reads as a sentence" in refused(capsys, *wish)
+    assert main([*wish, "--force"]) == 0
+
+
 def test_inspect_in_words_and_json(made, capsys):
     assert main(["inspect", str(made / "b.safetensors"), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
@@ -112,7 +129,7 @@ def test_stack_merges_and_preview_draws(tiny, made, tmp_path, capsys):
 
 
 def test_stack_takes_out_and_trains_anew(tiny, tmp_path, capsys):
-    """The files, the words, and no overwriting."""
+    """The files, the words, and nothing made twice."""
     files = []
     for concept, anchor in (("banana", "pear"), ("frog", "cat")):
         out = tmp_path / f"{concept}.safetensors"
@@ -128,8 +145,10 @@ def test_stack_takes_out_and_trains_anew(tiny, tmp_path, capsys):
     assert "check, made anew" in capsys.readouterr().out
     made = load(tmp_path / "new" / "frog.safetensors")
     assert made.info.parents == () and made.info.concept == "frog"
-    assert main(["stack", *files, "--without", "banana", *new]) == 1
-    assert "there already" in capsys.readouterr().err
+    written = (tmp_path / "new" / "frog.safetensors").stat().st_mtime_ns
+    assert main(["stack", *files, "--without", "banana", *new]) == 0
+    assert (tmp_path / "new" / "frog.safetensors").stat().st_mtime_ns == written, "it was finished, and not of another"
+    capsys.readouterr()
     svd = ["--method", "svd", "--rank", "4", "--checkpoint", str(CHECKPOINT), "--out", str(tmp_path / "m.safetensors")]
     assert main(["stack", *files, *svd]) == 0
     said = capsys.readouterr().out
@@ -283,3 +302,24 @@ def test_an_anchor_may_also_come_from_a_setting(tiny, tmp_path):
     out = tmp_path / "b.safetensors"
     assert main([*FORGET, "--concept", "banana", "--out", str(out), *QUICK, "--set", "anchor=pear"]) == 0
     assert load(out).info.anchor == "pear"
+
+
+def test_a_delta_that_harms_too_much_is_not_saved_unless_forced(tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("unlearn_core.method.forget.too_harmful", lambda *_: "Nothing was handed on.")
+    out, report, picture = (tmp_path / name for name in ("b.safetensors", "r.json", "p.png"))
+    wish = [*FORGET, "--concept", "banana", *TRAINED, "--out", str(out), "--report", str(report)]
+    wish += ["--preview", str(picture)]
+    assert main(wish) == 1
+    rows = dict(line.split(":", 1) for line in capsys.readouterr().out.splitlines())
+    assert rows["Not kept"].strip() == "Nothing was handed on." and "Delta" not in rows
+    assert not out.exists() and picture.exists()
+    assert json.loads(report.read_text(encoding="utf-8"))["withheld"] == "Nothing was handed on."
+    assert main([*wish, "--force"]) == 0
+    assert out.exists() and "Not kept" not in capsys.readouterr().out
+
+
+def test_the_next_of_a_list_is_not_made_on_a_delta_that_was_withheld(tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("unlearn_core.method.forget.too_harmful", lambda *_: "Nothing was handed on.")
+    out = tmp_path / "b.safetensors"
+    assert main([*FORGET, "--concept", "banana, frog", *QUICK, "--out", str(out)]) == 1
+    assert list(tmp_path.glob("*.safetensors")) == [] and "On top of" not in capsys.readouterr().out

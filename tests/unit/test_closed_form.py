@@ -183,6 +183,7 @@ def blind(monkeypatch):
     """A check that never finds the target; the fixture is the list of its questions."""
     asked = []
     monkeypatch.setattr(Evaluator, "still_generated", lambda self, *given: asked.append(given))
+    monkeypatch.setattr(Evaluator, "gone", lambda *_: True)
     return asked
 
 
@@ -243,6 +244,7 @@ def test_what_is_still_drawn_is_preserved_less_and_then_trained(monkeypatch):
 def test_each_try_is_made_as_the_recipe_says(monkeypatch):
     seen, factors = [], Edit.factors
     monkeypatch.setattr(Evaluator, "still_generated", lambda self, *given: not given[-1])
+    monkeypatch.setattr(Evaluator, "gone", lambda *_: True)
     monkeypatch.setattr(Edit, "factors", lambda self, *given: seen.append(given[-3:]) or factors(self, *given))
     assert run(TinyHost(), wish()).report["preserve_scale"] == OBJECT.tries[-1][0]
     assert seen == [(8, scale, pytest.approx(OBJECT.overshoot + more)) for scale, more in OBJECT.tries]
@@ -259,6 +261,7 @@ def test_training_begins_where_the_last_edit_has_left_off(monkeypatch):
     monkeypatch.setattr(Evaluator, "still_generated", lambda *_: True)
     trained = run(TinyHost(), wish(learning_rate=1e-6, steps=1)).delta
     monkeypatch.setattr(Evaluator, "still_generated", lambda self, *given: not given[-1])
+    monkeypatch.setattr(Evaluator, "gone", lambda *_: True)
     edited = run(TinyHost(), wish()).delta
     for name, factor in edited.factors.items():
         assert torch.allclose(trained.factors[name].matrix(), factor.matrix(), atol=2e-3)

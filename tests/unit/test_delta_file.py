@@ -278,6 +278,20 @@ def older(folder, **texts):
     return folder / "old.safetensors"
 
 
+def test_the_checkpoints_name_comes_back_and_is_left_out_where_it_is_not_known(tmp_path):
+    named, file = a_delta(base_name="dreamshaper_8.safetensors"), tmp_path / "a.safetensors"
+    save(named, file)
+    assert load(file).info.base_name == "dreamshaper_8.safetensors"
+    assert named.content_hash() == a_delta().content_hash(), "it is no part of what the delta does"
+    save(a_delta(), file)
+    with safe_open(file, "pt") as opened:
+        assert "unlearn.base_name" not in opened.metadata(), "the same bytes as before there was such a text"
+    assert load(file).info.base_name == ""
+    for wrong in ("a\nb", "x" * 121, 5):
+        with pytest.raises(BadDelta, match="base_name"):
+            an_info(base_name=wrong)
+
+
 def test_a_file_of_version_1_is_read_and_written_as_version_2(tmp_path):
     delta = load(older(tmp_path))
     assert delta.factors[LAYER].matrix().tolist() == [[3.0, 6.0], [4.0, 8.0]]

@@ -8,22 +8,22 @@ import torch
 
 from tests.tiny import WORDS, TinyHost
 from tests.unit.runs import Pictures, config, opened
+from unlearn_core import TrainingFailed
 from unlearn_core.evaluate.diffusion_classifier import read_as, reading_errors
 from unlearn_core.evaluate.evaluator import (
-    SKIPPED,
-    Answers,
     Evaluator,
     Questions,
     Reader,
     neighbours_in_list,
-    verdict,
 )
+from unlearn_core.evaluate.glance import Glance
+from unlearn_core.evaluate.verdict import too_harmful, verdict
 from unlearn_core.method.anchor import Anchor
-from unlearn_core.method.checks import evaluator_for
+from unlearn_core.method.checks import evaluator_for, far_concepts
 from unlearn_core.progress import Tracker
 from unlearn_core.recipe import OBJECT, SMALL, thorough
 from unlearn_core.sampling import Sampler
-from unlearn_core.words.prompts import Scene, names, scenes
+from unlearn_core.words.prompts import Scene, names, scenes, spread
 from unlearn_core.words.word_list import WordList
 
 LIST = WordList.load(WORDS)
@@ -169,14 +169,31 @@ def test_looks_are_told_with_pictures():
     assert [len(r.latents) for r in told if r.latents is not None] == [4]
 
 
+def test_pictures_that_are_no_numbers_count_as_the_targets_and_as_lost():
+    broken = evaluator(Student(banana=float("nan"), cat=float("nan"))).after()
+    assert broken.target_share == 1.0 and not evaluator(Student()).gone(broken)
+    assert broken.preserved["cat"] == 0.0 and broken.preserved["dog"] == 1.0
+    assert broken.not_finite == 8 + 2
+    found = verdict(evaluator(Student()).before(), broken, OBJECT)
+    assert found["not_finite"] == 10 and found["verdict"].startswith("not forgotten, but")
+    assert "NaN" in too_harmful(found, OBJECT)
+    assert evaluator(Student(banana=float("nan"))).still_generated(0, False)
+    assert evaluator(Student(banana=float("nan"))).still_generated(0, True)
+
+
+def test_a_model_that_draws_no_numbers_before_is_refused():
+    with pytest.raises(TrainingFailed, match="not finite.*full precision"):
+        evaluator(Student(dog=float("nan"))).before()
+
+
 # Which check a request has
 
 
-def test_a_quick_request_has_no_check():
+def test_a_quick_request_has_a_glance_in_place_of_a_check():
     with opened(TinyHost(), config(quality="quick", closed_form=True), recipes=SMALL) as run:
-        assert evaluator_for(run, Anchor("pear", "", ("pear",))) is SKIPPED
-    assert SKIPPED.before() is SKIPPED.after() is None
-    assert SKIPPED.still_generated(0, False) is SKIPPED.still_generated(9, True) is False
+        glance = evaluator_for(run, Anchor("pear", "", ("pear",)))
+        assert isinstance(glance, Glance) and glance.before() is glance.after() is None
+    assert glance.still_generated(0, False) is glance.still_generated(9, True) is False
 
 
 def test_a_check_asks_for_near_and_far_concepts_and_the_artists_own():
@@ -187,6 +204,19 @@ def test_a_check_asks_for_near_and_far_concepts_and_the_artists_own():
     assert preserved[:2] == ["pear", "apple"] and preserved[-1] == "gizmo" and len(preserved) == 4
     assert "banana" not in preserved and asked.questions.targets == run.request.held_out
     assert (asked.sampler.steps, asked.sampler.guidance) == (2, 3.0)
+
+
+def test_far_concepts_of_a_list_that_is_not_its_own_have_entries_in_the_text_encoder(monkeypatch):
+    host = TinyHost()
+    with opened(host, config()) as run:
+        assert far_concepts(run) == spread(run.request.rest.all_objects, OBJECT.checked_far, 5)
+        host.words_file = None
+        mixed = spread(run.request.rest.all_objects, 100, 5)
+        known = mixed[3], mixed[5], mixed[6], mixed[9]
+        monkeypatch.setattr("unlearn_core.method.checks.is_spelled_out", lambda host, word: word not in known)
+        assert far_concepts(run) == list(known[: OBJECT.checked_far])
+        monkeypatch.setattr("unlearn_core.method.checks.is_spelled_out", lambda *_: True)
+        assert far_concepts(run) == mixed[: OBJECT.checked_far]
 
 
 def test_thorough_asks_for_more_and_allows_less():
@@ -201,55 +231,3 @@ def test_thorough_asks_for_more_and_allows_less():
     assert careful.recipe.rounds == normal.recipe.rounds + 1
     assert careful.recipe.anchor_pictures == 2 * normal.recipe.anchor_pictures
     assert careful.recipe.forgotten_share == normal.recipe.forgotten_share / 2
-
-
-# The verdict
-
-
-def answers(share, cat=1.0, dog=1.0):
-    return Answers(share, {"cat": cat, "dog": dog}, torch.zeros(0), ())
-
-
-def test_the_verdict_in_numbers():
-    found = verdict(answers(0.9), answers(0.4, cat=0.5), OBJECT)
-    assert found == {
-        "forgotten_before": pytest.approx(0.1),
-        "forgotten_after": 0.6,
-        "preserved_before": 1.0,
-        "preserved_after": 0.75,
-        "worst_neighbour": {"concept": "cat", "lost": 0.5},
-        "verdict": "partly forgotten, but 'cat' and others are harmed",
-    }
-
-
-@pytest.mark.parametrize(
-    "left, words",
-    [
-        (0.0, "forgotten"),
-        (0.05, "forgotten"),
-        (0.051, "partly forgotten"),
-        (0.5, "partly forgotten"),
-        (0.51, "not forgotten"),
-        (1.0, "not forgotten"),
-    ],
-)
-def test_the_verdict_in_words(left, words):
-    assert verdict(answers(1.0), answers(left), OBJECT)["verdict"] == f"{words}, the rest preserved"
-
-
-@pytest.mark.parametrize("kept, harmed", [(0.91, False), (0.89, True)])
-def test_harm_is_a_twentieth_of_the_mean(kept, harmed):
-    assert ("harmed" in verdict(answers(1.0), answers(0.0, cat=kept), OBJECT)["verdict"]) == harmed
-
-
-def test_a_thorough_verdict_allows_half():
-    assert verdict(answers(1.0), answers(0.03), OBJECT)["verdict"].startswith("forgotten")
-    assert verdict(answers(1.0), answers(0.03), thorough(OBJECT))["verdict"].startswith("partly")
-
-
-def test_what_nobody_has_looked_at_has_no_numbers():
-    assert verdict(None, None, OBJECT) == {"verdict": "not checked"}
-    assert verdict(answers(0.9), None, OBJECT) == {
-        "forgotten_before": pytest.approx(0.1),
-        "verdict": "not checked: the run was stopped",
-    }

@@ -40,7 +40,16 @@ def test_report_and_delta_say_what_later_requests_need():
     assert result.before.shape == result.after.shape == (len(result.prompts), 3, 32, 32)
     assert info.check == result.report["check"]
     numbers = {"forgotten_before", "forgotten_after", "preserved_before", "preserved_after", "worst_neighbour"}
-    assert set(info.check) == numbers | {"verdict"}
+    numbers |= {"preserved_concepts"}
+    assert numbers | {"verdict", "outside"} <= set(info.check) <= numbers | {"verdict", "outside", "not_known"}
+
+
+def test_the_delta_holds_the_name_of_its_checkpoint_where_the_host_knows_it():
+    host = TinyHost()
+    assert run(host, config(steps=1)).delta.info.base_name == ""
+    host.title = "my\tdream\x07.safetensors" + "x" * 200
+    name = run(host, config(steps=1)).delta.info.base_name
+    assert name.startswith("my dream.safetensors") and len(name) == 120
 
 
 def test_same_seed_gives_same_bytes(tmp_path):

@@ -5,13 +5,16 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from tests.small import A, B, C
-from unlearn_core import BadSetting, load, save
+from unlearn_core import BadSetting, ForgetConfig, load, save
 from unlearn_core.cli import stack as stack_command
 from unlearn_core.cli.main import main
 from unlearn_core.delta.format import Delta
-from unlearn_core.delta.paths import beside, check_outputs, each_its_own, read_with
+from unlearn_core.delta.outputs import COPY, Output, check_outputs, delta_size, may_be_replaced, size_of
+from unlearn_core.delta.paths import beside, each_its_own, read_with
 from unlearn_core.demo.recognition import CHECKPOINT
 
 
@@ -39,6 +42,10 @@ def place(tmp_path, monkeypatch):
     (tmp_path / "link.safetensors").symlink_to("model.safetensors")
     os.link(tmp_path / "model.safetensors", tmp_path / "hard.safetensors")
     (tmp_path / "there.safetensors").mkdir()
+    (tmp_path / "to_blob.safetensors").symlink_to("blob.safetensors")
+    (tmp_path / "taken.yaml").write_text("somebody's")
+    save_file({"x": torch.zeros(1)}, tmp_path / "copy.safetensors", {COPY: "[]"})
+    os.mkfifo(tmp_path / "pipe.safetensors")
     return tmp_path
 
 
@@ -75,6 +82,21 @@ REFUSED = {
     "stack a.safetensors --method svd --rank 0 --out o.safetensors": "rank 0",
     "stack a.safetensors b.safetensors --without cat --retrain --checkpoint x --out a.safetensors": "be a folder",
     "demo --out a.safetensors": "be a folder",
+    f"{FORGET} model.safetensors --out blob.safetensors": "is there already and is something else",
+    f"{FORGET} model.safetensors --out copy.safetensors": "is there already and is something else",
+    f"{FORGET} model.safetensors --out to_blob.safetensors": "is there already and is something else",
+    f"{FORGET} model.safetensors --out pipe.safetensors": "is a device and not a file",
+    f"{FORGET} model.safetensors --out {'x' * 300}.safetensors": "cannot be a file",
+    f"{FORGET} model.safetensors --out o.safetensors.": "has to end in .safetensors",
+    f"{FORGET} model.safetensors --out o.safetensors --preview P.png --report p.png": "name the same file",
+    f"{FORGET} model.safetensors --out o.safetensors --preview there.safetensors/../p.jpeg": "has to end in .png",
+    f"{FORGET} model.safetensors --out o.safetensors --report there.safetensors": "is the folder",
+    "preview --prompts x --checkpoint model.safetensors --out there.safetensors": "is the folder",
+    "stack a.safetensors --out model.safetensors": "is there already and is something else",
+    "stack a.safetensors --out copy.safetensors": "is there already and is something else",
+    "stack a.safetensors --into model.safetensors --out b.safetensors": "is there already and is something else",
+    "stack a.safetensors --into model.safetensors --out taken.safetensors": "'taken.yaml' is in",
+    "stack a.safetensors --into folder --out o.safetensors": "is a folder",
 }
 
 
@@ -96,16 +118,16 @@ def test_demo_does_not_overwrite_its_stack(place, capsys):
 def test_a_new_file_beside_its_inputs_is_fine(place):
     inputs = [*read_with("folder"), *read_with("."), *read_with("missing.safetensors"), ("the delta", place / "a")]
     outputs = ("--out", place / "folder" / "o.safetensors", ".safetensors"), ("--preview", place / "o.PNG", ".png")
-    check_outputs([*outputs, ("--report", None, ".json")], inputs)
+    check_outputs([Output(*o) for o in (*outputs, ("--report", None, ".json"))], inputs)
     with pytest.raises(BadSetting, match=r"missing\.safetensors"):
-        check_outputs([("--out", place / "missing.safetensors", "")], inputs)
+        check_outputs([Output("--out", place / "missing.safetensors")], inputs)
 
 
 def test_two_outputs_that_are_linked_are_one(place):
     (place / "p.png").write_bytes(b"")
     os.link(place / "p.png", place / "q.png")
     with pytest.raises(BadSetting, match="--one and --two name the same file"):
-        check_outputs([("--one", place / "p.png", ".png"), ("--two", place / "q.png", ".png")], [])
+        check_outputs([Output("--one", place / "p.png", ".png"), Output("--two", place / "q.png", ".png")], [])
 
 
 def test_what_the_stack_has_forgotten_is_refused_before_the_checkpoint_is_loaded(place, capsys):
@@ -123,7 +145,7 @@ def test_names_that_would_meet_get_numbers():
 def test_deltas_of_one_name_do_not_overwrite_each_other_when_made_anew(place, capsys, monkeypatch):
     """The training itself is left out: each old delta comes back as the new one."""
 
-    def anew(host, removal, progress, keep):
+    def anew(host, removal, progress, keep, *_):
         stack = removal.before
         for entry in removal.after:
             made = SimpleNamespace(delta=Delta(entry.delta.factors, entry.delta.info), report={"stopped": ""})
@@ -132,7 +154,7 @@ def test_deltas_of_one_name_do_not_overwrite_each_other_when_made_anew(place, ca
 
     monkeypatch.setattr(stack_command, "opened", lambda *_: SimpleNamespace())
     monkeypatch.setattr(stack_command, "print_reports", lambda *_: None)
-    monkeypatch.setattr(stack_command, "recorded", lambda _: None)
+    monkeypatch.setattr(stack_command, "recorded", lambda _: ForgetConfig(concept="owl"))
     monkeypatch.setattr(stack_command, "retrain", anew)
     for folder, made in (("one", B), ("two", C)):
         save(made, place / folder / "my delta.safetensors")
@@ -153,3 +175,81 @@ def test_a_delta_that_cannot_be_made_again_is_told_before_the_checkpoint_is_load
     new = ["--without", "banana", "--retrain", "--checkpoint", "model.safetensors", "--out", "new"]
     assert main(["stack", "a.safetensors", "b.safetensors", *new]) == 1
     assert "cannot be made anew" in capsys.readouterr().err
+
+
+ROOM = {
+    f"{FORGET} model.safetensors --out new/o.safetensors": 5,
+    f"{FORGET} model.safetensors --out new/o.safetensors --preview new/p.png --report new/r.json": 14,
+    "forget --concept cat,dog --checkpoint model.safetensors --out new/o.safetensors --preview new/p.png": 22,
+    "preview --prompts x --checkpoint model.safetensors --out new/p.png": 12,
+    "stack a.safetensors b.safetensors --out new/o.safetensors": 5,
+    "stack a.safetensors --into model.safetensors --out new/o.safetensors": 15,
+    "stack a.safetensors b.safetensors --without banana --retrain --checkpoint model.safetensors --out new": 5,
+    "demo --out new": 14,
+}
+
+
+@pytest.mark.parametrize("command", ROOM)
+def test_a_disk_without_room_is_told_before_anything_is_loaded(command, place, capsys, monkeypatch):
+    """The megabytes that are free and those that are needed, of all outputs on one disk together."""
+    monkeypatch.setattr("unlearn_core.cli.stack.recorded", lambda _: None)
+    asked = []
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: asked.append(folder) or SimpleNamespace(free=3 * 2**20))
+    assert main(command.split()) == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert f"has 3 MB free, but {ROOM[command]} MB are needed: make room" in said
+    assert asked == [place] and not (place / "new" / "o.safetensors").exists()
+
+
+def test_a_disk_that_does_not_say_how_full_it_is_is_no_hindrance(place, monkeypatch):
+    def unknown(_):
+        raise OSError("not supported")
+
+    monkeypatch.setattr("shutil.disk_usage", unknown)
+    assert main(["stack", "a.safetensors", "b.safetensors", "--out", "new/o.safetensors"]) == 0
+
+
+@pytest.mark.parametrize("command", ROOM)
+def test_a_place_without_the_right_to_write_is_told_before_anything_is_loaded(command, place, capsys, monkeypatch):
+    def refused(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("unlearn_core.cli.stack.recorded", lambda _: None)
+    monkeypatch.setattr("pathlib.Path.touch", refused)
+    assert main(command.split()) == 1
+    assert "Cannot write into new (Permission denied); choose another place." in capsys.readouterr().err
+
+
+def test_new_names_that_some_disk_takes_for_one_are_refused(tmp_path):
+    def ends(one, other):
+        with pytest.raises(BadSetting, match="--one and --two name the same file"):
+            check_outputs([Output("--one", tmp_path / one), Output("--two", tmp_path / other)], [])
+
+    ends("P.png", "p.png")
+    ends("p.png", "p.png. .")
+    ends("caf\u00e9.png", "cafe\u0301.png")
+    ends("p.png", "x/../p.png")
+    check_outputs([Output("--one", tmp_path / "p.png"), Output("--two", tmp_path / "q" / "p.png")], [])
+
+
+def test_only_what_this_tool_has_made_is_replaced(place):
+    made = {"a.safetensors": True, "copy.safetensors": False, "model.safetensors": False, "blob.safetensors": False}
+    (place / "empty.safetensors").touch()
+    for name, expected in {**made, "empty.safetensors": True}.items():
+        assert may_be_replaced(place / name, "unlearn.format") is expected, name
+    assert may_be_replaced(place / "copy.safetensors", COPY)
+
+
+def test_the_size_of_a_delta_is_guessed_from_the_checkpoints(place):
+    assert size_of(place / "model.safetensors") == CHECKPOINT.stat().st_size
+    assert size_of(place / "folder") == 2 * len(b"weights") and size_of(place / "nowhere") == 0
+    real = (CHECKPOINT.parent / "deltas" / "forget_banana.safetensors").stat().st_size
+    assert real < delta_size(CHECKPOINT, 8) < real + 2**21
+
+
+@pytest.mark.parametrize("name", ["nul.png", "COM1.png", "a:b.png", "con"])
+def test_windows_own_names_are_refused_there(name, tmp_path, monkeypatch):
+    check_outputs([Output("--out", tmp_path / name)], [])
+    monkeypatch.setattr("unlearn_core.delta.outputs.os", SimpleNamespace(name="nt"))
+    with pytest.raises(BadSetting, match="no file can be called"):
+        check_outputs([Output("--out", tmp_path / name)], [])

@@ -1,12 +1,15 @@
 """What an artist types becomes clean concepts before anything runs."""
 
+import contextlib
+import random
 import time
 
 import pytest
 
 from tests.tiny import WORDS
 from unlearn_core import BadSetting
-from unlearn_core.words.wish import mentioned, read_wish
+from unlearn_core.words.questions import mentioned
+from unlearn_core.words.wish import read_names, read_wish
 from unlearn_core.words.word_list import WordList
 
 LISTS = [WordList.load(WORDS), WordList.load(None)]
@@ -55,7 +58,28 @@ def test_one_concept_however_it_is_dressed(typed):
         ("cat/dog", ("cat", "dog")),
         ("{cat|dog}", ("cat", "dog")),
         ("ice cream and cake", ("ice cream", "cake")),
-        ("1girl, solo, banana", ("1girl", "solo", "banana")),
+        ("mikuchan, banana", ("mikuchan", "banana")),
+        ("knife, fork, spoon", ("knife", "fork", "spoon")),
+        ("banana, watercolor, long hair", ("banana", "watercolor", "long hair")),
+        ('"1girl", "solo", banana', ("1girl", "solo", "banana")),
+        ("ink and blob style", ("ink", "blob style")),
+        ("cat and ink style", ("cat", "ink style")),
+        ("INK Style", ("ink style",)),
+        ("style of Ink", ("ink style",)),
+        ("van gogh style", ("van gogh style",)),
+        ("in the style of van gogh", ("style of van gogh",)),
+        ("lady and the tramp", ("lady and the tramp",)),
+        ("The Lion and the Mouse", ("Lion and the Mouse",)),
+        ('"cat and mouse"', ("cat and mouse",)),
+        ("black_cat", ("black cat",)),
+        ("golden_retriever, black-cat", ("golden retriever", "black-cat")),
+        ("ice-cream", ("ice cream",)),
+        ("forget the cats and dogs", ("cat", "dog")),
+        ("remove cats, dogs and frogs", ("cat", "dog", "frog")),
+        ("Forget Paris", ("Forget Paris",)),
+        ("forget mikuchan please", ("mikuchan",)),
+        ("forget me not", ("forget me not",)),
+        ("forget-me-not", ("forget-me-not",)),
         ("cat，dog、frog", ("cat", "dog", "frog")),
         ('"salt and pepper shaker", cat', ("salt and pepper shaker", "cat")),
         ("salt and pepper shaker", ("salt and pepper shaker",)),
@@ -101,7 +125,119 @@ def test_lists_names_and_phrases(typed, concepts):
 def test_a_sentence_is_questioned(typed, asked):
     with pytest.raises(BadSetting) as e:
         read_wish(typed, LISTS)
-    assert "reads as a sentence" in str(e.value) and asked in str(e.value)
+    assert "reads as a sentence" in str(e.value) and asked in str(e.value) and "'Go on regardless'" in str(e.value)
+    assert len(read_wish(typed, LISTS, force=True).concepts) == 1
+    with pytest.raises(BadSetting, match="reads as a sentence"):
+        read_names(typed, LISTS)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        *(
+            "forget the cat",
+            "Forget cats",
+            "remove cats",
+            "no more cats",
+            "please make it forget cats",
+            "erase the cat",
+        ),
+        *("erase the cat", "delete cat", "unlearn: cat", "don't draw cats", "do not draw a cat"),
+        *("stop drawing cats", "get rid of cats", "Please forget cat", "FORGET the CAT!"),
+        *("I want you to forget cats", "can you please forget all cats", "make the model forget cats", "FORGET CATS"),
+        *(
+            "remove cats from this model",
+            "forget about the cat forever",
+            "forget the concept of cat",
+            "Please forget cat",
+        ),
+    ],
+)
+def test_a_command_is_understood_as_its_noun(typed):
+    assert read_wish(typed, LISTS).concepts == ("cat",)
+
+
+@pytest.mark.parametrize(
+    ("plural", "one"),
+    [
+        *(("knives", "knife"), ("mice", "mouse"), ("children", "child"), ("wolves", "wolf"), ("cacti", "cactus")),
+        *(("geese", "goose"), ("men", "man"), ("women", "woman"), ("teeth", "tooth"), ("bookshelves", "bookshelf")),
+        *(("cherries", "cherry"), ("strawberries", "strawberry"), ("buses", "bus"), ("churches", "church")),
+    ],
+)
+def test_plurals_that_no_rule_makes_are_known_both_ways(plural, one):
+    assert read_wish(plural, LISTS).concepts == read_wish(one, LISTS).concepts == (one,)
+    assert read_wish(f"{plural}, {one}", LISTS).concepts == (one,)
+
+
+@pytest.mark.parametrize(
+    ("typed", "take"),
+    [
+        ("1girl, solo, banana", "'banana'"),
+        ("masterpiece, best quality, cat", "'cat'"),
+        ("cat, highly detailed, 8k", "'cat'"),
+        ("score_9, score_8_up, a red apple", "'apple'"),
+        ("girl, long hair, red dress, in a park", "'dress'"),
+        ("cat, sitting", "'cat'"),
+        ("knife, spoon, fork, cup, plate", "'cup'"),
+    ],
+)
+def test_the_tags_of_a_prompt_are_questioned(typed, take):
+    with pytest.raises(BadSetting, match=f"reads as a prompt: which word is meant.* It would take {take}"):
+        read_wish(typed, LISTS)
+    assert len(read_wish(typed, LISTS, force=True).concepts) == typed.count(",") + 1
+
+
+def test_tags_alone_have_no_suggestion():
+    with pytest.raises(BadSetting, match="reads as a prompt: which word is meant\\? Write that word alone"):
+        read_wish("1girl, masterpiece", LISTS)
+
+
+@pytest.mark.parametrize("typed", ["cat and dog style", "cat and knife", "fire and ice", "black cat or a dogs"])
+def test_what_may_be_one_or_two_is_questioned(typed):
+    with pytest.raises(BadSetting, match="may be one name or two|reads as a sentence"):
+        read_wish(typed, LISTS)
+
+
+def random_texts():
+    rng = random.Random(5)
+    alphabet = "abcxyz ,;:.'\"()[]{}<>|/\\+&_-*~0123\n\táßéİıſﬃ猫語ロکلب😀🏳️\u0301\u0345\u2028\ue000\ud83d"
+    words = [
+        "cat",
+        "dogs",
+        "a",
+        "the",
+        "and",
+        "AND",
+        "BREAK",
+        "style",
+        "<lora:",
+        ":1.2)",
+        "forget",
+        "of",
+        "with",
+        "1girl",
+    ]
+    for _ in range(300):
+        tokens = [rng.choice(words) if rng.random() < 0.5 else rng.choice(alphabet) for _ in range(rng.randint(1, 14))]
+        yield rng.choice(["", " "]).join(tokens)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_no_text_at_all_is_a_crash_and_what_is_understood_stays_as_it_is(force):
+    understood = 0
+    for text in random_texts():
+        try:
+            concepts = read_wish(text, LISTS, force).concepts
+        except BadSetting:
+            continue
+        assert concepts and all(c.strip() == c and c.isprintable() for c in concepts)
+        if '"' in text or "\\" in text:
+            continue  # what stood in quotes may be anything, and an escaped bracket stays
+        understood += 1
+        for concept in concepts:
+            assert read_wish(concept, LISTS, True).concepts == (concept,), text
+    assert understood > 50
 
 
 @pytest.mark.parametrize(
@@ -121,6 +257,10 @@ def test_a_sentence_is_questioned(typed, asked):
         "...",
         "and",
         "of",
+        "{an s}",
+        "{o}",
+        "x",
+        "(a:1.2)",
     ],
 )
 def test_what_names_nothing_is_refused(typed):
@@ -149,7 +289,9 @@ def test_what_nobody_means_is_refused(typed):
 @pytest.mark.parametrize("typed", [" and ".join(["xx"] * 500), "/".join("abcdefgh" * 100), ":" + "1" * 3900 + "x"])
 def test_long_texts_are_read_in_no_time(typed):
     begun = time.process_time()
-    read_wish(typed, LISTS)
+    with contextlib.suppress(BadSetting):
+        read_wish(typed, LISTS)
+    read_wish(typed, LISTS, force=True)
     assert time.process_time() - begun < 2
 
 

@@ -3,9 +3,14 @@
 import json
 
 import pytest
+import torch
+from torch.nn import functional as F
 
 from tests.tiny import TinyHost
 from tests.unit.runs import config, run, stack_on
+from unlearn_core import BadDelta, TrainingFailed
+from unlearn_core.evaluate.evaluator import Evaluator
+from unlearn_core.method.closed_form import Edit
 from unlearn_core.method.fit import Fit
 from unlearn_core.method.forget import summary
 
@@ -66,6 +71,75 @@ def test_a_report_is_plain_values_and_its_summary_the_results_own():
     result = run(host, config(), stack_on(host, {"concept": "frog"}))
     assert json.loads(json.dumps(result.report)) == result.report
     assert result.summary() == summary(result.report)
-    labels = [label for label, _ in result.summary()]
+    labels = [label for label, _ in result.summary() if label != "Not known by this model"]
     assert labels == [*dict(summary(REPORT))][:-1] + ["On top of", "Time"]
     assert all(isinstance(text, str) and text for row in result.summary() for text in row)
+
+
+def test_a_summary_says_what_is_not_known_not_kept_and_not_tried():
+    check = {"forgotten_before": 0.0, "forgotten_after": 1.0, "verdict": "forgotten; ...", "not_known": ["drum", "gun"]}
+    told = {"check": check, "remark": "Training needs peft.", "withheld": "Nothing was handed on."}
+    rows = dict(summary(REPORT | told))
+    assert rows["Not known by this model"] == "drum, gun" and "Pictures of other concepts read right" not in rows
+    assert rows["Not tried further"] == told["remark"] and rows["Not kept"] == told["withheld"]
+
+
+class Harmful(TinyHost):
+    """Its layers that read text answer with infinity as soon as they are changed."""
+
+    def denoise(self, x, sigma, conditioning):
+        keys = self.backbone.blocks[0].attn2.to_k
+        out = super().denoise(x, sigma, conditioning)
+        tokens = conditioning.tokens
+        changed = not torch.equal(keys(tokens), F.linear(tokens, keys.weight))
+        return out * float("inf") if changed else out
+
+
+@pytest.fixture
+def blind(monkeypatch):
+    monkeypatch.setattr(Evaluator, "still_generated", lambda *_: False)
+    monkeypatch.setattr(Evaluator, "gone", lambda *_: True)
+
+
+def test_a_delta_with_which_the_model_draws_no_numbers_is_withheld_unless_forced(blind):
+    result = run(Harmful(), config(closed_form=True))
+    assert "NaN" in result.withheld and result.report["withheld"] == result.withheld
+    assert result.report["check"]["verdict"].startswith("not forgotten, but")
+    forced = run(Harmful(), config(closed_form=True, force=True))
+    assert forced.withheld == forced.report["withheld"] == "" and forced.report["check"] == result.report["check"]
+
+
+def test_a_delta_that_harms_what_the_model_knows_is_withheld_unless_forced(blind, monkeypatch):
+    shares = iter([1.0, 0.5, 1.0, 0.5])
+    plain = Evaluator.preserved_shares
+    monkeypatch.setattr(Evaluator, "preserved_shares", lambda *given: dict.fromkeys(plain(*given), next(shares)))
+    assert "in 50% with it" in run(TinyHost(), config(closed_form=True)).withheld
+    assert run(TinyHost(), config(closed_form=True, force=True)).withheld == ""
+
+
+class BrokenAutoencoder(TinyHost):
+    """Its autoencoder gives NaN from a number of pictures on."""
+
+    def __init__(self, after):
+        super().__init__()
+        self.after = after
+
+    def decode(self, latents):
+        self.after -= 1
+        return super().decode(latents) * (float("nan") if self.after < 0 else 1)
+
+
+def test_an_autoencoder_that_gives_no_numbers_is_an_error_before_the_work(blind):
+    seen = []
+    with pytest.raises(TrainingFailed, match=r"\(VAE\).*full precision"):
+        run(BrokenAutoencoder(0), config(closed_form=True), progress=lambda r: seen.append(r.phase))
+    assert "editing" not in seen
+    assert "(VAE)" in run(BrokenAutoencoder(1), config(closed_form=True)).withheld
+
+
+def test_a_change_that_comes_out_as_nothing_is_an_error(blind, monkeypatch):
+    monkeypatch.setattr(
+        Edit, "factors", lambda self, weights, *_: ((p, torch.ones(1, 16), torch.zeros(16, 1)) for p in weights)
+    )
+    with pytest.raises(BadDelta, match="would change nothing"):
+        run(TinyHost(), config(closed_form=True))

@@ -18,6 +18,7 @@ OTHERS = {
     "kind": "style",
     "quality": "quick",
     "seed": 1,
+    "force": True,
     "closed_form": False,
     "rank": 1,
     "overshoot": 2.0,
@@ -91,6 +92,7 @@ CHANGED = {
     "kind": {"factors"},
     "quality": {"check", "pictures"},
     "seed": {"factors", "pictures"},
+    "force": set(),  # nothing where the words are clear and the rest is not harmed
     "closed_form": {"factors"},
     "rank": {"factors"},
     "overshoot": {"factors"},
@@ -134,5 +136,5 @@ def test_a_training_setting_changes_a_training(name, trained):
 def test_what_decides_leaves_out_what_did_not_act():
     config = ForgetConfig(concept="cat")
     trained, edited = config.deciding(), config.deciding(trained=False)
-    assert trained.keys() == {*OTHERS, "going"} - {"memory"}
-    assert edited.keys() == {*OTHERS, "going"} - set(BY_GROUP[TRAINING])
+    assert trained.keys() == {*OTHERS, "going"} - {"memory", "force"}
+    assert edited.keys() == {*OTHERS, "going"} - {"force"} - set(BY_GROUP[TRAINING])

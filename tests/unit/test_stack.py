@@ -1,6 +1,8 @@
 """Stacks on real networks of width 8: applied and taken off, their lineage, their words on the command line."""
 
+import dataclasses
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from tests.small import BASE, LAYERS, A, B, C, X, a_delta, a_net, info, output_u
 from unlearn_core.delta.apply import applied
 from unlearn_core.delta.format import Delta, Factor, Parent
 from unlearn_core.delta.merge import combine_cat
-from unlearn_core.delta.stack import Stack, check_fits, lineage, parse_entry
+from unlearn_core.delta.stack import OtherBase, Stack, check_fits, lineage, parse_entry
 from unlearn_core.errors import BadDelta, BadSetting
 
 
@@ -197,6 +199,32 @@ def test_check_fits_counts_all_layers():
 def test_check_fits_says_what_is_wrong(delta, layers, words):
     with pytest.raises(BadDelta, match=words):
         check_fits(Stack().with_delta(delta), BASE, "sd1", layers)
+
+
+@pytest.mark.parametrize(
+    ("made_for", "loaded", "words"),
+    [
+        ("dream.safetensors", "real.safetensors", "made for 'dream.safetensors', but the loaded checkpoint is 'real.s"),
+        ("dream.safetensors", "", f"made for 'dream.safetensors', but the loaded checkpoint is {BASE}"),
+        ("", "real.safetensors", f"made for the base {'f' * 16}, but the loaded checkpoint is 'real.safetensors'"),
+        ("", "", f"made for the base {'f' * 16}, but the loaded checkpoint is {BASE}"),
+        (
+            "dream.ckpt",
+            "dream.ckpt",
+            "made for 'dream.ckpt' of other weights, but the loaded checkpoint is 'dream.ckpt'",
+        ),
+    ],
+)
+def test_another_base_is_told_by_name(made_for, loaded, words):
+    delta = a_delta(base_fingerprint="f" * 16, base_name=made_for)
+    with pytest.raises(OtherBase, match=re.escape(words)) as error:
+        check_fits(Stack().with_delta(delta), BASE, "sd1", LAYERS, loaded)
+    assert "load the one that it was made for. A copy with numbers of another type (bfloat16, fp8" in str(error.value)
+
+
+def test_a_merge_keeps_the_name_of_its_base():
+    named = [Delta(d.factors, dataclasses.replace(d.info, base_name="x.ckpt"), d.name) for d in (A, B)]
+    assert combine_cat(stack_of(*((d, 1.0) for d in named))).info.base_name == "x.ckpt"
 
 
 # Lineage

@@ -39,7 +39,8 @@ def test_the_delta_is_the_first_closed_form_and_nothing_is_drawn(tmp_path):
     assert result.before is result.after is None
     assert len(result.prompts) == 3 and all("banana" in p for p in result.prompts)
     assert result.report["way"] == "closed form, preserve scale 30" and result.report["stopped"] == ""
-    assert result.delta.info.check == {"verdict": "not checked"}
+    assert result.delta.info.check.keys() == {"verdict", "scores_near_target"}
+    assert result.delta.info.check["verdict"].startswith("not checked")
     assert (result.delta.info.anchor, result.delta.info.steps) == ("pear", 0)
     again = run(Silent(), wish(anchor="pear"))
     shas = [save(r.delta, tmp_path / f"{i}.safetensors") for i, r in enumerate((result, again))]
@@ -54,6 +55,7 @@ def test_a_stop_at_the_last_word_comes_too_late():
 def test_the_delta_is_that_of_the_checked_run_whose_first_edit_is_enough(monkeypatch):
     monkeypatch.undo()
     monkeypatch.setattr(Evaluator, "still_generated", lambda *given: False)
+    monkeypatch.setattr(Evaluator, "gone", lambda *given: True)
     few = {"anchor": "pear", "sampling_steps": 2}
     checked = run(TinyHost(), ForgetConfig(concept="banana", **few)).delta
     unchecked = run(TinyHost(), wish(**few)).delta

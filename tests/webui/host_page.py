@@ -1,13 +1,16 @@
 """Run inside a gradio environment: lays the tab out as a host does, its Blocks rendered inside the host's own.
 
-usage: host_page.py FOLDER [broken]. Exits 0 when the tab is there, its events reach the host's prompt and, with the
-API on, the routes answer under the host's lock.
+usage: host_page.py FOLDER [broken | unknown | ldm_patched]. Exits 0 when the tab is there, its events reach the host's
+prompt, a running job outlives Reload UI and, with the API on, the routes answer under the host's lock. "broken": a host
+without what we need. The others are relatives of Forge, one that we do not know and one that we do.
 """
 
 import asyncio
+import html
 import json
 import runpy
 import sys
+import threading
 import types
 from pathlib import Path
 
@@ -16,8 +19,8 @@ sys.path.insert(0, str(ROOT / "tests" / "webui"))
 import fake_host  # noqa: E402
 
 
-def ask(app, path, body, **headers):
-    """(status, JSON) of a POST to the app, without a server."""
+def ask(app, path, body, method="POST", **headers):
+    """(status, JSON) of the app's answer, without a server."""
     sent = []
 
     async def receive():
@@ -27,7 +30,7 @@ def ask(app, path, body, **headers):
         sent.append(message)
 
     pairs = [(k.replace("_", "-").encode(), v.encode()) for k, v in {"host": "127.0.0.1:7860", **headers}.items()]
-    scope = {"type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b""}
+    scope = {"type": "http", "method": method, "path": path, "raw_path": path.encode(), "query_string": b""}
     scope |= {"headers": pairs, "http_version": "1.1", "scheme": "http", "root_path": "", "asgi": {"version": "3.0"}}
     asyncio.run(app({**scope, "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 7860)}, receive, send))
     return sent[0]["status"], json.loads(b"".join(m.get("body", b"") for m in sent[1:]))
@@ -37,10 +40,20 @@ def check_requests(app):
     """The host's own routes answer pages of the host and programs, with JSON alone."""
     wish, kind = {"concept": "banana", "prompts": 5}, "application/json"
     told = "prompts must be a text or a list of texts."
-    assert ask(app, "/unlearn/forget", wish, content_type=kind) == (200, {"error": told})
-    assert ask(app, "/unlearn/forget", wish, content_type=kind, origin="http://127.0.0.1:7860")[0] == 200
+    assert ask(app, "/unlearn/forget", wish, content_type=kind) == (422, {"error": told})
+    assert ask(app, "/unlearn/forget", wish, content_type=kind, origin="http://127.0.0.1:7860")[0] == 422
+    assert ask(app, "/unlearn/forget", {"concept": ""}, content_type=kind)[0] == 422
+    for body in ([], 5, "x", None):
+        status, answer = ask(app, "/unlearn/forget", body, content_type=kind)
+        assert status == 422 and answer["error"].startswith("Send one JSON object"), answer
+    status, answer = ask(app, "/unlearn/stop", {}, content_type=kind)
+    assert status == 404 and "nothing was stopped" in answer["error"]
+    status, answer = ask(app, "/unlearn/job/none", None, method="GET")
+    assert status == 404 and "no such job" in answer["error"]
     for path in ("/unlearn/forget", "/unlearn/stop"):
         assert ask(app, path, wish)[0] == ask(app, path, wish, content_type="text/plain")[0] == 415
+        evil = "evil.example:7860"
+        assert ask(app, path, wish, content_type=kind, host=evil, origin=f"http://{evil}")[0] == 403
         for origin in ("null", "http://evil.example"):
             status, answer = ask(app, path, wish, content_type=kind, origin=origin)
             assert status == 403 and "Another web page" in answer["error"]
@@ -52,7 +65,7 @@ def check_events(page):
     assert events and not [e for e in events if e["queue"] is not False or e.get("every")]
 
 
-def check_form(page):
+def check_settings(page):
     """The settings in front and those that are folded, with the core's steps; the host saves none of their values."""
     parts = {b.elem_id: b for b in page.blocks.values() if getattr(b, "elem_id", None)}
     assert parts["unlearn_training"].label == "Training, if the fast edit is not enough"
@@ -74,16 +87,118 @@ def inside(part):
     return found
 
 
-def check_strengths(page, folder):
-    """A strength that no slider gives is answered with a sentence."""
-    (folder / "a.safetensors").touch()
-    (folder / "unlearn_stack.json").write_text('[{"name": "a.safetensors", "strength": 1.0, "on": true}]')
+def function(page, name):
+    """Of an event of the page, without what guards it."""
     functions = page.fns.values() if isinstance(page.fns, dict) else page.fns
-    store = next(f.fn for f in functions if getattr(f.fn, "__name__", "") == "store")
-    for strength in (5, None):
-        shown = store(["a.safetensors"], *[True] * 12, strength, *[1.0] * 11)
+    found = [getattr(f.fn, "event", f.fn) for f in functions]
+    return next(f for f in found if getattr(f, "__qualname__", "").endswith(name))
+
+
+def check_foreign_presses(page):
+    """The buttons do what the host's own page and programs ask for, and nothing for another page."""
+    import gradio as gr
+
+    app, events = gr.routes.App.create_app(page), page.get_config_file()["dependencies"]
+    names = {i: getattr(b, "elem_id", None) for i, b in page.blocks.items()}
+
+    def index(button):
+        pairs = [(e["targets"][0], e.get("trigger")) if e["targets"] else (None, None) for e in events]
+        # gradio 4 writes (id, kind) where gradio 3 writes the id alone
+        pairs = [tuple(target) if isinstance(target, (list, tuple)) else (target, kind) for target, kind in pairs]
+        return next(i for i, (target, kind) in enumerate(pairs) if kind == "click" and names.get(target) == button)
+
+    def press(button, **headers):
+        body = {"fn_index": index(button), "data": [None] * len(events[index(button)]["inputs"]), "session_hash": "x"}
+        return ask(app, "/run/predict", body, **headers)
+
+    own, kind, evil = "http://127.0.0.1:7860", "application/json", "evil.example:7860"
+    for headers in ({}, {"origin": own}):
+        status, answer = press("unlearn_stop_discard", content_type=kind, **headers)
+        assert status == 200 and "Nothing is running" in answer["data"][0], answer
+        shown = press("unlearn_start", content_type=kind, **headers)[1]["data"][0]
+        assert 'class="unlearn-box bad"' in shown, shown
+    for headers in (
+        {"content_type": kind, "origin": "http://evil.example"},
+        {"content_type": kind, "origin": "null"},
+        {"content_type": kind, "origin": f"http://{evil}", "host": evil},
+        {"origin": "http://evil.example"},
+        {},
+    ):
+        for button in (
+            "unlearn_stop_discard",
+            "unlearn_start",
+            "unlearn_delete",
+            "unlearn_bake",
+            "unlearn_forget_poll",
+        ):
+            status, answer = press(button, **headers)
+            assert status >= 400 and "data" not in answer, (button, headers, answer)
+
+
+def check_strengths(page, folder):
+    """A page changes one value of one row and no other; what no slider gives is answered with a sentence."""
+    state = folder / "unlearn_stack.json"
+    names = ["a.safetensors", "b.safetensors"]
+    for name in names:
+        (folder / name).touch()
+    state.write_text(json.dumps([{"name": n, "strength": 1.0, "on": True} for n in names]))
+    tab = function(page, "StackTab.shown").__self__
+    for strength in (5, None, "x", True, [1]):
+        shown = tab.changed(0, "strength", names, strength)
         assert "Strengths go from -2 to 2" in shown[0], shown[0]
-    assert '"strength": 1.0' in (folder / "unlearn_stack.json").read_text()
+    assert "switched on or off" in tab.changed(0, "on", names, "yes")[0]
+    assert [r["strength"] for r in json.loads(state.read_text())] == [1.0, 1.0]
+    # two pages that show the same: each changes what it was told to, and sees what the other has done
+    assert tab.changed(0, "strength", names, 0.5)[0] == ""
+    fields = tab.changed(1, "on", names, False)[1:]
+    assert fields[4] == 0.5, fields[:9]
+    assert json.loads(state.read_text()) == [
+        {"name": names[0], "strength": 0.5, "on": True},
+        {"name": names[1], "strength": 1.0, "on": False},
+    ]
+    # one of a page that shows a row which is gone changes none
+    tab.service.stack_file.take_out(names[0])
+    shown = tab.changed(0, "strength", names, 0.1)
+    assert "shown as it is now" in shown[0] and shown[1] == [names[1]]
+    for place in (1, 7):
+        try:
+            tab.take_out(place, [names[1]])
+        except Exception as e:
+            assert "shown as it is now" in str(e), e
+    try:
+        tab.merged(names, "", "exact", 8)
+    except Exception as e:
+        assert "shown as it is now" in str(e), e
+    assert json.loads(state.read_text()) == [{"name": names[1], "strength": 1.0, "on": False}]
+    assert "All deltas of the stack are switched off" in tab.shown()[-4]
+
+
+def check_form(page, service):
+    """A page that is loaded again has the last request's values, and none before there was one."""
+    fill = function(page, "forget_tab.<locals>.fill")
+    assert all("value" not in v for v in fill())
+    service.forms["forget"] = {"concept": "banana, frog", "quality": "quick", "prompts": "a cat"}
+    values = [v.get("value") for v in fill()]
+    assert values[0] == "a cat" and "banana, frog" in values and "quick" in values and values.count(None) > 5
+    service.forms.clear()
+
+
+def check_reload(calls, page):
+    """Reload UI runs the script again: the new page finds the job that runs."""
+    go = threading.Event()
+    service = function(page, "StackTab.shown").__self__.service
+    job = service.jobs.start("forget", "Forgetting 'banana'", lambda job: go.wait(30))
+    try:
+        for made in calls.values():
+            made.clear()
+        runpy.run_path(str(ROOT / "scripts" / "unlearn.py"))
+        (again, *_), *_ = [row for make in calls["on_ui_tabs"] for row in make()]
+        assert again is not page
+        shown = str(function(again, "JobPolling.look")(""))
+        assert "Forgetting 'banana'" in html.unescape(shown), shown
+        assert function(again, "StackTab.shown").__self__.service.jobs.get(job.id) is job
+    finally:
+        go.set()
 
 
 def check_checkpoint(shared):
@@ -94,15 +209,22 @@ def check_checkpoint(shared):
     shared.opts.data["sd_model_checkpoint"] = "base"
     shared.sd_model = types.SimpleNamespace(sd_checkpoint_info=models.files["refiner"])
     program = sys.modules["sd_unlearn_pack.extension.host"].WebuiProgram()
+    shared.opts.data["sd_model_checkpoint"] = "sub/base.safetensors [2f0cc83c12]"
+    assert program.checkpoint_name() == "sub/base.safetensors"
+    shared.opts.data["sd_model_checkpoint"] = "base"
     assert program.checkpoint().name == "base.safetensors" and program.checkpoints_folder() == Path("/models")
 
 
-def main(folder, broken):
+def main(folder, case):
     import gradio as gr
+
+    broken = case in ("broken", "unknown")
 
     calls = {}
     shared = fake_host.install(folder, calls)
-    if broken:
+    if case in ("unknown", "ldm_patched"):
+        fake_host.install_forge(case)
+    if case == "broken":
         del shared.cmd_opts, sys.modules["modules.paths"].data_path
         sys.modules["modules.call_queue"] = types.ModuleType("modules.call_queue")
     runpy.run_path(str(ROOT / "scripts" / "unlearn.py"))
@@ -120,6 +242,12 @@ def main(folder, broken):
     text = str(page.get_config_file())
     assert ("could not start" in text) == broken
     assert ("unlearn_start" in text) != broken
+    if case == "unknown":
+        assert (
+            "does not know this variant of Forge" in text
+            and "UnlearnError" not in text
+            and "Update the extension" not in text
+        )
     if broken:
         return
     from fastapi import Depends, FastAPI
@@ -130,17 +258,18 @@ def main(folder, broken):
     calls["on_app_started"][0](page, app)
     routes = {r.path: r for r in app.routes if "unlearn" in getattr(r, "path", "")}
     assert all(r.dependencies == [lock] for r in routes.values()) and len(routes) == 3
-    assert "empty" in routes["/unlearn/forget"].endpoint({"concept": ""})["error"]
-    assert "no such job" in routes["/unlearn/job/{job_id}"].endpoint("none")["error"]
-    assert "nothing was stopped" in routes["/unlearn/stop"].endpoint({})["error"]
     check_requests(app)
     check_events(rows[0][0])
-    check_form(rows[0][0])
+    check_foreign_presses(page)
+    check_settings(rows[0][0])
+    check_form(rows[0][0], function(rows[0][0], "StackTab.shown").__self__.service)
     check_strengths(page, Path(folder))
-    check_checkpoint(shared)
+    if not case:
+        check_checkpoint(shared)
     bare = FastAPI()
     calls["on_app_started"][0](page, bare)
     assert not [r for r in bare.routes if "unlearn" in getattr(r, "path", "")], "the host's API is off, ours is not"
+    check_reload(calls, rows[0][0])
 
 
-main(sys.argv[1], len(sys.argv) > 2)
+main(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else "")

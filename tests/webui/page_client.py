@@ -1,9 +1,10 @@
-"""A page of gradio 4 without a browser: presses buttons as the page would, and keeps what the fields show."""
+"""A page of gradio 3 or 4 without a browser: presses buttons as the page would, and keeps what the fields show."""
 
 from __future__ import annotations
 
 import json
 import urllib.request
+from typing import Any
 
 from tests.comfy.client import DIRECT
 
@@ -28,7 +29,14 @@ class PageClient:
 
     def press(self, button: str) -> None:
         """Press a button, and whatever follows it; the fields then show the answers."""
-        at = [i for i, e in enumerate(self.events) if [button, "click"] in self.targets(e)]
+        self.follow([i for i, e in enumerate(self.events) if [button, "click"] in self.targets(e)])
+
+    def load(self) -> None:
+        """What happens when a page is opened."""
+        self.follow([i for i, e in enumerate(self.events) if "load" in [kind for _, kind in self.targets(e)]])
+
+    def follow(self, at: list[int]) -> None:
+        """Run events, and those that come after them."""
         while at:
             index = at.pop(0)
             event = self.events[index]
@@ -43,5 +51,14 @@ class PageClient:
             at += [i for i, e in enumerate(self.events) if e["trigger_after"] == index]
 
     def targets(self, event: dict) -> list:
-        """(id in the page's HTML, kind of event) of what starts an event."""
-        return [[self.names.get(i), kind] for i, kind in event["targets"]]
+        """(id in the page's HTML, kind of event) of what starts an event; gradio 3 has one kind for all."""
+        pairs = [t if isinstance(t, list) else (t, event["trigger"]) for t in event["targets"]]
+        return [[self.names.get(i), kind] for i, kind in pairs]
+
+    def event(self, button: str) -> dict:
+        """What a press on a button begins."""
+        return next(e for e in self.events if [button, "click"] in self.targets(e))
+
+    def output(self, button: str, place: int) -> Any:
+        """What one of the fields shows that a press on a button fills, by its place among them."""
+        return self.fields[self.names[self.event(button)["outputs"][place]]]

@@ -70,6 +70,7 @@ def test_it_is_the_standalone_model_in_numbers(host, alone):
         alone.prediction_type,
     )
     assert model.latent_shape == alone.latent_shape and model.words_file == alone.words_file
+    assert model.title == alone.title == DEMO.name, "what a delta is made for is called the same everywhere"
     assert torch.allclose(model.sigmas, alone.sigmas, rtol=1e-4)
     assert set(model.layers()) == set(alone.layers())
     here, there = model.encode(PROMPTS), alone.encode(PROMPTS)
@@ -218,6 +219,104 @@ def test_stable_diffusion_xl_gets_its_second_conditioning(host, alone):
     assert asked == [(1024, 1024)] and here.extras.keys() == {"vector"}
     with torch.no_grad():
         assert (model.denoise(x, level, here) - alone.denoise(x, level, there)).abs().max() < 1e-4
+
+
+def test_where_the_host_reads_no_weights_no_sign_is_escaped(host):
+    host.make()
+    for options, escaped in (({}, "a \\(flat\\) cat"), ({"emphasis": "Ignore"}, "a \\(flat\\) cat")):
+        vars(host.shared.opts).update(options)
+        assert host.code.escaped("a (flat) cat") == escaped
+    for options in ({"emphasis": "None"}, {"emphasis": "Original", "enable_emphasis": False}):
+        vars(host.shared.opts).update(options)
+        assert host.code.escaped("a (flat) cat") == "a (flat) cat"
+
+
+def test_a_picture_that_overflows_in_half_precision_is_decoded_in_full(host):
+    """As Stable Diffusion XL's autoencoder does; the host decodes such a one anew too."""
+    host.make()
+    held, used = host.shared.sd_model, []
+    held.first_stage_model = torch.nn.Linear(1, 1, bias=False).to(torch.float16)
+    weight = held.first_stage_model.weight.detach().clone()
+
+    def decode(z):
+        used.append(z.dtype)
+        assert next(held.first_stage_model.parameters()).dtype == z.dtype
+        return torch.full((len(z), 3, 8, 8), float("nan") if z.dtype == torch.float16 else 0.5)
+
+    held.decode_first_stage = decode
+    model = host.code.LdmModel(held, DEMO)
+    assert torch.equal(model.decode(torch.zeros(2, 4, 8, 8)), torch.full((2, 3, 8, 8), 0.75))
+    assert used == [torch.float16, torch.float32] and torch.equal(held.first_stage_model.weight, weight)
+    assert held.first_stage_model.weight.dtype == torch.float16
+
+
+def tracked(module):
+    """The module, its `place` where it was last sent to."""
+    kind = type(module)
+
+    def to(self, place, *more):
+        if not isinstance(place, torch.dtype):
+            self.place = str(place)
+        return kind.to(self, place, *more)
+
+    module.__class__ = type(kind.__name__, (kind,), {"to": to})
+    module.place = "cpu"
+    return module
+
+
+def with_medvram(host):
+    """The held model as `--medvram` has it: (the wrapper of its UNet, its text encoder, the host's `lowvram`)."""
+    moving, held = sys.modules["modules.lowvram"], host.shared.sd_model
+    # one device here, called by two names
+    sys.modules["modules.devices"].device = torch.device("cpu", 0)
+    unet, text, picture = tracked(held.model), tracked(torch.nn.Identity()), tracked(held.first_stage_model)
+    learned, decode = held.get_learned_conditioning, held.decode_first_stage
+
+    def get_learned_conditioning(prompts):
+        text(torch.zeros(1))
+        assert text.place == "cpu:0"
+        return learned(prompts)
+
+    def decode_first_stage(z):
+        moving.send_me_to_gpu(picture, None)
+        return decode(z)
+
+    for part in (unet, text):
+        part.register_forward_pre_hook(moving.send_me_to_gpu)
+    held.get_learned_conditioning, held.decode_first_stage = get_learned_conditioning, decode_first_stage
+    held.lowvram = True
+    return unet, text, picture, moving
+
+
+def test_with_medvram_the_unet_stays_on_the_device_and_leaves_it_at_the_end(host, alone):
+    host.make()
+    unet, text, picture, moving = with_medvram(host)
+    known(host, "demo.safetensors", host.shared.sd_model)
+    places = []
+    # the host asks at each use where the UNet is
+    unet.diffusion_model.register_forward_pre_hook(lambda *_: places.append(unet.place))
+    moving.send_me_to_gpu(text, None)
+    with host.code.learning() as model:
+        assert (unet.place, text.place) == ("cpu:0", "cpu")
+        x, level = torch.randn(1, *model.latent_shape), torch.full((1,), 1.5)
+        for _ in range(2):
+            model.denoise(x, level, model.encode(["a banana"]))
+            model.decode(x)
+            assert (unet.place, text.place, picture.place) == ("cpu:0", "cpu", "cpu")
+    assert places == ["cpu:0", "cpu:0"] and moving.module_in_gpu is None
+    assert {unet.place, text.place, picture.place} == {"cpu"}
+
+
+@pytest.mark.full
+def test_with_medvram_the_delta_is_the_same(host, alone):
+    model = host.make()
+    config = core.ForgetConfig.from_flat(QUICK | {"anchor": "guitar"})
+    plain = core.forget(model, config)
+    with_medvram(host)
+    known(host, "demo.safetensors", host.shared.sd_model)
+    with host.code.learning() as moved:
+        again = core.forget(moved, config)
+    assert again.delta.content_hash() == plain.delta.content_hash()
 
 
 def known(host, name, model):

@@ -16,7 +16,7 @@ def test_nothing_is_unescaped():
     evil = "<img src=x onerror=alert(1)>"
     view = jobs.View("1", "forget", evil, message=evil, error=evil, state="failed")
     shown = [html.status(view, evil), html.status(None, evil), html.notice(evil), html.code(evil, evil)]
-    shown += [html.comparison([results.Pair(evil, '"><img>', "")]), html.sentences([evil], evil)]
+    shown += [html.comparison([results.Pair(evil, '"><img>', "")]), html.sentences([evil], evil, True)]
     shown.append(html.row(1, stack_file.Row(evil), None, None))
     assert all(evil not in text and '"><img>' not in text for text in shown)
 
@@ -39,7 +39,19 @@ def test_the_report_is_shown_in_the_cores_own_rows():
     shown = html.report(facts)
     rows = load("unlearn_core.method.forget").summary(facts)
     assert all(f"<th>{name}</th><td>{escape(value)}</td>" in shown for name, value in rows)
-    assert 'box good"' in shown and 'box info"' in html.report({**facts, "check": {"verdict": "not checked"}})
+    assert 'box good"' in shown and 'box good"' not in html.report(facts, on=False)
+    for more in ({"stopped": "stopped at step 3"}, {"check": {"verdict": "not checked"}}):
+        assert 'box info"' in html.report({**facts, **more})
+    for verdict in ("not forgotten, the rest preserved", "partly forgotten", "forgotten, but 'dog' is harmed"):
+        assert 'box info"' in html.report({**facts, "check": {"verdict": verdict}})
+
+
+def test_the_bar_is_full_when_the_job_has_ended_and_says_no_time_before():
+    running = jobs.View("1", "forget", "x", state="running", phase="generating", fraction=1.0, seconds_left=0.0)
+    shown = html.status(running, "")
+    assert "99 %" in shown and "left" not in shown.replace('class="left"', "")
+    done = html.status(jobs.View("1", "forget", "x", state="done", fraction=1.0, seconds=62.0), "")
+    assert "100 %" in done and "Done, 1 min 02 s" in done
 
 
 def test_a_delta_says_whether_it_is_for_the_chosen_checkpoint():

@@ -12,7 +12,7 @@ from ..words.prompts import style_words
 from ..words.wish import read_wish
 from ..words.word_list import WordList
 from .console import STOPPED
-from .forget import Done, forgotten, print_report
+from .forget import WITHHELD, Done, forgotten, print_report
 from .progress_bar import Counter
 
 
@@ -21,7 +21,7 @@ def run_demo(args: argparse.Namespace) -> int:
     recognition.check_present()
     names = [*recognition.world()["objects"], *recognition.world()["styles"]]
     words = WordList.load(recognition.CHECKPOINT.with_suffix(".words.json"))
-    wish = read_wish(args.concept, [words, WordList.load(None)])
+    wish = read_wish(args.concept, [words, WordList.load(None)], args.force)
     for concept in wish.concepts:
         if style_words(concept) not in names:
             raise BadSetting(f"The demo model does not know '{concept}'; choose from: {', '.join(names)}.")
@@ -30,13 +30,15 @@ def run_demo(args: argparse.Namespace) -> int:
     stem = f"forget-{safe_file_name(wish.concepts[0])}" if len(wish.concepts) == 1 else "forget"
     args.out = folder / f"{stem}.safetensors"
     args.preview, args.report = folder / "before_after.png", folder / "report.json"
+    code = 0
     for done in forgotten(args):
         if done.report["stopped"]:
             print_report(done)
             return STOPPED
         count(done)
         print_report(done)
-    return 0
+        code = WITHHELD if done.report["withheld"] else code
+    return code
 
 
 def count(done: Done) -> None:

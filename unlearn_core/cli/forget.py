@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +13,25 @@ from torch import Tensor
 from ..config import ForgetConfig
 from ..delta.atomic import write_json
 from ..delta.format import SUFFIX, Delta, save
-from ..delta.paths import check_outputs, each_its_own, read_with, safe_file_name
+from ..delta.outputs import PICTURE_SIZE, Output, delta_size, prepare
+from ..delta.paths import each_its_own, read_with, safe_file_name
 from ..delta.stack import Stack, lineage
+from ..errors import Cancelled
 from ..host import HostModel
-from ..method.forget import Result, forget, summary
+from ..method.finished import finished
+from ..method.forget import Result, forget_or_go_on, summary
 from ..method.wishes import read_requests
 from ..progress import StepReport
 from ..sampling import Sampler
-from .console import STOPPED, StopOnInterrupt, check_writable, deltas_read, print_rows, read_settings, read_stack
+from ..saved_work import SavedWork, discard, holds_work
+from .console import STOPPED, StopOnInterrupt, deltas_read, print_notes, print_rows, read_settings, read_stack
+from .failures import say
 from .progress_bar import Bar, Counter
 from .reports import finished_report
+from .unfinished import GO_ON, saved_work, say_how_it_goes_on, unfinished
+
+WITHHELD = 1
+"""The exit code where a delta harms too much to be saved."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +42,13 @@ class Files:
     preview: Path | None
     report: Path | None
 
-    @property
-    def outputs(self) -> list[tuple[str, Path | None, str]]:
-        """(option, file, suffix) of each."""
-        named = ("--out", self.delta, SUFFIX), ("--preview", self.preview, ".png"), ("--report", self.report, ".json")
-        return list(named)
+    def outputs(self, size: int) -> list[Output]:
+        """All of them as `outputs.prepare` takes them. size: of the delta in bytes, about."""
+        return [
+            Output("--out", self.delta, SUFFIX, size),
+            Output("--preview", self.preview, ".png", PICTURE_SIZE),
+            Output("--report", self.report, ".json"),
+        ]
 
     def numbered(self, concepts: Sequence[str]) -> list[Files]:
         """One set for each concept, named after it where there are several."""
@@ -71,11 +81,17 @@ class Done:
 
 
 def run_forget(args: argparse.Namespace) -> int:
-    """Make a delta for each concept, save them, report; a stopped run keeps its marked delta and ends with code 130."""
+    """Make a delta for each concept, save them, report; a stopped run keeps its marked delta and ends with code 130.
+
+    A delta that harms too much is not saved; the code is 1 then, when all is done.
+    """
     code = 0
     for done in forgotten(args):
         print_report(done)
-        code = STOPPED if done.report["stopped"] else 0
+        if done.report["stopped"]:
+            code = STOPPED
+        elif done.report["withheld"]:
+            code = WITHHELD
     return code
 
 
@@ -87,20 +103,29 @@ def forgotten(args: argparse.Namespace) -> Iterator[Done]:
     values = read_settings(args.set) | given(args)
     wish, configs = read_requests(values, words_beside(Path(args.checkpoint)), stack)
     places = Files(args.out, args.preview, args.report).numbered(wish.concepts)
-    outputs = [output for files in places for output in files.outputs]
-    check_outputs(outputs, [*read_with(args.checkpoint), *deltas_read(args.stack)])
-    for _, file, _ in outputs:
-        check_writable(file)
+    size = delta_size(args.checkpoint, max(c.rank for c in configs))
+    outputs = [output for files in places for output in files.outputs(size)]
+    prepare(outputs, [*read_with(args.checkpoint), *deltas_read(args.stack)])
     for sentence in (*filter(None, [wish.note]), *lineage(stack)):
-        print(f"note: {sentence}", file=sys.stderr)
+        say(f"note: {sentence}")
     host = StandaloneModel(args.checkpoint, args.device, prediction_type=args.prediction)
+    print_notes(host.notes)
+    if args.resume:
+        # a file in the way is said before the work on those before it
+        for config, files in zip(configs, places, strict=True):
+            ready(files, config, host)
     for config, files in zip(configs, places, strict=True):
+        if args.resume and (delta := ready(files, config, host, stack)):
+            say(f"note: '{config.concept}' is finished already, in {files.delta}.")
+            stack = stack.with_delta(delta)
+            continue
         with StopOnInterrupt() as stop:
-            done = made(host, config, stack, files, stop)
+            done = made(host, config, stack, files, (stop, saved_work(files.delta, args.resume)))
         yield done
         if done.report["stopped"] or stop.wanted:
             return
-        stack = stack.with_delta(done.delta)
+        if not done.report["withheld"]:
+            stack = stack.with_delta(done.delta)
 
 
 def given(args: argparse.Namespace) -> dict[str, Any]:
@@ -109,21 +134,43 @@ def given(args: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value}
 
 
-def made(host: HostModel, config: ForgetConfig, stack: Stack, files: Files, stop: StopOnInterrupt) -> Done:
-    """Make one delta, with a progress bar, and write its files."""
+def ready(files: Files, config: ForgetConfig, host: HostModel, stack: Stack | None = None) -> Delta | None:
+    """What an earlier run has finished: its delta is of this request, and the other files were written after it."""
+    delta = finished(files.delta, config, (host.fingerprint, host.prediction_type), stack)
+    return None if holds_work(unfinished(files.delta)) else delta
+
+
+def made(
+    host: HostModel, config: ForgetConfig, stack: Stack, files: Files, going: tuple[StopOnInterrupt, SavedWork]
+) -> Done:
+    """Make one delta, with a progress bar, and write its files; a delta that is withheld is not written.
+
+    going: how it may be stopped, and go on later.
+    """
+    stop, saved = going
+    unsaid = [saved] if saved.go_on else []
     with Bar() as bar:
 
         def progress(report: StepReport) -> bool:
+            while unsaid:
+                say_how_it_goes_on(unsaid.pop())
             bar.show(report)
             return stop.wanted
 
-        result = forget(host, config, stack, progress)
+        try:
+            result = forget_or_go_on(host, config, stack, progress, saved)
+        except Cancelled as e:
+            raise Cancelled(f"{e} {GO_ON}") from e
     delta = result.delta.named(files.delta.stem)
-    report = finished_report(result.report, files.delta, save(delta, files.delta), host.layers())
+    report = result.report
+    if not result.withheld:
+        report = finished_report(report, files.delta, save(delta, files.delta), host.layers())
     if files.preview:
         write_pictures(files.preview, host, config, result, (stack, stack.with_delta(delta)))
     if files.report:
         write_json(files.report, report)
+    if not report["stopped"] and not report.get("withheld"):
+        discard(saved.folder)
     return Done(host, stack, delta, report, files)
 
 
@@ -153,6 +200,8 @@ def drawn_now(
 def print_report(done: Done) -> None:
     """The run in a few lines."""
     rows = summary(done.report)
+    if done.report["stopped"]:
+        rows.append(("Goes on", GO_ON))
     if counted := done.report.get("classifier"):
         rows.append(
             (
@@ -161,5 +210,6 @@ def print_report(done: Done) -> None:
                 "{others_after:.1%}, styles {styles_before:.1%} -> {styles_after:.1%}".format(**counted),
             )
         )
-    files = ("Delta", done.files.delta), ("Pictures", done.files.preview), ("Report", done.files.report)
+    delta = None if done.report["withheld"] else done.files.delta
+    files = ("Delta", delta), ("Pictures", done.files.preview), ("Report", done.files.report)
     print_rows([*rows, *((label, str(file.resolve())) for label, file in files if file)])

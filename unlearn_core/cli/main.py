@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from ..config import settings
 from . import stack as stack_command
 from .console import run_command
 from .demo import run_demo
+from .failures import silence_streams
 from .forget import run_forget
 from .inspect import run_inspect
 from .preview import run_preview
+from .signals import ignore
 
 MOVED = "The benchmark has moved: run `python -m benchmarks --help` from a clone of the repository."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0 done, 1 a mistake said in one sentence, 2 usage, 130 stopped."""
+    """Run one command; the exit code, see `console.run_command`."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     if given[:1] == ["benchmark"]:
         print(MOVED, file=sys.stderr)
@@ -27,14 +31,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_command(parser(), given)
 
 
+def program() -> NoReturn:
+    """The command line as a process of its own: nothing that comes after the outcome may change it."""
+    try:
+        code = main()
+    except SystemExit as e:  # of the help, and of a wrong option
+        code = e.code if isinstance(e.code, int) else 0
+    ignore()
+    silence_streams()
+    # Python's own end takes a while, and may turn a Ctrl-C that a library has met into its own exit code
+    os._exit(code)
+
+
 def parser() -> argparse.ArgumentParser:
     """All commands and options."""
     top = argparse.ArgumentParser(prog="python -m unlearn_core", description="Make a local image model forget.")
+    top.add_argument("--debug", action="store_true", help="show warnings, and all details of what goes wrong")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
         p = commands.add_parser(name, help=text, description=text)
         p.set_defaults(run=run)
+        p.add_argument("--debug", action="store_true", help="show warnings, and all details of what goes wrong")
         return p
 
     known = ", ".join(f.name for f in settings() if f.name not in ("concept", "anchor", "keep"))
@@ -58,6 +76,7 @@ def parser() -> argparse.ArgumentParser:
         p.add_argument(
             "--force", action="store_true", help="start although the words are unclear, keep a delta that harms"
         )
+        p.add_argument("--resume", action="store_true", help="go on from where a run of the same command was stopped")
     stack_command.add_options(command("stack", stack_command.run, stack_command.HELP))
     preview = command("preview", run_preview, "Draw prompts without and with a stack.")
     preview.add_argument("--checkpoint", required=True)

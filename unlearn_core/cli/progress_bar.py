@@ -4,10 +4,37 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 
 from tqdm import tqdm
 
 from ..progress import StepReport
+
+
+class Console:
+    """Standard error for bars: when nobody hears it any more (a closed terminal, `2>&1 | head`) the work goes on."""
+
+    def __init__(self) -> None:
+        self._stream = sys.stderr
+        self.encoding = getattr(self._stream, "encoding", None) or "ascii"
+
+    def write(self, text: str) -> None:
+        """Show it, if anybody is there."""
+        with suppress(OSError, ValueError, AttributeError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        """Show it now."""
+        with suppress(OSError, ValueError, AttributeError):
+            self._stream.flush()
+
+    def isatty(self) -> bool:
+        """Whether a person looks on."""
+        return bool(self._stream and self._stream.isatty())
+
+    def fileno(self) -> int:
+        """Of the stream, by which the width of the window is found."""
+        return self._stream.fileno()
 
 
 class Bar:
@@ -15,11 +42,12 @@ class Bar:
 
     def __enter__(self) -> Bar:
         self._shown, self._phase = 0.0, ""
+        console = Console()
         self._bar = tqdm(
             total=100.0,
             bar_format="{desc} {percentage:3.0f}%|{bar}| {postfix}",
-            ascii=not (sys.stderr.encoding or "").lower().startswith("utf"),
-            file=sys.stderr,
+            ascii=not console.encoding.lower().startswith("utf"),
+            file=console,
         )
         return self
 
@@ -50,7 +78,7 @@ class Counter:
         self._what = what
 
     def __enter__(self) -> Counter:
-        self._bar = tqdm(desc=self._what, unit=" batches", file=sys.stderr, ascii=True)
+        self._bar = tqdm(desc=self._what, unit=" batches", file=Console(), ascii=True)
         return self
 
     def tick(self) -> None:

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
+from ..config import ForgetConfig
 from ..delta import format as delta_file
-from ..delta.bake import bake
+from ..delta.bake import bake, check_places
 from ..delta.format import SUFFIX, Delta
 from ..delta.merge import combine_cat, combine_svd
-from ..delta.paths import BESIDE, beside, check_folder, check_outputs, each_its_own, read_with
+from ..delta.outputs import COPY, TEXT_SIZE, Output, check_outputs, check_room, check_writable, prepare, size_of
+from ..delta.paths import check_folder, each_its_own, read_with
 from ..delta.removal import Removal, without
 from ..delta.stack import Entry, Stack, check_fits, lineage
 from ..errors import BadSetting, Cancelled
 from ..evaluate.stack_report import report_on
-from ..host import HostModel
+from ..host import HostModel, title_of
+from ..method.finished import finished
 from ..method.forget import Result
 from ..method.retrain import recorded, retrain
 from ..progress import Progress, StepReport
-from .console import StopOnInterrupt, check_writable, deltas_read, read_stack
+from ..saved_work import SavedWork
+from .console import StopOnInterrupt, deltas_read, print_notes, read_stack
+from .failures import say
+from .unfinished import unfinished
 
 HELP = "Merge deltas into one file, take one out, or bake them into a copy of a checkpoint."
 
@@ -34,6 +39,12 @@ def add_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("--retrain", action="store_true", help="make those after it anew, without it (needs --checkpoint)")
     p.add_argument("--into", type=Path, metavar="CHECKPOINT", help="bake the stack into a copy of this checkpoint")
     p.add_argument("--checkpoint", help="the base: prints what the check finds before and after")
+    p.add_argument(
+        "--prediction",
+        choices=("epsilon", "v_prediction"),
+        default="",
+        help="what the checkpoint predicts (default: what the deltas say)",
+    )
     p.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps ... (default: auto)")
 
 
@@ -49,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"note: {sentence}")
     else:
         for sentence in lineage(stack):
-            print(f"note: {sentence}", file=sys.stderr)
+            say(f"note: {sentence}")
     new = places(removal, args.out) if removal and args.retrain else []
     host = opened(args, whole) if args.checkpoint else None
     seen = {"before": whole}
@@ -80,40 +91,58 @@ def check_options(args: argparse.Namespace) -> None:
         raise BadSetting(f"The rank {args.rank} is too small: use 1 or more.")
     if args.retrain:
         check_folder("--out", args.out)
+        check_room([(args.out, delta_room(args))])
         check_writable(args.out / "x")
     elif args.out:
         check_file(args)
 
 
 def check_file(args: argparse.Namespace) -> None:
-    """Refuse an output that would overwrite an input, by itself or by what is copied beside it."""
+    """Refuse an output that would overwrite an input, that has no room, or that cannot have its companions."""
     checkpoints = [c for c in (args.into, args.checkpoint) if c]
     inputs = [*deltas_read(args.deltas), *(place for c in checkpoints for place in read_with(c))]
-    check_outputs([("--out", args.out, SUFFIX)], inputs)
     if args.into:
-        copied = [s for s in BESIDE if beside(args.into, s).is_file()]
-        check_outputs([("--out", beside(args.out, s), "") for s in copied], inputs)
-    check_writable(args.out)
+        check_outputs([Output("--out", args.out, SUFFIX, mark=COPY)], inputs)
+        check_places("--out", args.into, args.out)
+    else:
+        prepare([Output("--out", args.out, SUFFIX, delta_room(args))], inputs)
+
+
+def delta_room(args: argparse.Namespace) -> int:
+    """About the bytes of what is made of the deltas: a merge holds float32 numbers where its parts hold halves."""
+    return TEXT_SIZE + 2 * sum(size_of(file) for _, file in deltas_read(args.deltas))
 
 
 def places(removal: Removal, folder: Path) -> list[Path]:
-    """Where the deltas that are made anew go, each its own file. Raises `BadSetting` before anything is loaded."""
-    for entry in removal.after:
-        recorded(entry.delta)
+    """Where the deltas that are made anew go, each its own file.
+
+    Raises `BadSetting` before anything is loaded, also where a file is in the way that an earlier run of this command
+    has not made.
+    """
+    configs = [recorded(entry.delta) for entry in removal.after]
     stems = each_its_own(delta_file.safe_file_name(e.delta.label) for e in removal.after)
     found = [folder / f"{stem}{SUFFIX}" for stem in stems]
-    for place in found:
-        if place.exists():
-            raise BadSetting(f"{place} is there already: choose an empty folder, so that nothing is overwritten.")
+    for place, config, entry in zip(found, configs, removal.after, strict=True):
+        finished(place, config, base_of(entry.delta))
     return found
 
 
+def base_of(delta: Delta) -> tuple[str, str]:
+    """Of the model that it was made for."""
+    return delta.info.base_fingerprint, delta.info.prediction_type
+
+
 def opened(args: argparse.Namespace, stack: Stack) -> HostModel:
-    """The checkpoint, when the stack fits it."""
+    """The checkpoint, taken to predict what the deltas were made with, when the stack fits it."""
     from ..standalone.model import StandaloneModel
 
-    host = StandaloneModel(args.checkpoint, args.device)
-    check_fits(stack, host.fingerprint, host.architecture, host.layers())
+    said = {e.delta.info.prediction_type for e in stack}
+    if len(said) > 1:
+        raise BadSetting(f"The deltas were made on models that predict {' and '.join(sorted(said))}: they do not fit.")
+    # an older command may have been told by hand what no tensor of the checkpoint says
+    host = StandaloneModel(args.checkpoint, args.device, prediction_type=args.prediction or said.pop())
+    check_fits(stack, host.fingerprint, host.architecture, host.layers(), title_of(host), host.prediction_type)
+    print_notes(host.notes)
     return host
 
 
@@ -134,11 +163,21 @@ def baked(stack: Stack, checkpoint: Path, out: Path) -> None:
     """Write the checkpoint's copy."""
     done = bake(stack, checkpoint, out)
     print(f"baked {', '.join(done.concepts)} into {out.resolve()} ({done.layers} layers, {done.bytes / 2**20:.0f} MB)")
+    if done.left_out:
+        print(f"left out: the EMA copy of the weights ({done.left_out} tensors), in which nothing is forgotten")
+    for place in done.beside:
+        print(f"beside it: {place.resolve()}")
 
 
 def made_anew(host: HostModel, removal: Removal, new: list[Path]) -> Stack:
-    """Train the later deltas anew and write each to its place as soon as it is ready."""
+    """Train the later deltas anew and write each to its place as soon as it is ready.
+
+    What an earlier run of this command had finished is taken from there, and what it had begun goes on.
+    """
     from .progress_bar import Bar
+
+    def place_of(old: Entry) -> Path:
+        return new[removal.after.index(old)]
 
     with StopOnInterrupt() as stop, Bar() as bar:
 
@@ -151,13 +190,21 @@ def made_anew(host: HostModel, removal: Removal, new: list[Path]) -> Stack:
 
         def keep(old: Entry, made: Result) -> Delta:
             if made.report["stopped"]:
-                raise Cancelled(f"Stopped; the deltas that were ready before are in {new[0].parent}.")
-            place = new[removal.after.index(old)]
+                raise Cancelled(
+                    f"Stopped; the deltas that were ready before are in {new[0].parent}. The same command goes on."
+                )
+            place = place_of(old)
             named = made.delta.named(place.stem)
             delta_file.save(named, place)
             return named
 
-        stack = retrain(host, removal, progress, keep)
+        def ready(old: Entry, config: ForgetConfig, below: Stack) -> Delta | None:
+            return finished(place_of(old), config, base_of(old.delta), below)
+
+        def saved(old: Entry) -> SavedWork:
+            return SavedWork(unfinished(place_of(old)))
+
+        stack = retrain(host, removal, progress, keep, ready, saved)
     print(f"made anew: {', '.join(map(str, new)) or 'nothing, none came after it'}")
     return stack
 

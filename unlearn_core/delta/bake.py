@@ -1,18 +1,20 @@
 """Deltas written into a copy of a checkpoint file: the same file with other numbers in the layers that they change.
 
 The file is never rebuilt: header and bytes are copied, and only the changed layers' bytes are replaced. So every other
-tensor, its type, its place and the author's texts stay as they are, whatever the family of the model.
+tensor, its type and the author's texts stay as they are, whatever the family of the model. Left out are what would be
+untrue of the copy: hashes of the whole file, and a second set of weights (EMA) in which the concept lives on.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import shutil
-from collections.abc import Callable, Mapping
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,92 +22,116 @@ from torch import Tensor
 
 from ..errors import BadCheckpoint, BadDelta, BadSetting, UnlearnError
 from . import layer_names
-from .atomic import whole_file
-from .format import SUFFIX, Factor
-from .paths import BESIDE, tokenizer_folder
+from .apply import check_scale
+from .atomic import NewFile, whole_file
+from .companions import Companion, companions, placed
+from .format import Factor
+from .outputs import COPY as NOTE
+from .outputs import SUFFIX, Output, prepare, size_of
+from .paths import read_with, same_file
 from .stack import Stack, check_fits
 
 PREFIX = "model.diffusion_model."
 """Before the denoiser's names in full checkpoints; files of a denoiser alone have none."""
+TWIN = "model_ema."
+"""Before the names of the running average of the denoiser's weights, which some files hold beside them."""
 DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}
-NOTE = "unlearn.baked"
-"""The one text that is added: what was forgotten, at which strengths, by which deltas."""
+ABOUT = "unlearn.about"
+"""A sentence for people who read a file's texts; `NOTE` tells the same to programs."""
+HASHES = re.compile(r"hash|sha-?(1|256)|checksum|autov\d|blake", re.IGNORECASE)
+"""Names of texts that identify a file by its bytes, as modelspec.hash_sha256, sshs_model_hash and sshs_legacy_hash."""
+PIECE = 2**24
 
 
 @dataclass(frozen=True)
 class Baked:
-    """concepts: those forgotten. layers: number of changed tensors. bytes: size of the new file."""
+    """concepts: those forgotten. layers: number of tensors with another value now. bytes: size of the new file.
+
+    left_out: tensors of the EMA copy. beside: files and folders that were placed beside it.
+    """
 
     concepts: tuple[str, ...]
     layers: int
     bytes: int
+    left_out: int = 0
+    beside: tuple[Path, ...] = ()
 
 
 def bake(stack: Stack, checkpoint: str | Path, out: str | Path, tick: Callable[[], None] = lambda: None) -> Baked:
     """Write `out`, a copy of `checkpoint` (.safetensors) with the stack added to its weights, whole or not at all.
 
-    Sums in float32 and rounds once to each weight's own type, as a host does that applies the deltas. tick: after
-    each changed layer. Raises `BadSetting` for a place that cannot be meant, `BadCheckpoint` for a file that is no
+    What lies beside the checkpoint and belongs to it is placed beside the copy first, then the copy itself. Sums in
+    float32 and rounds once to each weight's own type, as a host does that applies the deltas. tick: after each changed
+    layer. Raises `BadSetting` for a place that cannot be meant or is taken, `BadCheckpoint` for a file that is no
     checkpoint or of a type that cannot be baked, `BadDelta` for deltas of another base or without effect.
     """
     source, target = Path(checkpoint), Path(out)
     if not stack.active:
         raise BadSetting("There is nothing to bake: give at least one delta of a strength other than 0.")
-    if target.suffix != SUFFIX:
-        raise BadSetting(f"A checkpoint is saved as {SUFFIX}: rename '{target.name}' to end so.")
-    if target.exists() and source.exists() and target.samefile(source):
+    if same_file(source, target):
         raise BadSetting("The checkpoint itself is never overwritten: choose another name for the copy.")
+    wanted = check_places("The copy", source, target)
+    try:
+        with safe_open(source, "pt", device="cpu") as file, open(source, "rb") as original:
+            return write_copy(stack, Source.read(source, file, original), target, wanted, tick)
+    except (SafetensorError, OSError, RuntimeError, ValueError, KeyError) as e:
+        if isinstance(e, RuntimeError) and "memory" in str(e):
+            raise
+        raise BadCheckpoint(f"'{source.name}' is not a readable {SUFFIX} checkpoint ({e}).") from e
+
+
+def check_places(option: str, source: Path, target: Path) -> list[Companion]:
+    """Check source and place before any work; what has to be placed beside the copy. Raises `UnlearnError`."""
+    if source.is_dir():
+        raise BadCheckpoint(
+            f"'{source.name}' is a folder, and a stack is baked into a single {SUFFIX} file only: convert it first."
+        )
     if source.suffix.lower() != SUFFIX:
         raise BadCheckpoint(f"'{source.name}' is not a {SUFFIX} file: convert it first.")
     if not source.is_file():
         raise BadCheckpoint(f"There is no checkpoint at {source}.")
-    try:
-        with safe_open(source, "pt", device="cpu") as file:
-            baked = write_copy(stack, Source.read(source, file), target, tick)
-    except (SafetensorError, OSError, RuntimeError, ValueError, KeyError) as e:
-        raise BadCheckpoint(f"'{source.name}' is not a readable {SUFFIX} checkpoint ({e}).") from e
-    try:
-        copy_companions(source, target)
-    except OSError as e:
-        raise UnlearnError(
-            f"'{target.name}' is written, but not what lies beside the checkpoint ({e}): copy that by hand."
-        ) from e
-    return baked
-
-
-def copy_companions(checkpoint: Path, out: Path) -> None:
-    """Copy what lies beside a checkpoint and belongs to it, the tokenizer's folder that its yaml names included."""
-    for suffix in BESIDE:
-        if (beside := checkpoint.with_suffix(suffix)).is_file():
-            shutil.copyfile(beside, out.with_suffix(suffix))
-    folder = tokenizer_folder(checkpoint)
-    if folder is not None and not out.parent.samefile(checkpoint.parent):
-        shutil.copytree(folder, out.parent / folder.name, dirs_exist_ok=True)
+    wanted = companions(source, target)
+    size = size_of(source) + sum(c.size for c in wanted)
+    prepare([Output(option, target, SUFFIX, size, NOTE)], read_with(source))
+    return wanted
 
 
 @dataclass(frozen=True)
 class Source:
     """A checkpoint file that is open: its header, and the byte at which its numbers begin.
 
-    prefix: what is before the names of the denoiser's tensors, "" in files of a denoiser alone.
+    original: the same file for its bytes. prefix: what is before the names of the denoiser's tensors, "" in files of
+    a denoiser alone.
     """
 
     path: Path
     file: safe_open
+    original: BinaryIO
     header: dict[str, Any]
     begin: int
     prefix: str
 
     @classmethod
-    def read(cls, path: Path, file: safe_open) -> Source:
+    def read(cls, path: Path, file: safe_open, original: BinaryIO) -> Source:
         """Of a file whose header `file` has checked: all lengths and offsets."""
         header, begin = read_header(path)
-        return cls(path, file, header, begin, PREFIX if any(n.startswith(PREFIX) for n in header) else "")
+        prefix = PREFIX if any(n.startswith(PREFIX) for n in header) else ""
+        return cls(path, file, original, header, begin, prefix)
 
     @property
     def names(self) -> list[str]:
-        """All tensors, in the header's order."""
-        return [n for n in self.header if n != "__metadata__"]
+        """All tensors of the copy, in the header's order."""
+        return [n for n in self.header if n != "__metadata__" and not n.startswith(TWIN)]
+
+    @property
+    def twins(self) -> int:
+        """Number of the EMA copy's tensors, which the copy leaves out."""
+        return sum(n.startswith(TWIN) for n in self.header)
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """The author's texts."""
+        return self.header.get("__metadata__") or {}
 
     @property
     def denoiser(self) -> list[str]:
@@ -115,6 +141,11 @@ class Source:
     def tensor(self, name: str) -> Tensor:
         """A tensor of the denoiser."""
         return self.file.get_tensor(self.prefix + name)
+
+    def bytes_of(self, name: str) -> tuple[int, int]:
+        """Where any tensor's numbers lie, counted from the first tensor's."""
+        start, end = self.header[name]["data_offsets"]
+        return start, end
 
 
 def read_header(path: Path) -> tuple[dict[str, Any], int]:
@@ -144,25 +175,86 @@ def changes_of(stack: Stack, source: Source) -> dict[str, list[tuple[float, Fact
     return changes
 
 
-def write_copy(stack: Stack, source: Source, target: Path, tick: Callable[[], None]) -> Baked:
-    """Check, copy, then replace the changed tensors' bytes."""
+def write_copy(
+    stack: Stack, source: Source, target: Path, wanted: Sequence[Companion], tick: Callable[[], None]
+) -> Baked:
+    """Check, copy, replace the changed tensors' bytes, look at the result, and move all into place."""
     changes = changes_of(stack, source)
-    texts = source.header.get("__metadata__") or {}
-    texts = texts | {NOTE: json.dumps([*baked_before(texts), *note(stack)], ensure_ascii=False)}
-    rows = {n: source.header[n] for n in source.names}
-    head = json.dumps({"__metadata__": texts} | rows, ensure_ascii=False).encode()
+    rows = moved_together(source)
+    head = json.dumps({"__metadata__": texts_of(stack, source)} | rows, ensure_ascii=False).encode()
     head += b" " * (-len(head) % 8)
-    with whole_file(target) as copy, open(source.path, "rb") as original:
+    begin, numbers = 8 + len(head), sum(end - start for start, end in map(source.bytes_of, source.names))
+
+    def place(temporary: Path, path: Path) -> None:
+        with placed(wanted, lambda: not temporary.exists()):
+            os.replace(temporary, path)
+
+    with whole_file(target, place) as copy:
         copy.write(len(head).to_bytes(8, "little") + head)
-        original.seek(source.begin)
-        shutil.copyfileobj(original, copy, 2**24)
+        copy_numbers(source, copy)
+        altered = 0
         for name, parts in changes.items():
-            copy.seek(8 + len(head) + rows[source.prefix + name]["data_offsets"][0])
-            copy.write(raw_bytes(changed(name, source.tensor(name), parts)))
+            before = source.tensor(name)
+            after = changed(name, before, parts)
+            altered += not torch.equal(after, before)
+            copy.seek(begin + rows[source.prefix + name]["data_offsets"][0])
+            copy.write(raw_bytes(after))
             tick()
-        copy.seek(0, 2)
-        size = copy.tell()
-    return Baked(Stack(stack.active).concepts(), len(changes), size)
+        if not altered:
+            raise BadDelta("The stack would change no bit of this checkpoint, its numbers or strengths are too small.")
+        check_copy(copy, begin + numbers, rows)
+    concepts, beside = Stack(stack.active).concepts(), tuple(c.target for c in wanted)
+    return Baked(concepts, altered, begin + numbers, source.twins, beside)
+
+
+def moved_together(source: Source) -> dict[str, dict[str, Any]]:
+    """The copy's rows in the source's order; the numbers close the gaps that left out tensors leave."""
+    places, at = {}, 0
+    for name in sorted(source.names, key=source.bytes_of):
+        start, end = source.bytes_of(name)
+        places[name] = [at, at + end - start]
+        at += end - start
+    return {n: source.header[n] | {"data_offsets": places[n]} for n in source.names}
+
+
+def copy_numbers(source: Source, copy: NewFile) -> None:
+    """All tensors of the copy as the source has them, in long pieces. Raises `BadCheckpoint` when the source ends."""
+    runs: list[list[int]] = []
+    for start, end in sorted(map(source.bytes_of, source.names)):
+        if runs and runs[-1][1] == start:
+            runs[-1][1] = end
+        else:
+            runs.append([start, end])
+    for start, end in runs:
+        source.original.seek(source.begin + start)
+        left = end - start
+        while left:
+            data = source.original.read(min(left, PIECE))
+            if not data:
+                raise BadCheckpoint(f"'{source.path.name}' became shorter while it was read: try again.")
+            copy.write(data)
+            left -= len(data)
+
+
+def check_copy(copy: NewFile, size: int, rows: Mapping[str, Any]) -> None:
+    """Look at the written file before it gets its name. Raises `UnlearnError`."""
+    written = copy.settle()
+    try:
+        with safe_open(copy.path, "pt", device="cpu") as file:
+            whole = written == size and set(file.keys()) == set(rows)
+    except (SafetensorError, OSError):
+        whole = False
+    if not whole:
+        raise UnlearnError("The copy was not written as it should be, so it is not kept: check the disk, try again.")
+
+
+def texts_of(stack: Stack, source: Source) -> dict[str, str]:
+    """The author's texts without the hashes, which are those of another file now, and what was baked."""
+    kept = {n: t for n, t in source.texts.items() if not HASHES.search(n)}
+    rows = [*baked_before(source.texts), *note(stack)]
+    gone = [c for row in rows for c in concepts_in(row)]
+    about = f"A changed copy of {source.path.name}: it has forgotten {', '.join(dict.fromkeys(gone))}."
+    return kept | {NOTE: json.dumps(rows, ensure_ascii=False), ABOUT: about}
 
 
 def note(stack: Stack) -> list[dict[str, Any]]:
@@ -180,6 +272,12 @@ def baked_before(texts: Mapping[str, str]) -> list:
     except (ValueError, RecursionError):
         rows = []
     return rows if isinstance(rows, list) else []
+
+
+def concepts_in(row: object) -> list[str]:
+    """The concepts of one row of `NOTE`, which another program may have written."""
+    named = row.get("concepts") if isinstance(row, dict) else None
+    return [c for c in named if isinstance(c, str)] if isinstance(named, (list, tuple)) else []
 
 
 def named_tensors(denoiser: list[str], stack: Stack) -> dict[str, str]:
@@ -220,7 +318,9 @@ def changed(name: str, weight: Tensor, parts: list[tuple[float, Factor]]) -> Ten
     for strength, factor in parts:
         if (factor.up.shape[0], factor.down.shape[1]) != total.shape:
             raise BadDelta(f"The layer {name} has another size than in the delta: use the delta's checkpoint.")
-        total = total + strength * factor.matrix()
+        change = strength * factor.matrix()
+        check_scale(name, change, weight)
+        total = total + change
     made = total.view(weight.shape).to(weight.dtype)
     if not made.isfinite().all():
         raise UnlearnError(f"The layer {name} would get numbers that its type cannot hold: use a float32 checkpoint.")

@@ -73,6 +73,7 @@ class DeltaInfo:
     kind: "object" or "style". prompts: (forget prompt, what it was mapped to) pairs, replayed by later requests.
     parents: the stack that it was made on, in order. merged: what is inside when this is a merge, else empty.
     stopped: "" or a remark like "stopped at step 12". config and check: plain JSON data.
+    base_name: what the host called the checkpoint, as a rule the name of its file; "" where it was not known.
     """
 
     concept: str
@@ -88,6 +89,7 @@ class DeltaInfo:
     steps: int = 0
     stopped: str = ""
     merged: tuple[Parent, ...] = ()
+    base_name: str = ""
 
     def __post_init__(self) -> None:
         self._check_own()
@@ -98,7 +100,8 @@ class DeltaInfo:
             object.__setattr__(self, name, checked_json(dict(getattr(self, name)), name))
 
     def _check_own(self) -> None:
-        for name in ("concept", "anchor", "architecture", "prediction_type", "base_fingerprint", "stopped"):
+        base = ("architecture", "prediction_type", "base_fingerprint", "base_name")
+        for name in ("concept", "anchor", *base, "stopped"):
             checked_text(getattr(self, name), name)
         if not self.concept:
             raise BadDelta("The delta does not name what it forgets.")

@@ -76,6 +76,7 @@ def merged_info(stack: Stack, config: dict[str, Any]) -> DeltaInfo:
         steps=sum(i.steps for i in infos),
         stopped=joined([f"{i.concept}: {i.stopped}" for i in infos if i.stopped]),
         merged=tuple(inside),
+        base_name=infos[0].base_name,
     )
 
 

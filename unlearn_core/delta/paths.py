@@ -1,4 +1,4 @@
-"""Names and places of files: safe names, files that stay inside their folder, outputs that harm no input."""
+"""Names and places of files: safe names, files that stay inside their folder, what a checkpoint is read with."""
 
 from __future__ import annotations
 
@@ -38,32 +38,10 @@ def contained(folder: str | Path, name: str) -> Path:
 
 BESIDE = (".yaml", ".words.json")
 """What belongs to a checkpoint, lies beside it and has to lie beside the copy too."""
+MAX_YAML = 256 * 1024
+"""Bytes of a checkpoint's yaml that are looked at; larger ones are refused when they are read."""
 Place = tuple[str, Path]
 """What a file is called in a sentence, and where it is."""
-
-
-def check_outputs(outputs: Iterable[tuple[str, Path | None, str]], inputs: Iterable[Place]) -> None:
-    """Refuse outputs that would overwrite an input or each other, are folders or have another suffix.
-
-    outputs: (option, file or None, suffix or "" for any). inputs: see `read_with`. Links are followed, and nothing is
-    opened. Raises `BadSetting`.
-    """
-    known = list(inputs)
-    earlier: list[Place] = []
-    for option, file, suffix in outputs:
-        if file is None:
-            continue
-        for what, place in known:
-            if same_file(file, place) or is_inside(place, file):
-                raise BadSetting(f"{option} would overwrite {what} '{place.name or place}': choose another name.")
-        for other, place in earlier:
-            if same_file(file, place):
-                raise BadSetting(f"{other} and {option} name the same file '{file.name}': give each its own name.")
-        if file.is_dir():
-            raise BadSetting(f"{option} is the folder '{file}': add a file name.")
-        if suffix and file.suffix != suffix and (suffix == ".safetensors" or file.suffix.lower() != suffix):
-            raise BadSetting(f"{option} has to end in {suffix}: rename '{file.name}'.")
-        earlier.append((option, file))
 
 
 def check_folder(option: str, folder: Path) -> None:
@@ -91,8 +69,11 @@ def beside(checkpoint: Path, suffix: str) -> Path:
 def tokenizer_folder(checkpoint: Path) -> Path | None:
     """The folder beside a checkpoint that its yaml names."""
     config = beside(checkpoint, ".yaml")
-    text = config.read_text("utf-8", "replace") if config.is_file() else ""
-    named = re.search(r"version:\s*['\"]?([\w-]+)", text)
+    text = ""
+    if config.is_file():
+        with open(config, encoding="utf-8", errors="replace") as file:
+            text = file.read(MAX_YAML)
+    named = re.search(r"version:\s*['\"]?([\w-]{1,100})", text)
     return folder if named and (folder := checkpoint.parent / named[1]).is_dir() else None
 
 
@@ -103,6 +84,19 @@ def same_file(one: Path, other: Path) -> bool:
     except OSError:
         a, b = (os.path.normcase(os.path.realpath(p)) for p in (one, other))
         return a == b
+    except ValueError:
+        return False  # a name that no file can have
+
+
+def same_place(one: Path, other: Path) -> bool:
+    """Whether two new files could be one on some disk: by capitals, composed letters, and dots or spaces at the end."""
+    return same_file(one, other) or spelled(one) == spelled(other)
+
+
+def spelled(file: Path) -> list[str]:
+    """The parts of a path, links followed, as the least particular disk tells them apart."""
+    parts = Path(os.path.realpath(file.parent), file.name).parts
+    return [unicodedata.normalize("NFC", p.rstrip(". ") or p).casefold() for p in parts]
 
 
 def is_inside(folder: Path, file: Path) -> bool:

@@ -105,24 +105,39 @@ def parse_entry(text: str) -> tuple[Path, float]:
     return Path(head), strength
 
 
-def check_fits(stack: Stack, fingerprint: str, architecture: str, layer_names: Collection[str]) -> int:
+class OtherBase(BadDelta):
+    """A delta was made for another checkpoint than the loaded one."""
+
+
+def check_fits(
+    stack: Stack,
+    fingerprint: str,
+    architecture: str,
+    layer_names: Collection[str],
+    title: str = "",
+    prediction_type: str = "",
+) -> int:
     """Number of the stack's layers, all of which the loaded model has.
 
-    layer_names: all names in delta files that the model's layers answer to. Raises `BadDelta` for a delta made for
-    another architecture or base, one of whose layers any is missing, or one without effect.
+    layer_names: all names in delta files that the model's layers answer to. title: what the host calls its checkpoint.
+    prediction_type: what the model is taken to predict, "" where that plays no part. Raises `OtherBase` for a delta
+    made for another architecture or base, `BadDelta` for one of whose layers any is missing, or one without effect.
     """
     matched = 0
     for entry in stack:
         delta, info = entry.delta, entry.delta.info
         if info.architecture != architecture:
-            raise BadDelta(
-                f"'{delta.label}' was made for a model of type {info.architecture}, "
+            made_for = f" ('{info.base_name}')" if info.base_name else ""
+            raise OtherBase(
+                f"'{delta.label}' was made for a model of type {info.architecture}{made_for}, "
                 f"but the loaded one is {architecture}: load the checkpoint that it was made for."
             )
         if info.base_fingerprint != fingerprint:
+            raise OtherBase(other_base(delta, fingerprint, title))
+        if prediction_type and info.prediction_type != prediction_type:
             raise BadDelta(
-                f"'{delta.label}' was made for the base {info.base_fingerprint}, "
-                f"but the loaded one is {fingerprint}: load the checkpoint that it was made for."
+                f"'{delta.label}' was made on a model that predicts {info.prediction_type}, but the loaded one is "
+                f"taken to predict {prediction_type}: load it as the delta says (--prediction {info.prediction_type})."
             )
         missing = [name for name in delta.factors if name not in layer_names]
         if len(missing) == len(delta.factors):
@@ -135,6 +150,21 @@ def check_fits(stack: Stack, fingerprint: str, architecture: str, layer_names: C
         delta.check_effect()
         matched += len(delta.factors)
     return matched
+
+
+def other_base(delta: Delta, fingerprint: str, title: str) -> str:
+    """The sentence for a delta of another checkpoint than the loaded one, by names as far as they are known."""
+    was, now = delta.info.base_name, title
+    if was == now:
+        # the same name for other weights, or no names at all
+        was, now = ("", "") if not was else (f"'{was}' of other weights", f"'{now}'")
+    else:
+        was, now = (f"'{name}'" if name else "" for name in (was, now))
+    was, now = was or f"the base {delta.info.base_fingerprint}", now or fingerprint
+    return (
+        f"'{delta.label}' was made for {was}, but the loaded checkpoint is {now}: load the one that it was made for. "
+        "A copy with numbers of another type (bfloat16, fp8, quantised) counts as another checkpoint."
+    )
 
 
 def lineage(stack: Stack) -> list[str]:

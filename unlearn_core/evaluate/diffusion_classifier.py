@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..host import Conditioning, HostModel
 from ..sampling import Probe, expand
+from ..saved_work import saved_tensor
 
 
 @torch.no_grad()
@@ -28,17 +29,22 @@ def reading_errors(
     latents: clean latents `[b, c, h, w]`. Each reading has one row per picture. levels: parts of the trained noise
     range, 0..1. Noise is shared by all readings.
     """
-    at = torch.tensor([int(part * (len(host.sigmas) - 1)) for part in levels])
-    probe = Probe.make(host, latents, host.sigmas[at.to(host.sigmas.device)], seed)
-    clean = latents.repeat_interleave(probe.levels, 0)
-    # (D - z_0) / s = (x - z_0) / s - d, in this form right for flow models too
-    truth = (probe.x - clean) / expand(probe.sigma, probe.x)
-    columns = []
-    for reading in readings:
-        error = (probe.directions(host, reading) - truth).pow(2).flatten(1).mean(1)
-        columns.append(error.view(-1, probe.levels).mean(1))
-        tick()
-    return torch.stack(columns, 1)
+
+    def errors() -> Tensor:
+        at = torch.tensor([int(part * (len(host.sigmas) - 1)) for part in levels])
+        probe = Probe.make(host, latents, host.sigmas[at.to(host.sigmas.device)], seed)
+        clean = latents.repeat_interleave(probe.levels, 0)
+        # (D - z_0) / s = (x - z_0) / s - d, in this form right for flow models too
+        truth = (probe.x - clean) / expand(probe.sigma, probe.x)
+        columns = []
+        for reading in readings:
+            error = (probe.directions(host, reading) - truth).pow(2).flatten(1).mean(1)
+            columns.append(error.view(-1, probe.levels).mean(1))
+            tick()
+        return torch.stack(columns, 1)
+
+    made_of = (latents, *(part for reading in readings for part in reading.parts()), tuple(levels), seed)
+    return saved_tensor(host, "read", made_of, errors)
 
 
 def read_as(

@@ -1,14 +1,15 @@
-"""Was it forgotten, did the rest stay: the questions, asked before and after, and the verdict in words."""
+"""Was it forgotten, did the rest stay: the questions, asked before and after."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
+from ..errors import TrainingFailed, not_finite
 from ..host import HostModel
 from ..progress import Tracker
 from ..recipe import Recipe
@@ -16,6 +17,7 @@ from ..sampling import Sampler
 from ..words.prompts import REMOVED, Scene, mapped, place
 from ..words.word_list import WordList
 from .diffusion_classifier import reading_errors
+from .outside import NOTHING_OUTSIDE, Outside
 
 Teacher = Callable[[], AbstractContextManager[None]]
 """Gives a context in which the host's model is the base model, which still knows everything."""
@@ -27,12 +29,16 @@ class Answers:
 
     target_share: part of the target's pictures that are read as the target. preserved: {concept: part of its pictures
     that are read right}. latents: some of the pictures `[n, c, h, w]`, the target's first, with their prompts.
+    not_finite: pictures with numbers that are not finite. outside: {prompt that names nothing listed: how much the
+    model answers otherwise to it, as a part of what it does to the target's}; only of a model that was changed.
     """
 
     target_share: float
     preserved: dict[str, float]
     latents: Tensor
     prompts: tuple[str, ...]
+    not_finite: int = 0
+    outside: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,11 @@ class Reader:
         return {name: sum(v) / len(v) for name, v in shares.items()}
 
 
+def broken_pictures(latents: Tensor) -> int:
+    """How many of the pictures `[b, c, h, w]` have numbers that are not finite."""
+    return int((~torch.isfinite(latents).flatten(1).all(1)).sum())
+
+
 def neighbours_in_list(rows: Sequence[tuple[str, Scene]], count: int) -> list[list[str]]:
     """Columns of rivals: for each row the next `count` concepts of the same list."""
     names = list(dict.fromkeys(name for name, _ in rows))
@@ -104,6 +115,7 @@ class Evaluator:
     """Asks the questions of the model as it is, and reads the pictures with the base model.
 
     sampler: how pictures are drawn. seed: of the request; each look has noise of its own. job: hears each look.
+    outside: what else is looked at, beside what has a name on a list.
     """
 
     questions: Questions
@@ -112,16 +124,21 @@ class Evaluator:
     teacher: Teacher
     recipe: Recipe
     job: Tracker
+    outside: Outside = NOTHING_OUTSIDE
 
     def before(self) -> Answers | None:
-        """The model before the request: each prompt of the target once."""
+        """The model before the request: each prompt of the target once. Raises `TrainingFailed` where it is broken."""
         self.job.start("before", 2, "checking the model as it is")
-        return self.look(rounds=1)
+        answers = self.look(rounds=1)
+        if answers.not_finite:
+            raise TrainingFailed(not_finite("draws", "in the check's pictures"))
+        return answers
 
     def after(self) -> Answers | None:
         """The model after it: each prompt of the target `Recipe.rounds` times."""
         self.job.start("after", 2, "checking what was forgotten and what was harmed")
-        return self.look(rounds=self.recipe.rounds)
+        answers = self.look(rounds=self.recipe.rounds)
+        return replace(answers, outside=self.outside.changes(self.sampler.host, self.reader.seed, self.job.pulse))
 
     def look(self, rounds: int) -> Answers:
         """Draw and read the target's pictures (first tick) and the preserved concepts' (second tick)."""
@@ -135,7 +152,8 @@ class Evaluator:
         apart = max(1, len(rows) // half)
         latents = torch.cat([targets[:half], others[::apart][:half]])
         scenes = [*self.questions.targets[:half], *[scene for _, scene in rows][::apart][:half]]
-        return Answers(share, shares, latents, tuple(s.prompt for s in scenes))
+        broken = sum(broken_pictures(drawn) for drawn in (targets, others))
+        return Answers(share, shares, latents, tuple(s.prompt for s in scenes), broken)
 
     def still_generated(self, number: int, settled: bool) -> bool:
         """The question while the method is at work, asked with other noise at each number: is the target still there?
@@ -151,6 +169,10 @@ class Evaluator:
             if self.target_share(self.questions.targets, drawn, self.recipe.doubt):
                 return True
         return False
+
+    def gone(self, answers: Answers) -> bool:
+        """Whether so little of the target is left that it is called forgotten."""
+        return answers.target_share <= self.recipe.forgotten_share
 
     def asked_for(self, seed: int, rounds: int) -> tuple[float, Tensor]:
         """Share of the target's pictures read as the target, 0..1, and the pictures `[rounds * targets, c, h, w]`."""
@@ -171,7 +193,8 @@ class Evaluator:
         """
         with self.teacher():
             errors = self.reader.target_errors(scenes, self.questions.kind, self.questions.anchor, latents)
-        return float((errors[:, 0] < doubt * errors[:, 1:].amin(1)).float().mean())
+        # so written a picture or an error that is no number counts as the target's still, never as gone
+        return float((~(errors[:, 0] >= doubt * errors[:, 1:].amin(1))).float().mean())
 
     def preserved_shares(self, rows: Sequence[tuple[str, Scene]], latents: Tensor) -> dict[str, float]:
         """For each preserved concept the part of its pictures that the base model reads as it, 0..1.
@@ -187,6 +210,8 @@ class Evaluator:
 class NoCheck:
     """In place of an evaluator where the check is off: nothing is drawn or read."""
 
+    near: float | None = None
+
     def before(self) -> None:
         """No answers."""
 
@@ -196,33 +221,3 @@ class NoCheck:
     def still_generated(self, number: int, settled: bool) -> bool:
         """Nothing was checked, so nothing is tried again."""
         return False
-
-
-SKIPPED = NoCheck()
-
-
-def verdict(before: Answers | None, after: Answers | None, recipe: Recipe) -> dict:
-    """The check's numbers for the report: shares 0..1, the neighbour that lost most, and a verdict in words.
-
-    before: None for a run without the check. after: None as well for one that was stopped before its last look.
-    """
-    if before is None:
-        return {"verdict": "not checked"}
-    if after is None:
-        return {"forgotten_before": 1 - before.target_share, "verdict": "not checked: the run was stopped"}
-    kept_before, kept_after = (sum(a.preserved.values()) / max(1, len(a.preserved)) for a in (before, after))
-    losses = {name: before.preserved[name] - after.preserved[name] for name in before.preserved}
-    worst = max(losses, key=lambda n: losses[n]) if losses else ""
-    left = after.target_share
-    partly = "partly forgotten" if left <= recipe.partly_share else "not forgotten"
-    gone = "forgotten" if left <= recipe.forgotten_share else partly
-    harmed = kept_after < kept_before - recipe.harmed_share
-    harm = f", but '{worst}' and others are harmed" if harmed else ", the rest preserved"
-    return {
-        "forgotten_before": 1 - before.target_share,
-        "forgotten_after": 1 - left,
-        "preserved_before": kept_before,
-        "preserved_after": kept_after,
-        "worst_neighbour": {"concept": worst, "lost": losses.get(worst, 0.0)},
-        "verdict": gone + harm,
-    }

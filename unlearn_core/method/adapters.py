@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -78,19 +79,23 @@ class Average:
 
     def __init__(self, parameters: Sequence[nn.Parameter], decay: float):
         self._parameters, self._decay, self._step = list(parameters), decay, 0
-        self._means = [p.detach().clone() for p in self._parameters]
+        self.means = [p.detach().clone() for p in self._parameters]
+
+    def go_on_from(self, step: int) -> None:
+        """So many steps were taken in before."""
+        self._step = step
 
     @torch.no_grad()
     def update(self) -> None:
         """Take in the current values; the first ones weigh little."""
         self._step += 1
         decay = min(self._decay, self._step / (self._step + 5))
-        get_ema_multi_avg_fn(decay)(self._means, self._parameters, self._step)
+        get_ema_multi_avg_fn(decay)(self.means, self._parameters, self._step)
 
     @torch.no_grad()
     def swap(self) -> None:
         """Exchange the current values and the mean."""
-        for mean, p in zip(self._means, self._parameters, strict=True):
+        for mean, p in zip(self.means, self._parameters, strict=True):
             kept = p.detach().clone()
             p.copy_(mean)
             mean.copy_(kept)
@@ -112,7 +117,8 @@ def peft_parts() -> tuple:
         from peft.tuners.tuners_utils import BaseTunerLayer
     except ImportError as e:
         raise UnlearnError(
-            f"The package peft is missing or does not fit this host ({e}); install it with: pip install --no-deps peft"
+            f"The package peft is missing or does not fit this host ({e}); install it with: "
+            f'"{sys.executable}" -m pip install --no-deps peft'
         ) from e
     return LoraConfig, inject_adapter_in_model, BaseTunerLayer
 

@@ -8,15 +8,19 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..errors import UnlearnError
+from ..errors import TrainingFailed, UnlearnError, not_finite
 from ..evaluate.diffusion_classifier import read_as
 from ..host import HostModel
 from ..sampling import LatentBank, Probe, Sampler, probe_levels
-from ..words.compare import same_thing, share_a_word
+from ..words.compare import share_a_word
 from ..words.prompts import REMOVED, Scene, fill, mapped
+from .known_words import TOLD_APART, spelled_out, told_apart
 from .request import Request
 from .run import Run
 from .score_distance import score_distances, text_distances
+
+ASKED = 40
+"""Most words without an entry of their own in the text encoder of which is asked whether the model knows them."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ def choose_anchor(run: Run) -> Anchor:
     """The nearest concept whose pictures do not read as the target, or the artist's own. Raises `UnlearnError`."""
     if not run.request.config.check:
         run.job.start("choosing", 1, "choosing the anchor by its text")
-        return by_text_alone(run.host, run.request)
+        return by_text_alone(run)
     recipe, config = run.request.recipe, run.request.config
     run.job.start("sampling", config.sampling_steps, "drawing the target")
     probed = run.request.targets[: recipe.probe_prompts]
@@ -59,13 +63,16 @@ def by_score_distance(run: Run, probed: Sequence[Scene], latents: Tensor) -> Anc
     request, host = run.request, run.host
     config, recipe, words, kind = request.config, request.recipe, request.words, request.kind
     probe = Probe.make(host, latents, probe_levels(host, recipe.anchor_levels), config.seed)
-    rivals = sieved(host, request)
+    rivals = sieved(run)
     category = words.category(request.concept) if kind == "object" else ""
     extra = [w for w in (config.anchor, category) if w and w not in rivals]
     names = [*rivals, *extra, *([] if kind == "style" else [REMOVED])]
     reference = host.encode([s.prompt for s in probed])
     encoded = [host.encode([mapped(s, n, kind, words).prompt for s in probed]) for n in names]
-    distances = dict(zip(names, score_distances(host, probe, reference, encoded, run.job.tick), strict=True))
+    measured = score_distances(host, probe, reference, encoded, run.job.tick)
+    if not torch.isfinite(measured).all():
+        raise TrainingFailed(not_finite("answers with"))
+    distances = dict(zip(names, measured, strict=True))
     nearest = sorted(names, key=lambda n: float(distances[n].mean()))
     neighbours = tuple(n for n in nearest if n in rivals)
     if config.anchor:
@@ -96,18 +103,22 @@ def in_order(request: Request, nearest: Sequence[str], category: str) -> list[tu
     return [*((n, False) for n in single), *((n, True) for n in general)]
 
 
-def by_text_alone(host: HostModel, request: Request) -> Anchor:
+def by_text_alone(run: Run) -> Anchor:
     """The choice without pictures: the rival whose text lies nearest. Raises `UnlearnError` where there is none."""
+    host, request = run.host, run.request
     rivals = request.words.without(request.moving[1:]).rivals(request.concept, request.kind)
     nearest = by_text(host, request, rivals)[: request.recipe.rivals] if rivals else ()
     if request.config.anchor:
         return Anchor(request.config.anchor, "given by the artist", nearest)
     candidates = possible(nearest, request)
-    if not candidates:
-        raise UnlearnError(
-            f"The word list has nothing to take the place of '{request.concept}'; name it under 'Draw instead'."
-        )
-    return Anchor(candidates[0], f"nearest to '{request.concept}' by its text; no picture was looked at", nearest)
+    # what is spelled out may mean nothing to the model, and to find that out costs more than the rest of a quick run
+    whole = candidates if host.words_file else [c for c in candidates if not is_spelled_out(host, c)]
+    for candidate in (whole or candidates)[:1]:
+        reason = f"nearest to '{request.concept}' by its text; no picture was looked at"
+        return Anchor(candidate, reason, nearest)
+    raise UnlearnError(
+        f"The word list has nothing to take the place of '{request.concept}'; name it under 'Draw instead'."
+    )
 
 
 def possible(nearest: Sequence[str], request: Request) -> list[str]:
@@ -121,15 +132,43 @@ def possible(nearest: Sequence[str], request: Request) -> list[str]:
     no_longer = [*earlier, *filter(None, map(words.category, earlier))]
     no_longer += [m for c in (concept, *earlier) for m in words.members(c)]
     banned, used = ({w.casefold() for w in group} for group in (no_longer, request.stack.anchors()))
-    banned |= {n.casefold() for n in nearest if share_a_word(n, concept) or any(same_thing(n, e) for e in earlier)}
+    banned |= {n.casefold() for n in nearest if any(share_a_word(n, c) for c in (concept, *earlier))}
     return sorted((n for n in nearest if n.casefold() not in banned), key=lambda n: n.casefold() in used)
 
 
-def sieved(host: HostModel, request: Request) -> tuple[str, ...]:
-    """At most `Recipe.rivals` rivals, those whose text lies nearest, earlier targets left out."""
+def sieved(run: Run) -> tuple[str, ...]:
+    """At most `Recipe.rivals` rivals that the model knows, those whose text lies nearest, earlier targets left out."""
+    host, request = run.host, run.request
     rivals = request.words.without(request.moving[1:]).rivals(request.concept, request.kind)
     most = request.recipe.rivals
-    return rivals if len(rivals) <= most else by_text(host, request, rivals)[:most]
+    if len(rivals) > most:
+        rivals = by_text(host, request, rivals)
+    found = known(run, rivals)
+    # without a style that it knows one that says nothing to it has to do: no style at all would be any of them
+    return tuple((found or rivals if request.kind == "style" else found)[:most])
+
+
+def known(run: Run, nearest: Sequence[str]) -> list[str]:
+    """Those of some words that the model tells from nonsense; all of them where they are its own list's.
+
+    A word with an entry of its own in the text encoder costs no pass. Of the others only the nearest are asked for,
+    and what is left is dropped.
+    """
+    host, request = run.host, run.request
+    if host.words_file:
+        return list(nearest)
+    spelled = [name for name in nearest if is_spelled_out(host, name)]
+    if not spelled:
+        return list(nearest)
+    with run.teacher():
+        asked = told_apart(host, spelled[:ASKED], request.kind, request.words, run.job.pulse)
+    apart = dict.fromkeys(spelled, 0.0) | asked
+    return [name for name in nearest if apart.get(name, TOLD_APART) >= TOLD_APART]
+
+
+def is_spelled_out(host: HostModel, name: str) -> bool:
+    """Whether the text encoder has no entry of its own for one of the words."""
+    return any(spelled_out(host, word) for word in name.split())
 
 
 def by_text(host: HostModel, request: Request, rivals: Sequence[str]) -> tuple[str, ...]:
@@ -157,6 +196,8 @@ def share_read_as_target(run: Run, probed: Sequence[Scene], name: str, general: 
     drawn: list[Tensor] = []
     for part in (range(recipe.anchor_glance), range(recipe.anchor_glance, len(rows))):
         drawn.append(sampler.draw(candidates[list(part)], config.seed + 3, first=part.start))
+        if not torch.isfinite(drawn[-1]).all():
+            raise TrainingFailed(not_finite("draws"))
         readings = [c[list(range(part.stop))] for c in (targets, candidates)]
         with torch.no_grad():
             read = read_as(host, torch.cat(drawn), readings, recipe.reading_levels, config.seed, run.job.pulse) == 0

@@ -2,24 +2,75 @@
 
 from __future__ import annotations
 
-from ..evaluate.evaluator import SKIPPED, Evaluator, NoCheck, Questions, Reader
+from collections.abc import Sequence
+from itertools import islice
+
+from ..evaluate.evaluator import Evaluator, NoCheck, Questions, Reader
+from ..evaluate.glance import Glance
+from ..evaluate.outside import Outside
 from ..sampling import Sampler
-from ..words.prompts import scenes, spread
-from .anchor import Anchor
+from ..words.prompts import fill, mapped, names, scenes, spread
+from .anchor import Anchor, is_spelled_out
 from .run import Run
+
+PLAIN = "", "a picture", "a photo", "a drawing"
+STYLED = "{an o} in {s} style", "a picture in {s} style"
+UNLISTED_STYLES = "soft", "bold", "simple", "old"
+UNLISTED_THINGS = "toy", "room", "stone"
+"""Prompts outside the lists: words that say little, and how a style is asked for."""
+OTHER_STYLES = 3
+"""Styles of the lists that are asked for too."""
 
 
 def evaluator_for(run: Run, anchor: Anchor) -> Evaluator | NoCheck:
-    """The evaluator of a run, `SKIPPED` where the check is off."""
+    """The evaluator of a run, a `Glance` where the check is off."""
     request = run.request
     config, recipe, rest = request.config, request.recipe, request.rest
     if not config.check:
-        return SKIPPED
-    far = spread(rest.all_objects, recipe.checked_far, config.seed + 5)
+        return glance_for(run, anchor)
+    far = far_concepts(run)
     asked = dict.fromkeys([*anchor.neighbours[: recipe.checked_near], *far, *config.keep])
     count = recipe.preserved_pictures
     preserved = {w: tuple(scenes(rest, w, rest.kind(w), count, config.seed + 6)) for w in asked}
     questions = Questions(request.concept, request.kind, anchor.name, request.held_out, preserved)
     sampler = Sampler(run.host, config.sampling_steps, config.guidance, run.job.pulse)
     reader = Reader(run.host, request.words, recipe.reading_levels, config.seed, run.job.pulse)
-    return Evaluator(questions, sampler, reader, run.teacher, recipe, run.job)
+    outside = outside_for(run, list(preserved))
+    return Evaluator(questions, sampler, reader, run.teacher, recipe, run.job, outside)
+
+
+def glance_for(run: Run, anchor: Anchor) -> Glance:
+    """What a quick run looks at: some held-out prompts, and the same with the anchor in the target's place."""
+    request = run.request
+    some = request.held_out[: request.recipe.trail_prompts]
+    own = tuple(s.prompt for s in some)
+    goal = tuple(mapped(s, anchor.name, request.kind, request.words).prompt for s in some)
+    return Glance(run.host, own, goal, run.teacher, request.recipe, request.config.seed + 8)
+
+
+def far_concepts(run: Run) -> list[str]:
+    """Things from anywhere in the list; of one that is not the checkpoint's own, what its text encoder has whole."""
+    request, count = run.request, run.request.recipe.checked_far
+    things = request.rest.all_objects
+    if run.host.words_file:
+        return spread(things, count, request.config.seed + 5)
+    mixed = spread(things, len(things), request.config.seed + 5)
+    whole = list(islice((t for t in mixed if not is_spelled_out(run.host, t)), count))
+    return whole or mixed[:count]
+
+
+def outside_for(run: Run, asked: Sequence[str]) -> Outside:
+    """Prompts that name neither what goes, nor what is to be preserved, nor anything of a list, and other styles'.
+
+    asked: the concepts that the check draws pictures of.
+    """
+    request = run.request
+    recipe, rest = request.recipe, request.rest
+    thing = next((w for w in asked if rest.kind(w) == "object"), "thing")
+    styles = (*rest.styles, *request.general.without(request.moving).styles)
+    others = spread([s for s in dict.fromkeys(styles) if s not in asked], OTHER_STYLES, request.config.seed + 7)
+    found = [*PLAIN, *(fill(t, thing, s) for s in (*others, *UNLISTED_STYLES) for t in STYLED)]
+    found += [fill("{an o}", o, "") for o in UNLISTED_THINGS]
+    prompts = [p for p in dict.fromkeys(found) if not any(names(p, m) for m in request.moving)]
+    targets = [s.prompt for s in request.held_out[: recipe.trail_prompts]]
+    return Outside(prompts, targets, recipe.trail_steps, lambda: run.student.off())

@@ -104,35 +104,56 @@ class Edit:
             yield path, (down / lengths[:, None]).float(), (out * sizes * lengths).float()
 
 
-def fit_in_closed_form(run: Run, pairs: PromptPairs, evaluator: Evaluator | NoCheck) -> Fit | None:
-    """Give the layers that read text the edit that preserves most and after which the target is no longer found.
+def fits_in_closed_form(run: Run, pairs: PromptPairs, evaluator: Evaluator | NoCheck) -> Iterator[Fit]:
+    """Edits after which the target is no longer found, first the one that preserves most; each is on the layers.
 
     First asked as strictly as in training; of the last edit it is then enough that the verdict says "forgotten".
     None where the closed form is switched off, where no layer reads text alone, or where the target is still there:
-    the last edit is then still on the layers.
+    the last edit is on the layers at the end.
     """
     request, config, recipe = run.request, run.request.config, run.request.recipe
     paths = [p for p in run.edits.paths if reads_text(p)]
     if not (config.closed_form and paths):
-        return None
-    run.job.start("editing", len(recipe.tries) if config.check else 1, f"forgetting '{request.concept}' in closed form")
+        return
+    words, tries = f"forgetting '{request.concept}' in closed form", len(recipe.tries)
+    run.job.start("editing", tries if config.check else 1, words)
     edit = Edit.make(run, pairs)
     if edit is None:
-        return None
+        return
     run.tidy()
     weights = {p: w for p in paths if (w := run.edits.weight(p)).shape[1] == len(edit.preserved)}
     first = recipe.overshoot if config.overshoot < 0 else config.overshoot
+    offered = False
     for number, (scale, more) in enumerate(recipe.tries):
-        made = {}
-        for path, down, up in edit.factors(weights, run.base.changes, config.rank, scale, first + more):
-            made[path] = down, up
-            run.job.pulse()
+        made = solved(run, edit, weights, (scale, first + more))
         run.edits.set(made)
-        if not evaluator.still_generated(number, False):
-            return Fit(made, scale)
-        run.job.tick()
+        offered = not evaluator.still_generated(number, False)
+        if offered:
+            yield Fit(made, scale)
+            # the last look has found it all the same
+            run.job.start("editing", max(1, tries - number - 1), words)
+        else:
+            run.job.tick()
     # near misses counted so far; the verdict's own question decides
-    return None if evaluator.still_generated(len(recipe.tries), True) else Fit(made, recipe.tries[-1][0])
+    if not offered and not evaluator.still_generated(tries, True):
+        yield Fit(made, recipe.tries[-1][0])
+
+
+def solved(
+    run: Run, edit: Edit, weights: Mapping[str, Tensor], tried: tuple[float, float]
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """{path: (A, B)} of the edit. tried: (preserve scale, overshoot)."""
+    rank, sides = run.request.config.rank, ("down", "up")
+
+    def factors() -> dict[str, Tensor]:
+        made: dict[str, Tensor] = {}
+        for path, *pair in edit.factors(weights, run.base.changes, rank, *tried):
+            made |= {f"{path}.{side}": t for side, t in zip(sides, pair, strict=True)}
+            run.job.pulse()
+        return made
+
+    found = run.saved.part("edit", tried, factors)
+    return {path: (found[f"{path}.down"], found[f"{path}.up"]) for path in weights}
 
 
 def truncated(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from ..config import ForgetConfig
@@ -12,20 +13,27 @@ from ..delta.format import Delta, Factor
 from ..delta.info import DeltaInfo
 from ..delta.stack import Stack
 from ..device_memory import release
-from ..errors import Cancelled
-from ..evaluate.evaluator import Answers, Evaluator, NoCheck, verdict
-from ..host import HostModel
+from ..errors import TrainingFailed
+from ..evaluate.evaluator import Answers
+from ..evaluate.verdict import not_checked, too_harmful, verdict
+from ..host import HostModel, title_of
 from ..progress import Progress
 from ..recipe import Recipe
+from ..saved_work import NOTHING, NoSavedWork
 from ..words.word_list import WordList
 from .anchor import Anchor, choose_anchor
+from .attempts import Attempt, attempted
 from .checks import evaluator_for
-from .closed_form import fit_in_closed_form
-from .fit import Fit
+from .finite import check_layers, check_text, solved
+from .known_words import ask_about_unknown_words
 from .prompt_pairs import PromptPairs
 from .request import Request
 from .run import Run
-from .training.loop import fit_by_training
+
+BROKEN_PICTURES = (
+    "The model's autoencoder (VAE) gives pictures of numbers that are not finite (NaN), so nothing was handed on: load "
+    "the VAE in full precision, or choose another one."
+)
 
 
 def forget(
@@ -47,27 +55,41 @@ def forget(
     Raises `BadSetting` and `BadDelta` before any work, `Cancelled` after a stop that keeps nothing, `TrainingFailed`
     when numbers overflow, and another `UnlearnError` for what the model cannot do.
     """
-    request = Request.read(host, config, stack or Stack(), general, recipes)
-    with Run.open(request, host, progress) as run:
+    return carried_out(Request.read(host, config, stack or Stack(), general, recipes), host, progress)
+
+
+def forget_or_go_on(
+    host: HostModel, config: ForgetConfig, stack: Stack, progress: Progress | None, saved: NoSavedWork
+) -> Result:
+    """`forget`, going on from what a run of the same request has left in `saved`, to the same bytes.
+
+    The caller removes the saved work when the result is safe.
+    """
+    return carried_out(Request.read(host, config, stack), host, progress, saved)
+
+
+def carried_out(
+    request: Request, host: HostModel, progress: Progress | None = None, saved: NoSavedWork = NOTHING
+) -> Result:
+    """The method: a request that was read, worked on step by step."""
+    with Run.open(request, host, progress, saved) as run, solved():
+        check_layers(run.backbone, request.layers)
+        check_text(host.encode, request.concept)
+        ask_about_unknown_words(run)
         anchor = choose_anchor(run)
         pairs = PromptPairs.make(request, anchor.name)
         evaluator = evaluator_for(run, anchor)
         before = evaluator.before()
-        fit = fit_in_closed_form(run, pairs, evaluator) or fit_by_training(run, anchor, pairs, evaluator)
-        after = last_look(run, evaluator)
+        check_pictures(host, before)
+        attempt = attempted(run, anchor, pairs, evaluator, before)
         run.job.finish()
-    return Result.make(run, anchor, pairs, fit, (before, after))
+    return Result.make(run, anchor, pairs, attempt, before)
 
 
-def last_look(run: Run, evaluator: Evaluator | NoCheck) -> Answers | None:
-    """The answers after the change; None when the artist stops here and keeps what was learned."""
-    try:
-        answers = None if run.job.stopping else evaluator.after()
-    except Cancelled:
-        answers = None
-    if run.job.stopping and run.request.config.on_stop == "discard":
-        raise Cancelled("Stopped at the last look; nothing was kept, as you chose.")
-    return answers
+def check_pictures(host: HostModel, before: Answers | None) -> None:
+    """Raise `TrainingFailed` before any work where the autoencoder makes no numbers of the model's own latents."""
+    if before and not torch.isfinite(host.decode(before.latents[:1])).all():
+        raise TrainingFailed(BROKEN_PICTURES)
 
 
 @dataclass(frozen=True)
@@ -75,7 +97,9 @@ class Result:
     """What a run gives: the delta, its report (plain JSON values, times in seconds) and pictures of `prompts`.
 
     before, after: `[n, 3, H, W]` in 0..1, same prompts and noise, the target's first; after is None for a stopped run,
-    both are without the check.
+    both are without the check. withheld: why the delta is not to be used, as sentences for the artist, since it harms
+    more than it may; "" where all is well or `config.force` keeps it. Whoever made the run then saves and applies
+    nothing.
     """
 
     delta: Delta
@@ -83,36 +107,38 @@ class Result:
     prompts: tuple[str, ...]
     before: Tensor | None
     after: Tensor | None
+    withheld: str = ""
 
     @classmethod
-    def make(
-        cls, run: Run, anchor: Anchor, pairs: PromptPairs, fit: Fit, seen: tuple[Answers | None, Answers | None]
-    ) -> Result:
+    def make(cls, run: Run, anchor: Anchor, pairs: PromptPairs, attempt: Attempt, before: Answers | None) -> Result:
         """Put together what was found. Raises `BadDelta` when the delta would do nothing."""
-        host, request, (before, after) = run.host, run.request, seen
-        numbers = verdict(before, after, request.recipe)
-        delta = delta_of(run, anchor, pairs, fit, numbers)
-        report = report_of(run, anchor, fit, delta)
+        host, request, after = run.host, run.request, attempt.after
+        numbers = verdict(before, after, request.recipe) if before else not_checked(attempt.near, request.recipe)
+        delta = delta_of(run, anchor, pairs, attempt, numbers)
         # Takes part of a second on a CPU, where a stop waits for it; a card's memory is needed by others.
         if after or host.device.type == "cuda":
             release(host.device)
         # Without an after there is nothing to compare, and who stops does not want to wait: some of the target's.
         count = request.recipe.shown if after else request.recipe.shown // 4
-        pictures = [None if a is None else host.decode(a.latents[:count]) for a in seen]
+        drawn, changed = (None if a is None else host.decode(a.latents[:count]) for a in (before, after))
         prompts = before.prompts if before else tuple(s.prompt for s in request.held_out)
-        return cls(delta, report, prompts[:count], *pictures)
+        broken = BROKEN_PICTURES if any(p is not None and not torch.isfinite(p).all() for p in (drawn, changed)) else ""
+        withheld = "" if request.config.force else too_harmful(numbers, request.recipe) or broken
+        report = report_of(run, anchor, attempt, delta) | {"withheld": withheld}
+        return cls(delta, report, prompts[:count], drawn, changed, withheld)
 
     def summary(self) -> list[tuple[str, str]]:
         """The run as rows of (label, value), for whoever shows it."""
         return summary(self.report)
 
 
-def delta_of(run: Run, anchor: Anchor, pairs: PromptPairs, fit: Fit, numbers: dict) -> Delta:
+def delta_of(run: Run, anchor: Anchor, pairs: PromptPairs, attempt: Attempt, numbers: dict) -> Delta:
     """The delta, rounded to what its file will hold. Raises `BadDelta` when it would do nothing."""
-    request, host = run.request, run.host
+    request, host, fit = run.request, run.host, attempt.fit
     stopped = ""
     if run.job.stopping:
-        stopped = f"stopped at step {fit.steps}" if fit.steps else "stopped before the last look"
+        early = "stopped before all was tried" if attempt.after else "stopped before the last look"
+        stopped = f"stopped at step {fit.steps}" if fit.steps else early
     info = DeltaInfo(
         concept=request.concept,
         kind=request.kind,
@@ -126,6 +152,7 @@ def delta_of(run: Run, anchor: Anchor, pairs: PromptPairs, fit: Fit, numbers: di
         check=numbers,
         steps=fit.steps,
         stopped=stopped,
+        base_name=title_of(host),
     )
     factors = {request.layers[path]: Factor.within_layer(a, b, float(len(a))) for path, (a, b) in fit.factors.items()}
     delta = Delta(factors, info).rounded()
@@ -133,9 +160,9 @@ def delta_of(run: Run, anchor: Anchor, pairs: PromptPairs, fit: Fit, numbers: di
     return delta
 
 
-def report_of(run: Run, anchor: Anchor, fit: Fit, delta: Delta) -> dict:
+def report_of(run: Run, anchor: Anchor, attempt: Attempt, delta: Delta) -> dict:
     """What was done and how well, as plain JSON values."""
-    request = run.request
+    request, fit = run.request, attempt.fit
     return {
         "concept": request.concept,
         "kind": request.kind,
@@ -150,6 +177,7 @@ def report_of(run: Run, anchor: Anchor, fit: Fit, delta: Delta) -> dict:
         "preserve_scale": fit.preserve_scale,
         "steps": fit.steps,
         "stopped": delta.info.stopped,
+        "remark": attempt.remark,
         "seconds": run.job.seconds,
         "training_seconds": fit.seconds,
         "memory": fit.memory,
@@ -166,12 +194,19 @@ def summary(report: Mapping) -> list[tuple[str, str]]:
     if "forgotten_after" in check:
         before, after = 1 - check["forgotten_before"], 1 - check["forgotten_after"]
         rows.append(("Pictures read as the target", f"{before:.0%} before, {after:.0%} after"))
+    if "preserved_after" in check:
         kept = f"{check['preserved_before']:.0%} before, {check['preserved_after']:.0%} after"
         rows.append(("Pictures of other concepts read right", kept))
+    if check.get("not_known"):
+        rows.append(("Not known by this model", ", ".join(check["not_known"])))
     rows.append(("How", report["way"]))
     if report["stack"]:
         rows.append(("On top of", ", ".join(report["stack"])))
     if report["stopped"]:
         rows.append(("Stopped", report["stopped"]))
+    if report.get("remark"):
+        rows.append(("Not tried further", report["remark"]))
+    if report.get("withheld"):
+        rows.append(("Not kept", report["withheld"]))
     rows.append(("Time", f"{report['seconds']:.0f} s"))
     return rows

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from ..config import ForgetConfig
 from ..delta.stack import Stack, check_fits
 from ..errors import BadSetting, UnlearnError
-from ..host import HostModel
+from ..host import HostModel, title_of
 from ..recipe import DEFAULT, Recipe, thorough
-from ..words.compare import same_thing
+from ..words.compare import same_thing, share_a_word
+from ..words.prompt_syntax import without_article
 from ..words.prompts import Scene, scenes, style_words
+from ..words.questions import ask_about_syntax
 from ..words.wish import known_form
 from ..words.word_list import WordList
 from .adapters import peft_parts
@@ -50,7 +52,7 @@ class Request:
     ) -> Request:
         """Check the request against the model and the stack. Raises `UnlearnError` for whatever cannot be done."""
         names = host.layers()
-        check_fits(stack, host.fingerprint, host.architecture, names)
+        check_fits(stack, host.fingerprint, host.architecture, names, title_of(host), host.prediction_type)
         stack.parents()  # a file whose name cannot be written down is refused now
         words = WordList.load(host.words_file)
         general = general or WordList.load(None)
@@ -106,15 +108,23 @@ class Request:
 def asked_for(config: ForgetConfig, lists: Sequence[WordList], stack: Stack) -> tuple[str, str]:
     """(kind, concept) of a request, a known word as its list spells it.
 
-    lists: the checkpoint's own first. Raises `BadSetting` when the stack has already forgotten it.
+    lists: the checkpoint's own first. Raises `BadSetting` for what is no concept's name, for what the stack has already
+    forgotten, and for an anchor that shares a word with anything that has gone or is to go.
     """
-    concept = known_form(config.concept, lists, numbers=False)
+    if not config.force:
+        ask_about_syntax(config.concept, lists)
+    concept = known_form(without_article(config.concept), lists, numbers=False)
     kind = lists[0].kind(concept) if config.kind == "auto" else config.kind
     concept = style_words(concept) if kind == "style" else concept
-    if any(same_thing(concept, earlier) for earlier in stack.concepts()):
-        raise BadSetting(f"The stack has already forgotten '{concept}': take that delta out or name another concept.")
-    if config.anchor and any(same_thing(config.anchor, earlier) for earlier in stack.concepts()):
-        raise BadSetting(
-            f"The stack has forgotten '{config.anchor}', so it cannot be drawn instead: name something else."
-        )
+    check_not_gone(concept, config.anchor, stack.concepts())
+    if next_one := next((g for g in config.going if share_a_word(config.anchor, g)), ""):
+        raise BadSetting(f"'{next_one}' is to go as well, so '{config.anchor}' cannot be drawn instead: name another.")
     return kind, concept
+
+
+def check_not_gone(concept: str, anchor: str, earlier: Sequence[str]) -> None:
+    """Raise `BadSetting` when what is to go, or to be drawn instead, is among the concepts that went before."""
+    if any(same_thing(concept, gone) for gone in earlier):
+        raise BadSetting(f"The stack has already forgotten '{concept}': take that delta out or name another concept.")
+    if shared := next((gone for gone in earlier if share_a_word(anchor, gone)), ""):
+        raise BadSetting(f"The stack has forgotten '{shared}', so '{anchor}' cannot be drawn instead: name another.")

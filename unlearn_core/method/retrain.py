@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from ..config import ForgetConfig
 from ..delta.format import Delta
@@ -11,7 +12,8 @@ from ..delta.stack import Entry, Stack
 from ..errors import BadSetting
 from ..host import HostModel
 from ..progress import Progress
-from .forget import Result, forget
+from ..saved_work import NOTHING, NoSavedWork
+from .forget import Result, forget_or_go_on
 
 
 def under_old_name(old: Entry, made: Result) -> Delta:
@@ -24,18 +26,33 @@ def retrain(
     removal: Removal,
     progress: Callable[[int, int], Progress | None] = lambda i, n: None,
     keep: Callable[[Entry, Result], Delta] = under_old_name,
+    ready: Callable[[Entry, ForgetConfig, Stack], Delta | None] = lambda old, config, stack: None,
+    saved: Callable[[Entry], NoSavedWork] = lambda old: NOTHING,
 ) -> Stack:
     """Make the later deltas anew in their order, each with its recorded settings on top of all before it.
 
     progress: gives the callback for the i-th of n runs. keep: called with the old entry and the new result as soon as
-    one is ready (to save it); what it returns takes the old one's place, strength included. Raises `BadSetting`
+    one is ready (to save it); what it returns takes the old one's place, strength included. ready: what an earlier
+    run has made in an entry's place, or None. saved: where an entry's unfinished work is kept. Raises `BadSetting`
     before any work when one has no recorded request, as a merge has none, and what `forget` raises.
     """
     configs = [recorded(e.delta) for e in removal.after]
+    for entry in removal.after:
+        if (was := entry.delta.info.prediction_type) != host.prediction_type:
+            raise BadSetting(
+                f"'{entry.delta.label}' was made on a model that predicts {was}, but the loaded one is taken to "
+                f"predict {host.prediction_type}: load it as the delta says (--prediction {was})."
+            )
     stack = removal.before
     for i, (old, config) in enumerate(zip(removal.after, configs, strict=True)):
-        made = forget(host, config, stack, progress(i, len(configs)))
-        stack = stack.with_delta(keep(old, made), old.strength)
+        delta = ready(old, config, stack)
+        if delta is None:
+            work = saved(old)
+            # whoever made it has been asked about its words
+            asked = replace(config, force=True)
+            delta = keep(old, forget_or_go_on(host, asked, stack, progress(i, len(configs)), work))
+            work.remove()
+        stack = stack.with_delta(delta, old.strength)
     return stack
 
 

@@ -7,12 +7,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from ..delta.base_model import BaseModel
 from ..device_memory import SmallPasses, release
 from ..host import HostModel
 from ..progress import Progress, Tracker
+from ..saved_work import NOTHING, NoSavedWork, digest, tool
 from .layer_edits import LayerEdits, Student
 from .plan import expected
 from .preserved import PreservedPrompts
@@ -28,7 +30,7 @@ class Run:
     host: the host's model, its passes split so that they fit the memory. backbone: the denoiser with the stack applied.
     base: the denoiser without it. edits: the changes that the closed form makes. student: what is being learned,
     `edits` or the adapters of a training. cost: what one row takes. job: progress and the artist's wish to stop.
-    tidy: gives memory back that finished work still holds.
+    tidy: gives memory back that finished work still holds. saved: where finished parts are kept.
     """
 
     request: Request
@@ -39,6 +41,7 @@ class Run:
     cost: Cost
     job: Tracker
     tidy: Callable[[], None]
+    saved: NoSavedWork = NOTHING
     student: Student = field(init=False)
 
     def __post_init__(self) -> None:
@@ -46,7 +49,9 @@ class Run:
 
     @classmethod
     @contextmanager
-    def open(cls, request: Request, host: HostModel, progress: Progress | None) -> Iterator[Run]:
+    def open(
+        cls, request: Request, host: HostModel, progress: Progress | None, saved: NoSavedWork = NOTHING
+    ) -> Iterator[Run]:
         """The host's model with the stack on it, for the length of a block; the same bits afterwards."""
         config = request.config
 
@@ -57,9 +62,13 @@ class Run:
             base = BaseModel(backbone, host.layers(), request.stack)
             edits = LayerEdits(backbone, request.layers)
             with base.hooked(backbone), edits.hooked():
-                cost = row_cost(host, backbone)
-                small = SmallPasses(host, rows_at_once(host, backbone, cost, config.memory))
-                yield cls(request, small, backbone, base, edits, cost, job, tidy)
+                answers: list[Tensor] = []
+                cost = row_cost(host, backbone, answers.append)
+                saved.begin(key_of(request, host, answers[0]), job.spare)
+                rows = saved.number("rows", rows_at_once(host, backbone, cost, config.memory) or 0)
+                yield cls(
+                    request, SmallPasses(host, rows or None, saved), backbone, base, edits, cost, job, tidy, saved
+                )
 
     @cached_property
     def preserved(self) -> Moment:
@@ -74,3 +83,15 @@ class Run:
         """The base model, which has forgotten nothing, for the length of a block."""
         with self.student.off(), self.base.shown():
             yield
+
+
+def key_of(request: Request, host: HostModel, answer: Tensor) -> str:
+    """What all numbers of a run depend on, as a name: tool, device, model, stack, words, settings and recipes.
+
+    answer: of the model with the stack on it, to some input: it tells models, types and kernels apart by every bit.
+    """
+    stack = request.stack
+    on = host.fingerprint, host.prediction_type, str(host.device), torch.get_num_threads(), host.latent_shape
+    below = stack.parents(), stack.prompts(), stack.kinds(), stack.anchors()
+    asked = request.config.deciding(), request.concept, request.kind, request.targets, request.held_out
+    return digest(tool(), on, below, asked, request.words, request.general, request.recipes, host.sigmas, answer)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..host import Conditioning, HostModel
 from ..sampling import Probe
+from ..saved_work import saved_tensor
 
 
 def score_distances(
@@ -22,13 +23,18 @@ def score_distances(
 
     reference and each candidate have one row per latent of the probe.
     """
-    base = probe.directions(host, reference)
-    out = []
-    for candidate in candidates:
-        gap = (probe.directions(host, candidate) - base).pow(2).flatten(1).mean(1)
-        out.append(gap.view(-1, probe.levels).mean(0))
-        tick()
-    return torch.stack(out)
+
+    def distances() -> Tensor:
+        base = probe.directions(host, reference)
+        out = []
+        for candidate in candidates:
+            gap = (probe.directions(host, candidate) - base).pow(2).flatten(1).mean(1)
+            out.append(gap.view(-1, probe.levels).mean(0))
+            tick()
+        return torch.stack(out)
+
+    made_of = (probe.x, probe.sigma, *reference.parts(), *(part for c in candidates for part in c.parts()))
+    return saved_tensor(host, "distances", made_of, distances)
 
 
 def text_distances(reference: Conditioning, others: Conditioning) -> Tensor:

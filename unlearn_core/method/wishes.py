@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..config import ForgetConfig
+from ..config import ForgetConfig, truth_or_refuse
 from ..delta.stack import Stack
 from ..errors import BadSetting
 from ..words.wish import Wish, read_names, read_wish
@@ -17,15 +17,17 @@ def read_requests(values: Mapping[str, Any], words_file: str | None, stack: Stac
     """(how the wish was understood, one request for each concept), from settings by name as a user interface has them.
 
     words_file: the checkpoint's word list. Raises `BadSetting` before any work: for a wish that is unclear, for
-    settings that contradict each other, and for what the stack has already forgotten.
+    settings that contradict each other, and for what the stack has already forgotten. With the setting `force` words
+    are taken as they stand.
     """
     lists = [WordList.load(words_file), WordList.load(None)]
-    wish = read_wish(values.get("concept") or "", lists)
-    anchors = read_names(str(values.get("anchor") or ""), lists)
+    force = truth_or_refuse(values.get("force", False), "Go on regardless")
+    wish = read_wish(values.get("concept") or "", lists, force)
+    anchors = read_names(str(values.get("anchor") or ""), lists, force)
     if len(anchors) > 1:
         raise BadSetting(f"Draw instead: name one concept, not {len(anchors)}.")
     kept = values.get("keep") or ()
-    keep = [name for text in ([kept] if isinstance(kept, str) else kept) for name in read_names(str(text), lists)]
+    keep = [n for text in ([kept] if isinstance(kept, str) else kept) for n in read_names(str(text), lists, force)]
     shared = {**values, "anchor": "".join(anchors), "keep": keep}
     configs = []
     for number, concept in enumerate(wish.concepts):

@@ -6,7 +6,7 @@ import re
 import unicodedata
 
 from ..errors import BadSetting
-from .compare import FUNCTION_WORDS
+from .compare import is_function_word
 
 LONGEST = 4000
 """Characters that are read at all."""
@@ -16,7 +16,7 @@ DETERMINERS = {"some", "any", "this", "that", "these", "those", "my", "your", "a
 """They are taken off in front of a known word only: All Might and Your Name are names."""
 JOINTS = {"and", "or", "&", "+", "/"}
 """Between two known concepts, or beside a phrase in quotes, they make a list."""
-NOTHING = {*FUNCTION_WORDS, *ARTICLES, *DETERMINERS, *JOINTS}
+NOTHING = {*ARTICLES, *DETERMINERS, *JOINTS}
 """Words that name nothing by themselves."""
 IN_THE_STYLE = re.compile(r"(?i)^(?:in the styles? of|(?:art|artwork)? ?\bby) ")
 TAG = re.compile(r"<[^<>]*>")
@@ -34,6 +34,8 @@ BESIDE_QUOTES = re.compile(
     r"|(?<=\ue001)\s*(?:\b(?:and|or)\b|[&+/])\s|\s(?:and|or|[&+/])\s*(?=\ue000)"
 )
 """A joint beside a phrase in quotes."""
+UNDERSCORE = re.compile(r"(?<=\w)_+(?=\w)")
+"""Tags have it between their words: black_cat."""
 MARKS = {"“": '"', "”": '"', "„": '"', "«": '"', "»": '"', "‘": "'", "’": "'"}
 EDGE = " \t.!?:;,*_~`'\"“”„«»-–—/\\#"
 """What is cut off both ends."""
@@ -75,8 +77,13 @@ def read_piece(piece: str, phrases: list[str]) -> tuple[str, bool]:
     if quoted:
         return bare(phrases[int(quoted[1])], brackets=True), True
     words = bare(re.sub("\ue000(\\d+)\ue001", lambda m: phrases[int(m[1])], piece))
-    words = IN_THE_STYLE.sub("style of ", without_article(words))
-    return ("" if NOTHING.issuperset(words.casefold().split()) else words), False
+    words = tidy(UNDERSCORE.sub(" ", IN_THE_STYLE.sub("style of ", tidy(words))))
+    return ("" if all(map(names_nothing, words.casefold().split())) else words), False
+
+
+def names_nothing(word: str) -> bool:
+    """Whether a word names no concept by itself, as a letter does not."""
+    return word in NOTHING or is_function_word(word)
 
 
 def bare(text: str, brackets: bool = False) -> str:
@@ -86,6 +93,13 @@ def bare(text: str, brackets: bool = False) -> str:
     for escape, stand_in in ESCAPED.items():
         text = text.replace(stand_in, escape[1])
     return " ".join(text.split()).strip(EDGE)
+
+
+def tidy(text: str) -> str:
+    """Without articles in front and punctuation at both ends, however they alternate."""
+    while (shorter := without_article(" ".join(text.split()).strip(EDGE))) != text:
+        text = shorter
+    return text
 
 
 def without_article(text: str) -> str:

@@ -11,6 +11,7 @@ from typing import TypeVar
 from .word_list import WordList
 
 T = TypeVar("T")
+SLOT = re.compile(r"\{(an )?([os])\}")
 REMOVED = ""
 """Stands for the mapping that leaves the concept out altogether."""
 
@@ -43,6 +44,7 @@ def scenes(words: WordList, concept: str, kind: str, count: int, seed: int) -> l
 
     Three quarters name a thing and a style, the rest the concept alone. Fewer when the list has fewer.
     """
+    concept = style_words(concept) if kind == "style" else concept
     rng = random.Random(f"{seed}/{concept}")
     alone = words.style_templates if kind == "style" else words.object_templates
     others = words.all_objects if kind == "style" else words.styles
@@ -65,7 +67,8 @@ def scenes(words: WordList, concept: str, kind: str, count: int, seed: int) -> l
 
 
 def place(scene: Scene, concept: str, kind: str) -> Scene:
-    """The same scene with another concept."""
+    """The same scene with another concept; templates bring the word "style" themselves."""
+    concept = style_words(concept) if kind == "style" else concept
     obj, style = (scene.obj, concept) if kind == "style" else (concept, scene.style)
     return Scene(scene.template, obj, style, scene.suffix)
 
@@ -80,11 +83,14 @@ def mapped(scene: Scene, anchor: str, kind: str, words: WordList) -> Scene:
 
 
 def fill(template: str, obj: str, style: str) -> str:
-    """Put words into the slots; `{an o}` brings the article."""
-    for letter, word in (("o", obj), ("s", style)):
+    """Put words into the slots; `{an o}` brings the article. What the words hold is no slot."""
+
+    def put(slot: re.Match[str]) -> str:
+        word = obj if slot[2] == "o" else style
         article = "an" if word[:1].casefold() in tuple("aeiou") else "a"
-        template = template.replace(f"{{an {letter}}}", f"{article} {word}").replace(f"{{{letter}}}", word)
-    return template
+        return f"{article} {word}" if slot[1] else word
+
+    return SLOT.sub(put, template)
 
 
 def names(text: str, concept: str) -> bool:

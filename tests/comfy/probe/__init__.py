@@ -71,7 +71,7 @@ class ProbeLoader:
                 layer.mlp = torch.nn.Identity()  # two thirds of what a word costs
         # older versions leave gradients on, and switch them off on each weight that a LoRA has been on
         model.model.requires_grad_(False)
-        facts = SimpleNamespace(architecture="", resolution=0, words_file=words_file or None)
+        facts = SimpleNamespace(architecture="", resolution=0, words_file=words_file or None, title="")
         model.set_attachments("unlearn_facts", facts)
         return model, clip, vae
 
@@ -140,6 +140,29 @@ class ProbeBreak:
         return (model,)
 
 
+class ProbeNaN:
+    """A MODEL whose network gives no numbers from a call of its own on."""
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"model": ("MODEL",), "at": ("INT", {})}}
+
+    RETURN_TYPES, FUNCTION, CATEGORY = ("MODEL",), "spoil", "probe"
+
+    def spoil(self, model, at):
+        calls = 0
+
+        def call(apply_model, args):
+            nonlocal calls
+            calls += 1
+            out = apply_model(args["input"], args["timestep"], **args["c"])
+            return out * float("nan") if calls >= at else out
+
+        model = model.clone()
+        model.set_model_unet_function_wrapper(call)
+        return (model,)
+
+
 class ProbeTexts:
     """Many captions, a line each, as one CONDITIONING: the stock sampler draws row i of a batch for caption i."""
 
@@ -154,4 +177,4 @@ class ProbeTexts:
         return ([[torch.cat([tokens for tokens, _ in rows]), rows[0][1]]],)
 
 
-NODE_CLASS_MAPPINGS = {c.__name__: c for c in (ProbeLoader, ProbeModel, ProbeBreak, ProbeTexts)}
+NODE_CLASS_MAPPINGS = {c.__name__: c for c in (ProbeLoader, ProbeModel, ProbeBreak, ProbeNaN, ProbeTexts)}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -25,6 +25,7 @@ from .data import Batch, TrainingData
 from .losses import PreservationPenalty, drift, squared_distance
 from .memory import Pace, Plan, paced
 from .schedule import Schedule, Step
+from .standing import Standing
 
 
 def fit_by_training(run: Run, anchor: Anchor, pairs: PromptPairs, evaluator: Evaluator | NoCheck) -> Fit:
@@ -47,9 +48,9 @@ def fit_by_training(run: Run, anchor: Anchor, pairs: PromptPairs, evaluator: Eva
         try:
             trainer = Trainer.prepare(run, anchor, pairs, adapters)
             with checkpointed(run.backbone, lambda: trainer.pace.plan.checkpointing):
-                begun = time.monotonic()
+                begun = run.job.seconds
                 steps = trainer.train(evaluator)
-                seconds = time.monotonic() - begun
+                seconds = run.job.seconds - begun
             factors = {path: adapters.pair(path) for path in adapters.factors}
         finally:
             run.student = run.edits
@@ -87,7 +88,7 @@ class Trainer:
         """The loop; the number of steps made. What is kept is the running average of the weights.
 
         Ends when the check no longer finds the target after the settling phase, at `config.steps`, or when the artist
-        stops.
+        stops; raises `Cancelled` when nothing is to be kept then.
         """
         request, config, job = self.run.request, self.run.request.config, self.run.job
         past = request.recipe.training_overshoot if config.overshoot < 0 else config.overshoot
@@ -96,20 +97,24 @@ class Trainer:
         parameters = self.adapters.parameters()
         average = Average(parameters, request.recipe.averaged)
         optimizer = torch.optim.AdamW(parameters, config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
+        standing = Standing(self.run, (self.adapters, average, optimizer, generator), self.pace)
         job.start("training", config.steps, f"forgetting '{config.concept}': {self.pace.plan.sentence()}")
         made = 0
         for step in schedule:
             made = step.number
-            losses = self.make(step, optimizer, generator)
-            average.update()
+            losses = standing.losses(made, partial(self.make, step, optimizer, generator))
             job.tick(losses)
-            if self.stopped(step):
+            if job.stopping and not standing.replaying(made):
                 break
             if schedule.wants_a_look(losses["forget"]):
                 with average.swapped():
-                    still = evaluator.still_generated(step.number, schedule.settled)
+                    still = evaluator.still_generated(made, schedule.settled)
                 schedule.looked(still)
+            standing.keep()
+        standing.keep(now=True)
         average.swap()
+        if job.stopping and config.on_stop == "discard":
+            raise Cancelled(f"Stopped at step {made}; nothing was kept, as you chose.")
         return made
 
     def make(self, step: Step, optimizer: torch.optim.Optimizer, generator: torch.Generator) -> dict[str, float]:
@@ -127,12 +132,6 @@ class Trainer:
         if not all(map(math.isfinite, losses.values())):
             raise TrainingFailed("The loss is no longer a number; try a lower learning rate.")
         return losses
-
-    def stopped(self, step: Step) -> bool:
-        """Whether the artist wants to stop; raises `Cancelled` when nothing is to be kept."""
-        if self.run.job.stopping and self.run.request.config.on_stop == "discard":
-            raise Cancelled(f"Stopped at step {step.number}; nothing was kept, as you chose.")
-        return self.run.job.stopping
 
     def gradients(self, batch: Batch, step: Step, plan: Plan) -> dict[str, float]:
         """Add up one step's gradients, in as many passes as the plan says; returns the losses."""

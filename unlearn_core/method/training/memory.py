@@ -142,6 +142,13 @@ class Pace:
         """The one in use."""
         return self._left[0]
 
+    def go_on_with(self, pairs: int, checkpointing: bool) -> None:
+        """The plan of an earlier run, where it is among those that fit: the sums of other passes round otherwise."""
+        same = [i for i, p in enumerate(self._left) if (p.pairs, p.checkpointing) == (pairs, checkpointing)]
+        if same and same[0]:
+            self._left = self._left[same[0] :]
+            self._use()
+
     def _use(self) -> None:
         if self.plan.offload and hasattr(self._host, "offload"):
             self._host.offload = True
@@ -170,11 +177,17 @@ class Pace:
             self._use()
 
 
-def row_cost(host: HostModel, backbone: nn.Module) -> Cost:
-    """Measure one row on a host."""
+def row_cost(host: HostModel, backbone: nn.Module, see: Callable[[Tensor], None] = lambda answer: None) -> Cost:
+    """Measure one row on a host. see: gets the model's answer to it."""
     x = torch.zeros(1, *host.latent_shape, device=host.device, requires_grad=True)
     top = host.sigmas[-1:]
-    return measure(lambda: host.denoise(x, top, host.encode([""])), backbone)
+
+    def row() -> Tensor:
+        answer = host.denoise(x, top, host.encode([""]))
+        see(answer.detach())
+        return answer
+
+    return measure(row, backbone)
 
 
 def companion_bytes(host: HostModel) -> int:

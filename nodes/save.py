@@ -1,0 +1,165 @@
+"""Save Delta: deltas as files in the loras folder, where every LoRA loader finds them."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import folder_paths
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..unlearn_core import BadDelta, BadSetting, Delta, Stack, UnlearnError, load, save
+from ..unlearn_core.delta.format import SUFFIX
+from ..unlearn_core.delta.merge import combine_cat
+from ..unlearn_core.delta.paths import contained, safe_file_name
+from ..unlearn_core.words.compare import same_thing
+from .pictures import as_image
+from .schema import StackType, schema
+
+FOLDER = "loras"
+NEWEST, EACH, MERGED = "newest delta", "each delta", "one merged file"
+LONGEST = 400
+"""Characters of a name with its folders."""
+
+
+class SaveDelta(io.ComfyNode):
+    """What Forget Concept has made, or the whole stack, into the loras folder."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs and outputs."""
+        return schema(
+            node_id="UnlearnSaveDelta",
+            display_name="Save Delta",
+            description="Writes deltas into the loras folder, where every LoRA loader finds them: what the last Forget "
+            "Concept has made, each delta of the stack, or all of them as one file.",
+            inputs=[
+                StackType.Input("stack", tooltip="From Forget Concept, Stack Unlearning or Apply Unlearning."),
+                io.String.Input(
+                    "name",
+                    display_name="Name",
+                    default="",
+                    tooltip="File name without ending, with a folder before it if you like: unlearn/ink. Empty: the "
+                    "concept's name. An existing file is never replaced: the new one gets a number.",
+                ),
+                io.Image.Input("picture", optional=True, tooltip="Saved beside it as its preview picture."),
+                io.Combo.Input(
+                    "save",
+                    display_name="Save",
+                    options=[NEWEST, EACH, MERGED],
+                    default=NEWEST,
+                    optional=True,
+                    tooltip="Newest delta: what the last Forget Concept has made. Each delta: all of the stack, a file "
+                    "each. One merged file: a single LoRA that does what the whole stack does.",
+                ),
+            ],
+            outputs=[io.String.Output(display_name="file", tooltip="The name for a LoRA loader.")],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def validate_inputs(cls, name=None) -> bool | str:
+        """Whether the name can be a file's, before anything runs; None where it comes by a link."""
+        try:
+            return name is None or bool(place(name, "delta"))
+        except UnlearnError as problem:
+            return str(problem)
+
+    @classmethod
+    def execute(cls, stack, name, picture=None, save=NEWEST) -> io.NodeOutput:
+        """Write it; an existing file of other contents is never replaced, a number is added to the name."""
+        if not len(stack):
+            # a Forget Concept that kept nothing must not keep the rest of the workflow from running
+            return io.NodeOutput("", ui={"text": ("nothing was saved: there is no delta on the stack",)})
+        folder = folder_paths.get_folder_paths(FOLDER)[0]
+        with torch.inference_mode(False), torch.no_grad():
+            chosen = deltas(stack, save)
+            written = [written_as(d, folder, place(name, d.info.concept, len(chosen) > 1), picture) for d in chosen]
+        names = [str(file.relative_to(Path(folder).resolve())) for file in written]
+        return io.NodeOutput(
+            names[-1], ui={"text": tuple(f"saved as {n}" for n in names), "unlearn_folder": (str(folder),)}
+        )
+
+
+def deltas(stack: Stack, what: str) -> list[Delta]:
+    """What is to be saved of a stack. Raises `BadDelta` where there is nothing to merge.
+
+    Raises `BadSetting` for an unknown choice: older versions of ComfyUI let it pass.
+    """
+    if what == EACH:
+        return [entry.delta for entry in stack]
+    if what == MERGED:
+        only = stack.active[0] if len(stack.active) == 1 else None
+        # the one delta at its own strength is its file already
+        return [only.delta if only and only.strength == 1.0 else combine_cat(stack)]
+    if what != NEWEST:
+        raise BadSetting(f"Save: '{what}' is not one of {NEWEST}, {EACH}, {MERGED}.")
+    return of_one_wish(stack)
+
+
+def of_one_wish(stack: Stack) -> list[Delta]:
+    """The newest delta, and before it those of the same wish, which say that its concept was to go next."""
+    *earlier, newest = (entry.delta for entry in stack)
+
+    def same_wish(delta: Delta) -> bool:
+        going = delta.info.config.get("going")
+        return isinstance(going, list) and any(same_thing(newest.info.concept, str(c)) for c in going)
+
+    return [*filter(same_wish, earlier), newest]
+
+
+def place(name: str, concept: str, several: bool = False) -> str:
+    """The path inside the loras folder, without ending, of a delta under the name that was typed.
+
+    several: whether other deltas are saved under the same name, so that each needs its concept's name too. Raises
+    `BadSetting` for a name that leads out of the folder.
+    """
+    typed = name.strip()
+    parts = re.split(r"[/\\]", typed)
+    if len(typed) > LONGEST:
+        raise BadSetting(f"Name: at most {LONGEST} characters, not {len(typed)}.")
+    if ".." in parts or (len(parts) > 1 and not parts[0]) or re.match("[A-Za-z]:", typed) or "\0" in typed:
+        raise BadSetting(
+            f"Name: '{printable(typed)}' leads out of the loras folder: write a name, or a folder inside it and a "
+            "name, like unlearn/ink."
+        )
+    *folders, stem = parts
+    stem = stem.removesuffix(SUFFIX).strip()
+    if not stem:
+        stem = f"forget {concept}"
+    elif several:
+        stem = f"{stem} {concept}"
+    inside = [safe_file_name(f) for f in folders if f.strip() not in ("", ".")]
+    return "/".join([*inside, safe_file_name(stem)])
+
+
+def printable(text: str) -> str:
+    """A text without what a line cannot show."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def written_as(delta: Delta, folder: str, name: str, picture: Tensor | None) -> Path:
+    """Write a delta under a name inside `folder`, with its preview picture; the file."""
+    file = free_name(folder, name, delta)
+    save(delta.named(file.stem), file)
+    if picture is not None:
+        as_image(picture[0].movedim(-1, 0).clamp(0, 1)).save(file.with_suffix(".preview.png"))
+    return file
+
+
+def free_name(folder: str, name: str, delta: Delta) -> Path:
+    """A place in `folder` that is free or holds this very delta."""
+    number = 1
+    while True:
+        file = contained(folder, f"{name}{'' if number == 1 else f'_{number}'}{SUFFIX}")
+        if not os.path.lexists(file):
+            return file
+        try:
+            if load(file).content_hash() == delta.content_hash():
+                return file
+        except BadDelta:
+            pass
+        number += 1

@@ -1,0 +1,101 @@
+"""The stack as several pages change it, what is said of its deltas, and what is refused before any work."""
+
+import types
+
+import pytest
+import torch
+
+from tests.webui.pack import ROOT, load
+
+core, stack_file, services = load("unlearn_core"), load("extension.stack_file"), load("extension.service")
+
+DEMO = ROOT / "assets" / "demo" / "demo.safetensors"
+
+
+@pytest.fixture
+def service(tmp_path):
+    """Of a program without a model."""
+    facts = dict.fromkeys(("folder", "pictures_folder", "checkpoints_folder"), lambda: tmp_path)
+    facts |= {"checkpoint_name": lambda: "demo", "fingerprint": lambda: None, "checkpoint": lambda: DEMO}
+    return services.Service(types.SimpleNamespace(**facts))
+
+
+def test_one_value_of_one_row_is_changed_and_the_rest_stays(service):
+    for i in range(3):
+        (service.program.folder() / f"d{i}.safetensors").touch()
+    service.stack_file.set(tuple(stack_file.Row(f"d{i}.safetensors", on=False) for i in range(3)))
+    service.stack_file.change("d0.safetensors", strength=0.5)
+    service.stack_file.change("d0.safetensors", on=True)
+    service.stack_file.change("d2.safetensors", strength=-1)
+    assert [(r.strength, r.on) for r in service.stack_file.rows()] == [(0.5, True), (1.0, False), (-1.0, False)]
+    service.stack_file.take_out("d1.safetensors")
+    for values in ({"strength": 0.2}, {"on": True}):
+        with pytest.raises(core.BadSetting, match="The stack was changed in another page"):
+            service.stack_file.change("d1.safetensors", **values)
+    for on in ("yes", None, 1):
+        with pytest.raises(core.BadSetting, match="switched on or off"):
+            service.stack_file.change("d0.safetensors", on=on)
+
+
+def made_for(service, fingerprint, check, **facts):
+    """A delta in the folder and on the stack, as if it had been made for a checkpoint of this fingerprint."""
+    info = core.DeltaInfo("banana", "object", "pear", "sd1", "epsilon", fingerprint, check={"verdict": check}, **facts)
+    factor = load("unlearn_core.delta.format").Factor(torch.ones(1, 2), torch.ones(2, 1), 1.0)
+    core.save(core.Delta({"lora_unet_x": factor}, info), service.program.folder() / "banana.safetensors")
+    service.stack_file.set((stack_file.Row("banana.safetensors"),))
+
+
+def test_a_delta_of_another_checkpoint_is_refused_in_words_before_any_work(service, monkeypatch):
+    made_for(service, "2f0cc83c00000000", "forgotten, the rest preserved")
+    for known, refused in ((None, False), ("2f0cc83c00000000", False), ("ffffffffffffffff", True)):
+        monkeypatch.setattr(service.program, "fingerprint", lambda known=known: known)
+        monkeypatch.setattr(service.jobs, "start", lambda *_: "begun")
+        begin = (
+            lambda: service.forget({"concept": "cat"}),
+            lambda: service.preview("a", 0, 1, 1),
+            lambda: service.bake(""),
+        )
+        for one in begin:
+            if not refused:
+                assert one() == "begun"
+                continue
+            with pytest.raises(core.BadSetting, match="made for another checkpoint than demo: choose that one") as e:
+                one()
+            assert "2f0cc83c" not in str(e.value)
+
+
+@pytest.mark.parametrize(
+    ("check", "facts", "words"),
+    [
+        ("forgotten, the rest preserved", {}, ""),
+        ("not checked", {}, ""),
+        ("not forgotten, the rest preserved", {}, "the model still generated the concept"),
+        ("forgotten, the rest preserved", {"stopped": "stopped at step 3"}, "its run was stopped"),
+    ],
+)
+def test_a_weak_delta_that_is_switched_on_is_named(service, check, facts, words):
+    made_for(service, "2f0cc83c00000000", check, **facts)
+    said = service.remarks()
+    assert [words in line for line in said] == ([True] if words else [])
+    card = service.cards()[0]
+    assert load("extension.html").checked_well(card.info) == (check.startswith("forgotten") and not facts)
+    service.stack_file.change("banana.safetensors", on=False)
+    assert service.remarks() == []
+
+
+def test_a_page_that_is_loaded_again_has_what_was_asked_for(service, monkeypatch):
+    monkeypatch.setattr(service.jobs, "start", lambda *_: "begun")
+    with pytest.raises(core.BadSetting):
+        service.forget({"concept": ""})
+    assert service.forms == {}
+    service.forget({"concept": "cat, dog", "keep": ["lion", "wolf"], "seed": 4}, "a cat\na dog")
+    service.preview(" a cat \n\n a dog", 3, 2, 1.5)
+    assert service.forms == {
+        "forget": {"concept": "cat, dog", "keep": "lion, wolf", "seed": 4, "prompts": "a cat\na dog"},
+        "preview": {"prompts": "a cat\na dog", "seed": 3, "steps": 2, "guidance": 1.5},
+    }
+
+
+def test_a_truncated_file_does_not_break_the_list(service):
+    (service.program.folder() / "broken.safetensors").write_bytes(b"\xff" * 40)
+    assert service.cards() == []

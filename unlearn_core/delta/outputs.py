@@ -1,0 +1,180 @@
+"""What can be known of places to write to before any work: no input is harmed, names are right, the disk has room."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from safetensors import SafetensorError, safe_open
+
+from ..errors import BadSetting, UnlearnError
+from .atomic import why_not_written
+from .leftovers import new_name, sweep
+from .paths import Place, is_inside, same_file, same_place
+
+SUFFIX = ".safetensors"
+DELTA, COPY = "unlearn.format", "unlearn.baked"
+"""Texts in a file's header by which it is known as a delta, or as a baked copy."""
+MARGIN = 4 * 2**20
+"""Bytes that stay free beside what is written."""
+TEXT_SIZE, PICTURE_SIZE = 2**20, 8 * 2**20
+"""Bytes that a report, and a page of pictures, take at most in ordinary runs."""
+DELTA_SHARE = 5e-4
+"""Of a checkpoint's bytes, what a delta takes for each rank: twice what it is of Stable Diffusion XL in float16."""
+DEVICES = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9¹²³])(\..*)?", re.IGNORECASE)
+
+
+class Output(NamedTuple):
+    """A file that will be written. option: where it was asked for; suffix: "" for any; size: bytes, about.
+
+    mark: the text in the header of a file that may be replaced: other `.safetensors` files are somebody's work.
+    """
+
+    option: str
+    file: Path | None
+    suffix: str = ""
+    size: int = TEXT_SIZE
+    mark: str = DELTA
+
+
+def prepare(outputs: Sequence[Output], inputs: Iterable[Place]) -> None:
+    """Everything that can be checked before the work; folders are made. Raises `UnlearnError`.
+
+    inputs: see `paths.read_with`.
+    """
+    check_outputs(outputs, inputs)
+    check_room([(o.file.parent, o.size) for o in outputs if o.file])
+    for output in outputs:
+        check_writable(output.file)
+
+
+def check_outputs(outputs: Iterable[Output], inputs: Iterable[Place]) -> None:
+    """Refuse outputs that would overwrite an input, each other or a stranger's file, or that cannot be files.
+
+    Links are followed, and of what is there no more than the header is read. Raises `BadSetting`.
+    """
+    known = list(inputs)
+    earlier: list[Output] = []
+    for output in outputs:
+        if output.file is None:
+            continue
+        option, file = output.option, output.file
+        check_possible(option, file)
+        for what, place in known:
+            if same_file(file, place) or is_inside(place, file):
+                raise BadSetting(f"{option} would overwrite {what} '{place.name or place}': choose another name.")
+        for other in earlier:
+            if other.file is not None and same_place(file, other.file):
+                raise BadSetting(
+                    f"{other.option} and {option} name the same file '{file.name}': give each its own name."
+                )
+        check_kind(output, file)
+        earlier.append(output)
+
+
+def check_possible(option: str, file: Path) -> None:
+    """Refuse a name that no file can have on this system. Raises `BadSetting`."""
+    if "\0" in str(file) or (os.name == "nt" and (DEVICES.fullmatch(file.name) or ":" in file.name)):
+        raise BadSetting(f"{option}: no file can be called {file.name!r}: choose another name.")
+    try:
+        os.stat(file)
+    except (FileNotFoundError, NotADirectoryError):
+        return  # the name is free, and of its folder `check_writable` tells
+    except OSError as e:
+        raise BadSetting(f"{option}: '{shortened(file)}' cannot be a file ({e.strerror}): choose another name.") from e
+
+
+def check_kind(output: Output, file: Path) -> None:
+    """Refuse a wrong suffix, and a name behind which there is something that must stay. Raises `BadSetting`."""
+    option, suffix = output.option, output.suffix
+    if file.is_dir():
+        raise BadSetting(f"{option} is the folder '{file}': add a file name.")
+    if suffix and file.suffix != suffix and (suffix == SUFFIX or file.suffix.lower() != suffix):
+        raise BadSetting(f"{option} has to end in {suffix}: rename '{file.name}'.")
+    if not file.exists():
+        return
+    if not file.is_file():
+        raise BadSetting(f"{option}: '{file}' is a device and not a file: choose another name.")
+    if file.suffix.lower() == SUFFIX and not may_be_replaced(file, output.mark):
+        raise BadSetting(
+            f"{option}: '{file.name}' is there already and is something else: choose another name, or move it away."
+        )
+
+
+def shortened(file: Path) -> str:
+    """A path of any length for a sentence."""
+    return text if len(text := str(file)) < 300 else f"{text[:200]}...{text[-80:]}"
+
+
+def may_be_replaced(file: Path, mark: str) -> bool:
+    """Whether an existing `.safetensors` file is empty or carries a mark of this tool."""
+    try:
+        if not file.stat().st_size:
+            return True
+        with safe_open(str(file), "pt", device="cpu") as opened:
+            return mark in (opened.metadata() or {})
+    except (SafetensorError, OSError, RuntimeError, ValueError):
+        return False
+
+
+def check_room(wanted: Iterable[tuple[Path, int]]) -> None:
+    """Raise `UnlearnError` when a disk has less room than is wanted of it. wanted: (folder, bytes)."""
+    sums: dict[int, tuple[Path, int]] = {}
+    for folder, size in wanted:
+        near = existing(folder)
+        try:
+            disk = near.stat().st_dev
+        except OSError:
+            continue
+        sums[disk] = (near, sums.get(disk, (near, 0))[1] + size)
+    for folder, size in sums.values():
+        try:
+            free = shutil.disk_usage(folder).free
+        except OSError:
+            continue  # some network disks do not say
+        if free < size + MARGIN:
+            raise UnlearnError(
+                f"The disk of {folder} has {free / 2**20:.0f} MB free, but {(size + MARGIN) / 2**20:.0f} MB are "
+                "needed: make room, or choose another folder."
+            )
+
+
+def check_writable(file: Path | None) -> None:
+    """Fail before the work and not after it: make the folder, try a file in it, and the name's length."""
+    if file is None:
+        return
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        sweep(file.parent)
+        probe = new_name(file.parent)
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except OSError as e:
+        if e.errno == errno.ENOSPC:
+            raise UnlearnError(why_not_written(file, e)) from None
+        raise UnlearnError(f"Cannot write into {file.parent} ({e.strerror or e}); choose another place.") from None
+
+
+def existing(folder: Path) -> Path:
+    """The folder itself or the nearest one above it that is there."""
+    whole = Path(os.path.abspath(folder))
+    return next((p for p in (whole, *whole.parents) if p.is_dir()), whole)
+
+
+def delta_size(checkpoint: str | Path, rank: int) -> int:
+    """About the most that a delta of this rank for a checkpoint, file or folder, takes in bytes."""
+    return TEXT_SIZE + int(DELTA_SHARE * rank * size_of(Path(checkpoint)))
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of the tensors in a folder; 0 where there is nothing."""
+    try:
+        files = path.glob("*/*" + SUFFIX) if path.is_dir() else [path]
+        return sum(f.stat().st_size for f in files if f.is_file())
+    except OSError:
+        return 0

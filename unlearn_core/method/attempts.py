@@ -1,0 +1,85 @@
+"""One way to forget after the other, until the check's last look finds the target gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from ..errors import Cancelled, UnlearnError
+from ..evaluate.evaluator import Answers, Evaluator, NoCheck
+from ..evaluate.verdict import too_harmful, verdict
+from .anchor import Anchor
+from .closed_form import fits_in_closed_form
+from .fit import Fit
+from .plan import look
+from .prompt_pairs import PromptPairs
+from .run import Run
+from .training.loop import fit_by_training
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A fit and the check's last look at it.
+
+    after: None where nobody looked at pictures. remark: why nothing better was tried. near: of a quick run's `Glance`.
+    """
+
+    fit: Fit
+    after: Answers | None
+    remark: str = ""
+    near: float | None = None
+
+
+def attempted(
+    run: Run, anchor: Anchor, pairs: PromptPairs, evaluator: Evaluator | NoCheck, before: Answers | None
+) -> Attempt:
+    """The first fit that the last look finds to have forgotten, else the best of all.
+
+    Bounded: each try of the closed form is looked at once at most, and so is the training, which comes last. What
+    fails on the way, or is stopped, ends the search with what there is. Raises `UnlearnError` where that is nothing.
+    """
+    found: list[Attempt] = []
+    remark = ""
+    try:
+        for fit in ways(run, anchor, pairs, evaluator):
+            after = last_look(run, evaluator)
+            found.append(Attempt(fit, after, near=evaluator.near if isinstance(evaluator, NoCheck) else None))
+            if after is None or isinstance(evaluator, NoCheck) or evaluator.gone(after):
+                break
+            looked = look(run.request)
+            run.job.extend({"editing": looked, "after": looked})
+    except UnlearnError as e:
+        # the artist's own callback and unforeseen errors are no part of this: they end the run
+        if not found or (isinstance(e, Cancelled) and run.request.config.on_stop == "discard"):
+            raise
+        remark = "" if isinstance(e, Cancelled) else str(e)
+    # what a stop has left without a look is worth less than what was looked at
+    looked_at = [attempt for attempt in found if attempt.after] or found
+    best = min(looked_at, key=lambda attempt: rank(run, before, attempt))
+    return replace(best, remark=remark)
+
+
+def ways(run: Run, anchor: Anchor, pairs: PromptPairs, evaluator: Evaluator | NoCheck) -> Iterator[Fit]:
+    """The fits that are worth a last look; while one is looked at it is on the run's layers."""
+    yield from fits_in_closed_form(run, pairs, evaluator)
+    yield fit_by_training(run, anchor, pairs, evaluator)
+
+
+def last_look(run: Run, evaluator: Evaluator | NoCheck) -> Answers | None:
+    """The answers after the change; None when the artist stops here and keeps what was learned."""
+    try:
+        answers = None if run.job.stopping else evaluator.after()
+    except Cancelled:
+        answers = None
+    if run.job.stopping and run.request.config.on_stop == "discard":
+        raise Cancelled("Stopped at the last look; nothing was kept, as you chose.")
+    return answers
+
+
+def rank(run: Run, before: Answers | None, attempt: Attempt) -> tuple:
+    """Smaller is better: no more harm than may be, then how much is left, then the rest preserved."""
+    recipe = run.request.recipe
+    numbers = verdict(before, attempt.after, recipe)
+    left = attempt.after.target_share if attempt.after else 1.0
+    grade = sum(left > mark for mark in (recipe.forgotten_share, recipe.partly_share))
+    return bool(too_harmful(numbers, recipe)), grade, "harmed" in numbers["verdict"], left

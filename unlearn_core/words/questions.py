@@ -1,0 +1,126 @@
+"""What is asked before any work, where a text reads as something else than the names of concepts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from ..errors import BadSetting
+from .compare import content_words, readings, same_thing
+from .prompt_syntax import CAPITAL_AND, EDGE, EMBEDDING, JOINTS, SEPARATORS, TAG, WEIGHT, without_article
+from .prompt_words import is_description
+from .word_list import WordList
+
+DEPICTIONS = {
+    *("photo", "photograph", "picture", "image", "painting", "drawing", "sketch", "illustration", "render", "portrait"),
+    *("closeup", "close-up", "shot", "view", "scene", "artwork", "art"),
+}
+"""Words of prompts that speak of the picture and not of what is in it: "a photo of a cat"."""
+DOING = {"is", "are", "was", "were", "has", "wearing", "holding", "riding", "eating", "sitting", "standing", "lying"}
+"""Words that make a sentence of the names around them."""
+LONGEST_TITLE = 8
+"""Words from which a text is no name any more."""
+MANY = 5
+"""Parts from which a list of mostly unknown words is rather a prompt."""
+INSIST = "or choose 'Go on regardless' (--force)"
+
+
+def listed(concept: str, lists: Iterable[WordList]) -> str:
+    """The word of the lists that a concept is a form of, as the list spells it, or ""."""
+    for words in lists:
+        for known in (*words.all_objects, *words.styles, *filter(None, words.objects)):
+            if same_thing(known, concept):
+                return known
+    return ""
+
+
+def ask_about_tags(rows: Sequence[tuple[str, bool]], lists: Sequence[WordList]) -> None:
+    """Raise `BadSetting` with a question for the tags of a prompt: half of them or more are no known things.
+
+    rows: (part, whether it stood in quotes); who writes quotes means a name.
+    """
+    free = [part for part, quoted in rows if not quoted]
+    known = {part: name for part in free if (name := listed(without_article(part), lists)) or mentioned(part, lists)}
+    described = [part for part in free if is_description(part) and not listed(part, lists)]
+    doubtful = [part for part in free if part in described or part not in known]
+    prompt = described or (len(rows) >= MANY and known)
+    if len(rows) < 2 or not prompt or 2 * len(doubtful) < len(rows):
+        return
+    named = [name or mentioned(part, lists)[0] for part, name in known.items() if part not in described]
+    typed = ", ".join(part for part, _ in rows)
+    raise BadSetting(
+        f"'{typed}' reads as a prompt: {which(named)}, put each name in quotes, {INSIST} to take every part."
+    )
+
+
+def ask_about_a_sentence(text: str, lists: Sequence[WordList]) -> None:
+    """Raise `BadSetting` with a question for what reads as a sentence or a whole prompt."""
+    if listed(text, lists):
+        return
+    words = [w.strip(EDGE) for w in text.split()]
+    depicts = not readings(words[0].casefold()).isdisjoint(DEPICTIONS)
+    speaks_of_a_picture = len(words) > 2 and depicts and words[1].casefold() in ("of", "with")
+    has_article = any(w.casefold() in ("a", "an") for w in words[1:])
+    named = mentioned(text, lists)
+    doing = bool(named) and any(w.casefold() in DOING for w in words[1:])
+    long = len(words) >= LONGEST_TITLE and not is_title(words)
+    if speaks_of_a_picture or has_article or doing or long or (len(named) > 1 and len(words) > 3):
+        raise BadSetting(
+            f"'{text}' reads as a sentence: {which(named)}, put a name of several words in quotes, {INSIST}."
+        )
+
+
+def ask_about_two_readings(text: str, lists: Sequence[WordList]) -> None:
+    """Raise `BadSetting` with a question for "cat and knife" and "cat and dog style", which may be one name or two."""
+    words = text.split()
+    if listed(text, lists) or is_title(words):
+        return
+    for i, word in enumerate(words):
+        left, right = (without_article(" ".join(w)) for w in (words[:i], words[i + 1 :]))
+        if word.casefold() not in JOINTS or not left or not right:
+            continue
+        if mentioned(left, lists) or mentioned(right, lists):
+            raise BadSetting(
+                f"'{text}' may be one name or two: write '{left}, {right}' for two concepts, put it in quotes as one, "
+                f"{INSIST}."
+            )
+
+
+def ask_about_syntax(concept: str, lists: Sequence[WordList]) -> None:
+    """Raise `BadSetting` for what is no concept's name but has to be read first: prompt syntax, or a list."""
+    if listed(concept, lists):
+        return
+    syntax = TAG.search(concept) or EMBEDDING.search(concept) or ("(" in concept and WEIGHT.search(concept))
+    pieces = [p for part in SEPARATORS.split(concept) for p in CAPITAL_AND.split(part) if p.strip()]
+    if syntax or (len(pieces) > 1 and all(listed(p, lists) for p in pieces)):
+        raise BadSetting(
+            f"'{concept}' is not the name of one concept: give the bare name, or read what was typed with "
+            "unlearn_core.read_requests, which makes a request for each concept."
+        )
+
+
+def which(named: Sequence[str]) -> str:
+    """The question, with what it would take."""
+    if not named:
+        return "which word is meant? Write that word alone"
+    names = " or ".join(f"'{n}'" for n in named)
+    return f"which word is meant: {names}? It would take '{named[0]}'; write that word alone"
+
+
+def is_title(words: Sequence[str]) -> bool:
+    """Whether all longer words are capitalised, as in Beauty and the Beast."""
+    longer = [w for w in words if len(w) > 3]
+    return bool(longer) and all(w[0].isupper() for w in longer)
+
+
+def mentioned(text: str, lists: Iterable[WordList]) -> list[str]:
+    """Known things and styles that a text mentions, in its order, each once."""
+    said = content_words(text)
+    position: Callable[[str], int] = text.casefold().find
+    found: dict[str, int] = {}
+    for words in lists:
+        for known in (*words.all_objects, *words.styles):
+            needed = content_words(known)
+            if needed and all(any(not readings(w).isdisjoint(readings(s)) for s in said) for w in needed):
+                found.setdefault(known, position(known.casefold()))
+    longest = [k for k in found if not any(k != o and content_words(k) < content_words(o) for o in found)]
+    return sorted(longest, key=lambda k: (found[k] < 0, found[k]))

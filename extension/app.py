@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -112,11 +113,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def stay_offline() -> None:
-    """Keep gradio and transformers from asking the network; called before either is imported."""
+    """Keep gradio and transformers from asking the network, and quiet; called before either is imported."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     # beside a model cache of an old version it would warn that from_pretrained() fails, which nothing here needs
     logging.getLogger("transformers.utils.hub").setLevel(logging.ERROR)
+    # what libraries say of each other's versions helps nobody who looks at the page
+    warnings.simplefilter("ignore")
 
 
 def failed(why: str) -> int:

@@ -26,7 +26,7 @@ class Parts(NamedTuple):
 def forget_tab(service: Service, page: Any) -> Parts:
     """Lay it out in the open container and connect its events."""
     with gr.Row():
-        with gr.Column(scale=2, min_width=320):
+        with gr.Column(scale=2, min_width=300):
             base = gr.HTML("", elem_id="unlearn_base")
             fields = fields_of("request")
             prompts = gr.Textbox(
@@ -37,11 +37,13 @@ def forget_tab(service: Service, page: Any) -> Parts:
                 elem_id="unlearn_prompts",
             )
             fields |= folded_fields()
-        with gr.Column(scale=3, min_width=360):
+        with gr.Column(scale=3, min_width=320):
             with gr.Row():
-                start = gr.Button("Start", variant="primary", elem_id="unlearn_start")
-                keep = gr.Button("Stop and keep", interactive=False, elem_id="unlearn_stop_keep")
-                discard = gr.Button("Stop and discard", interactive=False, elem_id="unlearn_stop_discard")
+                start = gr.Button("Start", variant="primary", min_width=230, elem_id="unlearn_start")
+                keep = gr.Button("Stop and keep", interactive=False, min_width=150, elem_id="unlearn_stop_keep")
+                discard = gr.Button(
+                    "Stop and discard", interactive=False, min_width=150, elem_id="unlearn_stop_discard"
+                )
             problem = gr.HTML("", elem_id="unlearn_problem")
             status = gr.HTML(html.status(None, IDLE), elem_id="unlearn_status")
             live = gr.HTML("", elem_id="unlearn_live")

@@ -67,7 +67,8 @@ class Job:
         self._lock = threading.Lock()
         self._discard, self._part, self._stage = False, (0, 1), (0.0, 1.0)
         self._estimate, self._counted = Estimate(), ("", 0, 0, 0.0)
-        self._begun = time.monotonic()
+        self._begun = self._part_begun = time.monotonic()
+        self._spared = 0.0
         self.picture: Callable[[Any], Any] | None = None
         self.interrupted: Callable[[StepReport], bool] = lambda _: False
 
@@ -88,7 +89,7 @@ class Job:
 
     def begin(self) -> None:
         """The work has all it waited for. Raises `Cancelled` when it was stopped meanwhile."""
-        self._begun = time.monotonic()
+        self._begun = self._part_begun = time.monotonic()
         if self.view().stopping:
             raise Cancelled("Stopped before anything was made. The model is unchanged.")
         self._set(state=RUNNING)
@@ -104,7 +105,10 @@ class Job:
         seconds = time.monotonic() - self._begun
         counted = (report.phase, report.done, number, low) != self._counted
         self._counted = report.phase, report.done, number, low
-        left = self._estimate.left(fraction, seconds, counted)
+        if report.seconds:
+            # what the core counts beside the time that it took: work that an earlier run had finished
+            self._spared = max(0.0, report.seconds - (time.monotonic() - self._part_begun))
+        left = self._estimate.left(fraction, seconds + self._spared, counted)
         report = replace(report, fraction=fraction, seconds=seconds, seconds_left=left)
         new: dict[str, Any] = {
             "phase": report.phase,
@@ -133,7 +137,7 @@ class Job:
 
     def part(self, number: int, count: int, about: str, until: float = 1.0) -> None:
         """Begin one of several runs of a job, which share its bar. about: the concept. until: see `stage`."""
-        self._part, self._stage = (number, count), (0.0, until)
+        self._part, self._stage, self._part_begun = (number, count), (0.0, until), time.monotonic()
         self._set(about=about, losses=(), pictures=None)
 
     def stage(self, until: float) -> None:

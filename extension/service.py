@@ -39,11 +39,11 @@ from .results import ForgetResult, PreviewResult, paired
 from .stack_file import Row, StackFile
 
 FORGET, PREVIEW, BAKE = "forget", "preview", "bake"
+ASKED = ("prompts", "seed", "steps", "guidance")
+"""What a preview is asked for, in this order."""
 UNFINISHED = ".unlearn_unfinished"
 """Folder beside the deltas for what stopped jobs have left, so that they go on when they are started again."""
 GO_ON = "Start the same request again to go on from where it stopped."
-ASKED = ("prompts", "seed", "steps", "guidance")
-"""What a preview is asked for, in this order."""
 SHOWN_LIVE = 6
 """Pictures of the target that are shown each time the check looks during training."""
 
@@ -82,8 +82,8 @@ class Service:
         own, stack = read_prompts(prompts), self.stack()
         wish, configs = read_requests(values, self.words_file(), stack)
         self.stack_file.check_room(len(configs))
-        self.check_place(configs)
         self.check_checkpoint(stack)
+        self.check_place(configs)
 
         def work(job: Job) -> ForgetResult:
             with self.program.model(job) as host:
@@ -197,14 +197,15 @@ class Service:
         seed, steps = whole(seed, "Seed", 0, 2**32 - 1), whole(steps, "Steps", 1, 200)
         guidance = number(guidance, "Guidance", 1, 30)
         stack = self.stack()
+        self.check_checkpoint(stack)
         check_room([(self.program.pictures_folder(), PICTURE_SIZE)])
         check_writable(self.program.pictures_folder() / "new.png")
-        self.check_checkpoint(stack)
 
         def work(job: Job) -> PreviewResult:
             with self.program.model(job) as host:
                 job.begin()
-                check_fits(stack, host.fingerprint, host.architecture, host.layers(), title_of(host))
+                facts = host.fingerprint, host.architecture, host.layers(), title_of(host), host.prediction_type
+                check_fits(stack, *facts)
                 stacks = [Stack(), stack] if len(stack) else [Stack()]
                 rows = Comparison(job, host, stacks, seed, steps, guidance).rows(lines)
             folder = self.program.pictures_folder()

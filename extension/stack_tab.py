@@ -63,11 +63,11 @@ class StackTab:
     def slot(place: int) -> tuple:
         """Components of one line: (row, switch, facts, strength, earlier, later, out)."""
         with gr.Row(visible=False, elem_classes=["unlearn-slot"], elem_id=f"unlearn_slot_{place}") as line:
-            with gr.Column(scale=1, min_width=80):
+            with gr.Column(scale=1, min_width=60):
                 on = gr.Checkbox(True, label="on", container=False)
-            with gr.Column(scale=6, min_width=220):
+            with gr.Column(scale=6, min_width=170):
                 facts = gr.HTML("")
-            with gr.Column(scale=4, min_width=160):
+            with gr.Column(scale=5, min_width=210):
                 strength = gr.Slider(-MAX_STRENGTH, MAX_STRENGTH, value=1.0, step=0.05, label="Strength")
             buttons = [gr.Button(text, size="sm", min_width=40, scale=0) for text in ("▲", "▼", "✕")]
         return (line, on, facts, strength, *buttons)

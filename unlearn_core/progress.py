@@ -82,8 +82,8 @@ class Tracker:
         self.phase, self._done, self._total, self._pulses = next(iter(plan)), 0, 1, 0
         self._costs: dict[str, tuple[float, float]] = {}
         self._from = 0.0, 0.0
-        self._spared, self._remark = 0.0, ""
         self._estimate = Estimate()
+        self._spared, self._remark = 0.0, ""
         self._whole = self._lay(plan, 0.0)
 
     def extend(self, plan: dict[str, float]) -> None:

@@ -62,7 +62,10 @@ def test_a_press_on_start_forgets_and_shows_the_report(tmp_path):
         assert "Forgetting 'banana'" in html.unescape(again.fields["unlearn_status"])
 
 
-@pytest.mark.parametrize("case", [[], ["broken"], ["unknown"], ["ldm_patched"]], ids=" ".join)
+FORGE = [pytest.param([kind], marks=pytest.mark.full) for kind in ("unknown", "ldm_patched")]
+
+
+@pytest.mark.parametrize("case", [[], ["broken"], *FORGE], ids=" ".join)
 def test_the_tab_is_laid_out_in_a_host_and_its_routes_answer_whom_they_should(python, tmp_path, case):
     command = [str(python), str(ROOT / "tests" / "webui" / "host_page.py"), str(tmp_path), *case]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)

@@ -187,17 +187,13 @@ def test_a_list_is_one_delta_each_on_one_stack(service):
 @pytest.mark.parametrize(
     ("error", "state", "words"),
     [
-        (
-            lambda: core.Cancelled("Stopped before anything was learned."),
-            "stopped",
-            "'dog' was not forgotten: you stopped.",
-        ),
+        (lambda: core.Cancelled("Stopped early."), "stopped", "'dog' was not forgotten: you stopped."),
         (lambda: core.UnlearnError("Nothing near it"), "failed", "'dog' was not forgotten: Nothing near it."),
         (lambda: RuntimeError("boom"), "failed", "boom"),
     ],
 )
 def test_what_came_before_a_failure_in_a_list_stays(service, monkeypatch, error, state, words):
-    calls, real = [], services.forget
+    calls, real = [], services.forget_or_go_on
 
     def second_fails(host, config, *rest):
         calls.append(config.concept)
@@ -205,7 +201,7 @@ def test_what_came_before_a_failure_in_a_list_stays(service, monkeypatch, error,
             raise error()
         return real(host, config, *rest)
 
-    monkeypatch.setattr(services, "forget", second_fails)
+    monkeypatch.setattr(services, "forget_or_go_on", second_fails)
     view = wait(service.forget({**QUICK, "concept": "cat, dog"}))
     assert calls == ["cat", "dog"] and view.state == state and words in view.error
     assert view.result.report["concept"] == "cat" and view.fraction <= 0.5
@@ -229,7 +225,7 @@ def test_a_stop_while_pictures_are_made_keeps_the_delta(service, monkeypatch):
 
 def test_the_api_of_earlier_versions_switches_the_check_off(service, monkeypatch):
     asked = []
-    monkeypatch.setattr(services, "forget", lambda host, config, stack, hear: asked.append(config) or 1 / 0)
+    monkeypatch.setattr(services, "forget_or_go_on", lambda host, config, *_: asked.append(config) or 1 / 0)
     for given in (False, "no", True):
         wait(service.forget({"concept": "banana", "check": given}))
     assert [config.quality for config in asked] == ["quick", "quick", "normal"]
@@ -371,11 +367,6 @@ def test_no_row_leads_out_of_the_folder(service, name):
 def test_a_damaged_state_file_is_an_empty_stack(service, state):
     (service.program.path / stack_file.STATE).write_text(state)
     assert service.stack_file.rows() == ()
-
-
-def test_a_truncated_file_does_not_break_the_list(service):
-    (service.program.path / "broken.safetensors").write_bytes(b"\xff" * 40)
-    assert service.cards() == []
 
 
 # What is refused and what is known

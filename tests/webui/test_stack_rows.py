@@ -5,16 +5,18 @@ import types
 import pytest
 import torch
 
-from tests.webui.pack import load
+from tests.webui.pack import ROOT, load
 
 core, stack_file, services = load("unlearn_core"), load("extension.stack_file"), load("extension.service")
+
+DEMO = ROOT / "assets" / "demo" / "demo.safetensors"
 
 
 @pytest.fixture
 def service(tmp_path):
     """Of a program without a model."""
-    facts = {"folder": lambda: tmp_path, "checkpoints_folder": lambda: tmp_path, "checkpoint_name": lambda: "demo"}
-    facts |= {"fingerprint": lambda: None, "checkpoint": lambda: tmp_path / "demo.safetensors"}
+    facts = dict.fromkeys(("folder", "pictures_folder", "checkpoints_folder"), lambda: tmp_path)
+    facts |= {"checkpoint_name": lambda: "demo", "fingerprint": lambda: None, "checkpoint": lambda: DEMO}
     return services.Service(types.SimpleNamespace(**facts))
 
 
@@ -92,3 +94,8 @@ def test_a_page_that_is_loaded_again_has_what_was_asked_for(service, monkeypatch
         "forget": {"concept": "cat, dog", "keep": "lion, wolf", "seed": 4, "prompts": "a cat\na dog"},
         "preview": {"prompts": "a cat\na dog", "seed": 3, "steps": 2, "guidance": 1.5},
     }
+
+
+def test_a_truncated_file_does_not_break_the_list(service):
+    (service.program.folder() / "broken.safetensors").write_bytes(b"\xff" * 40)
+    assert service.cards() == []

@@ -14,12 +14,13 @@ def test_the_time_left_of_a_job_falls_to_its_very_end(monkeypatch):
     job.begin()
     for number in range(2):
         job.part(number, 2, "a concept", until=0.5)
+        begun = now[0]
         for done in range(1, 11):
             for pulse in range(5):
                 now[0] += 0.2
                 # the core's own estimate is of its own work alone
-                job.hear(core.StepReport("training", done - 1, 10, (done - 1 + pulse / 5) / 10, 1.0, 1140.0))
-            job.hear(core.StepReport("training", done, 10, done / 10, 1.0, 1140.0))
+                job.hear(core.StepReport("training", done - 1, 10, (done - 1 + pulse / 5) / 10, now[0] - begun, 1140.0))
+            job.hear(core.StepReport("training", done, 10, done / 10, now[0] - begun, 1140.0))
         job.stage(1.0)
         tick = job.counter(10)
         for _ in range(10):
@@ -46,3 +47,15 @@ def test_a_counter_that_stands_adds_no_time(monkeypatch):
         now[0] += 1.0
         job.hear(core.StepReport("before", 5, 10, 0.5, 10.0, 60.0))
     assert first == job.view().seconds_left == 10.0
+
+
+def test_a_run_that_goes_on_counts_what_was_done_before(monkeypatch):
+    """Nine tenths were done in 90 s by an earlier run: what is left takes ten, and not a moment."""
+    now = [0.0]
+    monkeypatch.setattr(jobs.time, "monotonic", lambda: now[0])
+    job = jobs.Job("forget", "x")
+    job.begin()
+    job.part(0, 1, "a concept")
+    now[0] = 0.1
+    job.hear(core.StepReport("training", 9, 10, 0.9, 90.1, 10.0))
+    assert 9 < job.view().seconds_left < 11 and job.view().seconds == 0.1

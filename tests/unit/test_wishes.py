@@ -90,7 +90,9 @@ def test_another_form_of_what_has_gone_is_refused_and_one_wish_takes_it_once(fir
     assert len(requests(f"{first}, {second}")[1]) == 1
 
 
-@pytest.mark.parametrize(("anchor", "words"), [("hot dogs", "is to go as well"), ("tree frog", "The stack has forgotten 'frog'")])
+@pytest.mark.parametrize(
+    ("anchor", "words"), [("hot dogs", "is to go as well"), ("tree frog", "The stack has forgotten 'frog'")]
+)
 def test_what_is_drawn_instead_shares_no_word_with_what_goes_or_has_gone(anchor, words):
     with pytest.raises(BadSetting, match=words):
         requests("cat, dog", stack_on(TinyHost(), {"concept": "frog"}), anchor=anchor)

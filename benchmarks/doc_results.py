@@ -201,3 +201,30 @@ def demo(data: Mapping) -> list[str]:
         for row in data["rows"]
     ]
     return table(["forgotten", "by", "target", "other objects", "styles"], body)
+
+
+PROMISES = {
+    "kills": ("killed at a random time: no file lost, none half, and the same command then ends well", "runs"),
+    "faults": (
+        "a full or broken disk, no memory, a broken backend, Ctrl-C: one sentence, no file lost",
+        "faults",
+    ),
+    "hostile": ("refused in a sentence within a minute and 3 GiB, no control character printed", "files"),
+    "fuzz": ("no input ends in anything but a sentence (coverage-guided)", "readers"),
+    "resume": ("killed once or twice and gone on with: the bytes of an unbroken run", "runs"),
+    "soak": ("memory, handles, threads and seconds of ComfyUI and of the tab stay flat", "lines"),
+    "sockets": ("no address outside this machine is asked for", "commands"),
+}
+"""{measurement: (what held, what is counted)}."""
+
+
+def reliability(results: Mapping) -> list[str]:
+    """What held of what was tried, a row a measurement, with its command."""
+    out = ["| what was tried | held | what that means | command |", "|---|---|---|---|"]
+    for name, (promise, noun) in PROMISES.items():
+        if found := results.get(name):
+            more = ", ".join(f"{k} {number(v)}" for k, v in found["counted"].items())
+            tried = f"{found['tried']} {noun}" + (f" ({more})" if more else "")
+            held = f"{found['passed']} of {found['tried']}"
+            out.append(f"| {tried} | {held} | {promise} | `python -m tests.reliability {name}` |")
+    return out

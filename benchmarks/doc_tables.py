@@ -100,6 +100,7 @@ TABLES: dict[str, Callable[[], Sequence[str]]] = {
     "speed": lambda: doc_results.speed(results("speed")),
     "memory": lambda: doc_results.memory(results("memory")),
     "readme-demo": lambda: doc_results.demo(results("demo")),
+    "reliability": lambda: doc_results.reliability(results("reliability")),
     "settings-request": lambda: settings_table(config.REQUEST),
     "settings-edit": lambda: settings_table(config.EDIT),
     "settings-training": lambda: settings_table(config.TRAINING),

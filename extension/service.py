@@ -204,7 +204,8 @@ class Service:
         def work(job: Job) -> PreviewResult:
             with self.program.model(job) as host:
                 job.begin()
-                check_fits(stack, host.fingerprint, host.architecture, host.layers(), title_of(host))
+                facts = host.fingerprint, host.architecture, host.layers(), title_of(host), host.prediction_type
+                check_fits(stack, *facts)
                 stacks = [Stack(), stack] if len(stack) else [Stack()]
                 rows = Comparison(job, host, stacks, seed, steps, guidance).rows(lines)
             folder = self.program.pictures_folder()

@@ -177,6 +177,6 @@ class ApplyUnlearning(io.ComfyNode):
 def check_base(stack: Stack, host: ComfyHostModel) -> None:
     """Raise `BadDelta` where the stack was made for another MODEL."""
     try:
-        check_fits(stack, host.fingerprint, host.architecture, host.layers(), host.title)
+        check_fits(stack, host.fingerprint, host.architecture, host.layers(), host.title, host.prediction_type)
     except OtherBase as problem:
         raise OtherBase(f"{problem} To apply it all the same, switch on 'Any base'.") from None

@@ -51,6 +51,7 @@ class Backbone(nn.Module):
 class TinyHost:
     architecture, prediction_type = "tiny", "epsilon"
     latent_shape, device, words_file = (4, 4, 4), torch.device("cpu"), str(WORDS)
+    notes = ()
 
     def __init__(self, seed=0):
         torch.manual_seed(seed)
@@ -65,6 +66,9 @@ class TinyHost:
         words = (prompt.split() + [""] * TOKENS)[:TOKENS]
         seeds = [int.from_bytes(hashlib.sha256(w.encode()).digest()[:4], "big") for w in words]
         return torch.stack([torch.randn(WIDTH, generator=torch.Generator().manual_seed(s)) for s in seeds])
+
+    def cut(self, prompts):
+        return [p for p in prompts if len(p.split()) > TOKENS]
 
     def noised(self, latents, sigma, noise):
         return latents + sigma.view(-1, 1, 1, 1) * noise

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+LONGEST = 2000
+"""Characters of a message; the names in it may come from a file that anybody has made."""
+
+
+def visible(text: object) -> str:
+    """The text as one line without characters that steer a terminal or turn the writing around.
+
+    Names in it may come from files that anybody has made: whatever they hold has to be harmless where it is shown.
+    """
+    line = " ".join("".join(c if c.isprintable() else " " if c.isspace() else "?" for c in str(text)).split())
+    return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
+
 
 class UnlearnError(Exception):
-    """Something the artist can mend; the message is one sentence that says what to do next."""
+    """Something the artist can mend; the message is one visible line that says what to do next."""
+
+    def __init__(self, message: object = ""):
+        super().__init__(visible(message))
 
 
 class BadSetting(UnlearnError):

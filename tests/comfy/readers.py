@@ -45,8 +45,6 @@ def denoiser(kind):
 
 def standalone(tensors, kind):
     """The core's own model of them; the rest of a checkpoint is there by name only."""
-    from diffusers import UNet2DConditionModel
-    from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
     from the_pack.unlearn_core.standalone import checkpoint, networks
     from the_pack.unlearn_core.standalone.model import StandaloneModel
 
@@ -57,7 +55,7 @@ def standalone(tensors, kind):
     whole[checkpoint.XL_OPEN_CLIP + "text_projection"] = torch.empty(POOLED, POOLED, device="meta")
     facts = checkpoint.describe(whole, "tiny.safetensors", {})
     settings = networks.unet_settings(whole, facts)
-    unet = networks.build(UNet2DConditionModel, settings, convert_ldm_unet_checkpoint, dict(tensors), torch.float32)
+    unet = networks.build_unet(settings, networks.part(tensors, checkpoint.UNET), facts.shape, torch.float32)
     parts = networks.Networks(facts, "0" * 16, unet, torch.nn.Identity(), ())
     return StandaloneModel(parts, resolution=SIDE, half=False)
 

@@ -16,6 +16,7 @@ Law = Callable[[Source], Iterator[Finding]]
 # The longest name that fits a module decides: method.forget stands above the rest of method.
 LEVELS = (
     "errors, version, starting",
+    "untrusted",
     "words, delta",
     "config, recipe, saved_work",
     "host",

@@ -10,8 +10,9 @@ from tests.checkpoints import CONTEXT, OPEN_CLIP_WIDTH, SHAPES, Small
 from unlearn_core.errors import BadCheckpoint
 from unlearn_core.sampling import Sampler, direction, noise, schedule
 from unlearn_core.standalone import networks
-from unlearn_core.standalone.checkpoint import UNEVEN, discrete_sigmas, open_checkpoint
+from unlearn_core.standalone.checkpoint import UNEVEN, open_checkpoint
 from unlearn_core.standalone.model import StandaloneModel
+from unlearn_core.standalone.schedule import discrete_sigmas
 
 PROMPTS = ["a photo of a cat", ""]
 KINDS = ("sd1", "sd2", "sdxl")

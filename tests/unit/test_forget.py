@@ -40,6 +40,7 @@ def test_report_and_delta_say_what_later_requests_need():
     assert result.before.shape == result.after.shape == (len(result.prompts), 3, 32, 32)
     assert info.check == result.report["check"]
     numbers = {"forgotten_before", "forgotten_after", "preserved_before", "preserved_after", "worst_neighbour"}
+    numbers |= {"preserved_concepts"}
     assert numbers | {"verdict", "outside"} <= set(info.check) <= numbers | {"verdict", "outside", "not_known"}
 
 

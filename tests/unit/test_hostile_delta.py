@@ -12,8 +12,10 @@ from safetensors.torch import save_file
 
 from tests.deltas import LAYER, a_delta
 from unlearn_core.delta import format as delta_file
+from unlearn_core.delta.apply import applied
 from unlearn_core.delta.format import load, save
 from unlearn_core.delta.paths import contained, safe_file_name
+from unlearn_core.delta.stack import Stack
 from unlearn_core.errors import BadDelta
 
 # Hostile files: each case changes a good file in one way
@@ -85,6 +87,12 @@ HOSTILE = {
     "alpha nan": (put(ALPHA, torch.tensor(math.nan)), "not finite"),
     "alpha inf": (put(ALPHA, torch.tensor(math.inf)), "not finite"),
     "alpha huge": (put(ALPHA, torch.tensor(1e30)), "alpha"),
+    "values of 3e38": (put(DOWN, torch.full((3, 8), 3e38)), "far larger"),
+    "values of 1e10": (put(UP, torch.full((6, 3), 1e10)), "far larger"),
+    "layer of 2^18": (put(UP, torch.ones(2**18, 3, dtype=torch.float16)), "larger than any"),
+    "control characters in a key": (renamed("\x1b]0;owned\x07\x1b[2J"), "letters"),
+    "direction marks in a key": (renamed("lora_unet_\u202e"), "letters"),
+    "control characters in the format": (text("format", "\x1b[2J"), "update this tool"),
     "alpha is many": (put(ALPHA, torch.ones(2)), "not finite"),
     "nan": (put(DOWN, torch.full((3, 8), math.nan)), "not finite"),
     "inf": (put(UP, torch.full((6, 3), -math.inf)), "not finite"),
@@ -201,6 +209,76 @@ def test_absurd_size_is_refused_before_it_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(delta_file, "MAX_ELEMENTS", 50)
     save(a_delta(), tmp_path / "a.safetensors")
     refused(tmp_path / "a.safetensors", "larger than any delta")
+
+
+def raw(path: Path, header: str, numbers: bytes = b"") -> Path:
+    path.write_bytes(struct.pack("<Q", len(header.encode())) + header.encode() + numbers)
+    return path
+
+
+def test_headers_have_a_size_a_count_and_single_names(tmp_path):
+    file = tmp_path / "a.safetensors"
+    row = '{"dtype":"F32","shape":[1],"data_offsets":[0,4]}'
+    refused(raw(file, "{" + " " * delta_file.MAX_HEADER + "}"), "header is too large")
+    refused(raw(file, "{" + ",".join(f'"{i}":{row}' for i in range(3 * delta_file.MAX_LAYERS + 1)) + "}"), "12289")
+    refused(raw(file, f'{{"a":{row},"a":{row}}}', b"1234"), "twice")
+    refused(
+        raw(file, '{"\\u001b]0;owned\\u0007\\nsecond line":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}}'),
+        "letters",
+    )
+    assert delta_file.MAX_HEADER <= 4 * 2**20
+
+
+def test_no_file_is_written_that_would_be_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(delta_file, "MAX_HEADER", 1000)
+    with pytest.raises(BadDelta, match="more layers or texts"):
+        save(a_delta(), tmp_path / "a.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def test_numbers_too_small_to_change_anything_are_told(tmp_path):
+    tensors, texts = good()
+    for name in list(tensors):
+        if name.endswith(delta_file.PARTS[0]):
+            tensors[name] = tensors[name] * 1e-30
+    save_file(tensors, tmp_path / "a.safetensors", texts)
+    with pytest.raises(BadDelta, match="would change nothing, its numbers are too small"):
+        load(tmp_path / "a.safetensors").check_effect()
+    for name in list(tensors):
+        if name.endswith(".alpha"):
+            tensors[name] = torch.tensor(0.0)
+    save_file(tensors, tmp_path / "a.safetensors", texts)
+    with pytest.raises(BadDelta, match="would change nothing"):
+        load(tmp_path / "a.safetensors").check_effect()
+
+
+def test_the_norm_forms_no_matrix_of_the_ranks(monkeypatch):
+    delta = a_delta(rank=3)
+    whole = delta.norm()
+    change = sum(f.matrix().double().square().sum().item() for f in delta.factors.values())
+    assert whole == pytest.approx(math.sqrt(change), rel=1e-6)
+    monkeypatch.setattr(delta_file, "BLOCK", 2)
+    assert delta.norm() == pytest.approx(whole, rel=1e-12)
+
+
+def test_a_change_out_of_proportion_to_its_layer_is_not_applied():
+    net = torch.nn.ModuleDict({"first": torch.nn.Linear(8, 6)})
+    weight = net["first"].weight.clone()
+    delta = delta_file.Delta(
+        {LAYER: delta_file.Factor(torch.ones(1, 8), torch.full((6, 1), 900.0), 1.0)}, a_delta().info
+    )
+    delta.check_effect()
+    with pytest.raises(BadDelta, match="first by far more"), applied(net, {LAYER: "first"}, Stack().with_delta(delta)):
+        pass
+    assert torch.equal(net["first"].weight, weight)
+
+
+def test_control_characters_of_a_file_name_are_not_shown(tmp_path):
+    save(a_delta(), tmp_path / "good.safetensors")
+    file = (tmp_path / "good.safetensors").rename(tmp_path / "a\x1b[2J\u202eb.safetensors")
+    assert load(file).label == "a?[2J?b"
+    file.write_bytes(b"x")
+    refused(file, "a?[2J?b.safetensors")
 
 
 # File names

@@ -11,6 +11,7 @@ from tests.key_lists import recorded
 from unlearn_core.delta import layer_names as keys
 from unlearn_core.delta.format import Delta, Factor, save, tensors
 from unlearn_core.delta.stack import Stack
+from unlearn_core.demo.recognition import CHECKPOINT
 from unlearn_core.sampling import direction, noise
 from unlearn_core.standalone.model import StandaloneModel
 
@@ -69,6 +70,21 @@ def test_diffusers_loads_every_key_and_draws_the_same(host, tmp_path):
     assert torch.allclose(ours, theirs, atol=1e-4, rtol=0)
     with torch.no_grad():
         assert torch.equal(direction(host, x, sigma, c), plain)
+
+
+def test_diffusers_is_told_the_network_of_one_layer_a_block(tmp_path):
+    """Its loader counts two layers a block in LDM names, unless it is given the configuration (see delta-format.md)."""
+    host = StandaloneModel(CHECKPOINT, half=False)
+    assert host.shape.layers_per_block == 1
+    delta = whole_delta(host)
+    save(delta, tmp_path / "forget.safetensors")
+    pipeline = pipeline_of(host)
+    pipeline.load_lora_weights(str(tmp_path), weight_name="forget.safetensors", unet_config=host.backbone.config)
+    try:
+        filled = {n for n, m in host.backbone.named_modules() if hasattr(m, "lora_A")}
+    finally:
+        pipeline.unload_lora_weights()
+    assert filled == {host.layers()[name] for name in delta.factors}
 
 
 RESNET = {"conv1": "in_layers_2", "conv2": "out_layers_3", "time_emb_proj": "emb_layers_1"}

@@ -36,10 +36,20 @@ RUNS = {
 
 @pytest.fixture(autouse=True)
 def at_every_step(monkeypatch):
-    """Snapshots of a training at every step; no search for garbage, which takes most of so small a run's time."""
+    """Snapshots of a training at every step; without what takes most of so small a run's time: garbage, words."""
+    monkeypatch.setattr(TinyHost, "_sentence", cached_sentence)
     monkeypatch.setattr("unlearn_core.device_memory.gc", SimpleNamespace(collect=lambda: 0))
     monkeypatch.setattr(saved_work, "SECONDS", 0.0)
     monkeypatch.setattr(saved_work, "SHARE", 1e9)
+
+
+sentence, sentences = TinyHost._sentence, {}
+
+
+def cached_sentence(host, prompt):
+    if prompt not in sentences:
+        sentences[prompt] = sentence(host, prompt)
+    return sentences[prompt]
 
 
 class Killed(BaseException):
@@ -78,7 +88,9 @@ class KilledAfterOne(SavedWork):
         raise Killed
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize(
+    "name", [n if n in ("looked at", "closed form", "quick") else pytest.param(n, marks=pytest.mark.full) for n in RUNS]
+)
 def test_killed_after_each_part_and_each_step_it_ends_with_the_same_bytes(name, whole, tmp_path):
     kills, host = 0, TinyHost()
     before = state_of(host)

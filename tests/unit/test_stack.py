@@ -219,7 +219,7 @@ def test_another_base_is_told_by_name(made_for, loaded, words):
     delta = a_delta(base_fingerprint="f" * 16, base_name=made_for)
     with pytest.raises(OtherBase, match=re.escape(words)) as error:
         check_fits(Stack().with_delta(delta), BASE, "sd1", LAYERS, loaded)
-    assert "load the one that it was made for. A copy with numbers of another type (fp8" in str(error.value)
+    assert "load the one that it was made for. A copy with numbers of another type (bfloat16, fp8" in str(error.value)
 
 
 def test_a_merge_keeps_the_name_of_its_base():

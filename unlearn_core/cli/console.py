@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ..delta import format as delta_file
 from ..delta.paths import Place
 from ..delta.stack import Stack, parse_entry
 from ..errors import BadSetting
-from .failures import PIPE_CLOSED, flushed, outcome, quiet_libraries
+from .failures import PIPE_CLOSED, flushed, outcome, quiet_libraries, say
 from .signals import STOPPED, Signals, StopOnInterrupt
 
 __all__ = ["STOPPED", "StopOnInterrupt", "deltas_read", "print_rows", "read_settings", "read_stack", "run_command"]
@@ -35,6 +35,12 @@ def print_rows(rows: Sequence[tuple[str, str]]) -> None:
     width = max(len(label) for label, _ in rows)
     for label, value in rows:
         print(f"{label + ':':{width + 1}} {value}")
+
+
+def print_notes(notes: Iterable[str]) -> None:
+    """Sentences on the side, each on its line, beside what a command prints."""
+    for sentence in notes:
+        say(f"note: {sentence}")
 
 
 def read_settings(pairs: Sequence[str]) -> dict[str, str]:

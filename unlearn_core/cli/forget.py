@@ -24,7 +24,7 @@ from ..method.wishes import read_requests
 from ..progress import StepReport
 from ..sampling import Sampler
 from ..saved_work import SavedWork, discard, holds_work
-from .console import STOPPED, StopOnInterrupt, deltas_read, print_rows, read_settings, read_stack
+from .console import STOPPED, StopOnInterrupt, deltas_read, print_notes, print_rows, read_settings, read_stack
 from .failures import say
 from .progress_bar import Bar, Counter
 from .reports import finished_report
@@ -109,6 +109,7 @@ def forgotten(args: argparse.Namespace) -> Iterator[Done]:
     for sentence in (*filter(None, [wish.note]), *lineage(stack)):
         say(f"note: {sentence}")
     host = StandaloneModel(args.checkpoint, args.device, prediction_type=args.prediction)
+    print_notes(host.notes)
     if args.resume:
         # a file in the way is said before the work on those before it
         for config, files in zip(configs, places, strict=True):
@@ -201,6 +202,8 @@ def print_report(done: Done) -> None:
     rows = summary(done.report)
     if done.report["stopped"]:
         rows.append(("Goes on", GO_ON))
+    elif done.report["withheld"]:
+        rows.append(("To keep it", "add --force --resume to the same command: nothing is made anew."))
     if counted := done.report.get("classifier"):
         rows.append(
             (

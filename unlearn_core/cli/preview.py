@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Sequence
 
 from ..delta.outputs import PICTURE_SIZE, Output, prepare
 from ..delta.paths import read_with
 from ..delta.stack import Stack, check_fits
-from ..errors import BadSetting
+from ..errors import BadSetting, visible
 from ..host import title_of
 from ..sampling import Sampler
-from .console import deltas_read, read_stack
+from .console import deltas_read, print_notes, read_stack
 from .progress_bar import Counter
 
 
@@ -28,10 +29,17 @@ def run_preview(args: argparse.Namespace) -> int:
         raise BadSetting("Steps have to be from 1 to 1000 and guidance from 1 to 30.")
     stack = read_stack(args.stack)
     host = StandaloneModel(args.checkpoint, args.device, prediction_type=args.prediction)
-    check_fits(stack, host.fingerprint, host.architecture, host.layers(), title_of(host))
+    check_fits(stack, host.fingerprint, host.architecture, host.layers(), title_of(host), host.prediction_type)
+    print_notes([*host.notes, *told_of_cuts(host.cut(args.prompts))])
     with Counter("drawing") as counter:
         sampler = Sampler(host, args.steps, args.guidance, counter.tick)
         rows = [pictures(sampler, s, args.prompts, args.seed) for s in ([Stack(), stack] if len(stack) else [Stack()])]
     save_pictures(args.out, args.prompts, rows[0], rows[1] if len(rows) > 1 else None)
     print(f"pictures: {args.out.resolve()}")
     return 0
+
+
+def told_of_cuts(prompts: Sequence[str]) -> Iterator[str]:
+    """A sentence for each prompt whose end plays no part."""
+    for prompt in prompts:
+        yield f"'{visible(prompt)[:40]}...' is longer than the 75 tokens that are read: its end plays no part."

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..delta.format import Delta, load
 from ..device_memory import peak_memory_mb
+from ..errors import visible
 
 
 def finished_report(report: dict, file: Path, sha: str, layers: dict[str, str]) -> dict:
@@ -25,7 +26,7 @@ def described(delta: Delta, file: Path) -> dict:
     """A delta's facts in the order a person wants them."""
     info = delta.info
     return {
-        "file": file.name,
+        "file": visible(file.name),
         "concepts": list(info.concepts),
         "kind": info.kind,
         "anchor": info.anchor,

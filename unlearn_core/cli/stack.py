@@ -22,7 +22,7 @@ from ..method.forget import Result
 from ..method.retrain import recorded, retrain
 from ..progress import Progress, StepReport
 from ..saved_work import SavedWork
-from .console import StopOnInterrupt, deltas_read, read_stack
+from .console import StopOnInterrupt, deltas_read, print_notes, read_stack
 from .failures import say
 from .unfinished import unfinished
 
@@ -39,6 +39,12 @@ def add_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("--retrain", action="store_true", help="make those after it anew, without it (needs --checkpoint)")
     p.add_argument("--into", type=Path, metavar="CHECKPOINT", help="bake the stack into a copy of this checkpoint")
     p.add_argument("--checkpoint", help="the base: prints what the check finds before and after")
+    p.add_argument(
+        "--prediction",
+        choices=("epsilon", "v_prediction"),
+        default="",
+        help="what the checkpoint predicts (default: what the deltas say)",
+    )
     p.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps ... (default: auto)")
 
 
@@ -127,11 +133,16 @@ def base_of(delta: Delta) -> tuple[str, str]:
 
 
 def opened(args: argparse.Namespace, stack: Stack) -> HostModel:
-    """The checkpoint, when the stack fits it."""
+    """The checkpoint, taken to predict what the deltas were made with, when the stack fits it."""
     from ..standalone.model import StandaloneModel
 
-    host = StandaloneModel(args.checkpoint, args.device)
-    check_fits(stack, host.fingerprint, host.architecture, host.layers(), title_of(host))
+    said = {e.delta.info.prediction_type for e in stack}
+    if len(said) > 1:
+        raise BadSetting(f"The deltas were made on models that predict {' and '.join(sorted(said))}: they do not fit.")
+    # an older command may have been told by hand what no tensor of the checkpoint says
+    host = StandaloneModel(args.checkpoint, args.device, prediction_type=args.prediction or said.pop())
+    check_fits(stack, host.fingerprint, host.architecture, host.layers(), title_of(host), host.prediction_type)
+    print_notes(host.notes)
     return host
 
 

@@ -13,6 +13,19 @@ from .format import Factor
 from .layer_names import weight_of
 from .stack import Stack
 
+MOST_OF_LAYER, LEAST_WEIGHT = 1e3, 1e-2
+"""A change may be so many times as large as the layer's own weights, which count as at least so large (RMS)."""
+
+
+def check_scale(layer: str, change: Tensor, weight: Tensor) -> None:
+    """Raise `BadDelta` when a change is out of all proportion to the layer's own weights, or not finite."""
+    size = change.square().mean().sqrt()
+    if not size <= MOST_OF_LAYER * max(LEAST_WEIGHT, float(weight.float().square().mean().sqrt())):
+        raise BadDelta(
+            f"A delta changes the layer {layer} by far more than its own numbers: it would only spoil the model, "
+            "so remove it."
+        )
+
 
 @contextmanager
 def applied(module: nn.Module, layers: Mapping[str, str], stack: Stack) -> Iterator[int]:
@@ -44,7 +57,9 @@ def applied(module: nn.Module, layers: Mapping[str, str], stack: Stack) -> Itera
                             f"The layer {path} has another size than in the delta: load the delta's checkpoint."
                         )
                     factor = Factor(factor.down.to(weight.device), factor.up.to(weight.device), factor.alpha)
-                    total = total + strength * factor.matrix()
+                    change = strength * factor.matrix()
+                    check_scale(path, change, weight)
+                    total = total + change
                 originals.append((weight, weight.detach().clone()))
                 weight.copy_(total.view(weight.shape))
         yield sum(map(len, plan.values()))

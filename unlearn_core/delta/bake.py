@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ..errors import BadCheckpoint, BadDelta, BadSetting, UnlearnError
 from . import layer_names
+from .apply import check_scale
 from .atomic import NewFile, whole_file
 from .companions import Companion, companions, placed
 from .format import Factor
@@ -317,7 +318,9 @@ def changed(name: str, weight: Tensor, parts: list[tuple[float, Factor]]) -> Ten
     for strength, factor in parts:
         if (factor.up.shape[0], factor.down.shape[1]) != total.shape:
             raise BadDelta(f"The layer {name} has another size than in the delta: use the delta's checkpoint.")
-        total = total + strength * factor.matrix()
+        change = strength * factor.matrix()
+        check_scale(name, change, weight)
+        total = total + change
     made = total.view(weight.shape).to(weight.dtype)
     if not made.isfinite().all():
         raise UnlearnError(f"The layer {name} would get numbers that its type cannot hold: use a float32 checkpoint.")

@@ -20,7 +20,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from ..errors import BadDelta, BadSetting
+from ..errors import BadDelta, BadSetting, visible
+from ..untrusted import Unreadable, read_header
 from .atomic import write_whole
 from .info import DeltaInfo, Parent
 from .paths import safe_file_name
@@ -36,9 +37,15 @@ CHECK_RENAMED = {"kept_before": "preserved_before", "kept_after": "preserved_aft
 SUFFIX = ".safetensors"
 PARTS = (".lora_down.weight", ".lora_up.weight", ".alpha")
 BASE_VERSIONS = {"sd1": "sd_v1", "sd2": "sd_v2", "sdxl": "sdxl_base_v1-0"}
-MAX_HEADER = 16 * 2**20
+MAX_HEADER = 4 * 2**20
+MAX_LAYERS = 4096
 MAX_ELEMENTS = 2**30
+MAX_SIDE = 2**17
 MAX_ALPHA = 1e6
+MAX_CHANGE, MIN_CHANGE = 1e3, 1e-12
+"""Root mean square of a layer's change: weights of real models lie between 1e-3 and 1."""
+BLOCK = 1024
+"""Rows of the matrices between the ranks that are formed at once."""
 
 
 def check_shapes(down: Sequence[int], up: Sequence[int]) -> None:
@@ -46,6 +53,8 @@ def check_shapes(down: Sequence[int], up: Sequence[int]) -> None:
     a, b = list(down), list(up)
     if len(a) != 2 or len(b) != 2 or a[0] != b[1] or 0 in a + b:
         raise BadDelta(f"The factors of shapes {a} and {b} cannot be multiplied to a layer's change.")
+    if max(a[1], b[0]) > MAX_SIDE:
+        raise BadDelta(f"The factors are for a layer of {a[1]} x {b[0]}, larger than any: copy or download it again.")
     if a[0] > (most := min(a[1], b[0])):
         raise BadDelta(f"The factors have rank {a[0]}, but the layer only {most}: make it again with a smaller rank.")
 
@@ -88,9 +97,32 @@ class Factor:
         """alpha / rank."""
         return self.alpha / self.rank
 
+    @property
+    def size(self) -> int:
+        """Number of weights that it changes."""
+        return self.down.shape[1] * self.up.shape[0]
+
     def matrix(self) -> Tensor:
         """The change itself, `[out, in]`, float32."""
         return self.scale * (self.up.float() @ self.down.float())
+
+    def square(self) -> float:
+        """Squared Frobenius norm of the change, without forming it: s^2 tr((B^T B)(A A^T)), in float64.
+
+        In blocks, so that no matrix of rank by rank is formed: a stranger chooses the rank.
+        """
+        a, b = plain(self.down, torch.float64), plain(self.up, torch.float64)
+        blocks = range(0, self.rank, BLOCK)
+        return self.scale**2 * sum(((b.T[i : i + BLOCK] @ b) * (a[i : i + BLOCK] @ a.T)).sum().item() for i in blocks)
+
+    def check_size(self, layer: str) -> None:
+        """Raise `BadDelta` for a change far over the size of any model's weights; a bound, which costs nothing."""
+        a, b = (float(torch.linalg.vector_norm(t, dtype=torch.float64)) for t in (self.down, self.up))
+        if not abs(self.scale) * a * b <= MAX_CHANGE * math.sqrt(self.size) * math.sqrt(self.rank):
+            raise BadDelta(
+                f"the change of the layer {layer} is far larger than any model's own numbers; "
+                "make it again with a lower learning rate."
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,21 +160,24 @@ class Delta:
         return digest.hexdigest()
 
     def norm(self) -> float:
-        """Frobenius norm of all changes together, without forming them: sqrt(sum s^2 tr((B^T B)(A A^T)))."""
-        total = 0.0
-        for factor in self.factors.values():
-            a, b = plain(factor.down, torch.float64), plain(factor.up, torch.float64)
-            total += factor.scale**2 * ((b.T @ b) * (a @ a.T)).sum().item()
+        """Frobenius norm of all changes together, without forming them."""
+        total = sum(factor.square() for factor in self.factors.values())
         # rounding can leave a tiny negative sum where factors cancel
         return math.sqrt(max(total, 0.0)) if math.isfinite(total) else total
 
     def check_effect(self) -> None:
         """Raise `BadDelta` when applying it would do nothing or spoil the model."""
-        norm = self.norm()
-        if not math.isfinite(norm):
+        squares = {name: factor.square() for name, factor in self.factors.items()}
+        if not math.isfinite(sum(squares.values())):
             raise BadDelta(f"'{self.label}' has numbers that are not finite: make it again with a lower learning rate.")
-        if norm == 0:
-            raise BadDelta(f"'{self.label}' would change nothing: make it again.")
+        sizes = {name: math.sqrt(max(square, 0.0) / self.factors[name].size) for name, square in squares.items()}
+        if max(sizes.values(), default=0.0) < MIN_CHANGE:
+            raise BadDelta(f"'{self.label}' would change nothing, its numbers are too small: make it again.")
+        if sizes[largest := max(sizes, key=lambda name: sizes[name])] > MAX_CHANGE:
+            raise BadDelta(
+                f"'{self.label}' changes the layer {largest} by far more than any model's own numbers: "
+                "make it again with a lower learning rate."
+            )
 
     def rounded(self, dtype: torch.dtype = torch.float16) -> Delta:
         """The delta as a file of this dtype will give it back, in float32 on the CPU. Raises `BadDelta` on overflow."""
@@ -173,6 +208,8 @@ def save(delta: Delta, path: str | Path) -> str:
         raise BadSetting(f"A delta is saved as {SUFFIX}: rename '{path.name}' to end so.")
     delta.check_effect()
     data = canonical(to_bytes(tensors(delta), metadata(delta)))
+    if int.from_bytes(data[:8], "little") > MAX_HEADER or len(delta.factors) > MAX_LAYERS:
+        raise BadDelta(f"'{path.name}' would hold more layers or texts than a delta may: merge fewer deltas.")
     write_whole(path, data)
     return hashlib.sha256(data).hexdigest()
 
@@ -231,12 +268,12 @@ def load(path: str | Path) -> Delta:
     if not path.is_file():
         raise BadDelta(f"There is no file {path}: check the name and the folder.")
     try:
-        with open(path, "rb") as file:
-            if int.from_bytes(file.read(8), "little") > MAX_HEADER:
-                raise BadDelta("its header is too large; copy or download it again.")
+        header = read_header(path, MAX_HEADER, MAX_LAYERS * len(PARTS))
         with safe_open(path, "pt", device="cpu") as file:
-            info = read_info(file.metadata() or {})
-            return Delta(read_factors(file), info, path.stem)
+            info = read_info(header.metadata)
+            return Delta(read_factors(file), info, visible(path.stem))
+    except Unreadable as e:
+        raise BadDelta(f"'{path.name}' is damaged or not a delta: {e}; copy or download it again.") from e
     except BadDelta as e:
         raise BadDelta(f"'{path.name}' cannot be used: {e}") from e
     except PermissionError as e:
@@ -285,4 +322,5 @@ def read_factors(file: safe_open) -> dict[str, Factor]:
         if alpha.numel() != 1 or not all(bool(t.isfinite().all()) for t in (down, up, alpha)):
             raise BadDelta("it contains numbers that are not finite; make it again with a lower learning rate.")
         factors[layer] = Factor(plain(down, torch.float32), plain(up, torch.float32), alpha.item())
+        factors[layer].check_size(layer)
     return factors

@@ -38,6 +38,8 @@ ENDS = {
 }
 FINGERPRINTED = ("attn2.to_k.weight", "attn2.to_q.weight")
 SAMPLES = 64
+MAX_BLOCKS = 256
+"""Of a UNet's way down: SD1 and SD2 have 12, SDXL has 9."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ class UNetShape:
                 blocks.setdefault(int(found[1]), set()).add((found[2], found[3]))
         downsamplers = [n for n in sorted(blocks) if ("0", "op") in blocks[n]]
         last = max(blocks, default=0)
+        if last > MAX_BLOCKS:
+            raise BadCheckpoint(f"This model names {last} blocks, more than any UNet has.")
         if not last:
             raise BadCheckpoint("This model has no UNet in the original layout: load a Stable Diffusion checkpoint.")
         layers = downsamplers[0] - 1 if downsamplers else last

@@ -38,6 +38,8 @@ def contained(folder: str | Path, name: str) -> Path:
 
 BESIDE = (".yaml", ".words.json")
 """What belongs to a checkpoint, lies beside it and has to lie beside the copy too."""
+MAX_YAML = 256 * 1024
+"""Bytes of a checkpoint's yaml that are looked at; larger ones are refused when they are read."""
 Place = tuple[str, Path]
 """What a file is called in a sentence, and where it is."""
 
@@ -67,8 +69,11 @@ def beside(checkpoint: Path, suffix: str) -> Path:
 def tokenizer_folder(checkpoint: Path) -> Path | None:
     """The folder beside a checkpoint that its yaml names."""
     config = beside(checkpoint, ".yaml")
-    text = config.read_text("utf-8", "replace") if config.is_file() else ""
-    named = re.search(r"version:\s*['\"]?([\w-]+)", text)
+    text = ""
+    if config.is_file():
+        with open(config, encoding="utf-8", errors="replace") as file:
+            text = file.read(MAX_YAML)
+    named = re.search(r"version:\s*['\"]?([\w-]{1,100})", text)
     return folder if named and (folder := checkpoint.parent / named[1]).is_dir() else None
 
 

@@ -109,12 +109,19 @@ class OtherBase(BadDelta):
     """A delta was made for another checkpoint than the loaded one."""
 
 
-def check_fits(stack: Stack, fingerprint: str, architecture: str, layer_names: Collection[str], title: str = "") -> int:
+def check_fits(
+    stack: Stack,
+    fingerprint: str,
+    architecture: str,
+    layer_names: Collection[str],
+    title: str = "",
+    prediction_type: str = "",
+) -> int:
     """Number of the stack's layers, all of which the loaded model has.
 
     layer_names: all names in delta files that the model's layers answer to. title: what the host calls its checkpoint.
-    Raises `OtherBase` for a delta made for another architecture or base, `BadDelta` for one of whose layers any is
-    missing, or one without effect.
+    prediction_type: what the model is taken to predict, "" where that plays no part. Raises `OtherBase` for a delta
+    made for another architecture or base, `BadDelta` for one of whose layers any is missing, or one without effect.
     """
     matched = 0
     for entry in stack:
@@ -127,6 +134,11 @@ def check_fits(stack: Stack, fingerprint: str, architecture: str, layer_names: C
             )
         if info.base_fingerprint != fingerprint:
             raise OtherBase(other_base(delta, fingerprint, title))
+        if prediction_type and info.prediction_type != prediction_type:
+            raise BadDelta(
+                f"'{delta.label}' was made on a model that predicts {info.prediction_type}, but the loaded one is "
+                f"taken to predict {prediction_type}: load it as the delta says (--prediction {info.prediction_type})."
+            )
         missing = [name for name in delta.factors if name not in layer_names]
         if len(missing) == len(delta.factors):
             raise BadDelta(f"No layer of '{delta.label}' is in the loaded model: it would do nothing, so remove it.")
@@ -151,7 +163,7 @@ def other_base(delta: Delta, fingerprint: str, title: str) -> str:
     was, now = was or f"the base {delta.info.base_fingerprint}", now or fingerprint
     return (
         f"'{delta.label}' was made for {was}, but the loaded checkpoint is {now}: load the one that it was made for. "
-        "A copy with numbers of another type (fp8, quantised) counts as another checkpoint."
+        "A copy with numbers of another type (bfloat16, fp8, quantised) counts as another checkpoint."
     )
 
 

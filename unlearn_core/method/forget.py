@@ -24,6 +24,7 @@ from ..words.word_list import WordList
 from .anchor import Anchor, choose_anchor
 from .attempts import Attempt, attempted
 from .checks import evaluator_for
+from .finite import check_layers, check_text, solved
 from .known_words import ask_about_unknown_words
 from .prompt_pairs import PromptPairs
 from .request import Request
@@ -71,7 +72,9 @@ def carried_out(
     request: Request, host: HostModel, progress: Progress | None = None, saved: NoSavedWork = NOTHING
 ) -> Result:
     """The method: a request that was read, worked on step by step."""
-    with Run.open(request, host, progress, saved) as run:
+    with Run.open(request, host, progress, saved) as run, solved():
+        check_layers(run.backbone, request.layers)
+        check_text(host.encode, request.concept)
         ask_about_unknown_words(run)
         anchor = choose_anchor(run)
         pairs = PromptPairs.make(request, anchor.name)

@@ -52,7 +52,7 @@ class Request:
     ) -> Request:
         """Check the request against the model and the stack. Raises `UnlearnError` for whatever cannot be done."""
         names = host.layers()
-        check_fits(stack, host.fingerprint, host.architecture, names, title_of(host))
+        check_fits(stack, host.fingerprint, host.architecture, names, title_of(host), host.prediction_type)
         stack.parents()  # a file whose name cannot be written down is refused now
         words = WordList.load(host.words_file)
         general = general or WordList.load(None)

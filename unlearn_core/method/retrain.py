@@ -37,6 +37,12 @@ def retrain(
     before any work when one has no recorded request, as a merge has none, and what `forget` raises.
     """
     configs = [recorded(e.delta) for e in removal.after]
+    for entry in removal.after:
+        if (was := entry.delta.info.prediction_type) != host.prediction_type:
+            raise BadSetting(
+                f"'{entry.delta.label}' was made on a model that predicts {was}, but the loaded one is taken to "
+                f"predict {host.prediction_type}: load it as the delta says (--prediction {was})."
+            )
     stack = removal.before
     for i, (old, config) in enumerate(zip(removal.after, configs, strict=True)):
         delta = ready(old, config, stack)

@@ -52,7 +52,7 @@ class StandaloneModel:
         networks = checkpoint if isinstance(checkpoint, Networks) else load(Path(checkpoint), kept, prediction_type)
         facts = networks.facts
         self.architecture, self.prediction_type = facts.architecture, facts.prediction_type
-        self.shape, self.fingerprint = facts.shape, networks.fingerprint
+        self.shape, self.fingerprint, self.notes = facts.shape, networks.fingerprint, facts.notes
         self.words_file = None if isinstance(checkpoint, Networks) else words_beside(Path(checkpoint))
         self.title = "" if isinstance(checkpoint, Networks) else Path(os.path.abspath(checkpoint)).name
         self.backbone, self.vae, self.encoders = networks.unet, networks.vae, networks.encoders
@@ -101,6 +101,10 @@ class StandaloneModel:
     def encode(self, prompts: Sequence[str]) -> Conditioning:
         """Encode prompts, cut to the encoders' length."""
         return self._prompts.encode(prompts, self._read, self.device)
+
+    def cut(self, prompts: Sequence[str]) -> list[str]:
+        """Those of the prompts whose end is not read, since they are longer than what the encoders read."""
+        return self.encoders[0].cut(prompts)
 
     def _read(self, prompts: Sequence[str]) -> Conditioning:
         parts, extras = [], {}

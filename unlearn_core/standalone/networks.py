@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
-import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +17,11 @@ from ..delta import layer_names
 from ..delta.layer_names import UNetShape
 from ..errors import BadCheckpoint, UnlearnError
 from . import text_encoders as encoders
-from .checkpoint import (
-    BETAS,
-    SCALE_FACTOR,
-    UNET,
-    VAE,
-    Checkpoint,
-    Facts,
-    depths,
-    level_widths,
-    open_checkpoint,
-    trained_pixels,
-)
+from .checkpoint import MAX_DEPTH, MAX_LEVELS, UNET, VAE, Checkpoint, Facts, depths, level_widths, open_checkpoint
+from .checkpoint import text_matrix as reads_text
+from .folder import Folder
 from .text_encoders import TextEncoder
+from .weights import network
 
 
 @dataclass(frozen=True)
@@ -50,7 +43,7 @@ def load(path: Path, dtype: torch.dtype, prediction_type: str = "") -> Networks:
     """
     check_packages()
     if path.is_dir():
-        return from_folder(path, dtype, prediction_type)
+        return from_folder(Folder(path), dtype, prediction_type)
     return from_checkpoint(open_checkpoint(path, prediction_type), dtype)
 
 
@@ -64,51 +57,115 @@ def check_packages() -> None:
 
 def from_checkpoint(checkpoint: Checkpoint, dtype: torch.dtype) -> Networks:
     """Networks with a file's weights. Raises `BadCheckpoint` when they do not fit together."""
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-    from diffusers.loaders import single_file_utils as ldm
-
     weights, facts = checkpoint.weights, checkpoint.facts
     text = encoders.from_checkpoint(checkpoint)
-    settings = (unet_settings(weights, facts), vae_settings(weights, facts))
-    unet = build(UNet2DConditionModel, settings[0], ldm.convert_ldm_unet_checkpoint, part(weights, UNET), dtype)
-    vae = build(AutoencoderKL, settings[1], ldm.convert_ldm_vae_checkpoint, part(weights, VAE), torch.float32)
-    fingerprint = layer_names.fingerprint({n.removeprefix(UNET): t for n, t in part(weights, UNET).items()})
-    return Networks(facts, fingerprint, unet, vae, text)
+    settings = unet_settings(weights, facts)
+    check_text(text, settings["cross_attention_dim"])
+    unet = build_unet(settings, part(weights, UNET), facts.shape, dtype)
+    vae = build_vae(vae_settings(weights, facts), part(weights, VAE))
+    return Networks(facts, layer_names.fingerprint(part(weights, UNET)), unet, vae, text)
 
 
 def part(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors under a prefix, by their whole names."""
-    return {n: t for n, t in weights.items() if n.startswith(prefix)}
+    """The tensors under a prefix, without it."""
+    return {n.removeprefix(prefix): t for n, t in weights.items() if n.startswith(prefix)}
 
 
-def build(
-    cls: type[Any], settings: dict[str, Any], convert: Callable, weights: dict[str, Tensor], dtype: torch.dtype
+def check_text(text: tuple[TextEncoder, ...], width: int) -> None:
+    """Raise `BadCheckpoint` where the UNet reads text of another width than the encoders write."""
+    found = [e.model.config.hidden_size for e in text]
+    if sum(found) != width:
+        raise BadCheckpoint(
+            f"The checkpoint's UNet reads text of width {width}, but its text encoders write "
+            f"{' + '.join(map(str, found))}: they do not belong together, so use the original file."
+        )
+
+
+def build_unet(
+    settings: dict[str, Any], weights: Mapping[str, Tensor], shape: UNetShape, dtype: torch.dtype
 ) -> nn.Module:
-    """A network of class `cls` that holds the converted weights and nothing else was ever allocated for it."""
+    """The UNet of weights in the original layout. Raises `BadCheckpoint` when they do not fit it."""
+    from diffusers import UNet2DConditionModel
+
+    state = {}
+    for name, t in weights.items():
+        try:
+            state[layer_names.ldm_to_diffusers(name, shape)] = t
+        except BadCheckpoint:
+            state[name] = t  # `network` tells of it
+    original = partial(original_unet_name, shape=shape)
+    return network(lambda: UNet2DConditionModel.from_config(settings), state, dtype, "The checkpoint's UNet", original)
+
+
+def original_unet_name(name: str, shape: UNetShape) -> str:
+    """A name inside diffusers' UNet as the file has it, also where the file has one of its own."""
     try:
-        with torch.device("meta"):
-            model = cls.from_config(settings)
-        # copied even in the right type: the file may change while we work
-        state = {n: t.to(dtype, copy=True) for n, t in convert(weights, settings).items()}
-        model.load_state_dict(state, assign=True)
-    except (KeyError, IndexError, RuntimeError, TypeError, ValueError, AttributeError) as e:
-        raise BadCheckpoint(f"The checkpoint's {cls.__name__} is of an unknown build: {first_line(e)}") from e
-    return model
+        return layer_names.diffusers_to_ldm(name, shape)
+    except BadCheckpoint:
+        return name
+
+
+VAE_NAMES = (
+    (r"^encoder\.down_blocks\.(\d+)\.resnets\.(\d+)", r"encoder.down.\1.block.\2"),
+    (r"^encoder\.down_blocks\.(\d+)\.downsamplers\.0", r"encoder.down.\1.downsample"),
+    (r"\bmid_block\.resnets\.0", "mid.block_1"),
+    (r"\bmid_block\.resnets\.1", "mid.block_2"),
+    (r"\bmid_block\.attentions\.0\.group_norm", "mid.attn_1.norm"),
+    (r"\bmid_block\.attentions\.0\.to_([qkv])", r"mid.attn_1.\1"),
+    (r"\bmid_block\.attentions\.0\.to_out\.0", "mid.attn_1.proj_out"),
+    (r"\bconv_norm_out\b", "norm_out"),
+    (r"\bconv_shortcut\b", "nin_shortcut"),
+)
+VAE_OTHER_NAMES = ((r"\battn_1\.to_([qkv])\.", r"attn_1.\1."), (r"\battn_1\.to_out\.0\.", "attn_1.proj_out."))
+"""Names of attention that files have which were converted back from diffusers' layout."""
+VAE_UNUSED = ("loss.", "model_ema.")
+"""What autoencoders keep from their training."""
+
+
+def original_vae_name(name: str, levels: int) -> str:
+    """A name inside diffusers' autoencoder as the original layout has it, which counts the way up from its end."""
+    if found := re.match(r"decoder\.up_blocks\.(\d+)\.(?:resnets\.(\d+)|upsamplers\.0)", name):
+        inner = "upsample" if found[2] is None else f"block.{found[2]}"
+        name = f"decoder.up.{levels - 1 - int(found[1])}.{inner}{name[found.end() :]}"
+    for theirs, original in VAE_NAMES:
+        name = re.sub(theirs, original, name)
+    return name
+
+
+def build_vae(settings: dict[str, Any], weights: Mapping[str, Tensor]) -> Any:
+    """The autoencoder of weights in the original layout, in float32. Raises `BadCheckpoint` when they do not fit it."""
+    from diffusers import AutoencoderKL
+
+    with torch.device("meta"):
+        shapes = {n: t.shape for n, t in AutoencoderKL.from_config(settings).state_dict().items()}
+    levels = len(settings["block_out_channels"])
+    names = {original_vae_name(n, levels): n for n in shapes}
+    state = {}
+    for name, t in weights.items():
+        if name.startswith(VAE_UNUSED):
+            continue
+        for theirs, original in VAE_OTHER_NAMES:
+            name = re.sub(theirs, original, name)
+        own = names.get(name, name)
+        # attention's matrices were 1x1 convolutions
+        square = own in shapes and t.dim() == 4 and len(shapes[own]) == 2 and t.shape[2:] == (1, 1)
+        state[own] = t.flatten(1) if square else t
+    return network(
+        lambda: AutoencoderKL.from_config(settings),
+        state,
+        torch.float32,
+        "The checkpoint's autoencoder (VAE)",
+        lambda n: original_vae_name(n, levels),
+    )
 
 
 def unet_settings(weights: Mapping[str, Tensor], facts: Facts) -> dict[str, Any]:
     """diffusers' configuration of a UNet, its sizes read off the weights."""
     shape, widths = facts.shape, level_widths(weights, facts.shape)
-    stride = shape.layers_per_block + 1
-    layers = [depths(weights, f"input_blocks.{1 + i * stride}.1") for i in range(shape.levels)]
-    middle = depths(weights, "middle_block.1")
-    if shape.attention[-1] and layers[-1] != middle:
-        raise BadCheckpoint("This UNet's blocks differ in depth (a distilled model), which is not supported.")
-    # where the last level has no attention, diffusers reads the middle's depth there
-    layers[-1] = middle
-    keyed = next((n for n in weights if n.startswith(UNET) and n.endswith("attn2.to_k.weight")), "")
-    if not keyed or not middle:
-        raise BadCheckpoint("This UNet does not read text in its middle, which is not supported.")
+    layers = level_depths(weights, shape)
+    keyed = reads_text(weights)
+    if not keyed or weights[keyed].dim() != 2:
+        raise BadCheckpoint("This UNet does not read text, which is not supported.")
     settings = {
         "in_channels": 4,
         "out_channels": 4,
@@ -132,12 +189,44 @@ def unet_settings(weights: Mapping[str, Tensor], facts: Facts) -> dict[str, Any]
     return settings
 
 
+def level_depths(weights: Mapping[str, Tensor], shape: UNetShape) -> list[int]:
+    """Transformer layers in the blocks of each level, finest first, the middle's where the last level has none.
+
+    Raises `BadCheckpoint` where the blocks of a level differ, as in SSD-1B, or the middle has none.
+    """
+    stride, middle = shape.layers_per_block + 1, depths(weights, "middle_block.1")
+    if not middle:
+        raise BadCheckpoint("This UNet does not read text in its middle (a distilled model), which is not supported.")
+    found = []
+    for level, attention in enumerate(shape.attention):
+        down = [1 + level * stride + i for i in range(shape.layers_per_block)]
+        up = [(shape.levels - 1 - level) * stride + i for i in range(stride)]
+        there = {depths(weights, f"input_blocks.{n}.1") for n in down}
+        there |= {depths(weights, f"output_blocks.{n}.1") for n in up}
+        last = level == shape.levels - 1
+        if len(there) > 1 or max(there) > MAX_DEPTH or (last and attention and there != {middle}):
+            raise BadCheckpoint(
+                "This UNet's blocks differ in depth (a distilled model like SSD-1B), or some are missing, which is not "
+                "supported: use the checkpoint that it was made from."
+            )
+        # where the last level has no attention, diffusers reads the middle's depth there
+        found.append(middle if last else there.pop())
+    return found
+
+
 def vae_settings(weights: Mapping[str, Tensor], facts: Facts) -> dict[str, Any]:
     """diffusers' configuration of an autoencoder, its sizes read off the weights."""
     decoder = VAE + "decoder.up."
-    levels = 1 + max((int(n.removeprefix(decoder).split(".")[0]) for n in weights if n.startswith(decoder)), default=-1)
-    blocks = {n.removeprefix(decoder + "0.block.").split(".")[0] for n in part(weights, decoder + "0.block.")}
-    widths = [weights[f"{decoder}{i}.block.0.conv1.weight"].shape[0] for i in range(levels)]
+    found = {n.removeprefix(decoder).split(".")[0] for n in weights if n.startswith(decoder)}
+    blocks = {n.split(".")[0] for n in part(weights, decoder + "0.block.")}
+    firsts = [f"{decoder}{i}.block.0.conv1.weight" for i in range(len(found))]
+    lacking = [n for n in firsts if n not in weights]
+    if lacking or not 1 <= len(found) <= MAX_LEVELS or not 2 <= len(blocks) <= MAX_LEVELS:
+        raise BadCheckpoint(
+            f"The checkpoint's autoencoder (VAE) is incomplete or of an unknown build: {(lacking or [decoder])[0]} "
+            "missing; copy or download it again."
+        )
+    levels, widths = len(found), [weights[n].shape[0] for n in firsts]
     return {
         "in_channels": 3,
         "out_channels": 3,
@@ -151,65 +240,10 @@ def vae_settings(weights: Mapping[str, Tensor], facts: Facts) -> dict[str, Any]:
     }
 
 
-def from_folder(folder: Path, dtype: torch.dtype, prediction_type: str = "") -> Networks:
+def from_folder(folder: Folder, dtype: torch.dtype, prediction_type: str = "") -> Networks:
     """Networks of a folder as diffusers saves its pipelines. Raises `BadCheckpoint`."""
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-
-    if not (folder / "model_index.json").is_file():
-        raise BadCheckpoint(f"{folder.name} is neither a checkpoint file nor a diffusers folder (no model_index.json).")
-    try:
-        half = not list((folder / "unet").glob("*model*.safetensors")) or all(
-            ".fp16." in f.name for f in (folder / "unet").glob("*.safetensors")
-        )
-        options = {"local_files_only": True, "use_safetensors": True, "variant": "fp16" if half else None}
-        unet = UNet2DConditionModel.from_pretrained(folder / "unet", **options)
-        vae = AutoencoderKL.from_pretrained(folder / "vae", **options)
-        text = encoders.from_folder(folder, options)
-        schedule = json.loads((folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
-        facts = folder_facts(unet.config, vae.config, schedule, folder.name, prediction_type, len(text))
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as e:
-        raise BadCheckpoint(f"{folder.name} is not a complete diffusers folder: {first_line(e)}") from e
-    state = unet.state_dict()
-    names = {n: layer_names.diffusers_to_ldm(n, facts.shape) for n in state if n.endswith(layer_names.FINGERPRINTED)}
-    fingerprint = layer_names.fingerprint({ldm: state[n] for n, ldm in names.items()})
-    return Networks(facts, fingerprint, nn.Module.to(unet, dtype), vae.float(), text)
-
-
-def folder_facts(unet: Mapping, vae: Mapping, schedule: Mapping, name: str, prediction_type: str, texts: int) -> Facts:
-    """What a diffusers folder's configurations say. Raises `BadCheckpoint` for what is not supported."""
-    if unet["in_channels"] != 4:
-        raise BadCheckpoint(
-            f"{name} is an inpainting or editing model ({unet['in_channels']} input channels), not supported: "
-            "forget on the model it was made from."
-        )
-    if unet.get("addition_embed_type") == "text_time":
-        if texts != 2:
-            raise BadCheckpoint(f"{name} is SDXL's refiner, not supported: forget on the base model.")
-        architecture = "sdxl"
-    else:
-        architecture = "sd2" if unet["use_linear_projection"] else "sd1"
-    if schedule.get("beta_schedule", "scaled_linear") != "scaled_linear":
-        raise BadCheckpoint(f"{name} has the noise schedule '{schedule['beta_schedule']}', which is not supported.")
-    prediction = prediction_type or schedule.get("prediction_type", "epsilon")
-    count = unet["attention_head_dim"]
-    levels = unet["down_block_types"]
-    start, end, steps = BETAS
-    return Facts(
-        architecture=architecture,
-        prediction_type=prediction,
-        zero_snr=bool(schedule.get("rescale_betas_zero_snr", False)),
-        shape=UNetShape(unet["layers_per_block"], tuple(t.startswith("CrossAttn") for t in levels)),
-        heads=tuple(count) if isinstance(count, (list, tuple)) else (count,) * len(levels),
-        pixels=trained_pixels(architecture, prediction, {}),
-        scale_factor=vae.get("scaling_factor") or SCALE_FACTOR[architecture],
-        betas=(
-            schedule.get("beta_start", start),
-            schedule.get("beta_end", end),
-            schedule.get("num_train_timesteps", steps),
-        ),
-    )
-
-
-def first_line(error: Exception) -> str:
-    """An exception's text up to its first line break."""
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    facts, unet_config, vae_config = folder.facts(prediction_type)
+    text = folder.encoders(facts.architecture)
+    check_text(text, unet_config["cross_attention_dim"])
+    unet, fingerprint = folder.unet(unet_config, facts.shape, dtype)
+    return Networks(facts, fingerprint, unet, folder.vae(vae_config), text)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ..errors import BadSetting
+from ..untrusted import Unreadable, read_json
 from .compare import same_thing
 
 GENERAL_WORDS = Path(__file__).with_name("data") / "words.json"
+MAX_FILE, MAX_WORDS, MAX_TEMPLATES, MAX_LENGTH = 256 * 1024, 2000, 200, 120
+SLOTS = {"templates": "os", "object_templates": "o", "style_templates": "s", "suffixes": ""}
+"""Slots that each entry of a list has to have, and no other."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +39,11 @@ class WordList:
         """Read a word list (None: the general one); raises `BadSetting` when it is none."""
         path = Path(file or GENERAL_WORDS)
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-            lists = {k: tuple(map(str, data[k])) for k in cls.__dataclass_fields__ if k != "objects"}
-            return cls(objects={str(k): tuple(map(str, v)) for k, v in data["objects"].items()}, **lists)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
-            raise BadSetting(f"The word list {path.name} cannot be read ({e}); mend or remove it.") from None
+            return cls(**read_lists(read_json(path, MAX_FILE)))
+        except Unreadable as e:
+            raise BadSetting(f"The word list {path.name} cannot be read: {e}; mend or remove it.") from None
+        except OSError as e:
+            raise BadSetting(f"The word list {path.name} cannot be read ({e.strerror}); mend or remove it.") from None
 
     @property
     def all_objects(self) -> tuple[str, ...]:
@@ -72,3 +77,40 @@ class WordList:
         """Everything of the same kind that could stand in its place, the concept itself left out."""
         pool = self.styles if kind == "style" else self.all_objects
         return tuple(w for w in pool if not same_thing(w, concept))
+
+
+def read_lists(data: Any) -> dict[str, Any]:
+    """The fields of a `WordList` from a file's JSON, which anybody may have made. Raises `Unreadable`."""
+    if not isinstance(data, dict) or not isinstance(data.get("objects"), dict):
+        raise Unreadable("it has no table 'objects' of groups and their words")
+    objects = {line(group, "objects"): lines(words, f"objects: {group}") for group, words in data["objects"].items()}
+    found = {"styles": lines(data.get("styles"), "styles")}
+    if sum(map(len, objects.values())) + len(found["styles"]) > MAX_WORDS:
+        raise Unreadable(f"it has more than {MAX_WORDS} words")
+    for name, slots in SLOTS.items():
+        found[name] = lines(data.get(name), name)
+        if not 1 <= len(found[name]) <= MAX_TEMPLATES:
+            raise Unreadable(f"'{name}' needs from 1 to {MAX_TEMPLATES} entries")
+        for template in found[name]:
+            has = re.findall(r"\{(?:an )?([os])\}", template)
+            rest = re.sub(r"\{(?:an )?[os]\}", "", template)
+            if "".join(sorted(has)) != slots or "{" in rest or "}" in rest:
+                wanted = " and ".join(f"{{{slot}}}" for slot in slots) or "no slots"
+                raise Unreadable(f"'{template}' in '{name}' has to have {wanted}")
+    if empty := [word for word in (*(w for words in objects.values() for w in words), *found["styles"]) if not word]:
+        raise Unreadable(f"{len(empty)} of its words are empty")
+    return {"objects": objects, **found}
+
+
+def lines(value: Any, name: str) -> tuple[str, ...]:
+    """A list of words or templates. Raises `Unreadable`."""
+    if not isinstance(value, list):
+        raise Unreadable(f"it lacks the list '{name}'")
+    return tuple(line(text, name) for text in value)
+
+
+def line(text: Any, name: str) -> str:
+    """One word or template: a short line that can be shown. Raises `Unreadable`."""
+    if not isinstance(text, str) or len(text) > MAX_LENGTH or not text.isprintable():
+        raise Unreadable(f"an entry of '{name}' is no line of at most {MAX_LENGTH} readable characters")
+    return text

@@ -157,7 +157,8 @@ def closed_in_mid_job(ui: Webui) -> str:
         print("--   no Chromium: a page without a browser looks on")
         PageClient(ui.address).press(POLL)
         return job
-    with tempfile.TemporaryDirectory() as folder, Browser(Path(folder), (1600, 1000)) as page:
+    # the browser may still write while it ends
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, Browser(Path(folder)) as page:
         page.goto(ui.address)
         page.until(f"Boolean({OPEN})", timeout=180)
         page.evaluate(OPEN + ".click()")

@@ -16,8 +16,7 @@ from tests.hosts.webui_client import Webui
 from tests.webui.page_client import PageClient
 
 BACK_IN, LATER = 20.0, 5.0
-"""Seconds from a press on Reload UI until the page and its API answer again; on a busy machine so many more than without
-a job."""
+"""Seconds from a press on Reload UI until page and API answer again; on a busy machine so many more than else."""
 ADDED_IN = 3.0
 """Seconds until Automatic1111 has added its parts at a port that is open again; its relatives add ours last."""
 JSON = "application/json"

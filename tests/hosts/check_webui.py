@@ -31,6 +31,8 @@ from tests.hosts.webui_client import Webui
 SIZE = 128
 PICTURE = {"steps": 8, "cfg_scale": 3, "sampler_name": "Euler", "seed": 1, "width": SIZE, "height": SIZE}
 FIRST, THEN = "banana", ("cat", "dog")
+LOG = 3000
+"""Characters of the web UI's own log that a failed run shows."""
 QUIET_IN = 10.0
 """Seconds that install.py may take at a start of the host when nothing is missing."""
 
@@ -109,6 +111,8 @@ def main() -> int:
         for name, part in parts(places, data).items():
             if not args.only or name in args.only:
                 part()
+        if args.host and check.failed:
+            print(f"--   the last that the web UI printed:\n{running.log_text()[-LOG:]}")
     print(f"{check.failed} failed" if check.failed else "all passed")
     return min(1, check.failed)
 

@@ -16,8 +16,7 @@ from tests.hosts.webui_client import Webui
 from tests.webui.page_client import PageClient
 
 BACK_IN, LATER = 20.0, 5.0
-"""Seconds from a press on Reload UI until the page and its API answer again; on a busy machine so many more than without
-a job."""
+"""Seconds from a press on Reload UI until the page and its API answer; on a busy machine, more than without a job."""
 ADDED_IN = 3.0
 """Seconds until Automatic1111 has added its parts at a port that is open again; its relatives add ours last."""
 JSON = "application/json"
@@ -158,7 +157,8 @@ def closed_in_mid_job(ui: Webui) -> str:
         print("--   no Chromium: a page without a browser looks on")
         PageClient(ui.address).press(POLL)
         return job
-    with tempfile.TemporaryDirectory() as folder, Browser(Path(folder), (1600, 1000)) as page:
+    # the browser may still write while it ends
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, Browser(Path(folder)) as page:
         page.goto(ui.address)
         page.until(f"Boolean({OPEN})", timeout=180)
         page.evaluate(OPEN + ".click()")

@@ -101,7 +101,7 @@ def test_a_delta_without_the_right_to_read_is_not_called_damaged(delta, monkeypa
     def refused(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("unlearn_core.delta.format.open", refused, raising=False)
+    monkeypatch.setattr("unlearn_core.untrusted.open", refused, raising=False)
     assert main(["inspect", delta]) == 1
     assert capsys.readouterr().err == (
         "error: 'banana.safetensors' cannot be read (Permission denied): ask for the right to read it.\n"

@@ -16,8 +16,8 @@ from unlearn_core.version import find_version
 ROOT = Path(__file__).resolve().parents[2]
 PYPROJECT = (ROOT / "pyproject.toml").read_text("utf-8")
 PUBLIC = """
-    forget Result ForgetConfig settings read_requests Delta DeltaInfo Stack Entry load save StandaloneModel HostModel Conditioning
-    Progress StepReport UnlearnError BadSetting BadDelta BadCheckpoint TrainingFailed Cancelled __version__
+    forget Result ForgetConfig settings read_requests Delta DeltaInfo Stack Entry load save StandaloneModel HostModel
+    Conditioning Progress StepReport UnlearnError BadSetting BadDelta BadCheckpoint TrainingFailed Cancelled __version__
 """
 
 # The public names

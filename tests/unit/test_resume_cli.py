@@ -206,3 +206,12 @@ def test_retrain_refuses_a_folder_that_holds_anothers_deltas(tmp_path, capsys):
     assert main([*retrain, "--out", str(tmp_path)]) == 1
     assert "frog.safetensors is there already" in capsys.readouterr().err
     assert {f.name: f.read_bytes() for f in tmp_path.iterdir()} == before
+
+
+def test_a_delta_that_was_withheld_can_be_kept_without_making_it_anew(whole, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "new" / "o.safetensors"
+    monkeypatch.setattr("unlearn_core.method.forget.too_harmful", lambda *_: "Nothing was handed on.")
+    assert forget(out) == 1 and not out.exists()
+    assert "add --force --resume" in capsys.readouterr().out
+    assert forget(out, "--force", "--resume") == 0 and out.read_bytes() == whole
+    assert "going on with the run" in capsys.readouterr().err and not (out.parent / "o.unfinished").exists()

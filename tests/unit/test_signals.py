@@ -32,6 +32,17 @@ def number(name):
     return getattr(signal, name)
 
 
+@pytest.fixture(autouse=True)
+def hung_up():
+    """SIGHUP ends a process, also where the tests were started with nohup, which ignores it."""
+    if os.name == "nt":
+        yield
+        return
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.fixture
 def model(tmp_path):
     save(unbaked.delta(), tmp_path / "banana.safetensors")

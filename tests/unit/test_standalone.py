@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from transformers.models.clip import modeling_clip
 
 from unlearn_core import Stack
 from unlearn_core.demo.recognition import CHECKPOINT
@@ -82,3 +83,19 @@ def test_decoded_pictures_are_on_the_cpu_between_zero_and_one(host):
     pictures = host.decode(noise((2, *host.latent_shape), 0, host.device))
     assert pictures.shape == (2, 3, 128, 128) and pictures.device.type == "cpu"
     assert pictures.min() >= 0 and pictures.max() <= 1
+
+
+def test_a_text_encoder_that_keeps_its_count_of_positions_reads_the_same(host, monkeypatch):
+    """As transformers before 4.31 has it among the weights; the checkpoint has not."""
+    embeddings = modeling_clip.CLIPTextEmbeddings
+    make = embeddings.__init__
+
+    def older(self, settings):
+        make(self, settings)
+        positions = self.position_ids
+        del self.position_ids
+        self.register_buffer("position_ids", positions, persistent=True)
+
+    monkeypatch.setattr(embeddings, "__init__", older)
+    model = StandaloneModel(CHECKPOINT, half=False)
+    assert torch.equal(model.encode(PROMPTS).tokens, host.encode(PROMPTS).tokens)

@@ -69,7 +69,7 @@ def check_settings(page):
     """The settings in front and those that are folded, with the core's steps; the host saves none of their values."""
     parts = {b.elem_id: b for b in page.blocks.values() if getattr(b, "elem_id", None)}
     assert parts["unlearn_training"].label == "Training, if the fast edit is not enough"
-    assert parts["unlearn_guidance"].step == 0.1 and parts["unlearn_learning_rate"].step == 1e-6
+    assert parts["unlearn_guidance"].step == 0.1 and parts["unlearn_learning_rate"].step == 1e-4
     above = {
         name: inside(parts["unlearn_" + name]) for name in ("concept", "anchor", "keep", "kind", "quality", "seed")
     }

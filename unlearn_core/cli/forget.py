@@ -202,6 +202,8 @@ def print_report(done: Done) -> None:
     rows = summary(done.report)
     if done.report["stopped"]:
         rows.append(("Goes on", GO_ON))
+    elif done.report["withheld"]:
+        rows.append(("To keep it", "add --force --resume to the same command: nothing is made anew."))
     if counted := done.report.get("classifier"):
         rows.append(
             (

@@ -6,7 +6,10 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
-from ..host import HostModel
+from torch import Tensor
+
+from ..host import Conditioning, HostModel
+from ..saved_work import saved_tensor
 from .trail import Trail
 
 AT_ONCE = 32
@@ -35,10 +38,14 @@ class Outside:
         asked, moved = [*self.targets, *self.prompts], []
         for first in range(0, len(asked), AT_ONCE):
             rows = host.encode(asked[first : first + AT_ONCE])
-            with self.unchanged():
-                trail = Trail.draw(host, rows, self.steps, seed + first)
-            pulse()
-            moved += trail.apart(trail.asked(host, rows), trail.directions).tolist()
+
+            def ways(rows: Conditioning = rows, first: int = first) -> Tensor:
+                with self.unchanged():
+                    trail = Trail.draw(host, rows, self.steps, seed + first)
+                pulse()
+                return trail.apart(trail.asked(host, rows), trail.directions)
+
+            moved += saved_tensor(host, "outside", (*rows.parts(), self.steps, seed + first), ways).tolist()
             pulse()
         own = sum(moved[: len(self.targets)]) / max(1, len(self.targets))
         others = zip(self.prompts, moved[len(self.targets) :], strict=True)

@@ -271,7 +271,10 @@ def filled(cls: type, settings: Any, state: Mapping[str, Tensor]) -> nn.Module:
         wanted = cls(settings).state_dict().keys()
     # transformers 5 leaves out the first part of the name in one of the two classes
     inside = any(n.startswith("text_model.") for n in wanted)
-    own = state if inside else {n.removeprefix("text_model."): t for n, t in state.items()}
+    own = dict(state) if inside else {n.removeprefix("text_model."): t for n, t in state.items()}
+    # transformers before 4.31 keeps this count among the weights, and checkpoints need not have it
+    counts = [n for n in wanted if n.endswith("embeddings.position_ids")]
+    own |= {n: torch.arange(settings.max_position_embeddings)[None] for n in counts}
     what = "The checkpoint's text encoder"
     model = network(lambda: cls(settings), own, torch.float32, what, lambda n: n if inside else "text_model." + n)
     for module in model.modules():

@@ -24,10 +24,12 @@ class Conditioning:
 
     tokens: contextual token vectors `[b, n, d]`, the input of cross-attention.
     extras: whatever else the family conditions on, each `[b, ...]` (pooled text, size vector).
+    counts: how many of its tokens a row has, `[b]`, the rest being zeros; None: all n, as most text encoders give.
     """
 
     tokens: Tensor
     extras: dict[str, Tensor] = field(default_factory=dict)
+    counts: Tensor | None = None
 
     def __len__(self) -> int:
         return self.tokens.shape[0]
@@ -35,23 +37,66 @@ class Conditioning:
     def __getitem__(self, rows: Sequence[int] | Tensor | slice) -> Conditioning:
         if not isinstance(rows, slice):
             rows = torch.as_tensor(rows, device=self.tokens.device)
-        return Conditioning(self.tokens[rows], {k: v[rows] for k, v in self.extras.items()})
+        counts = None if self.counts is None else self.counts[rows]
+        return Conditioning(self.tokens[rows], {k: v[rows] for k, v in self.extras.items()}, counts)
+
+    def by_length(self) -> list[tuple[list[int], Conditioning]]:
+        """(numbers of rows, these rows without zeros) for each number of tokens: for networks that know no padding."""
+        if self.counts is None:
+            return [(list(range(len(self))), self)]
+        groups: dict[int, list[int]] = {}
+        for row, count in enumerate(self.counts.tolist()):
+            groups.setdefault(count, []).append(row)
+        padded, found = self.tokens.shape[1], []
+        for count, rows in groups.items():
+            part = self[rows]
+            extras = {k: v[:, :count] if is_by_token(v, padded) else v for k, v in part.extras.items()}
+            found.append((rows, Conditioning(part.tokens[:, :count], extras)))
+        return found
 
     def parts(self) -> tuple[Tensor, ...]:
         """All its tensors, in the order of their names."""
-        return (self.tokens, *(self.extras[name] for name in sorted(self.extras)))
+        counts = () if self.counts is None else (self.counts,)
+        return (self.tokens, *(self.extras[name] for name in sorted(self.extras)), *counts)
 
     def to(self, device: torch.device) -> Conditioning:
         """The same rows on a device."""
-        return Conditioning(self.tokens.to(device), {k: v.to(device) for k, v in self.extras.items()})
+        counts = None if self.counts is None else self.counts.to(device)
+        return Conditioning(self.tokens.to(device), {k: v.to(device) for k, v in self.extras.items()}, counts)
 
     @staticmethod
     def cat(parts: Sequence[Conditioning]) -> Conditioning:
-        """Stack several batches into one."""
-        keys = parts[0].extras
+        """Stack several batches into one; shorter ones are filled up with zeros."""
+        keys, most = parts[0].extras, max(p.tokens.shape[1] for p in parts)
+        counts = None
+        if any(p.counts is not None or p.tokens.shape[1] != most for p in parts):
+            counts = torch.cat([counted(p) for p in parts])
+            parts = [filled_up(p, most) for p in parts]
         return Conditioning(
-            torch.cat([p.tokens for p in parts]), {k: torch.cat([p.extras[k] for p in parts]) for k in keys}
+            torch.cat([p.tokens for p in parts]), {k: torch.cat([p.extras[k] for p in parts]) for k in keys}, counts
         )
+
+
+def is_by_token(extra: Tensor, tokens: int) -> bool:
+    """Whether something beside the tokens has a value for each of them, as a mask has."""
+    return extra.dim() > 1 and extra.shape[1] == tokens
+
+
+def counted(part: Conditioning) -> Tensor:
+    """The number of tokens of each row."""
+    full = torch.full((len(part),), part.tokens.shape[1], device=part.tokens.device)
+    return full if part.counts is None else part.counts
+
+
+def filled_up(part: Conditioning, tokens: int) -> Conditioning:
+    """The same rows with zeros up to so many tokens."""
+    own = part.tokens.shape[1]
+
+    def longer(t: Tensor) -> Tensor:
+        return torch.cat([t, t.new_zeros(len(t), tokens - own, *t.shape[2:])], 1)
+
+    extras = {k: longer(v) if is_by_token(v, own) else v for k, v in part.extras.items()}
+    return Conditioning(longer(part.tokens), extras, part.counts)
 
 
 class HostModel(Protocol):

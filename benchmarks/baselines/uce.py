@@ -19,6 +19,7 @@ from benchmarks.learned import Learned, under
 from benchmarks.task import Task
 from unlearn_core.method.preserved import PreservedPrompts
 from unlearn_core.method.text_layers import is_target
+from unlearn_core.method.text_reader import TextReader
 from unlearn_core.method.token_moments import moment_of
 from unlearn_core.words.word_list import WordList
 
@@ -39,9 +40,9 @@ class UCE:
         host, concept = task.host, task.request.concept
         anchor = task.request.anchor or task.nearest()[0]
         edited, wanted = (host.encode(p).tokens for p in (task.prompts, task.mapped(anchor)))
-        preserved = PreservedPrompts([task.words, WordList.load(None)], [concept], task.seed).moment(host)
+        preserved = PreservedPrompts([task.words, WordList.load(None)], [concept], task.seed).moment(TextReader(host))
         if earlier := [p for one in task.past for p, _ in one.prompts]:
-            preserved = preserved + moment_of(host, earlier)
+            preserved = preserved + moment_of(TextReader(host), earlier)
         c, goal = (t.reshape(-1, t.shape[-1]).cpu().double() for t in (edited, wanted))
         eye = torch.eye(c.shape[1], dtype=c.dtype)
         gram = c.T @ c / len(c)

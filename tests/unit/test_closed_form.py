@@ -9,15 +9,21 @@ from tests.tiny import TinyHost
 from tests.unit.runs import assert_same, config, opened, run, stack_on, state_of
 from unlearn_core import Cancelled, Stack, save
 from unlearn_core.evaluate.evaluator import Evaluator
-from unlearn_core.method.closed_form import Edit, counterparts, cut, moments, truncated
+from unlearn_core.method.closed_form import Edit, moments, truncated
+from unlearn_core.method.counterparts import counterparts, cut
 from unlearn_core.method.prompt_pairs import PromptPairs
 from unlearn_core.method.text_layers import reads_text
-from unlearn_core.method.token_moments import moment_of, second_moment, tokens_of
+from unlearn_core.method.text_reader import TextReader
+from unlearn_core.method.token_moments import moment_of, second_moment
 from unlearn_core.recipe import OBJECT, SMALL, STYLE
 from unlearn_core.words.prompts import spread
 
 PATH = "blocks.0.attn2.to_k"
 KEPT = ["the cat", "the frog in ink style"]
+
+
+def tokens_of(host, prompts):
+    return TextReader(host).read(prompts).values
 
 
 def wish(**changes):
@@ -26,23 +32,25 @@ def wish(**changes):
 
 def edit_of(host, target, erased=(), kept=KEPT):
     """An edit of some pairs, with no overshoot but what it is asked for."""
-    gone = moments(host, erased, [0.0] * len(erased)) if erased else None
-    return Edit(moments(host, target, [0.0] * len(target)), gone, moment_of(host, kept).value, OBJECT)
+    gone = moments(TextReader(host), erased, [0.0] * len(erased)) if erased else None
+    return Edit(
+        moments(TextReader(host), target, [0.0] * len(target)), gone, moment_of(TextReader(host), kept).value, OBJECT
+    )
 
 
 def made(host, stack=None, anchor="pear", **changes):
     """The edit of a whole request."""
     with opened(host, wish(**changes), stack, SMALL) as run:
-        return Edit.make(run, PromptPairs.make(run.request, anchor))
+        return Edit.make(run, run.readers[0], PromptPairs.make(run.request, anchor))
 
 
 def test_moments_do_not_depend_on_how_much_is_in_memory(monkeypatch):
     host, past, heard = TinyHost(), [0.0, 0.5, 0.0, 1.0, 0.5], []
     pairs = [(f"a banana {w}", f"a fire engine {w}") for w in ("red", "on a table", "in ink style", "at night", "now")]
-    whole = moments(host, pairs, past)
+    whole = moments(TextReader(host), pairs, past)
     monkeypatch.setattr("unlearn_core.method.closed_form.PROMPTS_AT_ONCE", 2)
     monkeypatch.setattr("unlearn_core.method.token_moments.TOKENS_AT_ONCE", 7)
-    for one, other in zip(whole, moments(host, pairs, past, lambda: heard.append(1)), strict=True):
+    for one, other in zip(whole, moments(TextReader(host), pairs, past, lambda: heard.append(1)), strict=True):
         assert torch.allclose(one, other)
     assert len(heard) == 3  # so that a stop need not wait for thousands of prompts
     assert torch.allclose(second_moment(tokens_of(host, [p for p, _ in pairs])), whole[1])
@@ -62,7 +70,8 @@ def test_prompts_are_cut_after_the_last_word_that_differs(pair, cut_at):
 
 
 def places(host, pairs):
-    return counterparts(host, pairs, *(tokens_of(host, side) for side in zip(*pairs, strict=True)))
+    reader = TextReader(host)
+    return counterparts(reader, pairs, *(reader.read(side) for side in zip(*pairs, strict=True)))
 
 
 def test_tokens_after_a_longer_or_shorter_word_find_their_counterparts():
@@ -175,7 +184,10 @@ def test_a_request_costs_the_same_however_many_came_before():
     few = {kind: replace(recipe, earlier_prompts=10) for kind, recipe in SMALL.items()}
     with opened(host, wish(), stack, few) as run:
         pairs = PromptPairs.make(run.request, "pear")
-        assert torch.equal(Edit.make(run, pairs).erased[1], moments(host, spread(prompts, 10, 0), [0.0] * 10)[1])
+        assert torch.equal(
+            Edit.make(run, run.readers[0], pairs).erased[1],
+            moments(TextReader(host), spread(prompts, 10, 0), [0.0] * 10)[1],
+        )
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import torch
 from tests.tiny import WORDS, TinyHost
 from unlearn_core.host import Conditioning
 from unlearn_core.method.preserved import PreservedPrompts
-from unlearn_core.method.token_moments import Moment, moment_of, second_moment, tokens_of
+from unlearn_core.method.text_reader import TextReader
+from unlearn_core.method.token_moments import Moment, moment_of, second_moment
 from unlearn_core.recipe import OBJECT
 from unlearn_core.words.prompts import names
 from unlearn_core.words.word_list import WordList
@@ -51,7 +52,7 @@ def test_each_word_weighs_the_same():
         WordList({"": words}, (), ("{o}",), tuple(f"{{o}} {i}" for i in range(20)), ("{s}",), ("",))
         for words in (("cat", "dog"), ("owl", "bee", *(f"w{i}" for i in range(200))))
     )
-    cat, dog, owl, bee = PreservedPrompts([short, long], [], 0).moment(Words()).value.diagonal().tolist()
+    cat, dog, owl, bee = PreservedPrompts([short, long], [], 0).moment(TextReader(Words())).value.diagonal().tolist()
     assert cat == pytest.approx(dog) and dog == pytest.approx(owl) and owl == pytest.approx(bee) and cat > 0
 
 
@@ -79,11 +80,13 @@ def test_moments_of_two_lists_are_weighed_by_their_prompts():
 
 def test_a_moment_does_not_depend_on_how_much_is_in_memory(monkeypatch):
     host, texts, parts = TinyHost(), [f"a banana {w}" for w in ("red", "on a table", "in ink style", "at night")], []
-    tokens = tokens_of(host, texts)
+    tokens = TextReader(host).read(texts).values
     monkeypatch.setattr("unlearn_core.method.token_moments.PROMPTS_AT_ONCE", 3)
     monkeypatch.setattr("unlearn_core.method.token_moments.TOKENS_AT_ONCE", 7)
-    assert torch.allclose(moment_of(host, texts, pulse=lambda: parts.append(1)).value, second_moment(tokens))
+    assert torch.allclose(
+        moment_of(TextReader(host), texts, pulse=lambda: parts.append(1)).value, second_moment(tokens)
+    )
     assert len(parts) == 2
     shares = [1.0, 0.5, 0.25, 0.1]
     weighted = sum(w * second_moment(t) for w, t in zip(shares, tokens, strict=True)) / sum(shares)
-    assert torch.allclose(moment_of(host, texts, shares).value, weighted)
+    assert torch.allclose(moment_of(TextReader(host), texts, shares).value, weighted)

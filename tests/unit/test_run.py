@@ -81,8 +81,9 @@ def test_what_is_preserved_is_read_once(monkeypatch):
     encode = host.encode
     monkeypatch.setattr(host, "encode", lambda prompts: asked.append(len(prompts)) or encode(prompts))
     with opened(host, config(), recipes=SMALL) as run:
-        first, count = run.preserved, len(asked)
-        assert run.preserved is first and len(asked) == count > 1
+        (reader,) = run.readers
+        first, count = run.preserved(reader), len(asked)
+        assert run.preserved(reader) is first and len(asked) == count > 1
 
 
 def test_a_cpu_takes_no_more_rows_than_save_time_and_a_small_memory_fewer():

@@ -4,7 +4,8 @@ import torch
 from torch import nn
 
 from tests.tiny import TOKENS, WIDTH, TinyHost
-from unlearn_core.method.text_search import find_text_groups, is_linear
+from unlearn_core.delta.layer_names import is_linear
+from unlearn_core.method.text_search import find_text_groups
 
 
 class Joint(nn.Module):

@@ -185,6 +185,11 @@ def weight_of(layer: nn.Module) -> Tensor:
     return cast(Tensor, layer.weight)
 
 
+def is_linear(layer: nn.Module) -> bool:
+    """Whether a layer multiplies by a matrix, whatever its class: hosts have their own, quantised ones too."""
+    return bool(getattr(layer, "in_features", 0) and getattr(layer, "out_features", 0) and hasattr(layer, "weight"))
+
+
 def linear_layers(
     backbone: nn.Module, architecture: str, shape: UNetShape | None, original: Callable[[str], str] = str
 ) -> dict[str, str]:
@@ -194,7 +199,7 @@ def linear_layers(
     """
     named: dict[str, str] = {}
     for path, module in backbone.named_modules():
-        if isinstance(module, nn.Linear):
+        if is_linear(module):
             layer = original(path)
             named |= dict.fromkeys((delta_name(layer, architecture, shape), *accepted_names(layer, shape)), path)
     return named

@@ -22,25 +22,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from os.path import commonprefix
 
 import torch
 from torch import Tensor
 
 from ..evaluate.evaluator import Evaluator, NoCheck
-from ..host import HostModel
 from ..recipe import Recipe
 from ..words.prompts import spread
+from .counterparts import counterparts
 from .fit import Fit
 from .prompt_pairs import Pair, PromptPairs
 from .run import Run
-from .text_layers import reads_text
-from .token_moments import PROMPTS_AT_ONCE, pieces, tokens_of
-
-SAME = 1e-3
-"""Tokens of two prompts count as equal when they differ by less than this part of their size."""
-SIDES = " red", " two"
-"""What is put after a beginning, the first or, where the text itself goes on so, the second."""
+from .text_reader import TextReader
+from .token_moments import PROMPTS_AT_ONCE, pieces
 
 
 @dataclass(frozen=True)
@@ -57,19 +51,19 @@ class Edit:
     recipe: Recipe
 
     @classmethod
-    def make(cls, run: Run, pairs: PromptPairs) -> Edit | None:
-        """From the prompts of the target, of earlier targets and of what is preserved.
+    def make(cls, run: Run, reader: TextReader, pairs: PromptPairs) -> Edit | None:
+        """From the prompts of the target, of earlier targets and of what is preserved, as a group of layers reads them.
 
         None where tokens have no counterparts (see `counterparts`).
         """
-        request, host, pulse = run.request, run.host, run.job.pulse
+        request, pulse = run.request, run.job.pulse
         kinds = request.stack.kinds()
         known = spread(pairs.erased, request.recipe.earlier_prompts, request.config.seed)
-        preserved = run.preserved
-        target = moments(host, pairs.forget, [0.0] * len(pairs.forget), pulse)
+        preserved = run.preserved(reader)
+        target = moments(reader, pairs.forget, [0.0] * len(pairs.forget), pulse)
         erased = None
         if known:
-            erased = moments(host, known, [request.recipes[kinds[p]].earlier_overshoot for p, _ in known], pulse)
+            erased = moments(reader, known, [request.recipes[kinds[p]].earlier_overshoot for p, _ in known], pulse)
         if target is None or (known and erased is None):
             return None
         return cls(target, erased, preserved.value, request.recipe)
@@ -112,20 +106,19 @@ def fits_in_closed_form(run: Run, pairs: PromptPairs, evaluator: Evaluator | NoC
     the last edit is on the layers at the end.
     """
     request, config, recipe = run.request, run.request.config, run.request.recipe
-    paths = [p for p in run.edits.paths if reads_text(p)]
-    if not (config.closed_form and paths):
+    if not (config.closed_form and run.readers):
         return
     words, tries = f"forgetting '{request.concept}' in closed form", len(recipe.tries)
     run.job.start("editing", tries if config.check else 1, words)
-    edit = Edit.make(run, pairs)
-    if edit is None:
+    parts = [(Edit.make(run, reader, pairs), reader.paths) for reader in run.readers]
+    edits = [(edit, {p: run.edits.weight(p) for p in paths}) for edit, paths in parts if edit is not None]
+    if len(edits) < len(parts):
         return
     run.tidy()
-    weights = {p: w for p in paths if (w := run.edits.weight(p)).shape[1] == len(edit.preserved)}
     first = recipe.overshoot if config.overshoot < 0 else config.overshoot
     offered = False
     for number, (scale, more) in enumerate(recipe.tries):
-        made = solved(run, edit, weights, (scale, first + more))
+        made = {p: f for edit, weights in edits for p, f in solved(run, edit, weights, (scale, first + more)).items()}
         run.edits.set(made)
         offered = not evaluator.still_generated(number, False)
         if offered:
@@ -152,7 +145,7 @@ def solved(
             run.job.pulse()
         return made
 
-    found = run.saved.part("edit", tried, factors)
+    found = run.saved.part("edit", (tried, tuple(weights)), factors)
     return {path: (found[f"{path}.down"], found[f"{path}.up"]) for path in weights}
 
 
@@ -165,7 +158,7 @@ def truncated(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def moments(
-    host: HostModel, pairs: Sequence[Pair], overshoot: Sequence[float], pulse: Callable[[], None] = lambda: None
+    reader: TextReader, pairs: Sequence[Pair], overshoot: Sequence[float], pulse: Callable[[], None] = lambda: None
 ) -> tuple[Tensor, Tensor] | None:
     """((1 + o) E[(m(c) - c) c^T], E[c c^T]) over the tokens c of prompts and of what they are mapped onto, `[d, d]`.
 
@@ -174,57 +167,17 @@ def moments(
     sums, count = [torch.zeros(()), torch.zeros(())], 0
     for i in range(0, len(pairs), PROMPTS_AT_ONCE):
         part = pairs[i : i + PROMPTS_AT_ONCE]
-        tokens, mapped = (tokens_of(host, side) for side in zip(*part, strict=True))
-        places = counterparts(host, part, tokens, mapped)
+        ours, theirs = (reader.read(side) for side in zip(*part, strict=True))
+        places = counterparts(reader, part, ours, theirs)
         if places is None:
             return None
+        tokens, mapped = ours.values, theirs.values
         mapped = mapped.gather(1, places.to(mapped.device)[..., None].expand(-1, -1, mapped.shape[-1]))
         past = torch.tensor(overshoot[i : i + PROMPTS_AT_ONCE], device=mapped.device)
         ways = (mapped - tokens) * (1 + past)[:, None, None]
+        # what fills shorter prompts up is zeros, which add nothing
         for flat, change in pieces(tokens, ways):
             sums = [sums[0] + change.T @ flat, sums[1] + flat.T @ flat]
-            count += len(flat)
+        count += sum(ours.counts)
         pulse()
     return sums[0].cpu() / count, sums[1].cpu() / count
-
-
-def counterparts(host: HostModel, pairs: Sequence[Pair], tokens: Tensor, mapped: Tensor) -> Tensor | None:
-    """For each token of a prompt the number of the one in its place in what it is mapped onto, `[pairs, n]`.
-
-    tokens, mapped: of the prompts and of what they are mapped onto `[pairs, n, d]`. Words of different length shift all
-    that follows them. None for a text encoder whose tokens depend on what comes after them: there is no telling where
-    a word ends.
-    """
-    heads = [cut(*pair) for pair in pairs]
-    texts = ([(pair[side], head[side]) for pair, head in zip(pairs, heads, strict=True)] for side in (0, 1))
-    both = [ends(host, one, seen) for one, seen in zip(texts, (tokens, mapped), strict=True)]
-    if None in both:
-        return None
-    length = tokens.shape[1]
-    rows = []
-    for ours, theirs in zip(*both, strict=True):
-        inside = [min(i, theirs - 1) for i in range(ours - 1)] + [theirs - 1]
-        rows.append(inside + [min(i - ours + theirs, length - 1) for i in range(ours, length)])
-    return torch.tensor(rows)
-
-
-def ends(host: HostModel, texts: Sequence[Pair], tokens: Tensor) -> list[int] | None:
-    """Where the beginning of each text ends: the first token that is another one when something else follows.
-
-    texts: (text, its beginning). tokens: of the texts, `[texts, n, d]`. None when the first token is already another.
-    """
-    others = [head + next(w for w in SIDES if not text[len(head) :].startswith(w)) for text, head in texts]
-    once = list(dict.fromkeys(others))
-    other = tokens_of(host, once)[[once.index(o) for o in others]]
-    differ = (tokens - other).abs().amax(-1) > SAME * tokens.square().mean().sqrt()
-    if differ[:, 0].any():
-        return None
-    # longer than what the encoder reads: no difference is seen
-    return torch.cat([differ, torch.ones_like(differ[:, :1])], 1).int().argmax(1).tolist()
-
-
-def cut(prompt: str, mapped: str) -> Pair:
-    """Both prompts up to the last word in which they differ."""
-    ours, theirs = prompt.split(" "), mapped.split(" ")
-    same = len(commonprefix([ours[::-1], theirs[::-1]]))
-    return " ".join(ours[: len(ours) - same]), " ".join(theirs[: len(theirs) - same])

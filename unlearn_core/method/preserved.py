@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ..host import HostModel
 from ..recipe import OBJECT, Recipe
 from ..words.prompts import names, scenes
 from ..words.word_list import WordList
+from .text_reader import TextReader
 from .token_moments import Moment, moment_of
 
 
@@ -42,7 +42,7 @@ class PreservedPrompts:
                     found.setdefault(scene.prompt, few / len(made))
         return {prompt: w for prompt, w in found.items() if not any(names(prompt, m) for m in self.moving)}
 
-    def moment(self, host: HostModel, pulse: Callable[[], None] = lambda: None) -> Moment:
+    def moment(self, reader: TextReader, pulse: Callable[[], None] = lambda: None) -> Moment:
         """Of the prompts' tokens, by their weights."""
         weights = self.weights()
-        return moment_of(host, list(weights), list(weights.values()), pulse)
+        return moment_of(reader, list(weights), list(weights.values()), pulse)

@@ -25,7 +25,8 @@ class Request:
     """One request on top of a stack.
 
     concept: the target's words, for a style without the word "style". words: the checkpoint's own list; general: the
-    list beside it. layers: {path inside the backbone: name in a delta file} of the layers that may change.
+    list beside it. layers: {path inside the backbone: name in a delta file} of all layers.
+    trained: paths of those that a training changes.
     targets: prompts of the target to learn from; held_out: those that the check asks with.
     recipes: the constants for each kind of concept.
     """
@@ -37,6 +38,7 @@ class Request:
     concept: str
     kind: str
     layers: Mapping[str, str]
+    trained: tuple[str, ...]
     targets: tuple[Scene, ...]
     held_out: tuple[Scene, ...]
     recipes: Mapping[str, Recipe]
@@ -57,8 +59,9 @@ class Request:
         words = WordList.load(host.words_file)
         general = general or WordList.load(None)
         kind, concept = asked_for(config, [words, general], stack)
-        layers = {path: name for name, path in reversed(names.items()) if is_target(path, config.layers)}
-        if not layers:
+        layers = {path: name for name, path in reversed(names.items())}
+        trained = tuple(path for path in layers if is_target(path, config.layers))
+        if not (trained or config.closed_form):
             raise UnlearnError(f"The model has no layers of the kind '{config.layers}' to change.")
         if not config.closed_form:
             peft_parts()
@@ -79,6 +82,7 @@ class Request:
             concept,
             kind,
             layers,
+            trained,
             targets,
             tuple(held_out),
             recipes,

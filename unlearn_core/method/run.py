@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..delta.base_model import BaseModel
 from ..device_memory import SmallPasses, release
+from ..errors import UnlearnError
 from ..host import HostModel
 from ..progress import Progress, Tracker
 from ..saved_work import NOTHING, NoSavedWork, digest, tool
@@ -19,6 +20,9 @@ from .layer_edits import LayerEdits, Student
 from .plan import expected
 from .preserved import PreservedPrompts
 from .request import Request
+from .text_layers import reads_text
+from .text_reader import LayerReader, TextReader
+from .text_search import TextGroup, find_text_groups
 from .token_moments import Moment
 from .training.memory import Cost, row_cost, rows_at_once
 
@@ -30,7 +34,8 @@ class Run:
     host: the host's model, its passes split so that they fit the memory. backbone: the denoiser with the stack applied.
     base: the denoiser without it. edits: the changes that the closed form makes. student: what is being learned,
     `edits` or the adapters of a training. cost: what one row takes. job: progress and the artist's wish to stop.
-    tidy: gives memory back that finished work still holds. saved: where finished parts are kept.
+    tidy: gives memory back that finished work still holds. saved: where finished parts are kept. groups: layers that
+    were found to read text alone, where their names do not tell it.
     """
 
     request: Request
@@ -42,7 +47,9 @@ class Run:
     job: Tracker
     tidy: Callable[[], None]
     saved: NoSavedWork = NOTHING
+    groups: Sequence[TextGroup] = ()
     student: Student = field(init=False)
+    _preserved: dict[tuple[str, ...], Moment] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.student = self.edits
@@ -60,29 +67,56 @@ class Run:
         job = Tracker(expected(request), progress, tidy)
         with host.session(request.stack) as backbone:
             base = BaseModel(backbone, host.layers(), request.stack)
-            edits = LayerEdits(backbone, request.layers)
+            groups = text_groups(host, backbone, request)
+            edits = LayerEdits(backbone, [*request.trained, *(p for g in groups for p in g.paths)])
             with base.hooked(backbone), edits.hooked():
                 answers: list[Tensor] = []
                 cost = row_cost(host, backbone, answers.append)
                 saved.begin(key_of(request, host, answers[0]), job.spare)
                 rows = saved.number("rows", rows_at_once(host, backbone, cost, config.memory) or 0)
-                yield cls(
-                    request, SmallPasses(host, rows or None, saved), backbone, base, edits, cost, job, tidy, saved
-                )
+                small = SmallPasses(host, rows or None, saved)
+                yield cls(request, small, backbone, base, edits, cost, job, tidy, saved, groups)
 
     @cached_property
-    def preserved(self) -> Moment:
-        """Of the tokens of everything that is to stay as it is."""
-        request = self.request
-        lists = (request.words, request.general)
-        prompts = PreservedPrompts(lists, request.moving, request.config.seed, request.config.keep, request.recipe)
-        return prompts.moment(self.host, self.job.pulse)
+    def readers(self) -> tuple[TextReader, ...]:
+        """One for each group of layers that the closed form changes, since they read text alone; () where none do."""
+        named = [p for p in self.edits.paths if reads_text(p)]
+        if named:
+            # of some models a few read something else by the same name, of another width
+            width = self.host.encode([""]).tokens.shape[-1]
+            return (TextReader(self.host, [p for p in named if self.edits.weight(p).shape[1] == width]),)
+        return tuple(
+            TextReader(self.host, g.paths) if g.direct else LayerReader(self.host, self.backbone, g)
+            for g in self.groups
+        )
+
+    def preserved(self, reader: TextReader) -> Moment:
+        """Of the tokens of everything that is to stay as it is, as some layers read them; read once."""
+        if reader.paths not in self._preserved:
+            request = self.request
+            lists = (request.words, request.general)
+            prompts = PreservedPrompts(lists, request.moving, request.config.seed, request.config.keep, request.recipe)
+            self._preserved[reader.paths] = prompts.moment(reader, self.job.pulse)
+        return self._preserved[reader.paths]
 
     @contextmanager
     def teacher(self) -> Iterator[None]:
         """The base model, which has forgotten nothing, for the length of a block."""
         with self.student.off(), self.base.shown():
             yield
+
+
+def text_groups(host: HostModel, backbone: nn.Module, request: Request) -> list[TextGroup]:
+    """Layers that read text alone, where no name tells it. Raises `UnlearnError` where there is nothing to change."""
+    found: list[TextGroup] = []
+    if request.config.closed_form and not any(map(reads_text, request.trained)):
+        groups = find_text_groups(host, backbone)
+        found = groups if all(p in request.layers for g in groups for p in g.paths) else []
+    if not found and not request.trained:
+        raise UnlearnError(
+            f"The model has no layers of the kind '{request.config.layers}' to change, and none that reads text alone."
+        )
+    return found
 
 
 def key_of(request: Request, host: HostModel, answer: Tensor) -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from ..delta.layer_names import is_linear
 from ..host import Conditioning, HostModel
 from ..sampling import noise
 
@@ -47,11 +48,6 @@ class Seen:
     read: dict[str, list[Tensor]] = field(default_factory=dict)
     answered: dict[str, list[Tensor]] = field(default_factory=dict)
     out: Tensor = field(default_factory=lambda: torch.zeros(()))
-
-
-def is_linear(layer: nn.Module) -> bool:
-    """Whether a layer multiplies by a matrix, whatever its class: hosts have their own, quantised ones too."""
-    return bool(getattr(layer, "in_features", 0) and getattr(layer, "out_features", 0) and hasattr(layer, "weight"))
 
 
 @torch.no_grad()

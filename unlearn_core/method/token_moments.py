@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..host import HostModel
+from .text_reader import TextReader
 
 PROMPTS_AT_ONCE = 64
 """Prompts whose tokens are in memory at once."""
@@ -34,29 +34,28 @@ class Moment:
 
 
 def moment_of(
-    host: HostModel,
+    reader: TextReader,
     prompts: Sequence[str],
     weights: Sequence[float] = (),
     pulse: Callable[[], None] = lambda: None,
 ) -> Moment:
     """Of the prompts' tokens, a part of them in memory at a time: for SDXL all would take half a gigabyte and more.
 
-    weights: relative ones of the prompts; all the same where they are left out.
+    weights: relative ones of the prompts; all the same where they are left out. A prompt's tokens share its weight.
     """
     total = torch.zeros((), dtype=torch.float64)
     for i in range(0, len(prompts), PROMPTS_AT_ONCE):
-        tokens, some = host.encode(prompts[i : i + PROMPTS_AT_ONCE]).tokens, weights[i : i + PROMPTS_AT_ONCE]
+        found, some = reader.read(prompts[i : i + PROMPTS_AT_ONCE]), weights[i : i + PROMPTS_AT_ONCE]
+        tokens = found.values
         if some:
             tokens = tokens * torch.tensor(some).to(tokens).sqrt()[:, None, None]
+        if len({*found.counts, tokens.shape[1]}) > 1:
+            # zeros that fill shorter prompts up are no tokens
+            shares = tokens.shape[1] / torch.tensor(found.counts)
+            tokens = tokens * shares.to(tokens).sqrt()[:, None, None]
         total = total + second_moment(tokens) * len(tokens)
         pulse()
     return Moment(total / (sum(weights) or len(prompts)), len(prompts))
-
-
-def tokens_of(host: HostModel, prompts: Sequence[str]) -> Tensor:
-    """Token vectors `[prompts, n, d]`."""
-    parts = [prompts[i : i + PROMPTS_AT_ONCE] for i in range(0, len(prompts), PROMPTS_AT_ONCE)]
-    return torch.cat([host.encode(part).tokens for part in parts])
 
 
 def second_moment(tokens: Tensor) -> Tensor:

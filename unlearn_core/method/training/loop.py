@@ -79,8 +79,9 @@ class Trainer:
             data = TrainingData.draw(run, anchor, pairs)
         penalty = None
         if config.preservation_weight and any(map(reads_text, adapters.factors)):
-            preserved = run.preserved
-            erased = moment_of(run.host, [p for p, _ in pairs.erased], pulse=run.job.pulse) if pairs.erased else None
+            (reader,) = run.readers
+            preserved = run.preserved(reader)
+            erased = moment_of(reader, [p for p, _ in pairs.erased], pulse=run.job.pulse) if pairs.erased else None
             penalty = PreservationPenalty.make(adapters, preserved, erased, run.base.changes)
         return cls(run, adapters, data, penalty, pace)
 

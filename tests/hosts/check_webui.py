@@ -5,9 +5,10 @@ usage: python -m tests.hosts.check_webui --host FOLDER --python FILE [--option=-
 
 --host is an installed Automatic1111 or a relative of it, --python the interpreter of its environment: it is started on
 the CPU with a data folder of its own (see `running_host.py`) and ended afterwards. A URL is a web UI that runs already,
-with --api, this repository and `tests/hosts/probe` in extensions/, and `demo.safetensors`, `demo.yaml` and
-`demo.words.json` of assets/demo in models/Stable-diffusion; the yaml's `version: tokenizer` must be written as a full
-path, and the LoRA folder's stack should be empty. Prints a line a check and exits with 1 when one of them failed.
+with --api, this repository and `tests/hosts/probe` in extensions/, and `demo.safetensors`, `demo.yaml`,
+`demo.words.json` and `tokenizer` of assets/demo in models/Stable-diffusion; the yaml's `version: tokenizer` must be
+written as that folder's full path, and the LoRA folder's stack should be empty. Prints a line a check and exits with 1
+when one of them failed.
 """
 
 from __future__ import annotations

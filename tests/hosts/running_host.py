@@ -53,7 +53,8 @@ def prepare(data: Path) -> None:
         (data / name).unlink(missing_ok=True)
         (data / name).symlink_to(target)
     settings = (FOLDER / "demo.yaml").read_text("utf-8")
-    tokenizer = (FOLDER / "tokenizer").as_posix()
+    shutil.copytree(FOLDER / "tokenizer", models / "tokenizer", dirs_exist_ok=True)
+    tokenizer = (models / "tokenizer").as_posix()
     for name in ("demo", OTHER):
         (models / f"{name}.yaml").write_text(settings.replace("version: tokenizer", f"version: {tokenizer}"), "utf-8")
         shutil.copy(FOLDER / "demo.words.json", models / f"{name}.words.json")

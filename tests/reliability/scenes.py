@@ -15,8 +15,8 @@ from unlearn_core.errors import UnlearnError
 
 from .child import Ended, Limits, forked
 
-TEMPORARY = ".unlearn-"
-"""Begin of the names of files that are not finished."""
+TEMPORARY, KEPT = ".unlearn-", ".unfinished"
+"""Begin of the names of files that are not finished; end of the names of folders that hold work to go on from."""
 QUICK = ("--set", "quality=quick", "--device", "cpu")
 MODEL, FIRST, SECOND, OLDER = "model.safetensors", "banana.safetensors", "cat.safetensors", "older.safetensors"
 
@@ -103,7 +103,7 @@ class Rehearsed:
             if now.get(name) not in allowed:
                 found.append(f"{name} was {'changed' if name in now else 'deleted'}")
         for name in now.keys() - self.before.keys():
-            hidden = any(part.startswith(TEMPORARY) for part in Path(name).parts)
+            hidden = any(part.startswith(TEMPORARY) or part.endswith(KEPT) for part in Path(name).parts)
             if not hidden and not name.endswith(".json") and now[name] != self.after.get(name):
                 found.append(f"{name} is {'half a file' if name in self.after else 'no file of this command'}")
         return found
@@ -116,5 +116,5 @@ class Rehearsed:
         now = contents(folder)
         other = [n for n, d in self.after.items() if not n.endswith(".json") and now.get(n) != d]
         return [f"{n} is not what an undisturbed run writes" for n in other] + [
-            f"{n} is left behind" for n in unfinished(folder)
+            f"{n} is left behind" for n in [*unfinished(folder), *(f.name for f in folder.rglob(f"*{KEPT}"))]
         ]

@@ -162,8 +162,10 @@ def test_the_words_of_its_own_list_are_not_asked_for(spelled):
     assert chosen({"banana": 1.0, "pear": 0.7}).name == "pear" and spelled == []
 
 
-def test_a_style_needs_no_style_that_is_known(spelled):
-    host = FewWords(ink=1.0)
+@pytest.mark.parametrize("colours", [{"ink": 1.0}, {"ink": 1.0, "drawing": 0.5}])
+def test_a_style_needs_no_style_that_is_known(spelled, colours):
+    """Of the general list's styles the model knows none, or only one that may not stand in."""
+    host = FewWords(**colours)
     with opened(host, ForgetConfig(concept="ink style", sampling_steps=2)) as run:
         made = choose_anchor(run)
     assert made.name and "ink" not in made.name

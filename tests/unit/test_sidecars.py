@@ -117,6 +117,13 @@ def test_no_tokenizer_outside_the_checkpoints_folder_is_read(whole, version):
     refused(lambda: networks.load(file, torch.float32), "tokenizer's folder that belongs beside it is missing")
 
 
+def test_a_tokenizer_in_the_checkpoints_folder_may_be_named_by_its_full_path(whole):
+    """As web UIs need it, which take a plain name from the folder that they run in."""
+    file = beside(whole, {"cond_stage_config": {"params": {"version": str(whole / "tokenizer")}}})
+    (encoder,) = networks.load(file, torch.float32).encoders
+    assert len(encoder.tokenizer) == encoder.model.config.vocab_size
+
+
 @pytest.mark.parametrize(
     "values, words",
     [

@@ -94,11 +94,11 @@ def test_a_change_that_is_no_number_is_the_largest_and_no_change_is_none():
 
 def test_outside_prompts_name_nothing_that_goes_and_cost_little():
     with opened(TinyHost(), config(concept="ink", anchor="", going=("soft",)), recipes=None or SMALL) as opened_run:
-        outside = outside_for(opened_run, ["pear", "flat"])
+        outside = outside_for(opened_run, ["bus"], ["pear", "flat"])
     assert "" in outside.prompts and not any(names(p, w) for p in outside.prompts for w in ("ink", "soft", "flat"))
-    assert any("bold style" in p for p in outside.prompts)
+    assert "a bus in bold style" in outside.prompts and not any("pear" in p for p in outside.prompts)
     with opened(TinyHost(), config()) as opened_run:
-        recipe, outside = OBJECT, outside_for(opened_run, ["pear"])
+        recipe, outside = OBJECT, outside_for(opened_run, ["bus"], ["pear"])
     passes = 2 * recipe.trail_steps * (len(outside.prompts) + len(outside.targets))
     # pictures drawn with guidance and read: before, one try, and after
     looks = 4 * 16 * (16 + 15) + 2 * 16 * (16 + 30)

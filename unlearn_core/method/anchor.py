@@ -144,8 +144,10 @@ def sieved(run: Run) -> tuple[str, ...]:
     if len(rivals) > most:
         rivals = by_text(host, request, rivals)
     found = known(run, rivals)
-    # without a style that it knows one that says nothing to it has to do: no style at all would be any of them
-    return tuple((found or rivals if request.kind == "style" else found)[:most])
+    if request.kind == "style" and not possible(found, request):
+        # one that says nothing to the model has to do: no style at all would be any of them
+        found = [*found, *(r for r in rivals if r not in found)]
+    return tuple(found[:most])
 
 
 def known(run: Run, nearest: Sequence[str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import islice
 
 from ..evaluate.evaluator import Evaluator, NoCheck, Questions, Reader
@@ -35,7 +35,7 @@ def evaluator_for(run: Run, anchor: Anchor) -> Evaluator | NoCheck:
     questions = Questions(request.concept, request.kind, anchor.name, request.held_out, preserved)
     sampler = Sampler(run.host, config.sampling_steps, config.guidance, run.job.pulse)
     reader = Reader(run.host, request.words, recipe.reading_levels, config.seed, run.job.pulse)
-    outside = outside_for(run, list(preserved))
+    outside = outside_for(run, far, preserved)
     return Evaluator(questions, sampler, reader, run.teacher, recipe, run.job, outside)
 
 
@@ -59,14 +59,15 @@ def far_concepts(run: Run) -> list[str]:
     return whole or mixed[:count]
 
 
-def outside_for(run: Run, asked: Sequence[str]) -> Outside:
+def outside_for(run: Run, far: Sequence[str], asked: Collection[str]) -> Outside:
     """Prompts that name neither what goes, nor what is to be preserved, nor anything of a list, and other styles'.
 
+    far: things of which the first is drawn in these styles; a neighbour of the target may share its tokens.
     asked: the concepts that the check draws pictures of.
     """
     request = run.request
     recipe, rest = request.recipe, request.rest
-    thing = next((w for w in asked if rest.kind(w) == "object"), "thing")
+    thing = far[0] if far else "thing"
     styles = (*rest.styles, *request.general.without(request.moving).styles)
     others = spread([s for s in dict.fromkeys(styles) if s not in asked], OTHER_STYLES, request.config.seed + 7)
     found = [*PLAIN, *(fill(t, thing, s) for s in (*others, *UNLISTED_STYLES) for t in STYLED)]

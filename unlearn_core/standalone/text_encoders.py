@@ -92,11 +92,14 @@ def from_checkpoint(checkpoint: Checkpoint) -> tuple[TextEncoder, ...]:
 def tokenizer_beside(checkpoint: Checkpoint) -> Path | None:
     """The folder that the checkpoint's yaml names, when it lies beside it; SD1 alone may have one."""
     params = Settings(checkpoint.params, "The .yaml beside the checkpoint")
-    version = params.inside("cond_stage_config", "params").text("version")
+    version, parent = params.inside("cond_stage_config", "params").text("version"), checkpoint.path.parent
+    # web UIs take a plain name from the folder that they run in, so for them the yaml has a full path
+    if Path(version).parent in (parent.absolute(), parent.resolve()):
+        version = Path(version).name
     # a plain name: nothing outside the checkpoint's own folder is read
     if checkpoint.facts.architecture != "sd1" or not re.fullmatch(r"[\w-]{1,100}", version):
         return None
-    folder = checkpoint.path.parent / version
+    folder = parent / version
     return folder if (folder / "vocab.json").is_file() else None
 
 

@@ -100,12 +100,10 @@ def test_kind_and_words_of_a_concept(wish, kind, concept):
 
 @pytest.mark.parametrize("layers, parts", [("kv", "kv"), ("cross", "kvqo"), ("attention", "kvqo")])
 def test_layers_are_those_of_the_setting(layers, parts):
-    found = Request.read(Idle(), config(layers=layers), Stack()).layers
-    assert len(found) == 2 * len(parts)
-    assert all(
-        name == "diffusion_model." + path and f"attn2.to_{path.split('to_')[1][0]}" in path
-        for path, name in found.items()
-    )
+    read = Request.read(Idle(), config(layers=layers), Stack())
+    assert len(read.trained) == 2 * len(parts)
+    assert all(f"attn2.to_{path.split('to_')[1][0]}" in path for path in read.trained)
+    assert all(name == "diffusion_model." + path for path, name in read.layers.items())
 
 
 def test_of_several_names_of_a_layer_the_first_is_written():

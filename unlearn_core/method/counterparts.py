@@ -75,10 +75,10 @@ def by_numbers(
         return None
     found: tuple[list[int], list[int]] = ([], [])
     for index, pair in enumerate(pairs):
-        ids = [fitting(numbers(text), seen.counts[index]) for text, seen in zip(pair, tokens, strict=True)]
-        if None in ids:
+        ours, theirs = (fitting(numbers(text), seen.counts[index]) for text, seen in zip(pair, tokens, strict=True))
+        if ours is None or theirs is None:
             return None
-        for side, end in zip(found, ends_of(*ids), strict=True):
+        for side, end in zip(found, ends_of(ours, theirs), strict=True):
             side.append(end)
     return found
 

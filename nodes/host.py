@@ -47,10 +47,8 @@ class ComfyHostModel:
         if getattr(base, "concat_keys", ()):
             raise BadCheckpoint("This is an inpainting or editing model: forget on the checkpoint it was made from.")
         form = base.latent_format
-        if form.latent_dimensions != 2:
-            raise BadCheckpoint(
-                f"A model of the type {self.architecture} draws no single pictures: load one that does."
-            )
+        if form.latent_dimensions not in (2, 3):
+            raise BadCheckpoint(f"A model of the type {self.architecture} makes no pictures: load one that does.")
         sampling = model.get_model_object("model_sampling")
         self.prediction_type = prediction_type(sampling)
         self.device = model.load_device
@@ -62,7 +60,9 @@ class ComfyHostModel:
         self._shape, self._width = unet_shape(weights), text_width(weights)
         self._pixels = getattr(form, "spacial_downscale_ratio", 8)
         side = (resolution or facts.resolution or PIXELS.get(self.architecture, 1024)) // self._pixels
-        self.latent_shape = (form.latent_channels, side, side)
+        # models of videos, and of pictures with a video's latents, draw one frame
+        frames = (1,) * (form.latent_dimensions - 2)
+        self.latent_shape = (form.latent_channels, *frames, side, side)
         self._prompts = PromptCache()
 
     @property
@@ -97,7 +97,8 @@ class ComfyHostModel:
 
     def _read_whole(self, tokens: dict) -> Conditioning:
         out = self._clip.encode_from_tokens(tokens, return_dict=True)
-        extras = {k: v.float() for k, v in out.items() if isinstance(v, Tensor) and k != "cond"}
+        tensors = {k: v for k, v in out.items() if isinstance(v, Tensor) and k != "cond"}
+        extras = {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
         return Conditioning(out["cond"].float(), extras)
 
     def noised(self, latents: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
@@ -105,8 +106,23 @@ class ComfyHostModel:
         sampling = self._model.get_model_object("model_sampling")
         return sampling.noise_scaling(sigma.view(-1, *[1] * (latents.dim() - 1)), noise, latents)
 
+    def token_ids(self, prompt: str) -> list[list[int]]:
+        """Numbers of a prompt's tokens: by each of the CLIP's tokenizers, and by all of them one after the other."""
+        found = []
+        for chunks in self._clip.tokenize(plain_words(prompt)).values():
+            found.append([token[0] for token in chunks[0] if isinstance(token[0], int)])
+        return [*found, [number for ids in found for number in ids]]
+
     def denoise(self, x: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
         """The clean latent as ComfyUI's samplers see it, differentiable."""
+        parts = conditioning.by_length()
+        if len(parts) == 1 and conditioning.counts is None:
+            return self._denoised(x, sigma, conditioning)
+        done = torch.cat([self._denoised(x[rows], sigma[rows], part) for rows, part in parts])
+        return done[torch.tensor([row for rows, _ in parts for row in rows], device=x.device).argsort()]
+
+    def _denoised(self, x: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
+        """For prompts of one length."""
         cond = comfy.sampler_helpers.convert_cond([[conditioning.tokens, dict(conditioning.extras)]])
         model = self._model.model
         ready = comfy.samplers.process_conds(model, x, {"positive": cond}, x.device)["positive"]
@@ -132,7 +148,9 @@ class ComfyHostModel:
         if self._vae is None:
             return self.rough(latents)
         latents = self._model.model.process_latent_out(latents.float())
-        return self._vae.decode(latents).movedim(-1, 1).float().cpu().clamp(0, 1)
+        pictures = self._vae.decode(latents).float().cpu()
+        # the VAE of a video gives frames, of which there is one
+        return pictures.reshape(len(latents), *pictures.shape[-3:]).movedim(-1, 1).clamp(0, 1)
 
     @torch.no_grad()
     def rough(self, latents: Tensor) -> Tensor:
@@ -140,10 +158,14 @@ class ComfyHostModel:
         form = self._model.model.latent_format
         if form.latent_rgb_factors is None:
             raise UnlearnError("This model's latents have no quick preview: wire a VAE into the node.")
+        flat = latents.float()[:, :, 0] if latents.dim() == 5 else latents.float()
+        if arranged := getattr(form, "latent_rgb_factors_reshape", None):
+            flat = arranged(flat)
         factors = torch.tensor(form.latent_rgb_factors, device=latents.device)
         bias = torch.tensor(getattr(form, "latent_rgb_factors_bias", None) or [0.0] * 3, device=latents.device)
-        rgb = (torch.einsum("bchw,cr->brhw", latents.float(), factors) + bias.view(-1, 1, 1)) / 2 + 0.5
-        return nn.functional.interpolate(rgb.clamp(0, 1), scale_factor=self._pixels).cpu()
+        rgb = (torch.einsum("bchw,cr->brhw", flat, factors) + bias.view(-1, 1, 1)) / 2 + 0.5
+        size = [side * self._pixels for side in latents.shape[-2:]]
+        return nn.functional.interpolate(rgb.clamp(0, 1), size=size).cpu()
 
     def layers(self) -> dict[str, str]:
         """{name in a delta file: path inside the diffusion model} of all linear layers, the written name first."""

@@ -67,7 +67,8 @@ class Conditioning:
     @staticmethod
     def cat(parts: Sequence[Conditioning]) -> Conditioning:
         """Stack several batches into one; shorter ones are filled up with zeros."""
-        keys, most = parts[0].extras, max(p.tokens.shape[1] for p in parts)
+        keys, most = sorted({k for p in parts for k in p.extras}), max(p.tokens.shape[1] for p in parts)
+        parts = [with_all(p, keys) for p in parts]
         counts = None
         if any(p.counts is not None or p.tokens.shape[1] != most for p in parts):
             counts = torch.cat([counted(p) for p in parts])
@@ -80,6 +81,15 @@ class Conditioning:
 def is_by_token(extra: Tensor, tokens: int) -> bool:
     """Whether something beside the tokens has a value for each of them, as a mask has."""
     return extra.dim() > 1 and extra.shape[1] == tokens
+
+
+def with_all(part: Conditioning, keys: Sequence[str]) -> Conditioning:
+    """The same rows with a mask of ones where other rows have one: text encoders give none where nothing is masked."""
+    missing = [k for k in keys if k not in part.extras]
+    if not missing:
+        return part
+    ones = torch.ones(part.tokens.shape[:2], dtype=torch.long, device=part.tokens.device)
+    return Conditioning(part.tokens, {**part.extras, **dict.fromkeys(missing, ones)}, part.counts)
 
 
 def counted(part: Conditioning) -> Tensor:
@@ -110,8 +120,8 @@ class HostModel(Protocol):
     """Same for the same denoiser weights in every host: see `layer_names.fingerprint`."""
     sigmas: Tensor
     """All noise levels the model was trained on, ascending, `[levels]`."""
-    latent_shape: tuple[int, int, int]
-    """Shape (c, h, w) of one latent at the resolution that forgetting works at."""
+    latent_shape: tuple[int, ...]
+    """Shape (c, h, w), or (c, frames, h, w), of one latent at the resolution that forgetting works at."""
     device: torch.device
     words_file: str | None
     """A word list that lies beside the checkpoint, or None for the general one."""

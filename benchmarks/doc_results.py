@@ -221,8 +221,9 @@ PROMISES = {
 def reliability(results: Mapping) -> list[str]:
     """What held of what was tried, a row a measurement, with its command."""
     out = ["| what was tried | held | what that means | command |", "|---|---|---|---|"]
+    by_name = {row["name"]: row for row in results["rows"]}
     for name, (promise, noun) in PROMISES.items():
-        if found := results.get(name):
+        if found := by_name.get(name):
             more = ", ".join(f"{k} {number(v)}" for k, v in found["counted"].items())
             tried = f"{found['tried']} {noun}" + (f" ({more})" if more else "")
             held = f"{found['passed']} of {found['tried']}"

@@ -91,7 +91,6 @@ def facts_of(size: str) -> Facts:
     return Facts(
         architecture=FAMILY[size],
         prediction_type="epsilon",
-        zero_snr=False,
         shape=UNetShape(2, attention),
         heads=(count,) * len(attention) if isinstance(count, int) else count,
         pixels=PIXELS[FAMILY[size]],

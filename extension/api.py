@@ -203,5 +203,5 @@ def plain(view: View) -> dict:
 
 def one_delta(made: ForgetResult) -> dict:
     """A new delta as JSON values."""
-    facts = {"file": made.name, "path": str(made.file), "tag": made.tag}
+    facts = {"file": made.name, "path": str(made.file or ""), "tag": made.tag}
     return facts | {"remark": made.remark, "report": made.report}

@@ -9,7 +9,6 @@ import gradio as gr
 from . import html
 from .job_polling import NOW, JobPolling, told
 from .jobs import View
-from .results import ForgetResult
 from .service import FORGET, Service
 from .settings_form import fields_of, folded_fields
 
@@ -79,25 +78,8 @@ def shown(view: View | None, in_web_ui: bool) -> list:
     return [
         html.status(view, IDLE),
         html.live(view, view.about if view else ""),
-        outcome(view, in_web_ui),
+        html.outcome(view, in_web_ui),
         gr.update(interactive=not busy),
         gr.update(interactive=busy),
         gr.update(interactive=busy),
     ]
-
-
-def outcome(view: View | None, in_web_ui: bool) -> str:
-    """What a finished job has made, or ""."""
-    made = view.result if view else None
-    if not isinstance(made, ForgetResult):
-        return ""
-    return "".join(one_outcome(one, in_web_ui) for one in (*made.earlier, made))
-
-
-def one_outcome(made: ForgetResult, in_web_ui: bool) -> str:
-    """One concept's report, file and pictures."""
-    hint = "Add this to a prompt:" if in_web_ui else "In a web UI, add this to a prompt:"
-    parts = [html.report(made.report, made.on), html.code(str(made.file), "Saved as:"), html.code(made.tag, hint)]
-    if made.remark:
-        parts.append(html.notice(made.remark, "info"))
-    return "".join([*parts, html.comparison(made.extra), html.comparison(made.pairs)])

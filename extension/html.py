@@ -11,7 +11,7 @@ from ..unlearn_core.method.forget import summary
 from .delta_library import Card
 from .jobs import DONE, FAILED, STOPPED, WAITING, View
 from .loss_curve import curve
-from .results import Pair
+from .results import ForgetResult, Pair
 from .stack_file import Row
 
 PHASES = {
@@ -117,6 +117,25 @@ def all_well(verdict: str) -> bool:
 def checked_well(info: DeltaInfo) -> bool:
     """Whether a delta's own record says so, and that its run was not stopped."""
     return not info.stopped and all_well(str(info.check.get("verdict", "")))
+
+
+def outcome(view: View | None, in_web_ui: bool) -> str:
+    """What a finished job has made, or ""."""
+    made = view.result if view else None
+    if not isinstance(made, ForgetResult):
+        return ""
+    return "".join(one_outcome(one, in_web_ui) for one in (*made.earlier, made))
+
+
+def one_outcome(made: ForgetResult, in_web_ui: bool) -> str:
+    """One concept's report, file and pictures."""
+    hint = "Add this to a prompt:" if in_web_ui else "In a web UI, add this to a prompt:"
+    parts = [report(made.report, made.on)]
+    if made.file:
+        parts += [code(str(made.file), "Saved as:"), code(made.tag, hint)]
+    if made.remark:
+        parts.append(notice(made.remark, "info"))
+    return "".join([*parts, comparison(made.extra), comparison(made.pairs)])
 
 
 def table(rows: Sequence[tuple[str, str]]) -> str:

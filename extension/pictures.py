@@ -18,8 +18,10 @@ QUALITY = 90
 
 
 def as_image(picture: Tensor) -> Image.Image:
-    """`[3, H, W]` in 0..1 as a PIL image."""
-    return Image.fromarray((picture.clamp(0, 1) * 255).round().byte().movedim(0, -1).contiguous().cpu().numpy())
+    """`[3, H, W]` in 0..1 as a PIL image; what is no number is black."""
+    return Image.fromarray(
+        (picture.nan_to_num(0.0).clamp(0, 1) * 255).round().byte().movedim(0, -1).contiguous().cpu().numpy()
+    )
 
 
 def data_url(picture: Tensor) -> str:

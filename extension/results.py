@@ -20,10 +20,11 @@ class Pair:
 class ForgetResult:
     """A new delta. name: its path inside the folder. pairs: pictures of the core's own prompts; extra: the artist's.
 
+    file: None where nothing was saved, since the delta harms too much; its name is "" then.
     on: whether it acts in the stack. earlier: the same of the other concepts of one wish, in their order.
     """
 
-    file: Path
+    file: Path | None
     name: str
     report: dict
     pairs: tuple[Pair, ...]
@@ -34,8 +35,8 @@ class ForgetResult:
 
     @property
     def tag(self) -> str:
-        """The text that switches the delta on in a web UI's prompt."""
-        return f"<lora:{self.file.stem}:1>"
+        """The text that switches the delta on in a web UI's prompt, "" where there is none."""
+        return f"<lora:{self.file.stem}:1>" if self.file else ""
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,9 @@ class Service:
                     saved = SavedWork(self.program.folder() / UNFINISHED)
                     try:
                         result = forget_or_go_on(host, config, now, job.hear, saved)
+                        if result.withheld:
+                            job.show(together([*made, withheld(result)], wish.note))
+                            raise UnlearnError(result.withheld)
                         found, now = self.keep(job, host, ForgetRequest(config, now, own), result)
                     except UnlearnError as e:
                         raise told_after(made, config.concept, e) from e
@@ -142,8 +145,6 @@ class Service:
     def keep(self, job: Job, host: HostModel, request: ForgetRequest, result: Result) -> tuple[ForgetResult, Stack]:
         """Save a new delta, put it on the stack and show what it does; (what the page shows, the grown stack)."""
         config, stack = request.config, request.stack
-        if result.withheld:
-            raise UnlearnError(result.withheld)
         file, delta = self.saved(result.delta, f"forget {config.concept}")
         remark, on = self.put_on_stack(file.name, result.report)
         remarks = [remark, GO_ON if result.report["stopped"] else "", *lineage(stack)]
@@ -279,6 +280,12 @@ def together(made: list[ForgetResult], note: str, left: Sequence[str] = ()) -> F
     *earlier, last = made
     undone = f"Not forgotten, because you stopped: {', '.join(map(repr, left))}." if left else ""
     return replace(last, earlier=tuple(earlier), remark=" ".join(filter(None, [note, undone, last.remark])))
+
+
+def withheld(result: Result) -> ForgetResult:
+    """What a run has found whose delta harms too much: its report and pictures, and no file."""
+    pairs = paired(result.prompts, *map(data_urls, [result.before, result.after]))
+    return ForgetResult(None, "", result.report, pairs, on=False)
 
 
 def told_after(made: Sequence[ForgetResult], concept: str, error: UnlearnError) -> UnlearnError:

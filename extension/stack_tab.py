@@ -28,7 +28,7 @@ class StackTab:
 
     def __init__(self, service: Service, prompt: Any):
         self.service, self.prompt = service, prompt
-        self.names = gr.State([])
+        self.seen = gr.State([])  # [name, on, strength] of each row, as the page shows it
         self.problem = gr.HTML("", elem_id="unlearn_stack_problem")
         self.lines = [self.slot(i) for i in range(SLOTS)]
         self.remarks = gr.HTML("", elem_id="unlearn_lineage")
@@ -81,16 +81,18 @@ class StackTab:
         self.connect_lines()
         self.refresh_after(self.add.click(told(self.put), [self.library], [self.problem], **NOW))
         self.refresh_after(self.delete.click(told(self.remove), [self.library, self.sure], [self.problem], **NOW))
-        merging = [self.names, self.merged_name, self.method, self.rank]
+        merging = [self.seen, self.merged_name, self.method, self.rank]
         self.refresh_after(self.merge.click(told(self.merged), merging, [self.problem], **NOW))
         self.polling.connect(page, [self.bake_status])
-        baking = self.bake.click(told(self.baked), [self.names, self.baked_name], [self.problem], **NOW)
+        baking = self.bake.click(told(self.baked), [self.seen, self.baked_name], [self.problem], **NOW)
         self.polling.after(baking)
         self.refresh_after(baking)
         if self.prompt is not None:
             self.use.click(self.used, [self.prompt], [self.prompt, self.problem], **NOW)
-        for event in (self.reload.click, forgotten, page.load, *opened):
+        for event in (self.reload.click, page.load):
             event(self.shown, None, self.fields(), **NOW)
+        for event in (forgotten, *opened):
+            event(self.news, [self.seen], self.fields(), **NOW)
 
     def connect_lines(self) -> None:
         """Wire the events of the stack's lines."""
@@ -98,7 +100,7 @@ class StackTab:
             for part, component in (("on", on), ("strength", strength)):
                 # `input` is the hand of the person alone: what `shown` fills in starts nothing
                 component.input(
-                    self.change_of(place, part), [self.names, component], [self.problem, *self.fields()], **NEWEST
+                    self.change_of(place, part), [self.seen, component], [self.problem, *self.fields()], **NEWEST
                 )
         for place, (*_, earlier, later, out) in enumerate(self.lines):
             for button, action in (
@@ -106,7 +108,7 @@ class StackTab:
                 (later, partial(self.move, place, 1)),
                 (out, partial(self.take_out, place)),
             ):
-                self.refresh_after(button.click(told(action), [self.names], [self.problem], **NOW))
+                self.refresh_after(button.click(told(action), [self.seen], [self.problem], **NOW))
 
     def refresh_after(self, event: Any) -> None:
         event.then(self.shown, None, self.fields(), **NOW)
@@ -114,31 +116,30 @@ class StackTab:
     def fields(self) -> list:
         """What `shown` fills."""
         rows = [part for line in self.lines for part in line[:4]]
-        return [self.names, *rows, self.library, self.remarks, self.tags, *self.bases]
+        return [self.seen, *rows, self.library, self.remarks, self.tags, *self.bases]
 
     # What the buttons do
 
     def change_of(self, place: int, part: str) -> Callable[[list, Any], list]:
         """The event of a field."""
-        return lambda names, value: self.changed(place, part, names, value)
+        return lambda seen, value: self.changed(place, part, seen, value)
 
-    def changed(self, place: int, part: str, names: list, value: Any) -> list:
+    def changed(self, place: int, part: str, seen: list, value: Any) -> list:
         """Keep one value of one line; (what went wrong, all fields as they are now)."""
         try:
-            self.service.stack_file.change(name_at(names, place), **{part: value})
+            self.service.stack_file.change(name_at(seen, place), **{part: value})
         except UnlearnError as e:
             return [html.notice(str(e), "bad"), *self.shown()]
-        fields = self.shown()
-        # the field may be another value by now: dragging goes on
-        fields[1 + 4 * place + (1 if part == "on" else 3)] = gr.update()
+        fields = self.news(seen)
+        fields[4 * place + (2 if part == "on" else 4)] = gr.update()
         fields[1 + 4 * SLOTS] = gr.update()
         return ["", *fields]
 
-    def move(self, place: int, by: int, names: list) -> None:
-        self.service.stack_file.move(name_at(names, place), by)
+    def move(self, place: int, by: int, seen: list) -> None:
+        self.service.stack_file.move(name_at(seen, place), by)
 
-    def take_out(self, place: int, names: list) -> None:
-        self.service.stack_file.take_out(name_at(names, place))
+    def take_out(self, place: int, seen: list) -> None:
+        self.service.stack_file.take_out(name_at(seen, place))
 
     def put(self, name: str | None) -> None:
         if not name:
@@ -155,18 +156,18 @@ class StackTab:
         self.service.program.file_changed(self.service.program.folder() / name)
         return f"{name} is deleted."
 
-    def merged(self, names: list, name: str, method: str, rank: Any) -> str:
-        self.check_fresh(names)
+    def merged(self, seen: list, name: str, method: str, rank: Any) -> str:
+        self.check_fresh(seen)
         card, remark = self.service.merge(name, method, rank)
         return f"{card.name}: {remark}"
 
-    def baked(self, names: list, name: str) -> None:
-        self.check_fresh(names)
+    def baked(self, seen: list, name: str) -> None:
+        self.check_fresh(seen)
         self.service.bake(name)
 
-    def check_fresh(self, names: list) -> None:
+    def check_fresh(self, seen: list) -> None:
         """Raise `BadSetting` where this page shows another stack than there is now."""
-        if names != [r.name for r in self.service.stack_file.rows()]:
+        if [line[0] for line in seen] != [r.name for r in self.service.stack_file.rows()]:
             raise BadSetting(STALE)
 
     def used(self, prompt: str) -> tuple[str, str]:
@@ -187,7 +188,7 @@ class StackTab:
         cards = self.service.cards()
         by_name = {c.name: c for c in cards}
         rows, fingerprint = self.service.stack_file.rows(), self.service.program.fingerprint()
-        fields: list = [[r.name for r in rows]]
+        fields: list = [[[r.name, r.on, r.strength] for r in rows]]
         for place in range(SLOTS):
             if place < len(rows):
                 row = rows[place]
@@ -197,6 +198,18 @@ class StackTab:
                 fields += [gr.update(visible=False), gr.update(), "", gr.update()]
         others = [(label(c), c.name) for c in cards if c.name not in {r.name for r in rows}]
         return [*fields, gr.update(choices=others, value=None), *self.remark()]
+
+    def news(self, seen: Any) -> list:
+        """The same for a page that shows the rows `seen`: a hand may be changing a field of it at this moment.
+
+        So only those switches and strengths are filled in that have become others than what it shows.
+        """
+        fields = self.shown()
+        for line, (old, new) in enumerate(zip(seen if isinstance(seen, list) else [], fields[0], strict=False)):
+            for number in (1, 2):
+                if old[0] == new[0] and old[number] == new[number]:
+                    fields[4 * line + 2 * number] = gr.update()
+        return fields
 
     def remark(self) -> list:
         """Lineage, the text for a prompt, and for other tabs what the stack is."""
@@ -220,10 +233,10 @@ class StackTab:
         return [" + ".join(by_name[r.name].info.concepts) if r.name in by_name else r.name for r in rows]
 
 
-def name_at(names: Any, place: int) -> str:
+def name_at(seen: Any, place: int) -> str:
     """The delta that the page shows in a line. Raises `BadSetting` where it shows none."""
-    if isinstance(names, list) and place < len(names):
-        return names[place]
+    if isinstance(seen, list) and place < len(seen):
+        return seen[place][0]
     raise BadSetting(STALE)
 
 

@@ -13,9 +13,7 @@ from torch import Tensor
 
 from ..unlearn_core import Delta, ForgetConfig, TrainingFailed
 from ..unlearn_core.config import REQUEST
-from ..unlearn_core.evaluate.verdict import too_harmful
-from ..unlearn_core.method.forget import forget_or_go_on, summary
-from ..unlearn_core.recipe import DEFAULT, thorough
+from ..unlearn_core.method.forget import forget_or_go_on, harm_in, summary
 from . import cache
 from .before_run import about, checkpoint_name, literals
 from .captions import message
@@ -152,7 +150,7 @@ class Wired:
         except TrainingFailed as failed:
             progress.finished()
             return Forgotten(model, f"Forget: {config.concept}\nNot kept: {failed} {UNTOUCHED}")
-        withheld = "" if config.force else harm_of(report, config)
+        withheld = "" if config.force else harm_in(report, config)
         patched = with_delta(model, delta, self.strength)
         pictures = own if own and (self.strength == 1.0 or withheld) else None
         if pictures is None:
@@ -189,12 +187,6 @@ class Wired:
         pictures = (in_eight_bits(result.before), in_eight_bits(result.after))
         cache.store_pictures(keys, report, pictures)
         return result.delta, report, pictures
-
-
-def harm_of(report: dict, config: ForgetConfig) -> str:
-    """Why the delta with this report is not to be used, whether or not somebody forced it earlier, or ""."""
-    recipe = DEFAULT[report["kind"]]
-    return too_harmful(report["check"], thorough(recipe) if config.quality == "thorough" else recipe)
 
 
 def way(config: ForgetConfig, strength: float, cached: bool) -> str:

@@ -15,6 +15,7 @@ from ..unlearn_core import BadDelta, BadSetting, Delta, Stack, UnlearnError, loa
 from ..unlearn_core.delta.format import SUFFIX
 from ..unlearn_core.delta.merge import combine_cat
 from ..unlearn_core.delta.paths import contained, safe_file_name
+from ..unlearn_core.picture_file import save_image
 from ..unlearn_core.words.compare import same_thing
 from .pictures import as_image
 from .schema import StackType, schema
@@ -146,7 +147,8 @@ def written_as(delta: Delta, folder: str, name: str, picture: Tensor | None) -> 
     file = free_name(folder, name, delta)
     save(delta.named(file.stem), file)
     if picture is not None:
-        as_image(picture[0].movedim(-1, 0).clamp(0, 1)).save(file.with_suffix(".preview.png"))
+        image = as_image(picture[0].movedim(-1, 0).clamp(0, 1))
+        save_image(file.with_suffix(".preview.png"), image)
     return file
 
 

@@ -31,8 +31,13 @@ def save_pictures(file: Path, prompts: Iterable[str], before: Tensor, after: Ten
         pen.multiline_text(
             (left + i * width + 2, 2), "\n".join(folded(prompt, int(width / 6.3))), fill="black", spacing=1
         )
+    save_image(file, page)
+
+
+def save_image(file: Path, image: Image.Image) -> None:
+    """Write a PNG, whole or not at all. Raises `UnlearnError`."""
     data = io.BytesIO()
-    page.save(data, "PNG")
+    image.save(data, "PNG")
     write_whole(file, data.getvalue())
 
 

@@ -12,6 +12,9 @@ from typing import Any, NoReturn
 from .errors import visible
 
 MAX_NAME = 512
+MAX_TEXTS = 4096
+CHECKPOINT_BOUNDS = 16 * 2**20, 20_000
+"""Most bytes of a checkpoint's header, and most tensors that it names."""
 MAX_DIMENSIONS = 8
 MAX_SIDE = 2**40
 SHOWN = 3
@@ -54,6 +57,8 @@ def read_header(path: Path, most_bytes: int, most_tensors: int) -> Header:
     texts = data.pop("__metadata__", None) or {}
     if not isinstance(texts, dict) or not all(isinstance(v, str) for v in texts.values()):
         raise Unreadable("its header holds something else than texts beside the tensors")
+    if len(texts) > MAX_TEXTS:
+        raise Unreadable(f"its header holds {len(texts)} texts, at most {MAX_TEXTS} are read")
     if len(data) > most_tensors:
         raise Unreadable(f"its header names {len(data)} tensors, at most {most_tensors} are read")
     return Header({name: described(name, row) for name, row in data.items()}, texts)

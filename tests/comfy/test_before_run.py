@@ -62,7 +62,7 @@ def test_the_first_node_of_a_chain_does_not_start_where_the_second_cannot(page):
 def test_what_goes_twice_in_a_chain_is_known_before(page):
     assert "already forgotten 'pear'" in refused(page, chained("pear", "a Pear"))["second"][0]
     instead = refused(page, chained("pear", "dog", anchor="pears"))
-    assert "has forgotten 'pear', so it cannot be drawn" in instead["second"][0]
+    assert "has forgotten 'pear', so 'pear' cannot be drawn" in instead["second"][0]
 
 
 def test_what_is_not_to_run_is_not_in_the_way(page):

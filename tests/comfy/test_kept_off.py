@@ -36,7 +36,7 @@ def plain(comfy):
 
 
 def test_a_delta_that_harms_too_much_is_not_handed_on_unless_forced(comfy, page, plain):
-    with reduced(page, least_preserved=2.0):
+    with reduced(page, least_preserved=2.0, lost_by_chance=-10.0):
         run = page.run(forgetting(DEMO, "bus", **CHECKED))
         text = run.outputs["forget"]["text"][0]
         assert "Not kept: Nothing was handed on, because the delta harms too much" in text and UNTOUCHED in text
@@ -53,17 +53,19 @@ def test_a_delta_that_harms_too_much_is_not_handed_on_unless_forced(comfy, page,
         assert UNTOUCHED in again.outputs["forget"]["text"][0], "what was forced once is still not handed on"
 
 
-@pytest.mark.parametrize(("at", "words"), [(1, "not finite"), (40, "harms too much")], ids=["at once", "later"])
+@pytest.mark.parametrize(("at", "words"), [(1, "not finite"), (40, "not finite")], ids=["at once", "later"])
 def test_numbers_that_are_none_leave_the_model_as_it_was(comfy, page, plain, at, words):
     workflow = forgetting(DEMO, "fox", "a bus", **TRAINED)
     workflow["nan"] = node("ProbeNaN", model=["load", 0], at=at)
     workflow["forget"]["inputs"]["model"] = ["nan", 0]
+    kept = comfy.folder / "user" / "unlearn_cache" / "unfinished"
+    before = sorted(kept.rglob("*"))
     with reduced(page):
         run = page.run(workflow)
     text = run.outputs["forget"]["text"][0]
     assert "Not kept: " in text and words in text and UNTOUCHED in text
     assert run.outputs["delta"]["text"] == NOTHING_SAVED
-    assert not (comfy.folder / "user" / "unlearn_cache" / "unfinished").exists(), "nothing is left to go on with"
+    assert sorted(kept.rglob("*")) == before, "nothing is left to go on with"
     assert torch.equal(pictures(page, page.run(text_to_image(DEMO, "a bus", 128))), plain)
 
 

@@ -59,7 +59,7 @@ def test_events_of_a_run_that_trains(page):
 
 @pytest.mark.usefixtures("few_pictures")
 def test_at_another_strength_the_pictures_are_drawn_with_it(page):
-    run = page.run(forgetting(DEMO, "bus", anchor="truck", resolution=64, sampling_steps=2, strength=0.5))
+    run = page.run(forgetting(DEMO, "guitar", anchor="truck", resolution=64, sampling_steps=2, strength=0.5))
     phases = list(dict.fromkeys(e["phase"] for e in own_events(run)))
     assert phases[-3:] == ["after", "drawing", "done"]
 

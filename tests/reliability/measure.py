@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 from tqdm import tqdm
@@ -24,6 +28,7 @@ from .resume import resume
 from .soak import soak
 from .sockets import sockets
 
+ROOT = Path(__file__).resolve().parents[2]
 Measurement = Callable[[int, Path, Callable[[], None]], Outcome]
 MEASUREMENTS: dict[str, tuple[Measurement, int]] = {
     "kills": (kills, 200),
@@ -50,6 +55,17 @@ def measure(name: str, count: int | None, out: Path | None) -> Outcome:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     if out:
-        kept = json.loads(out.read_text("utf-8")) if out.is_file() else {}
-        write_json(out, kept | {name: outcome.to_json()})
+        keep(outcome, out)
     return outcome
+
+
+def keep(outcome: Outcome, file: Path) -> None:
+    """Put an outcome into a file of results, in the place of an older one of the same name."""
+    kept = json.loads(file.read_text("utf-8")) if file.is_file() else {"sources": {}, "rows": []}
+    git = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(git, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+    cores = f"{os.cpu_count()} CPU cores, {platform.system()}"
+    kept["sources"][outcome.name] = {"date": f"{date.today()}", "commit": commit, "device": cores}
+    rows = [row for row in kept["rows"] if row["name"] != outcome.name]
+    kept["rows"] = [*rows, {"name": outcome.name, "source": outcome.name, **outcome.to_json()}]
+    write_json(file, kept)

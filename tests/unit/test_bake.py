@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from tests.small import stack_of
-from unlearn_core.delta.bake import NOTE, bake, read_header
+from unlearn_core.delta.bake import NOTE, bake, raw_header
 from unlearn_core.delta.companions import companions
 from unlearn_core.delta.format import Delta, DeltaInfo, Factor, save
 from unlearn_core.delta.stack import Stack
@@ -84,7 +84,7 @@ def test_everything_else_stays_byte_for_byte(full, stack):
         texts = file.metadata()
     assert (texts["author"], texts["title"], texts["format"]) == ("Zoë", "x", "pt")
     assert [(r["concepts"], r["strength"]) for r in json.loads(texts[NOTE])] == [(["banana"], 1.0), (["frog"], -0.5)]
-    assert read_header(full)[0].keys() == read_header(out)[0].keys()
+    assert raw_header(full)[0].keys() == raw_header(out)[0].keys()
 
 
 def test_half_precision_is_rounded_once(host, stack, tmp_path):

@@ -144,8 +144,9 @@ def test_a_source_that_cannot_be_read_is_named_and_the_place_is_not_blamed(error
         file.error = error
         return file if path == model else open(path, mode)
 
-    header = baking.read_header(model)
-    monkeypatch.setattr(baking, "read_header", lambda _: header)
+    header = baking.raw_header(model)
+    monkeypatch.setattr(baking, "read_header", lambda *_: None)
+    monkeypatch.setattr(baking, "raw_header", lambda _: header)
     monkeypatch.setattr(baking, "open", opened, raising=False)
     with pytest.raises(BadCheckpoint, match=rf"'model\.safetensors' {words}"):
         bake(STACK, model, tmp_path / "new" / "copy.safetensors")
@@ -201,3 +202,11 @@ def test_the_command_says_what_it_left_out_and_what_lies_beside(model, tmp_path,
     (out.parent / "copy.yaml").write_text("mine")
     assert main(command) == 1
     assert "'copy.yaml' is in" in capsys.readouterr().err and (out.parent / "copy.yaml").read_text() == "mine"
+
+
+def test_a_header_that_is_too_large_is_refused_before_it_is_read(tmp_path):
+    file = tmp_path / "model.safetensors"
+    file.write_bytes((2**40).to_bytes(8, "little") + b"{}")
+    with pytest.raises(BadCheckpoint, match="its header is too large"):
+        bake(STACK, file, tmp_path / "copy.safetensors")
+    assert names(tmp_path) == ["model.safetensors"]

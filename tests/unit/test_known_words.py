@@ -11,9 +11,10 @@ from tests.small import stack_of
 from tests.tiny import WIDTH, WORDS, TinyHost
 from tests.unit.runs import assert_same, state_of
 from tests.unit.runs import run as forgotten
-from unlearn_core import BadSetting, ForgetConfig, Stack
+from unlearn_core import BadSetting, ForgetConfig, Stack, TrainingFailed
 from unlearn_core.delta.removal import without
 from unlearn_core.host import Conditioning
+from unlearn_core.method import retrain as retraining
 from unlearn_core.method.known_words import (
     TOLD_APART,
     nonsense,
@@ -22,7 +23,7 @@ from unlearn_core.method.known_words import (
     told_apart,
     unknown_words,
 )
-from unlearn_core.method.retrain import retrain
+from unlearn_core.method.retrain import Retraining, retrain
 from unlearn_core.recipe import OBJECT
 from unlearn_core.words.word_list import WordList
 
@@ -161,6 +162,16 @@ def test_a_delta_made_anew_is_not_questioned():
     ).delta.named("two")
     again = retrain(host, without(stack_of((first, 1.0), (second, 1.0)), "one"))
     assert again.concepts() == ("qwertz",)
+
+
+def test_a_delta_made_anew_that_harms_too_much_is_kept_only_when_forced(monkeypatch):
+    host = SpellingHost()
+    first, second = (asked(w, anchor="pear").delta.named(w) for w in ("banana", "cat"))
+    removal = without(stack_of((first, 1.0), (second, 1.0)), "banana")
+    monkeypatch.setattr(retraining, "harm_in", lambda *_: "It harms.")
+    with pytest.raises(TrainingFailed, match="'cat' was not made anew. It harms."):
+        retrain(host, removal)
+    assert retrain(host, removal, Retraining(force=True)).concepts() == ("cat",)
 
 
 def test_nonsense_is_as_long_as_the_word_and_of_its_alphabet():

@@ -145,11 +145,11 @@ def test_names_that_would_meet_get_numbers():
 def test_deltas_of_one_name_do_not_overwrite_each_other_when_made_anew(place, capsys, monkeypatch):
     """The training itself is left out: each old delta comes back as the new one."""
 
-    def anew(host, removal, progress, keep, *_):
+    def anew(host, removal, way):
         stack = removal.before
         for entry in removal.after:
             made = SimpleNamespace(delta=Delta(entry.delta.factors, entry.delta.info), report={"stopped": ""})
-            stack = stack.with_delta(keep(entry, made), entry.strength)
+            stack = stack.with_delta(way.keep(entry, made), entry.strength)
         return stack
 
     monkeypatch.setattr(stack_command, "opened", lambda *_: SimpleNamespace())

@@ -143,30 +143,35 @@ def check_strengths(page, folder):
         (folder / name).touch()
     state.write_text(json.dumps([{"name": n, "strength": 1.0, "on": True} for n in names]))
     tab = function(page, "StackTab.shown").__self__
+    seen = [[n, True, 1.0] for n in names]
+    assert tab.shown()[0] == seen
     for strength in (5, None, "x", True, [1]):
-        shown = tab.changed(0, "strength", names, strength)
+        shown = tab.changed(0, "strength", seen, strength)
         assert "Strengths go from -2 to 2" in shown[0], shown[0]
-    assert "switched on or off" in tab.changed(0, "on", names, "yes")[0]
+    assert "switched on or off" in tab.changed(0, "on", seen, "yes")[0]
     assert [r["strength"] for r in json.loads(state.read_text())] == [1.0, 1.0]
     # two pages that show the same: each changes what it was told to, and sees what the other has done
-    assert tab.changed(0, "strength", names, 0.5)[0] == ""
-    fields = tab.changed(1, "on", names, False)[1:]
+    assert tab.changed(0, "strength", seen, 0.5)[0] == ""
+    fields = tab.changed(1, "on", seen, False)[1:]
     assert fields[4] == 0.5, fields[:9]
+    # what the page shows already is not filled in again: a hand may be changing it at this moment
+    assert all("value" not in fields[i] for i in (2, 6, 8)), fields[:9]
+    assert fields[0] == [[names[0], True, 0.5], [names[1], False, 1.0]]
     assert json.loads(state.read_text()) == [
         {"name": names[0], "strength": 0.5, "on": True},
         {"name": names[1], "strength": 1.0, "on": False},
     ]
     # one of a page that shows a row which is gone changes none
     tab.service.stack_file.take_out(names[0])
-    shown = tab.changed(0, "strength", names, 0.1)
-    assert "shown as it is now" in shown[0] and shown[1] == [names[1]]
+    shown = tab.changed(0, "strength", seen, 0.1)
+    assert "shown as it is now" in shown[0] and shown[1] == [[names[1], False, 1.0]]
     for place in (1, 7):
         try:
-            tab.take_out(place, [names[1]])
+            tab.take_out(place, [[names[1], False, 1.0]])
         except Exception as e:
             assert "shown as it is now" in str(e), e
     try:
-        tab.merged(names, "", "exact", 8)
+        tab.merged(seen, "", "exact", 8)
     except Exception as e:
         assert "shown as it is now" in str(e), e
     assert json.loads(state.read_text()) == [{"name": names[1], "strength": 1.0, "on": False}]

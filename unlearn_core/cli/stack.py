@@ -19,7 +19,7 @@ from ..evaluate.stack_report import report_on
 from ..host import HostModel, title_of
 from ..method.finished import finished
 from ..method.forget import Result
-from ..method.retrain import recorded, retrain
+from ..method.retrain import Retraining, recorded, retrain
 from ..progress import Progress, StepReport
 from ..saved_work import SavedWork
 from .console import StopOnInterrupt, deltas_read, print_notes, read_stack
@@ -37,6 +37,7 @@ def add_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("--rank", type=int, default=8, help="rank of the svd merge (default: 8)")
     p.add_argument("--without", metavar="NAME", help="take this delta (its file's name or concept) out first")
     p.add_argument("--retrain", action="store_true", help="make those after it anew, without it (needs --checkpoint)")
+    p.add_argument("--force", action="store_true", help="with --retrain: keep a delta that harms more than it may")
     p.add_argument("--into", type=Path, metavar="CHECKPOINT", help="bake the stack into a copy of this checkpoint")
     p.add_argument("--checkpoint", help="the base: prints what the check finds before and after")
     p.add_argument(
@@ -67,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     if removal and removal.after:
         seen["without it"] = stack
     if host and removal and args.retrain:
-        seen["made anew"] = made_anew(host, removal, new)
+        seen["made anew"] = made_anew(host, removal, new, args.force)
     elif args.into:
         baked(stack, args.into, args.out)
     elif args.out:
@@ -81,6 +82,8 @@ def check_options(args: argparse.Namespace) -> None:
     """Refuse what contradicts itself, and places that cannot be meant, before anything is loaded."""
     if args.retrain and not (args.without is not None and args.checkpoint and args.out):
         raise BadSetting("--retrain needs --without NAME, --checkpoint and --out FOLDER for the new deltas.")
+    if args.force and not args.retrain:
+        raise BadSetting("--force goes with --retrain.")
     if args.retrain and args.into:
         raise BadSetting("--retrain writes deltas: bake them with --into in a second command.")
     if args.into and args.method != "cat":
@@ -169,7 +172,7 @@ def baked(stack: Stack, checkpoint: Path, out: Path) -> None:
         print(f"beside it: {place.resolve()}")
 
 
-def made_anew(host: HostModel, removal: Removal, new: list[Path]) -> Stack:
+def made_anew(host: HostModel, removal: Removal, new: list[Path], force: bool = False) -> Stack:
     """Train the later deltas anew and write each to its place as soon as it is ready.
 
     What an earlier run of this command had finished is taken from there, and what it had begun goes on.
@@ -204,7 +207,7 @@ def made_anew(host: HostModel, removal: Removal, new: list[Path]) -> Stack:
         def saved(old: Entry) -> SavedWork:
             return SavedWork(unfinished(place_of(old)))
 
-        stack = retrain(host, removal, progress, keep, ready, saved)
+        stack = retrain(host, removal, Retraining(progress, keep, ready, saved, force))
     print(f"made anew: {', '.join(map(str, new)) or 'nothing, none came after it'}")
     return stack
 

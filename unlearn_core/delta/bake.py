@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import BadCheckpoint, BadDelta, BadSetting, UnlearnError
+from ..untrusted import CHECKPOINT_BOUNDS, read_header
 from . import layer_names
 from .apply import check_scale
 from .atomic import NewFile, whole_file
@@ -72,6 +73,7 @@ def bake(stack: Stack, checkpoint: str | Path, out: str | Path, tick: Callable[[
         raise BadSetting("The checkpoint itself is never overwritten: choose another name for the copy.")
     wanted = check_places("The copy", source, target)
     try:
+        read_header(source, *CHECKPOINT_BOUNDS)
         with safe_open(source, "pt", device="cpu") as file, open(source, "rb") as original:
             return write_copy(stack, Source.read(source, file, original), target, wanted, tick)
     except (SafetensorError, OSError, RuntimeError, ValueError, KeyError) as e:
@@ -114,7 +116,7 @@ class Source:
     @classmethod
     def read(cls, path: Path, file: safe_open, original: BinaryIO) -> Source:
         """Of a file whose header `file` has checked: all lengths and offsets."""
-        header, begin = read_header(path)
+        header, begin = raw_header(path)
         prefix = PREFIX if any(n.startswith(PREFIX) for n in header) else ""
         return cls(path, file, original, header, begin, prefix)
 
@@ -148,7 +150,7 @@ class Source:
         return start, end
 
 
-def read_header(path: Path) -> tuple[dict[str, Any], int]:
+def raw_header(path: Path) -> tuple[dict[str, Any], int]:
     """A safetensors file's header, and the byte at which its numbers begin."""
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")

@@ -271,7 +271,9 @@ def load(path: str | Path) -> Delta:
         header = read_header(path, MAX_HEADER, MAX_LAYERS * len(PARTS))
         with safe_open(path, "pt", device="cpu") as file:
             info = read_info(header.metadata)
-            return Delta(read_factors(file), info, visible(path.stem))
+            delta = Delta(read_factors(file), info, visible(path.stem))
+        delta.check_effect()
+        return delta
     except Unreadable as e:
         raise BadDelta(f"'{path.name}' is damaged or not a delta: {e}; copy or download it again.") from e
     except BadDelta as e:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from ..errors import TrainingFailed, not_finite
 from ..host import Conditioning, HostModel
 from ..sampling import Probe, expand
 from ..saved_work import saved_tensor
@@ -27,7 +28,7 @@ def reading_errors(
     """E || D(z_s; s, c) - z_0 ||^2 / s^2 of each picture under each reading, `[b, readings]`.
 
     latents: clean latents `[b, c, h, w]`. Each reading has one row per picture. levels: parts of the trained noise
-    range, 0..1. Noise is shared by all readings.
+    range, 0..1. Noise is shared by all readings. Raises `TrainingFailed` where the model gives no finite numbers.
     """
 
     def errors() -> Tensor:
@@ -44,7 +45,11 @@ def reading_errors(
         return torch.stack(columns, 1)
 
     made_of = (latents, *(part for reading in readings for part in reading.parts()), tuple(levels), seed)
-    return saved_tensor(host, "read", made_of, errors)
+    found = saved_tensor(host, "read", made_of, errors)
+    # pictures that are no numbers are the caller's affair; of others the model has to say something
+    if not torch.isfinite(found[torch.isfinite(latents).flatten(1).all(1).to(found.device)]).all():
+        raise TrainingFailed(not_finite("answers with", "where the check reads its pictures"))
+    return found
 
 
 def read_as(

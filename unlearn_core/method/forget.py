@@ -13,12 +13,12 @@ from ..delta.format import Delta, Factor
 from ..delta.info import DeltaInfo
 from ..delta.stack import Stack
 from ..device_memory import release
-from ..errors import TrainingFailed
+from ..errors import BadDelta, TrainingFailed
 from ..evaluate.evaluator import Answers
 from ..evaluate.verdict import not_checked, too_harmful, verdict
 from ..host import HostModel, title_of
 from ..progress import Progress
-from ..recipe import Recipe
+from ..recipe import DEFAULT, Recipe, thorough
 from ..saved_work import NOTHING, NoSavedWork
 from ..words.word_list import WordList
 from .anchor import Anchor, choose_anchor
@@ -53,7 +53,7 @@ def forget(
     general: words that are preserved beside those of the checkpoint's own list; the bundled list where it is left out.
     recipes: the method's constants for each kind of concept; `recipe.DEFAULT` where they are left out.
     Raises `BadSetting` and `BadDelta` before any work, `Cancelled` after a stop that keeps nothing, `TrainingFailed`
-    when numbers overflow, and another `UnlearnError` for what the model cannot do.
+    when numbers overflow or nothing would change, and another `UnlearnError` for what the model cannot do.
     """
     return carried_out(Request.read(host, config, stack or Stack(), general, recipes), host, progress)
 
@@ -111,7 +111,7 @@ class Result:
 
     @classmethod
     def make(cls, run: Run, anchor: Anchor, pairs: PromptPairs, attempt: Attempt, before: Answers | None) -> Result:
-        """Put together what was found. Raises `BadDelta` when the delta would do nothing."""
+        """Put together what was found. Raises `TrainingFailed` when the delta would do nothing."""
         host, request, after = run.host, run.request, attempt.after
         numbers = verdict(before, after, request.recipe) if before else not_checked(attempt.near, request.recipe)
         delta = delta_of(run, anchor, pairs, attempt, numbers)
@@ -133,7 +133,7 @@ class Result:
 
 
 def delta_of(run: Run, anchor: Anchor, pairs: PromptPairs, attempt: Attempt, numbers: dict) -> Delta:
-    """The delta, rounded to what its file will hold. Raises `BadDelta` when it would do nothing."""
+    """The delta, rounded to what its file will hold. Raises `TrainingFailed` when it would do nothing."""
     request, host, fit = run.request, run.host, attempt.fit
     stopped = ""
     if run.job.stopping:
@@ -155,8 +155,11 @@ def delta_of(run: Run, anchor: Anchor, pairs: PromptPairs, attempt: Attempt, num
         base_name=title_of(host),
     )
     factors = {request.layers[path]: Factor.within_layer(a, b, float(len(a))) for path, (a, b) in fit.factors.items()}
-    delta = Delta(factors, info).rounded()
-    delta.check_effect()
+    try:
+        delta = Delta(factors, info).rounded()
+        delta.check_effect()
+    except BadDelta as e:
+        raise TrainingFailed(f"Nothing was handed on: {e}") from e
     return delta
 
 
@@ -184,6 +187,12 @@ def report_of(run: Run, anchor: Anchor, attempt: Attempt, delta: Delta) -> dict:
         "check": delta.info.check,
         "seed": request.config.seed,
     }
+
+
+def harm_in(report: Mapping, config: ForgetConfig) -> str:
+    """Why the delta with this report is not to be used, whether or not somebody forced it, or ""."""
+    recipe = DEFAULT[report["kind"]]
+    return too_harmful(report["check"], thorough(recipe) if config.quality == "thorough" else recipe)
 
 
 def summary(report: Mapping) -> list[tuple[str, str]]:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..delta.layer_names import UNetShape
 from ..errors import BadCheckpoint
-from ..untrusted import Header, Unreadable, read_header
+from ..untrusted import CHECKPOINT_BOUNDS, Header, Unreadable, read_header
 from .families import told_family
 from .schedule import PREDICTIONS, Betas, from_yaml
 from .sidecar import Settings, read_yaml, told
@@ -38,7 +38,7 @@ V_PIXELS = 768
 """SD2.1's v-prediction model was trained larger than its epsilon one."""
 SCALE_FACTOR = {"sd1": 0.18215, "sd2": 0.18215, "sdxl": 0.13025}
 UNEVEN = 0.09
-MAX_HEADER, MAX_TENSORS, MAX_ELEMENTS = 16 * 2**20, 20_000, 2**33
+(MAX_HEADER, MAX_TENSORS), MAX_ELEMENTS = CHECKPOINT_BOUNDS, 2**33
 MAX_WIDTH, MAX_LEVELS, MAX_LAYERS, MAX_DEPTH = 2**14, 8, 8, 64
 """Bounds of a UNet's parts, some times what any has."""
 PICKLES = {".ckpt", ".pt", ".pth", ".bin"}

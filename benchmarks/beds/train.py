@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -51,12 +52,7 @@ def train(bed: Bed, lesson: Lesson, texts: Tensor, empty: Tensor, state: Path, s
     """Rectified flow (Liu et al. 2022, arXiv 2209.03003); returns the average of the weights over the last steps."""
     average = copy.deepcopy(bed).eval()
     optimizer = torch.optim.AdamW(bed.parameters(), lr=PEAK, betas=(0.9, 0.98), weight_decay=1e-4)
-    first = 0
-    if state.exists():
-        kept = torch.load(state, weights_only=True)
-        first = kept["step"]
-        for part, name in ((bed, "bed"), (average, "average"), (optimizer, "optimizer")):
-            part.load_state_dict(kept[name])
+    first = gone_on(bed, average, optimizer, state)
     begun, shown = time.monotonic(), 0.0
     for step in range(first, steps):
         for group in optimizer.param_groups:
@@ -74,10 +70,36 @@ def train(bed: Bed, lesson: Lesson, texts: Tensor, empty: Tensor, state: Path, s
         if (step + 1) % EVERY == 0:
             print(f"{step + 1}/{steps} loss {shown / EVERY:.4f} {time.monotonic() - begun:.0f} s", flush=True)
             shown = 0.0
-            kept = {"step": step + 1, "bed": bed.state_dict(), "average": average.state_dict()}
-            torch.save(kept | {"optimizer": optimizer.state_dict()}, state.with_suffix(".new"))
-            os.replace(state.with_suffix(".new"), state)
+            keep(bed, average, optimizer, step + 1, state)
     return average
+
+
+def keep(bed: Bed, average: nn.Module, optimizer: torch.optim.Optimizer, step: int, file: Path) -> None:
+    """All that a training needs to go on after so many steps, in the place of what was kept before."""
+    tensors = {f"{n}.{part}": t for n, m in (("bed", bed), ("average", average)) for part, t in m.state_dict().items()}
+    for number, moments in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{number}.{name}": t for name, t in moments.items()}
+    new = file.with_suffix(".new")
+    save_file({name: t.contiguous().clone() for name, t in tensors.items()}, new, {"step": str(step)})
+    os.replace(new, file)
+
+
+def gone_on(bed: Bed, average: nn.Module, optimizer: torch.optim.Optimizer, file: Path) -> int:
+    """Take up what `keep` has written; the number of steps that are done."""
+    if not file.exists():
+        return 0
+    with safe_open(file, "pt") as kept:
+        tensors = {name: kept.get_tensor(name) for name in kept.keys()}  # noqa: SIM118 - it is no dict
+        step = int(kept.metadata()["step"])
+    for name, module in (("bed.", bed), ("average.", average)):
+        module.load_state_dict({n.removeprefix(name): t for n, t in tensors.items() if n.startswith(name)})
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, t in tensors.items():
+        if name.startswith("optimizer."):
+            _, number, moment = name.split(".")
+            moments.setdefault(int(number), {})[moment] = t
+    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+    return step
 
 
 def loss_of(bed: Bed, lesson: Lesson, texts: Tensor, empty: Tensor, draw: torch.Generator) -> Tensor:
@@ -106,16 +128,21 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=2600)
+    parser.add_argument("--start", type=Path, help="begin with the transformer of this checkpoint")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    lesson = Lesson.load(args.work / "lesson.pt")
+    lesson = Lesson.load(args.work / "lesson.safetensors")
     torch.manual_seed(SEED)
     if args.kind == "causal":
         bed, texts, empty = Bed(None), lesson.tokens, lesson.empty
     else:
         ids = ids_of(["", *lesson.captions])
         bed, texts, empty = Bed(int(ids.max()) + 1), ids[1:], ids[:1]
-    average = train(bed, lesson, texts, empty, args.work / f"{args.kind}.pt", args.steps)
+    if args.start:
+        with safe_open(args.start, "pt") as kept:
+            names = [n for n in kept.keys() if n.startswith(DENOISER)]  # noqa: SIM118 - it is no dict
+            bed.flow.net.load_state_dict({n.removeprefix(DENOISER): kept.get_tensor(n).float() for n in names})
+    average = train(bed, lesson, texts, empty, args.work / f"{args.kind}.safetensors", args.steps)
     save_file(weights_of(average, lesson.deviation), args.out)
 
 

@@ -60,6 +60,22 @@ def test_a_layer_inside_the_denoiser_is_read_by_passes_that_end_there():
     assert not any(m._forward_pre_hooks for m in host.backbone.modules())
 
 
+class OneByOne(Ragged):
+    """Splits its passes, as a host does whose memory holds few rows."""
+
+    def denoise(self, x, sigma, conditioning):
+        rows = ([i] for i in range(len(x)))
+        return torch.cat([super(OneByOne, self).denoise(x[r], sigma[r], conditioning[r]) for r in rows])
+
+
+def test_a_pass_that_the_host_splits_is_read_whole():
+    prompts = ["a cat", "two birds", "a red dog on a table"]
+    split, whole = (joint(host) for host in (OneByOne(), Ragged()))
+    (group,) = find_text_groups(whole, whole.backbone)
+    both = [LayerReader(h, h.backbone, group).read(prompts) for h in (split, whole)]
+    assert torch.equal(both[0].values, both[1].values) and both[0].counts == (2, 2, 6)
+
+
 def test_zeros_that_fill_up_are_no_tokens():
     reader = TextReader(Ragged())
     pair, alone = ["a cat", "a red dog on a table"], [["a cat"], ["a red dog on a table"]]

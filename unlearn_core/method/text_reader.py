@@ -55,12 +55,17 @@ class LayerReader(TextReader):
         """The vectors of some prompts, by passes that end at the layer."""
         rows: dict[int, Tensor] = {}
         for numbers, part in self.host.encode(prompts).by_length():
-            rows |= dict(zip(numbers, self._passed(part), strict=True))
+            done = 0
+            while done < len(part):
+                # a host splits what its memory does not hold, and the first piece ends the pass
+                found = self._passed(part[done:])
+                rows |= dict(zip(numbers[done:], found, strict=False))
+                done += len(found)
         found = [rows[number] for number in range(len(prompts))]
         return Tokens(nn.utils.rnn.pad_sequence(found, batch_first=True), tuple(map(len, found)))
 
     def _passed(self, text: Conditioning) -> Tensor:
-        """What the layer reads of prompts of one length, `[b, n, d]`, by a pass that ends there."""
+        """What the layer reads of the first prompts of one length, `[rows, n, d]`, by a pass that ends there."""
         host, seen = self.host, []
 
         def note(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -76,4 +81,4 @@ class LayerReader(TextReader):
             pass
         finally:
             hook.remove()
-        return seen[0].reshape(len(text), -1, seen[0].shape[-1])
+        return seen[0].flatten(1, -2) if seen[0].dim() > 2 else seen[0][:, None]

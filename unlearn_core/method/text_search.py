@@ -52,23 +52,28 @@ class Seen:
 
 @torch.no_grad()
 def find_text_groups(host: HostModel, backbone: nn.Module) -> list[TextGroup]:
-    """The groups to edit: the last one through which all tokens pass, and pooled text beside it; [] where none does.
+    """The groups to edit: together all that a prompt says passes through them, and none of them can be spared.
 
-    Inside the host's session. Costs about as many passes of one row as the model has groups of text layers.
+    Of layers that feed one another it is the last; [] where text passes elsewhere too. Inside the host's session.
+    Costs about as many passes of one row as the model has groups of text layers.
     """
     one, other = compared(host)
     search = Search(host, backbone)
     first, again = search.watch(one, 0), search.watch(one, 1)
     changed = search.watch(other, 0)
     paths = [p for p in first.read if text_alone(first.read[p], again.read.get(p), changed.read.get(p))]
-    groups = grouped(paths, first.read, one)
-    pooled = [g for g in groups if g.pooled]
-    for group in reversed([g for g in groups if not g.pooled]):
-        chosen = [group, *pooled]
-        patched = search.watch(other, 0, {p: first.answered[p] for g in chosen for p in g.paths})
-        if off(patched.out, first.out) < REACHED * off(changed.out, first.out):
-            return chosen
-    return []
+    needed = grouped(paths, first.read, one)
+
+    def is_cut(groups: Sequence[TextGroup]) -> bool:
+        patched = search.watch(other, 0, {p: first.answered[p] for g in groups for p in g.paths})
+        return off(patched.out, first.out) < REACHED * off(changed.out, first.out)
+
+    if not (needed and is_cut(needed)):
+        return []
+    for group in tuple(needed):
+        if len(needed) > 1 and is_cut(rest := [g for g in needed if g is not group]):
+            needed = rest
+    return needed
 
 
 def compared(host: HostModel) -> tuple[Conditioning, Conditioning]:
@@ -141,7 +146,9 @@ def equal(one: Tensor, other: Tensor) -> bool:
 
 
 def text_alone(first: Sequence[Tensor], again: Sequence[Tensor] | None, changed: Sequence[Tensor] | None) -> bool:
-    """Whether a layer's inputs are the same for another picture and others for another prompt."""
+    """Whether a layer's inputs are a row each, the same for another picture and others for another prompt."""
+    if any(len(t) != 1 or t.dim() < 2 for t in first):
+        return False
     if again is None or len(first) != len(again) or not all(map(equal, first, again)):
         return False
     return changed is None or len(first) != len(changed) or not all(map(equal, first, changed))

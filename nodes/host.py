@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 
+import comfy.model_base
 import comfy.model_management as memory
 import comfy.model_sampling
 import comfy.sampler_helpers
@@ -23,6 +24,10 @@ OTHER_SIZES = "shapes cannot be multiplied"
 """torch's words where a layer gets vectors of another width than it reads."""
 TEXT_LAYERS = ("attn2.to_k.weight", "txt_in.weight")
 """The first layers that token vectors go into, in UNets and in Flux."""
+NO_PICTURES = ("ACEAudio", "LTXAV", "MiniMaxH3AV", "TripoSplat")
+"""Formats of latents that are sound or shapes, or hold sound beside frames, with as many dimensions as pictures."""
+LEAST_SIDE = 40
+"""Side of the smallest latents of PixArt, which divides by nothing below 33."""
 PIXELS = {"sd1": 512, "sd2": 512, "sdxl": 1024}
 """Side of a picture that forgetting works at where nobody says otherwise."""
 
@@ -44,10 +49,8 @@ class ComfyHostModel:
         base = model.model
         facts = facts_of(model)
         self.architecture = facts.architecture or architecture(base.model_config)
-        if getattr(base, "concat_keys", ()):
-            raise BadCheckpoint("This is an inpainting or editing model: forget on the checkpoint it was made from.")
         form = base.latent_format
-        if form.latent_dimensions not in (2, 3):
+        if form.latent_dimensions not in (2, 3) or type(form).__name__ in NO_PICTURES:
             raise BadCheckpoint(f"A model of the type {self.architecture} makes no pictures: load one that does.")
         sampling = model.get_model_object("model_sampling")
         self.prediction_type = prediction_type(sampling)
@@ -60,10 +63,19 @@ class ComfyHostModel:
         self._shape, self._width = unet_shape(weights), text_width(weights)
         self._pixels = getattr(form, "spacial_downscale_ratio", 8)
         side = (resolution or facts.resolution or PIXELS.get(self.architecture, 1024)) // self._pixels
+        self.least_side = LEAST_SIDE if isinstance(base, getattr(comfy.model_base, "PixArt", ())) else 0
+        side = max(side, self.least_side)
         # models of videos, and of pictures with a video's latents, draw one frame
         frames = (1,) * (form.latent_dimensions - 2)
         self.latent_shape = (form.latent_channels, *frames, side, side)
+        if wants_a_picture(base, torch.zeros(1, *self.latent_shape)):
+            raise BadCheckpoint(
+                f"This model ({self.architecture}) reads a picture beside the noise, as inpainting, editing and video models do: "
+                "forget on one of its family that draws from text alone."
+            )
         self._prompts = PromptCache()
+        self._flat: set[str] = set()
+        self._one_prompt_a_pass = isinstance(base, getattr(comfy.model_base, "Omnigen2", ()))
 
     @property
     def stack(self) -> Stack:
@@ -97,9 +109,11 @@ class ComfyHostModel:
 
     def _read_whole(self, tokens: dict) -> Conditioning:
         out = self._clip.encode_from_tokens(tokens, return_dict=True)
-        tensors = {k: v for k, v in out.items() if isinstance(v, Tensor) and k != "cond"}
-        extras = {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
-        return Conditioning(out["cond"].float(), extras)
+        extras = {k: v.float() if v.is_floating_point() else v for k, v in out.items() if isinstance(v, Tensor)}
+        cond = extras.pop("cond")
+        flat = {k for k, v in extras.items() if v.dim() < 2}
+        self._flat |= flat
+        return Conditioning(cond, {k: v[None] if k in flat else v for k, v in extras.items()})
 
     def noised(self, latents: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
         """Latents at noise levels sigma `[b]` by the model's own rule."""
@@ -116,14 +130,17 @@ class ComfyHostModel:
     def denoise(self, x: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
         """The clean latent as ComfyUI's samplers see it, differentiable."""
         parts = conditioning.by_length()
-        if len(parts) == 1 and conditioning.counts is None:
-            return self._denoised(x, sigma, conditioning)
+        if self._flat or self._one_prompt_a_pass:
+            parts = [([rows[i] for i in same], part[same]) for rows, part in parts for same in runs(part)]
+        if len(parts) == 1:
+            return self._denoised(x, sigma, parts[0][1])
         done = torch.cat([self._denoised(x[rows], sigma[rows], part) for rows, part in parts])
         return done[torch.tensor([row for rows, _ in parts for row in rows], device=x.device).argsort()]
 
     def _denoised(self, x: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
         """For prompts of one length."""
-        cond = comfy.sampler_helpers.convert_cond([[conditioning.tokens, dict(conditioning.extras)]])
+        extras = {k: v[0] if k in self._flat else v for k, v in conditioning.extras.items()}
+        cond = comfy.sampler_helpers.convert_cond([[conditioning.tokens, extras]])
         model = self._model.model
         ready = comfy.samplers.process_conds(model, x, {"positive": cond}, x.device)["positive"]
         try:
@@ -196,6 +213,13 @@ class ComfyHostModel:
                 memory.soft_empty_cache()
 
 
+def wants_a_picture(base, latent: Tensor) -> bool:
+    """Whether a model reads a picture beside the noise, `[1, ...]`, even where none is given."""
+    if getattr(base, "concat_keys", ()):
+        return True
+    return base.concat_cond(noise=latent, device=latent.device) is not None
+
+
 def architecture(config: comfy.supported_models_base.BASE) -> str:
     """The core's word for a kind of model; slimmer relatives (SSD-1B, Segmind Vega) are named after their family."""
     family = [kind.__name__ for kind in type(config).__mro__]
@@ -231,6 +255,17 @@ def text_width(weights: dict[str, Tensor]) -> int | None:
         if name.endswith(TEXT_LAYERS) and weight.dim() == 2 and weight.dtype.is_floating_point:
             return weight.shape[1]
     return None
+
+
+def runs(text: Conditioning) -> list[list[int]]:
+    """Numbers of the rows that follow one another and say the same."""
+    found: list[list[int]] = []
+    for row in range(len(text)):
+        if found and all(torch.equal(t[row], t[row - 1]) for t in text.parts()):
+            found[-1].append(row)
+        else:
+            found.append([row])
+    return found
 
 
 def plain_words(prompt: str) -> str:

@@ -61,7 +61,7 @@ class LayerReader(TextReader):
                 found = self._passed(part[done:])
                 rows |= dict(zip(numbers[done:], found, strict=False))
                 done += len(found)
-        found = [rows[number] for number in range(len(prompts))]
+        found = [without_zeros(rows[number]) for number in range(len(prompts))]
         return Tokens(nn.utils.rnn.pad_sequence(found, batch_first=True), tuple(map(len, found)))
 
     def _passed(self, text: Conditioning) -> Tensor:
@@ -82,3 +82,9 @@ class LayerReader(TextReader):
         finally:
             hook.remove()
         return seen[0].flatten(1, -2) if seen[0].dim() > 2 else seen[0][:, None]
+
+
+def without_zeros(tokens: Tensor) -> Tensor:
+    """A prompt's vectors `[n, d]` up to the last that is not zero: some networks fill prompts up themselves."""
+    told = tokens.any(-1).nonzero()
+    return tokens[: max(1, int(told[-1]) + 1 if len(told) else 1)]

@@ -131,14 +131,15 @@ class ComfyHostModel:
         """The clean latent as ComfyUI's samplers see it, differentiable."""
         parts = conditioning.by_length()
         if self._flat or self._one_prompt_a_pass:
-            parts = [([rows[i] for i in same], part[same]) for rows, part in parts for same in runs(part)]
+            # one row, which ComfyUI repeats for all of a pass as it does in its own samplers
+            parts = [([rows[i] for i in same], part[same[:1]]) for rows, part in parts for same in runs(part)]
         if len(parts) == 1:
             return self._denoised(x, sigma, parts[0][1])
         done = torch.cat([self._denoised(x[rows], sigma[rows], part) for rows, part in parts])
         return done[torch.tensor([row for rows, _ in parts for row in rows], device=x.device).argsort()]
 
     def _denoised(self, x: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
-        """For prompts of one length."""
+        """For prompts of one length, a row of latents each, or for one prompt that all rows share."""
         extras = {k: v[0] if k in self._flat else v for k, v in conditioning.extras.items()}
         cond = comfy.sampler_helpers.convert_cond([[conditioning.tokens, extras]])
         model = self._model.model

@@ -40,7 +40,8 @@ from torch import nn
 
 WIDE = 64
 """Width of all text encoders."""
-CLIP = {"hidden_size": WIDE, "intermediate_size": 64, "num_attention_heads": 2, "num_hidden_layers": 3}
+SD3_WIDE = 2 * WIDE + 32
+CLIP = {"hidden_size": WIDE, "intermediate_size": 64, "num_attention_heads": 2, "num_hidden_layers": 4}
 T5 = {"d_model": WIDE, "d_ff": 64, "d_kv": 32, "num_heads": 2, "num_layers": 2}
 LLM = {**CLIP, "num_key_value_heads": 2}
 SMALL_VOCABULARY = {"vocab_size": 512}
@@ -49,8 +50,7 @@ SIZES = {
     **{f"{name}_model_config": CLIP for name in ("clip_l", "clip_g")},
     **{f"{name}_model_config": T5 for name in ("t5xxl", "t5xl", "pile_t5xl")},
     **{f"{name}_model_config": LLM for name in LLMS},
-    # Klein reads the layers 9, 18 and 27, Krea 2 twelve up to number 35
-    "klein": {"qwen3_4b_model_config": {**LLM, "num_hidden_layers": 28}},
+    # it reads twelve layers, the last of them number 35
     "qwen3vl_4b_model_config": {**LLM, "num_hidden_layers": 36},
     "umt5xxl_model_config": T5 | SMALL_VOCABULARY,
     "gemma2_2b_model_config": LLM | SMALL_VOCABULARY,
@@ -98,6 +98,28 @@ def clip(tokenizer, encoder, pieces: bool = False, **sizes):
     return made
 
 
+def stable_diffusion_3():
+    """Both CLIPs without T5; the zeros that fill each token up to T5's 4096 numbers are left out but for 32."""
+    made = clip(texts.sd3_clip.SD3Tokenizer, texts.sd3_clip.sd3_clip(clip_l=True, clip_g=True, t5=False))
+    encoder = made.cond_stage_model
+    wide = encoder.encode_token_weights
+
+    def narrow(tokens):
+        cond, *rest = wide(tokens)
+        return cond[..., :SD3_WIDE], *rest
+
+    encoder.encode_token_weights = narrow
+    return made
+
+
+def klein():
+    """Qwen 3 with a template; every prompt has 64 tokens in place of 512."""
+    sizes = {"qwen3_4b_model_config": {**LLM, "num_hidden_layers": 28}}
+    made = clip(texts.flux.KleinTokenizer, texts.flux.klein_te(model_type="qwen3_4b"), **sizes)
+    made.tokenizer.qwen3_4b.min_length = 64
+    return made
+
+
 def t5():
     """T5 as PixArt and Chroma read it: as many tokens as a prompt has."""
     return clip(texts.pixart_t5.PixArtTokenizer, texts.pixart_t5.pixart_te())
@@ -141,14 +163,14 @@ FAMILIES = {
         models.SD3,
         {
             **{"in_channels": 16, "out_channels": 16, "patch_size": 2, "depth": 2, "input_size": None},
-            **{"adm_in_channels": 128, "context_size": 4096, "pos_embed_max_size": 64, "num_patches": 4096},
+            **{"adm_in_channels": 128, "context_size": SD3_WIDE, "pos_embed_max_size": 64, "num_patches": 4096},
             **{"pos_embed_scaling_factor": None, "qk_norm": "rms"},
             "context_embedder_config": {
                 "target": "torch.nn.Linear",
-                "params": {"in_features": 4096, "out_features": 128},
+                "params": {"in_features": SD3_WIDE, "out_features": 128},
             },
         },
-        lambda: clip(texts.sd3_clip.SD3Tokenizer, texts.sd3_clip.sd3_clip(clip_l=True, clip_g=True, t5=False)),
+        stable_diffusion_3,
     ),
     "flux1": Family(models.Flux, FLUX1, lambda: clip(texts.flux.FluxTokenizer, texts.flux.flux_clip())),
     "flux2_klein": Family(
@@ -161,7 +183,7 @@ FAMILIES = {
             **{"global_modulation": True, "mlp_silu_act": True, "ops_bias": False},
             **{"default_ref_method": "index", "ref_index_scale": 10.0},
         },
-        lambda: clip(texts.flux.KleinTokenizer, texts.flux.klein_te(model_type="qwen3_4b"), **SIZES["klein"]),
+        klein,
     ),
     "chroma": Family(
         models.Chroma,
@@ -234,7 +256,7 @@ FAMILIES = {
         {
             **{"image_model": "hidream", "attention_head_dim": 32, "axes_dims_rope": [16, 8, 8]},
             **{"caption_channels": [WIDE, WIDE], "max_resolution": [128, 128], "in_channels": 16},
-            **{"llama_layers": [0, 1, 2], "num_attention_heads": 2, "num_routed_experts": 4},
+            **{"llama_layers": [0, 2, 3], "num_attention_heads": 2, "num_routed_experts": 4},
             **{"num_activated_experts": 2, "num_layers": 1, "num_single_layers": 2, "out_channels": 16},
             **{"patch_size": 2, "text_emb_dim": 128},
         },
@@ -280,7 +302,9 @@ FAMILIES = {
 REFUSED = {
     "flux_fill": Family(models.FluxInpaint, {**FLUX1, "in_channels": 96}, nothing),
     "wan_i2v": Family(models.WAN21_I2V, {**WAN, "model_type": "i2v", "in_dim": 36}, nothing),
-    "hunyuan_refiner": Family(models.HunyuanImage21Refiner, {**HUNYUAN, "patch_size": [1, 1, 1], "axes_dim": [8, 12, 12]}, nothing),
+    "hunyuan_refiner": Family(
+        models.HunyuanImage21Refiner, {**HUNYUAN, "patch_size": [1, 1, 1], "axes_dim": [8, 12, 12]}, nothing
+    ),
     "ace_step": Family(
         models.ACEStep,
         {
@@ -302,4 +326,3 @@ def built(family: Family):
     model.requires_grad_(False)
     device = torch.device("cpu")
     return comfy.model_patcher.ModelPatcher(model, load_device=device, offload_device=device), family.words()
-

@@ -6,7 +6,9 @@ import io
 
 import torch
 
-WORDS = "a an the of in on with and cat dog fox apple pear car photo picture drawing style flat ink red blue table animal"
+WORDS = (
+    "a an the of in on with and cat dog fox apple pear car photo picture drawing style flat ink red blue table animal"
+)
 
 
 def sentence_pieces() -> torch.Tensor:

@@ -51,7 +51,9 @@ def test_rows_of_several_lengths_are_filled_up_and_taken_apart():
 
 def test_what_has_a_length_of_its_own_beside_the_tokens_keeps_it():
     def text(tokens, ids):
-        return Conditioning(torch.ones(1, tokens, 4), {"ids": torch.arange(1, ids + 1)[None], "pooled": torch.ones(1, 8)})
+        return Conditioning(
+            torch.ones(1, tokens, 4), {"ids": torch.arange(1, ids + 1)[None], "pooled": torch.ones(1, 8)}
+        )
 
     one, two, three = text(2, 2), text(2, 3), text(3, 3)
     assert not any(k.startswith("length") for k in Conditioning.cat([one, three]).extras), "as many as there are tokens"
@@ -60,7 +62,9 @@ def test_what_has_a_length_of_its_own_beside_the_tokens_keeps_it():
     parts = both[[3, 2, 1, 0]].by_length()
     assert [rows for rows, _ in parts] == [[0, 3], [1], [2]]
     for (_, part), alone in zip(parts, (one, two, three), strict=True):
-        assert torch.equal(part.extras["ids"][:1], alone.extras["ids"]) and part.tokens.shape[1:] == alone.tokens.shape[1:]
+        assert (
+            torch.equal(part.extras["ids"][:1], alone.extras["ids"]) and part.tokens.shape[1:] == alone.tokens.shape[1:]
+        )
         assert set(part.extras) == {"ids", "pooled"} and part.counts is None
 
 

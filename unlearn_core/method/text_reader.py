@@ -81,6 +81,9 @@ class LayerReader(TextReader):
             pass
         finally:
             hook.remove()
+        if len(seen[0]) == 1 and len(text) > 1:
+            # the rest was split off, or stands behind the first one's tokens in one row, as PixArt reads prompts
+            return self._passed(text[:1])
         return seen[0].flatten(1, -2) if seen[0].dim() > 2 else seen[0][:, None]
 
 

@@ -20,8 +20,8 @@ from unlearn_core.standalone.model import StandaloneModel
 
 from .network import CHANNELS, DENOISER, DEVIATION, SIDE, TOKENS, FlowTransformer, ids_of, own_text_encoder
 
-SHIFT, LEVELS = 1.15, 1000
-"""How Qwen-Image's noise levels are spaced: s t / (1 + (s - 1) t)."""
+SHIFT, LEVELS = 1.15, 10_000
+"""How the noise levels are spaced, as ComfyUI spaces them: s t / (1 + (s - 1) t)."""
 
 
 class FlowBed:

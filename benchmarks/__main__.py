@@ -64,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
     record.add_argument("sequence", metavar="A|B|hard|long")
     record.add_argument("--command", required=True, help="the command that made the rows, as it is to be shown")
     record.add_argument("--commit", required=True, help="the commit on which it ran")
+    record.add_argument("--model", default="demo", help="on which model it ran (default: demo)")
     record.add_argument("--group", default="main", choices=("main", "others", "searched"), help="which table")
     return top
 

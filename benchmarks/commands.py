@@ -144,5 +144,5 @@ def record(args: argparse.Namespace) -> int:
     """Put a run's last rows into the committed results."""
     from .record import Origin, record_sequence
 
-    print(record_sequence(args.folder, args.sequence, Origin(args.command, args.commit, args.group)))
+    print(record_sequence(args.folder, args.sequence, Origin(args.command, args.commit, args.group, args.model)))
     return 0

@@ -61,7 +61,10 @@ SIZES = {
 
 @dataclass(frozen=True)
 class Family:
-    """kind: ComfyUI's class. sizes: what its detection finds in a file, but small. words: makes a CLIP. side: in pixels."""
+    """A family, small.
+
+    kind: ComfyUI's class. sizes: what its detection finds in a file, but small. words: makes a CLIP. side: of pictures.
+    """
 
     kind: type
     sizes: Mapping

@@ -58,9 +58,9 @@ class LayerReader(TextReader):
             done = 0
             while done < len(part):
                 # a host splits what its memory does not hold, and the first piece ends the pass
-                found = self._passed(part[done:])
-                rows |= dict(zip(numbers[done:], found, strict=False))
-                done += len(found)
+                passed = self._passed(part[done:])
+                rows |= dict(zip(numbers[done:], passed, strict=False))
+                done += len(passed)
         found = [without_zeros(rows[number]) for number in range(len(prompts))]
         return Tokens(nn.utils.rnn.pad_sequence(found, batch_first=True), tuple(map(len, found)))
 
@@ -91,3 +91,8 @@ def without_zeros(tokens: Tensor) -> Tensor:
     """A prompt's vectors `[n, d]` up to the last that is not zero: some networks fill prompts up themselves."""
     told = tokens.any(-1).nonzero()
     return tokens[: max(1, int(told[-1]) + 1 if len(told) else 1)]
+
+
+def readers_of(host: HostModel, backbone: nn.Module, groups: Sequence[TextGroup]) -> tuple[TextReader, ...]:
+    """What each group reads of prompts."""
+    return tuple(TextReader(host, g.paths) if g.direct else LayerReader(host, backbone, g) for g in groups)

@@ -65,6 +65,7 @@ class ComfyHostModel:
         side = (resolution or facts.resolution or PIXELS.get(self.architecture, 1024)) // self._pixels
         self.least_side = LEAST_SIDE if isinstance(base, getattr(comfy.model_base, "PixArt", ())) else 0
         side = max(side, self.least_side)
+        self.guidance = 1.0 if takes_guidance(base) else None
         # models of videos, and of pictures with a video's latents, draw one frame
         frames = (1,) * (form.latent_dimensions - 2)
         self.latent_shape = (form.latent_channels, *frames, side, side)
@@ -222,6 +223,15 @@ def wants_a_picture(base, latent: Tensor) -> bool:
     if getattr(base, "concat_keys", ()):
         return True
     return base.concat_cond(noise=latent, device=latent.device) is not None
+
+
+def takes_guidance(base) -> bool:
+    """Whether guidance is an input of the network (Flux dev) or was trained away (Flux schnell), so that none is added.
+
+    Of other models that were distilled, as Z-Image-Turbo, nothing but the numbers differs from those that were not.
+    """
+    sizes = base.model_config.unet_config
+    return bool(sizes.get("guidance_embed")) or type(base.model_config).__name__ == "FluxSchnell"
 
 
 def architecture(config: comfy.supported_models_base.BASE) -> str:

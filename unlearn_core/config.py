@@ -97,7 +97,13 @@ class ForgetConfig:
         unit="steps",
     )
     guidance: float = setting(
-        3.0, "Guidance", "Guidance scale (CFG) of the pictures of the check.", EDIT, low=1.0, high=30.0, step=0.1
+        3.0,
+        "Guidance",
+        "Guidance scale (CFG) of the pictures of the check. Left at 3, Flux is looked at with 1, as it is drawn.",
+        EDIT,
+        low=1.0,
+        high=30.0,
+        step=0.1,
     )
     steps: int = setting(
         300,

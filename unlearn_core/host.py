@@ -203,6 +203,13 @@ class TitledHost(HostModel, Protocol):
     """As a rule the name of the checkpoint's file, without its folder."""
 
 
+class GuidedHost(HostModel, Protocol):
+    """A host that tells how its model is drawn with; for others the setting's own default counts."""
+
+    guidance: float | None
+    """1 where a negative prompt does nothing, as guidance is an input of the network; None where that is not known."""
+
+
 class OffloadingHost(HostModel, Protocol):
     """A host that can take text encoders and autoencoder off the device; one without `offload` cannot."""
 

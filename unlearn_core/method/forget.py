@@ -166,7 +166,9 @@ def delta_of(run: Run, anchor: Anchor, pairs: PromptPairs, attempt: Attempt, num
 def report_of(run: Run, anchor: Anchor, attempt: Attempt, delta: Delta) -> dict:
     """What was done and how well, as plain JSON values."""
     request, fit = run.request, attempt.fit
+    told = request.config.check and getattr(run.host, "guidance", None) is not None
     return {
+        **({"guidance": request.config.guidance} if told else {}),
         "concept": request.concept,
         "kind": request.kind,
         "anchor": anchor.name,
@@ -209,6 +211,8 @@ def summary(report: Mapping) -> list[tuple[str, str]]:
     if check.get("not_known"):
         rows.append(("Not known by this model", ", ".join(check["not_known"])))
     rows.append(("How", report["way"]))
+    if "guidance" in report:
+        rows.append(("Guidance of the check", f"{report['guidance']:g}"))
     if report["stack"]:
         rows.append(("On top of", ", ".join(report["stack"])))
     if report["stopped"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..config import ForgetConfig
 from ..delta.stack import Stack, check_fits
@@ -53,7 +53,7 @@ class Request:
         recipes: Mapping[str, Recipe] | None = None,
     ) -> Request:
         """Check the request against the model and the stack. Raises `UnlearnError` for whatever cannot be done."""
-        names = host.layers()
+        names, config = host.layers(), at_own_guidance(config, host)
         check_fits(stack, host.fingerprint, host.architecture, names, title_of(host), host.prediction_type)
         stack.parents()  # a file whose name cannot be written down is refused now
         words = WordList.load(host.words_file)
@@ -105,6 +105,12 @@ class Request:
     def rest(self) -> WordList:
         """The checkpoint's words without everything that moves."""
         return self.words.without(self.moving)
+
+
+def at_own_guidance(config: ForgetConfig, host: HostModel) -> ForgetConfig:
+    """The settings with the guidance that the host's model is drawn with, where the artist has set no other."""
+    own = getattr(host, "guidance", None)
+    return config if own is None or config.guidance != ForgetConfig.guidance else replace(config, guidance=own)
 
 
 def asked_for(config: ForgetConfig, lists: Sequence[WordList], stack: Stack) -> tuple[str, str]:

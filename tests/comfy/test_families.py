@@ -12,7 +12,7 @@ import pytest
 
 from tests.comfy.sources import NEWEST, tree
 
-pytestmark = pytest.mark.full
+pytestmark = [pytest.mark.full, pytest.mark.timeout(1800)]
 
 KEYS_AND_VALUES = ("cross_attn.k_proj", "cross_attn.v_proj")
 EDITED = {

@@ -176,6 +176,17 @@ class OffloadingHost(HostModel, Protocol):
         ...
 
 
+class PackedHost(HostModel, Protocol):
+    """A host whose layers may hold their weights packed, or without the stack until a pass needs them."""
+
+    def weight(self, path: str) -> Tensor:
+        """The weight that a layer multiplies by, the stack included, `[out, in]`, as ordinary numbers.
+
+        path: inside the backbone. Inside a session. Without this method it is the layer's own `weight`.
+        """
+        ...
+
+
 def title_of(host: HostModel) -> str:
     """What the host calls its checkpoint, in a line that a delta's file can hold; "" where it does not say."""
     title = " ".join(str(getattr(host, "title", "") or "").split())

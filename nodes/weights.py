@@ -24,7 +24,7 @@ WHOLE = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def true_weight(model, path: str) -> Tensor:
-    """What a linear layer of a MODEL multiplies by, `[out, in]`: unpacked, its patches on it, whether or not it is loaded.
+    """What a linear layer of a MODEL multiplies by, `[out, in]`: unpacked, its patches on it, loaded or not.
 
     The layer's own tensor where that holds it; else float32, without the rounding that ComfyUI makes anew with each
     patch. path: inside the diffusion model.
@@ -60,7 +60,7 @@ def unpacked(layer: nn.Module, weight: Tensor, device: torch.device) -> Tensor:
 
 
 def original_weights(model) -> dict[str, Tensor]:
-    """The denoiser's weights by bare name, as the file has them: without patches that are baked in while it is loaded."""
+    """The denoiser's weights by bare name, as the file has them: without patches that are baked in while loaded."""
     network = model.model.diffusion_model
     weights: dict[str, Tensor] = {PREFIX + k: v for k, v in network.state_dict().items()}
     for key, kept in model.backup.items():
@@ -71,23 +71,20 @@ def original_weights(model) -> dict[str, Tensor]:
     for path, layer in network.named_modules():
         if is_ggml(layer):
             # its state is made up
-            weights |= {
-                f"{PREFIX}{path}.{n}": p.data.as_subclass(Tensor) for n, p in layer.named_parameters(recurse=False)
-            }
+            own = layer.named_parameters(recurse=False)
+            weights |= {f"{PREFIX}{path}.{name}": t.data.as_subclass(Tensor) for name, t in own}
             weights.pop(f"{PREFIX}{path}.temp.weight", None)
     # what the file lacks is zeros once it is used
     return {k.removeprefix(PREFIX): torch.zeros(()).expand(v.shape) if v.is_meta else v for k, v in weights.items()}
 
 
 def check_readable(model) -> None:
-    """Raise `BadCheckpoint` where a linear layer's weight is packed in a form that neither ComfyUI nor its class unpacks."""
+    """Raise `BadCheckpoint` where a linear layer's weight is packed and neither ComfyUI nor its class unpacks it."""
     for path, layer in model.model.diffusion_model.named_modules():
         if not is_linear(layer) or is_ggml(layer) or is_quantised(layer.weight):
             continue
-        weight = layer.weight
-        if not (
-            is_plain(weight) and weight.is_floating_point() and weight.shape == (layer.out_features, layer.in_features)
-        ):
+        weight, shape = layer.weight, (layer.out_features, layer.in_features)
+        if not (is_plain(weight) and weight.is_floating_point() and weight.shape == shape):
             raise BadCheckpoint(
                 f"The MODEL's weights are packed in a form that is not known here ({type(weight).__name__} in {path}): "
                 "load this checkpoint as .safetensors with ComfyUI's own loaders, or as GGUF with ComfyUI-GGUF."
@@ -125,9 +122,8 @@ def load(models: Sequence) -> None:
     """Bring models to their devices together: as a whole where a device holds them, else as ComfyUI sees fit."""
     needed: dict[torch.device, float] = {}
     for model in models:
-        needed[model.load_device] = (
-            needed.get(model.load_device, memory.minimum_inference_memory()) + model.model_size()
-        )
+        known = needed.get(model.load_device, memory.minimum_inference_memory())
+        needed[model.load_device] = known + model.model_size()
     fits = all(size < memory.get_total_memory(device) for device, size in needed.items() if device.type != "cpu")
     memory.load_models_gpu(list(models), force_full_load=fits)
 

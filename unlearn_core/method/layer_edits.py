@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from typing import Protocol, cast
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -65,7 +65,7 @@ class LayerEdits:
 
     def width(self, path: str) -> int:
         """How many numbers a layer reads."""
-        return int(self._layers[path].in_features)
+        return cast(int, self._layers[path].in_features)
 
     def set(self, factors: Mapping[str, tuple[Tensor, Tensor]]) -> None:
         """Replace all changes."""

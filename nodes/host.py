@@ -182,12 +182,13 @@ class ComfyHostModel:
         """The diffusion model, loaded with the MODEL's patches, as ordinary tensors that autograd takes."""
         if stack.parents() != self.stack.parents():
             raise UnlearnError("The stack is not the one that the MODEL carries: apply it to the MODEL first.")
-        with torch.inference_mode(False), torch.no_grad():
-            given, self._model = self._model, not_paged(self._model)
-            training = getattr(memory, "in_training", None)
-            try:
-                # together, so that reading prompts later need not push the denoiser out
-                load([self._model, self._clip.patcher])
+        given, self._model = self._model, not_paged(self._model)
+        training = getattr(memory, "in_training", None)
+        try:
+            # together, so that reading prompts later need not push the denoiser out; in the mode that ComfyUI is in, as
+            # it will take them off again
+            load([self._model, self._clip.patcher])
+            with torch.inference_mode(False), torch.no_grad():
                 self._model.pre_run()
                 backbone = self._model.model.diffusion_model
                 if training is not None:
@@ -196,12 +197,12 @@ class ComfyHostModel:
                 in_place = torch.autograd.graph.allow_mutation_on_saved_tensors
                 with aliased(backbone), in_place() if self._shape is None else nullcontext():
                     yield backbone
-            finally:
-                if training is not None:
-                    memory.in_training = training
-                self._model.cleanup()
-                self._model = given
-                memory.soft_empty_cache()
+        finally:
+            if training is not None:
+                memory.in_training = training
+            self._model.cleanup()
+            self._model = given
+            memory.soft_empty_cache()
 
 
 def architecture(config: comfy.supported_models_base.BASE) -> str:

@@ -1,0 +1,175 @@
+"""Two requests in a row on tiny networks whose weights ComfyUI holds packed, or patches only in a pass.
+
+Runs inside ComfyUI: python boot.py COMFYUI_FOLDER precisions.py NAME... --cpu
+Prints as its last line {name of a family: {way of holding weights: what was seen}}.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parent))
+
+import families  # noqa: E402  (reads the arguments before comfy does)
+import comfy.lora  # noqa: E402
+import comfy.model_management as memory  # noqa: E402
+import comfy.model_patcher  # noqa: E402
+import comfy.supported_models as models  # noqa: E402
+import comfy.text_encoders as texts  # noqa: E402
+import torch  # noqa: E402
+from comfy import sd1_clip  # noqa: E402
+from comfy.quant_ops import QUANT_ALGOS, QuantizedTensor  # noqa: E402
+
+CPU = torch.device("cpu")
+WORDS = Path(__file__).with_name("few_words.json")
+FORMATS = {"unet": "nvfp4", "qwen_image": "float8_e4m3fn", "auraflow": "int8_tensorwise"}
+CASES = {
+    **families.CASES,
+    "unet": (
+        models.SD15,
+        {
+            **{"image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 64, "num_res_blocks": [1, 1]},
+            **{"channel_mult": [1, 2], "transformer_depth": [1, 1], "transformer_depth_output": [1, 1, 1, 1]},
+            **{"transformer_depth_middle": 1, "context_dim": 64, "use_spatial_transformer": True, "legacy": False},
+            **{"adm_in_channels": None, "use_checkpoint": False, "use_linear_in_transformer": False},
+        },
+        lambda: families.clip(sd1_clip.SD1Tokenizer, sd1_clip.SD1ClipModel),
+    ),
+}
+
+
+def patcher(name, weights=None, dtype=torch.float32, quantised=False):
+    """A MODEL of a family, with random weights where none are given."""
+    family, sizes, _ = CASES[name]
+    config = family(dict(sizes))
+    config.quant_config = {"mixed_ops": True} if quantised else None
+    config.set_inference_dtype(dtype, None if dtype == torch.float32 else torch.float32)
+    model = config.get_model({}, "", device=CPU)
+    if weights is None:
+        families.randomise(model.diffusion_model)
+    else:
+        found = model.diffusion_model.load_state_dict(dict(weights), strict=False)
+        assert not found.missing_keys and not found.unexpected_keys, found
+    model.requires_grad_(False)
+    return comfy.model_patcher.ModelPatcher(model, load_device=CPU, offload_device=CPU)
+
+
+def packed(weights, layers, kind):
+    """The weights as a file with `comfy_quant` has them, and the numbers that they stand for."""
+    file, numbers = dict(weights), dict(weights)
+    for path in layers:
+        name = f"{path}.weight"
+        # a file may leave some layers as they are
+        if weights[name].shape[1] % 32 or weights[name].shape[0] % 32:
+            continue
+        done = QuantizedTensor.from_float(weights[name], QUANT_ALGOS[kind]["comfy_tensor_layout"], scale="recalculate")
+        file |= done.state_dict(name)
+        file[f"{path}.comfy_quant"] = torch.tensor(list(json.dumps({"format": kind}).encode()), dtype=torch.uint8)
+        numbers[name] = done.dequantize()
+    return file, numbers
+
+
+def state(model):
+    """All bytes of a denoiser, without patches."""
+    memory.unload_all_models()
+    parts = model.model.diffusion_model.state_dict()
+    return {n: t.detach().clone().reshape(-1).contiguous().view(torch.uint8) for n, t in parts.items()}
+
+
+@contextmanager
+def patches_left_to_passes():
+    """Models are loaded as on a card that has no room for a single layer."""
+    load = memory.load_models_gpu
+
+    def little(models, **_):
+        for model in models:
+            model.partially_load(model.load_device, 0.1)
+
+    memory.load_models_gpu = little
+    try:
+        yield
+    finally:
+        memory.load_models_gpu = load
+
+
+def chain(model, words):
+    """Two requests in a row, and what they did."""
+    from the_pack.nodes.host import ComfyHostModel
+    from the_pack.nodes.model_stack import with_delta
+    from the_pack.unlearn_core import ForgetConfig, forget
+    from the_pack.unlearn_core.delta import format as delta_file
+
+    before, deltas, seen, base = state(model), [], {"matched": True}, model
+    for target, anchor in (("cat", "dog"), ("car", "bus")):
+        host = ComfyHostModel(model, words, None, 64)
+        # one text encoder for all: what it gives is the same each time
+        host.words_file, host._prompts = str(WORDS), words.prompts
+        asked = {"concept": target, "anchor": anchor, "quality": "quick", "force": True, "sampling_steps": 1}
+        result = forget(host, ForgetConfig.from_flat(asked), host.stack, lambda report: False)
+        seen["way"], seen["fingerprint"] = result.report["way"], host.fingerprint
+        keys = comfy.lora.model_lora_keys_unet(model.model, {})
+        matched = comfy.lora.load_lora(delta_file.tensors(result.delta), keys, log_missing=False)
+        seen["matched"] = seen["matched"] and len(matched) == len(result.delta.factors) > 0
+        deltas.append(result.delta)
+        model = with_delta(model, result.delta)
+    seen["lazy"] = any(getattr(m, "weight_function", ()) for m in base.model.diffusion_model.modules())
+    after = state(base)
+    seen["same"] = before.keys() == after.keys() and all(torch.equal(t, after[n]) for n, t in before.items())
+    return deltas, seen
+
+
+def cosine(ours, theirs):
+    """Of all that two deltas change."""
+    rows = [torch.cat([d.factors[n].matrix().flatten() for n in sorted(d.factors)]).double() for d in (ours, theirs)]
+    return float(rows[0] @ rows[1] / rows[0].norm() / rows[1].norm())
+
+
+def compared(found, wanted):
+    """What was seen, with the cosines of both deltas to those wanted."""
+    deltas, seen = found
+    return {**seen, "cosines": [cosine(a, b) for a, b in zip(deltas, wanted[0], strict=True)]}
+
+
+def seen(name):
+    """A family in all ways of holding its weights."""
+    from the_pack.unlearn_core.prompt_cache import PromptCache
+
+    words = CASES[name][2]()
+    words.prompts = PromptCache()
+    whole = patcher(name)
+    weights = {n: t.clone() for n, t in whole.model.diffusion_model.state_dict().items()}
+    layers = [p for p, m in whole.model.diffusion_model.named_modules() if isinstance(m, torch.nn.Linear)]
+    reference, found = chain(whole, words), {}
+    found["whole"] = compared(reference, reference)
+    with patches_left_to_passes():
+        found["lazy"] = compared(chain(patcher(name, weights), words), reference)
+    small = patcher(name, weights, torch.float8_e4m3fn)
+    numbers = {n: t.float() for n, t in small.model.diffusion_model.state_dict().items()}
+    found["fp8"] = compared(chain(small, words), chain(patcher(name, numbers), words))
+    file, numbers = packed(weights, layers, FORMATS[name])
+    small = patcher(name, file, quantised=True)
+    kinds = {type(m.weight) for m in small.model.diffusion_model.modules() if hasattr(m, "weight")}
+    assert QuantizedTensor in kinds, kinds
+    found["comfy_quant"] = compared(chain(small, words), wanted := chain(patcher(name, numbers), words))
+    with patches_left_to_passes():
+        found["comfy_quant, lazy"] = compared(chain(small, words), wanted)
+    return found
+
+
+def main():
+    """Each family that was asked for, as the executor runs nodes."""
+    families.load_pack()
+    from the_pack.unlearn_core import recipe
+
+    few = {kind: replace(r, listed_prompts=(1, 1), kept_prompts=4) for kind, r in recipe.SMALL.items()}
+    recipe.DEFAULT.update(few)
+    with torch.inference_mode():
+        print(json.dumps({name: seen(name) for name in families.WANTED or FORMATS}))
+
+
+if __name__ == "__main__":
+    main()

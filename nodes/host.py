@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from ..unlearn_core import BadCheckpoint, Conditioning, Stack, UnlearnError
 from ..unlearn_core.delta import layer_names as names
+from ..unlearn_core.delta.base_sample import BaseSample
 from ..unlearn_core.prompt_cache import PromptCache
 from .model_stack import facts_of, stack_of
-from .weights import aliased, check_readable, load, not_paged, original_weights, true_weight
+from .weights import aliased, check_readable, load, not_paged, original_weights, scales_of, true_weight
 
 ARCHITECTURES = {"SD15": "sd1", "SD20": "sd2", "SDXL": "sdxl"}
 OTHER_SIZES = "shapes cannot be multiplied"
@@ -59,6 +60,7 @@ class ComfyHostModel:
         self.sigmas = torch.as_tensor(sampling.sigmas).float().to(self.device)
         weights = original_weights(model)
         self.fingerprint = names.fingerprint(weights)
+        self.base_sample = BaseSample.take(weights, scales_of(model))
         self._shape, self._width = unet_shape(weights), text_width(weights)
         self._pixels = getattr(form, "spacial_downscale_ratio", 8)
         side = (resolution or facts.resolution or PIXELS.get(self.architecture, 1024)) // self._pixels

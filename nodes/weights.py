@@ -78,6 +78,19 @@ def original_weights(model) -> dict[str, Tensor]:
     return {k.removeprefix(PREFIX): torch.zeros(()).expand(v.shape) if v.is_meta else v for k, v in weights.items()}
 
 
+def scales_of(model) -> dict[str, float | None]:
+    """{bare name of a weight: what its numbers are multiplied with}; None where each block has a scale of its own."""
+    found: dict[str, float | None] = {}
+    for path, layer in model.model.diffusion_model.named_modules():
+        name, weight = f"{path}.weight", getattr(layer, "weight", None)
+        if (kept := model.backup.get(PREFIX + name)) is not None:
+            weight = kept.weight
+        scale = weight._params.scale if is_quantised(weight) else getattr(layer, "scale_weight", None)
+        if scale is not None:
+            found[name] = float(scale) if scale.numel() == 1 else None
+    return found
+
+
 def check_readable(model) -> None:
     """Raise `BadCheckpoint` where a linear layer's weight is packed and neither ComfyUI nor its class unpacks it."""
     for path, layer in model.model.diffusion_model.named_modules():

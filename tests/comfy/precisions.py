@@ -14,12 +14,13 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent))
 
-import families  # noqa: E402  (reads the arguments before comfy does)
+# reads the arguments before ComfyUI does
+import families  # noqa: E402, I001
+
 import comfy.lora  # noqa: E402
 import comfy.model_management as memory  # noqa: E402
 import comfy.model_patcher  # noqa: E402
 import comfy.supported_models as models  # noqa: E402
-import comfy.text_encoders as texts  # noqa: E402
 import torch  # noqa: E402
 from comfy import sd1_clip  # noqa: E402
 from comfy.quant_ops import QUANT_ALGOS, QuantizedTensor  # noqa: E402

@@ -82,7 +82,7 @@ class BaseSample:
         return int((self.values.abs() > self.steps).sum()) >= FEWEST
 
     def same(self, other: BaseSample) -> bool:
-        """Whether both are of one checkpoint, once with coarser numbers; a fingerprint tells those of one type apart."""
+        """Whether both are of one checkpoint, once with coarser numbers; a fingerprint tells equal types apart."""
         if self.names != other.names or self.types == other.types or len(self.values) != len(other.values):
             return False
         apart = (self.values - other.values).abs()

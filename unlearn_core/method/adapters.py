@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -143,6 +144,14 @@ def also_beside(config: Any, layers: Iterable[nn.Module]) -> None:
         ) from e
 
 
+def begin(layer: Any, generator: torch.Generator, device: torch.device | None) -> None:
+    """Give a layer of peft's factors of zero effect in float32; peft makes them like the weight, whatever that is."""
+    down, up = layer.lora_A[NAME], layer.lora_B[NAME]
+    device = device or down.weight.device
+    start = torch.randn(down.weight.shape, generator=generator) / down.weight.shape[1] ** 0.5
+    down.weight, up.weight = nn.Parameter(start.to(device)), nn.Parameter(torch.zeros(up.weight.shape, device=device))
+
+
 @contextmanager
 def attached(
     backbone: nn.Module,
@@ -167,14 +176,15 @@ def attached(
         config = LoraConfig(r=rank, lora_alpha=rank, target_modules=rf"({pattern})", lora_dropout=0.0)
         also_beside(config, map(backbone.get_submodule, paths))
         try:
-            inject_adapter_in_model(config, backbone, NAME)
+            with warnings.catch_warnings():
+                # of classes that it does not know by name
+                warnings.filterwarnings("ignore", "Unsupported layer type", UserWarning)
+                inject_adapter_in_model(config, backbone, NAME)
         except ValueError as e:
             raise UnlearnError(f"These layers cannot be adapted by the installed peft: {e}") from e
-        adapters = Adapters(backbone, paths, read)
-        for down, up in adapters.factors.values():
-            down.data = (torch.randn(down.shape, generator=generator) / down.shape[1] ** 0.5).to(device or down.device)
-            up.data = torch.zeros(up.shape, device=device or up.device)
-        yield adapters
+        for path in paths:
+            begin(backbone.get_submodule(path), generator, device)
+        yield Adapters(backbone, paths, read)
     finally:
         for path, layer in [(n, m) for n, m in backbone.named_modules() if isinstance(m, BaseTunerLayer)]:
             parent, _, child = path.rpartition(".")

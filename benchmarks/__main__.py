@@ -32,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
     robustness = command("robustness", commands.robustness, "Ask a finished sequence in other ways, and attack it.")
     for p in (sequence, robustness):
         sequence_options(p)
+    sequence.add_argument("--model", default="demo", help="demo, flow or flow-t5 (default: demo)")
     search = command("search", commands.search, "Try a method's own settings on the first requests of sequence A.")
     search.add_argument("method", metavar="METHOD")
     search.add_argument("--requests", type=int, default=3, help="how many requests (default: 3)")
@@ -63,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
     record.add_argument("sequence", metavar="A|B|hard|long")
     record.add_argument("--command", required=True, help="the command that made the rows, as it is to be shown")
     record.add_argument("--commit", required=True, help="the commit on which it ran")
+    record.add_argument("--model", default="demo", help="on which model it ran (default: demo)")
     record.add_argument("--group", default="main", choices=("main", "others", "searched"), help="which table")
     return top
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 
 from unlearn_core.cli.console import read_settings
 from unlearn_core.delta.outputs import check_writable
@@ -28,8 +29,8 @@ def robustness(args: argparse.Namespace) -> int:
     """What a finished run draws when it is asked in other ways."""
     from tqdm import tqdm
 
+    from .models import DEMO, opened
     from .robustness import measure, ticks
-    from .run import demo_model
 
     check_writable(args.out / "robustness.json")
     plan = plan_of(args)
@@ -39,7 +40,7 @@ def robustness(args: argparse.Namespace) -> int:
             bar.set_description_str(words)
             bar.update()
 
-        measure(plan, args.out, demo_model(args.device), tick)
+        measure(plan, args.out, opened(DEMO, args.device), tick)
     print((args.out / "robustness.md").read_text(encoding="utf-8"))
     return 0
 
@@ -48,7 +49,8 @@ def plan_of(args: argparse.Namespace):
     """The plan that the options name."""
     from .run import Plan
 
-    return Plan(args.sequence, specs(args.methods), args.seeds, args.requests, args.pictures)
+    plan = Plan(args.sequence, specs(args.methods), args.seeds, args.requests, args.pictures)
+    return replace(plan, model=getattr(args, "model", plan.model))
 
 
 def specs(text: str) -> tuple[str, ...]:
@@ -105,13 +107,13 @@ def print_facts(facts: dict[str, str]) -> None:
 def against(args: argparse.Namespace) -> int:
     """Seconds to the same forgetting, a row a trial, and meanwhile each one as it ends."""
     from .against import Counts, Race, Trial, cells, table
-    from .run import demo_model
+    from .models import DEMO, opened
     from .sequences import Request
 
     def told(trial: Trial) -> None:
         print(f"{trial.spec}: {trial.seconds:.0f} s, UA and retention {cells(trial)}", file=sys.stderr)
 
-    host = demo_model(args.device)
+    host = opened(DEMO, args.device)
     print(table(Race(host, Counts.make(host, Request(args.concept))).run(told)))
     return 0
 
@@ -142,5 +144,5 @@ def record(args: argparse.Namespace) -> int:
     """Put a run's last rows into the committed results."""
     from .record import Origin, record_sequence
 
-    print(record_sequence(args.folder, args.sequence, Origin(args.command, args.commit, args.group)))
+    print(record_sequence(args.folder, args.sequence, Origin(args.command, args.commit, args.group, args.model)))
     return 0

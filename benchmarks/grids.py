@@ -14,9 +14,9 @@ from unlearn_core.demo.recognition import Question
 from unlearn_core.picture_file import folded
 from unlearn_core.preview import grid, pictures
 from unlearn_core.sampling import Sampler
-from unlearn_core.standalone.model import StandaloneModel
 from unlearn_core.words.prompts import fill
 
+from .models import OpenModel
 from .sequences import Watched
 
 SIZE, PRESERVED, STEPS, NOISE = 72, 8, 12, 77
@@ -30,7 +30,7 @@ def captions(w: Watched, targets: Sequence[Sequence[Question]]) -> tuple[str, ..
     return (*(group[0].caption for group in targets), *preserved)
 
 
-def strip(host: StandaloneModel, columns: Sequence[str], file: Path) -> None:
+def strip(host: OpenModel, columns: Sequence[str], file: Path) -> None:
     """Draw one row with the host as it is now and write it."""
     drawn = pictures(Sampler(host, STEPS), Stack(), columns, NOISE)
     picture = grid([drawn], 0)

@@ -17,7 +17,8 @@ from unlearn_core.delta import format as delta_file
 from unlearn_core.delta.atomic import write_whole
 from unlearn_core.delta.format import Delta
 from unlearn_core.delta.stack import Stack
-from unlearn_core.standalone.model import StandaloneModel
+
+from .models import OpenModel
 
 KIND = "unlearn.benchmark"
 """Metadata key of a file with changes of whole parameters, which is no delta and is loaded nowhere else."""
@@ -88,7 +89,7 @@ def added(module: nn.Module, changes: Mapping[str, Tensor]) -> Iterator[None]:
 
 
 @contextmanager
-def under(host: StandaloneModel, learned: Sequence[Learned]) -> Iterator[nn.Module]:
+def under(host: OpenModel, learned: Sequence[Learned]) -> Iterator[nn.Module]:
     """The model after some requests, ready to draw with or to train on; the base again at the end of the block."""
     sums: dict[str, Tensor] = {}
     for one in learned:
@@ -107,7 +108,7 @@ def stack_of(learned: Sequence[Learned]) -> Stack:
     return stack
 
 
-def distance_moved(host: StandaloneModel, learned: Sequence[Learned]) -> float:
+def distance_moved(host: OpenModel, learned: Sequence[Learned]) -> float:
     """|| sum of all changes ||_F over the UNet's parameters, however they were made."""
     before = {n: p.detach().clone() for n, p in host.backbone.named_parameters()}
     with under(host, learned) as backbone:

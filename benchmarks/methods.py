@@ -11,6 +11,7 @@ from unlearn_core.errors import BadSetting
 from .baselines.ablation import ConceptAblation
 from .baselines.dfr import DFR
 from .baselines.esd import ESD
+from .baselines.gem import GEM
 from .baselines.lacu import LACU, LACULoRA
 from .baselines.pure_noise import PureNoise
 from .baselines.uce import UCE
@@ -31,7 +32,7 @@ class Method(Protocol):
         ...
 
 
-OTHERS = (ESD, PureNoise, ConceptAblation, UCE, DFR, LACU, LACULoRA)
+OTHERS = (ESD, GEM, PureNoise, ConceptAblation, UCE, DFR, LACU, LACULoRA)
 METHODS: dict[str, type] = {m.name: m for m in (Ours, OursBlind, *OTHERS)}
 PUBLISHED = tuple(m.name for m in OTHERS)
 

@@ -11,10 +11,10 @@ from unlearn_core.delta.paths import safe_file_name
 from unlearn_core.demo.recognition import world
 from unlearn_core.method.forget import forget
 from unlearn_core.progress import StepReport
-from unlearn_core.standalone.model import StandaloneModel
 from unlearn_core.words.word_list import WordList
 
 from .learned import Learned, stack_of
+from .models import OpenModel
 from .task import Task
 
 
@@ -43,7 +43,7 @@ class Ours:
         # Near ones, and far ones that reach over the whole list: whatever the list names may have been replayed.
         return Learned(request.concept, delta, None, task.rest.all_objects, info.anchor, info.prompts, info.steps)
 
-    def general(self, host: StandaloneModel) -> WordList | None:
+    def general(self, host: OpenModel) -> WordList | None:
         """The words that are preserved beside those of the checkpoint's own list; None: the bundled ones."""
         return None
 
@@ -55,7 +55,7 @@ class OursBlind(Ours):
     name: ClassVar[str] = "ours-blind"
     label: ClassVar[str] = "ours, what is held out is unknown to it"
 
-    def general(self, host: StandaloneModel) -> WordList:
+    def general(self, host: OpenModel) -> WordList:
         """The bundled list without the demo model's held-out objects."""
         known = WordList.load(host.words_file).all_objects
         return WordList.load(None).without([o for o in world()["objects"] if o not in known])

@@ -13,9 +13,9 @@ from unlearn_core.demo.classifier import DemoClassifier
 from unlearn_core.demo.recognition import FOLDER, STEPS, Question, world
 from unlearn_core.preview import pictures
 from unlearn_core.sampling import Sampler
-from unlearn_core.standalone.model import StandaloneModel
 from unlearn_core.words.prompts import fill
 
+from .models import OpenModel
 from .sequences import Request, Watched
 
 SEED = 1000
@@ -86,7 +86,7 @@ def target_questions(request: Request, w: Watched, count: int) -> list[Question]
     return asked
 
 
-def look(host: StandaloneModel, asked: Sequence[Question], seed: int, steps: int = STEPS) -> Observations:
+def look(host: OpenModel, asked: Sequence[Question], seed: int, steps: int = STEPS) -> Observations:
     """Draw and read, with the host as it is now; picture i has noise i of the seed. steps: Euler steps of a picture."""
     drawn = pictures(Sampler(host, steps), Stack(), [q.caption for q in asked], SEED + seed)
     return read(drawn)

@@ -13,26 +13,31 @@ from unlearn_core.errors import BadSetting
 
 from .doc_results import SEQUENCE
 from .doc_tables import RESULTS
+from .models import DEMO
 from .result_table import LOW_IS_GOOD, last, runs
 from .results import read
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where rows come from: the command, the commit, the day (today where it is left out), and the table's group."""
+    """Where rows come from: the command, the commit, the day (today by default), the table's group, and the model."""
 
     command: str
     commit: str
     group: str = "main"
+    model: str = DEMO
     date: str = field(default_factory=lambda: time.strftime("%Y-%m-%d"))
 
 
 def record_sequence(folder: Path, sequence: str, origin: Origin, results: Path = RESULTS) -> Path:
-    """Put the last rows of all runs of a sequence into its file; rows of the same methods and group are replaced."""
+    """Put the last rows of all runs of a sequence into its file; rows of the same methods and group are replaced.
+
+    Each model has a file of its own.
+    """
     rows = [r for r in read(folder / "results.json")[0].values() if r["sequence"] == sequence]
     if not rows:
         raise BadSetting(f"{folder} has no rows of sequence {sequence}: run it with the same --out first.")
-    file = results / f"sequence_{sequence}.json"
+    file = results / f"sequence_{sequence}{'' if origin.model == DEMO else '_' + origin.model}.json"
     data = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"sources": {}, "rows": []}
     ends = [r for r in rows if r["request"] == last(rows, r["method"], r["seed"])]
     reached = {r["request"] for r in ends}

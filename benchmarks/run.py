@@ -17,19 +17,20 @@ from tqdm import tqdm
 
 from unlearn_core.delta.atomic import write_whole
 from unlearn_core.delta.paths import safe_file_name
-from unlearn_core.demo.recognition import CHECKPOINT, STEPS, Question
+from unlearn_core.demo.recognition import STEPS, Question
 from unlearn_core.device_memory import release
 from unlearn_core.errors import BadSetting, UnlearnError
 from unlearn_core.recipe import Recipe
-from unlearn_core.standalone.model import StandaloneModel
 
 from .grids import captions, strip
 from .learned import Learned, distance_moved, under
 from .measures import Measurement, Reference
 from .memory import peak_mb, start_peak
 from .methods import method
+from .models import DEMO, OpenModel, opened
 from .questions import Answer, Observations, Questionnaire, look, preserved_questions, target_questions
 from .results import Results, key_of
+from .row_passes import rows_counted
 from .sequences import sequence, watched
 from .task import Task
 
@@ -45,6 +46,7 @@ class Plan:
 
     requests: only the first so many; None: all. pictures: of a preserved concept; twice that of a target.
     steps: Euler steps of a counted picture. recipes: the product's constants where they are not its own.
+    model: one of `models.MODELS`.
     """
 
     sequence: str
@@ -54,6 +56,7 @@ class Plan:
     pictures: int = 8
     steps: int = STEPS
     recipes: Mapping[str, Recipe] | None = None
+    model: str = DEMO
 
     @cached_property
     def questionnaire(self) -> Questionnaire:
@@ -74,7 +77,7 @@ class Plan:
 
 def run(plan: Plan, folder: Path, device: str, progress: Progress | None = None) -> Results:
     """All rows that are missing. progress: None shows a bar."""
-    going = SequenceRun(plan, folder, demo_model(device))
+    going = SequenceRun(plan, folder, opened(plan.model, device))
     if progress is not None:
         going.all_seeds(progress)
         return going.results
@@ -92,7 +95,7 @@ def run(plan: Plan, folder: Path, device: str, progress: Progress | None = None)
 class SequenceRun:
     """A plan on a host, its results in a folder. Raises `BadSetting` before any work."""
 
-    def __init__(self, plan: Plan, folder: Path, host: StandaloneModel):
+    def __init__(self, plan: Plan, folder: Path, host: OpenModel):
         self.plan, self.host, self.questionnaire = plan, host, plan.questionnaire
         self.methods = {spec: method(spec) for spec in plan.methods}
         self.results = Results(folder, plan.pictures)
@@ -145,7 +148,8 @@ class SequenceRun:
         release(host.device)
         start_peak()
         begun = time.monotonic()
-        learned = how.learn(task)
+        with rows_counted(host.backbone) as rows:
+            learned = how.learn(task)
         seconds, memory = time.monotonic() - begun, peak_mb()
         learned.save(file)
         past = [*task.past, learned]
@@ -158,6 +162,7 @@ class SequenceRun:
             "anchor": learned.anchor,
             "steps": learned.steps,
             "seconds": seconds,
+            "row_passes": rows.count,
             "peak_memory_mb": memory,
             "size_of_unet": learned.numbers() / sum(p.numel() for p in host.backbone.parameters()),
             "norm": distance_moved(host, past),
@@ -205,15 +210,7 @@ class SequenceRun:
             return Observations(answers, f.get_tensor("features"))
 
 
-def demo_model(device: str) -> StandaloneModel:
-    """The bundled checkpoint in float32 on every device.
-
-    In half precision, as it lies on a GPU, the small steps of methods that learn whole matrices would be rounded away.
-    """
-    return StandaloneModel(CHECKPOINT, device, half=False)
-
-
-def device_name(host: StandaloneModel) -> str:
+def device_name(host: OpenModel) -> str:
     """The card, or the number of CPU threads."""
     if host.device.type == "cuda":
         return torch.cuda.get_device_name(host.device)

@@ -8,11 +8,11 @@ from functools import cached_property
 
 from unlearn_core.method.score_distance import text_distances
 from unlearn_core.recipe import DEFAULT, Recipe
-from unlearn_core.standalone.model import StandaloneModel
 from unlearn_core.words.prompts import REMOVED, Scene, mapped, scenes
 from unlearn_core.words.word_list import WordList
 
 from .learned import Learned
+from .models import OpenModel
 from .sequences import Request
 
 Tick = Callable[[float], None]
@@ -31,7 +31,7 @@ class Task:
     recipes: the product's constants; the baselines take the number of prompts from them.
     """
 
-    host: StandaloneModel
+    host: OpenModel
     request: Request
     past: Sequence[Learned] = ()
     seed: int = 0

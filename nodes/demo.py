@@ -1,4 +1,4 @@
-"""Load Demo Model: the bundled checkpoint, so that the first workflow runs with no download."""
+"""Load Demo Model: a bundled model, so that the first workflow runs with no download."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from comfy_api.latest import io
 
 from ..unlearn_core.demo.recognition import CHECKPOINT
 from .demo_model import load_demo
+from .flow_demo import load_flow_demo
 from .model_stack import FACTS, BaseFacts
 from .schema import schema
 
 SIDE = 128
+FLOW = CHECKPOINT.with_name("flow.safetensors")
+UNET, TRANSFORMER = "UNet, as Stable Diffusion", "flow transformer, as Qwen-Image"
 
 
 class LoadDemoModel(io.ComfyNode):
-    """MODEL, CLIP and VAE of the bundled checkpoint."""
+    """MODEL, CLIP and VAE of a bundled model."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -24,7 +27,17 @@ class LoadDemoModel(io.ComfyNode):
             display_name="Load Demo Model",
             description="A tiny trained model of 24 objects in 4 styles (glossy, blob, flat, ink) that draws 128 px "
             "pictures in a second, also without a GPU. Prompts like: a flat banana.",
-            inputs=[],
+            inputs=[
+                io.Combo.Input(
+                    "kind",
+                    display_name="Kind",
+                    options=[UNET, TRANSFORMER],
+                    default=UNET,
+                    optional=True,
+                    tooltip="Both have learned the same drawings. The flow transformer is built as the models of today "
+                    "are, where all text enters by one layer.",
+                ),
+            ],
             outputs=[
                 io.Model.Output(display_name="model", tooltip="The denoiser."),
                 io.Clip.Output(display_name="clip", tooltip="The text encoder."),
@@ -33,10 +46,15 @@ class LoadDemoModel(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls) -> io.NodeOutput:
+    def execute(cls, kind=UNET) -> io.NodeOutput:
         """Load it from the pack's own folder."""
+        words = str(CHECKPOINT.with_suffix(".words.json"))
         with torch.inference_mode(False), torch.no_grad():
-            model, clip, vae = load_demo(CHECKPOINT)
-        words = CHECKPOINT.with_suffix(".words.json")
-        model.set_attachments(FACTS, BaseFacts("sd1", SIDE, str(words), CHECKPOINT.name))
+            if kind == TRANSFORMER:
+                model, clip, vae = load_flow_demo(FLOW, CHECKPOINT)
+                facts = BaseFacts("qwenimage", SIDE, words, FLOW.name)
+            else:
+                model, clip, vae = load_demo(CHECKPOINT)
+                facts = BaseFacts("sd1", SIDE, words, CHECKPOINT.name)
+        model.set_attachments(FACTS, facts)
         return io.NodeOutput(model, clip, vae)

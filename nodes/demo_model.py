@@ -25,13 +25,25 @@ CLIP_VOCABULARY = 49408
 
 def load_demo(checkpoint: Path) -> tuple[comfy.model_patcher.ModelPatcher, comfy.sd.CLIP, comfy.sd.VAE]:
     """Model, text encoder and autoencoder of a checkpoint with `NAME.yaml` and `tokenizer/` beside it, in float32."""
+    weights, params = read(checkpoint)
+    clip, vae, _ = load_companions(checkpoint)
+    return load_denoiser(weights, params["unet_config"]["params"]["num_heads"]), clip, vae
+
+
+def read(checkpoint: Path) -> tuple[dict[str, Tensor], dict]:
+    """(all tensors, the parameters that `NAME.yaml` names)."""
     weights = comfy.utils.load_torch_file(str(checkpoint), safe_load=True)
-    params = yaml.safe_load(checkpoint.with_suffix(".yaml").read_text("utf-8"))["model"]["params"]
+    return weights, yaml.safe_load(checkpoint.with_suffix(".yaml").read_text("utf-8"))["model"]["params"]
+
+
+def load_companions(checkpoint: Path, tokens: int = 77) -> tuple[comfy.sd.CLIP, comfy.sd.VAE, Path]:
+    """Text encoder, autoencoder and the tokenizer's folder. tokens: how many of a prompt are handed on."""
+    weights, params = read(checkpoint)
     autoencoder = params["first_stage_config"]["params"]
-    clip = load_text_encoder(weights, checkpoint.parent / params["cond_stage_config"]["params"]["version"])
+    folder = checkpoint.parent / params["cond_stage_config"]["params"]["version"]
     sizes = {"params": {k: autoencoder[k] for k in ("ddconfig", "embed_dim")}}
     vae = comfy.sd.VAE(sd=part(weights, VAE), config=sizes, dtype=torch.float32)
-    return load_denoiser(weights, params["unet_config"]["params"]["num_heads"]), clip, vae
+    return load_text_encoder(weights, folder, tokens), vae, folder
 
 
 def part(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -54,7 +66,7 @@ def load_denoiser(weights: dict[str, Tensor], heads: int) -> comfy.model_patcher
     )
 
 
-def load_text_encoder(weights: dict[str, Tensor], folder: Path) -> comfy.sd.CLIP:
+def load_text_encoder(weights: dict[str, Tensor], folder: Path, tokens: int) -> comfy.sd.CLIP:
     """CLIP by the sizes in `folder/config.json`, its tokenizer by the other files there."""
     config = json.loads((folder / "config.json").read_text("utf-8"))
     ids = {"start": config["bos_token_id"], "end": config["eos_token_id"], "pad": config["pad_token_id"]}
@@ -73,6 +85,10 @@ def load_text_encoder(weights: dict[str, Tensor], folder: Path) -> comfy.sd.CLIP
     class Model(comfy.sd1_clip.SD1ClipModel):
         def __init__(self, device="cpu", dtype=None, model_options=None):
             super().__init__(device=device, dtype=dtype, model_options=model_options or {}, clip_model=Encoder)
+
+        def encode_token_weights(self, token_weight_pairs):
+            encoded, *rest = super().encode_token_weights(token_weight_pairs)
+            return encoded[:, :tokens], *rest
 
     class Words(comfy.sd1_clip.SDTokenizer):
         def __init__(self, embedding_directory=None, tokenizer_data=None):

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from benchmarks.models import OpenModel
 from benchmarks.task import Tick, silent
 from unlearn_core.errors import TrainingFailed
 from unlearn_core.host import Conditioning
 from unlearn_core.sampling import noise
-from unlearn_core.standalone.model import StandaloneModel
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,12 @@ def rows(count: int, size: int, generator: torch.Generator) -> Tensor:
     return torch.randint(0, count, (size,), generator=generator)
 
 
-def levels(host: StandaloneModel, size: int, generator: torch.Generator, limit: float = 1.0) -> Tensor:
+def levels(host: OpenModel, size: int, generator: torch.Generator, limit: float = 1.0) -> Tensor:
     """Noise levels `[size]` from the lowest part `limit` (0..1) of the trained range."""
     return host.sigmas[rows(max(1, int(limit * len(host.sigmas))), size, generator).to(host.sigmas.device)]
 
 
-def fresh_noise(host: StandaloneModel, size: int, generator: torch.Generator) -> Tensor:
+def fresh_noise(host: OpenModel, size: int, generator: torch.Generator) -> Tensor:
     """Normal noise `[size, c, h, w]`, another one at each call."""
     return noise((size, *host.latent_shape), int(rows(2**31 - 1, 1, generator)), host.device)
 

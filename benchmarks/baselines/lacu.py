@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.learned import Learned, under
+from benchmarks.models import OpenModel
 from benchmarks.task import Task
 from unlearn_core.host import Conditioning
 from unlearn_core.sampling import Probe, probe_levels
-from unlearn_core.standalone.model import StandaloneModel
 from unlearn_core.words.prompts import REMOVED, Scene, scenes, spread
 from unlearn_core.words.word_list import WordList
 
@@ -106,7 +106,7 @@ def choose(task: Task) -> tuple[list[str], list[str]]:
     return ranked, [prompts[allowed[b]][row] for row, b in enumerate(best)]
 
 
-def score_rows(host: StandaloneModel, probe: Probe, reference: Tensor, candidate: Conditioning) -> Tensor:
+def score_rows(host: OpenModel, probe: Probe, reference: Tensor, candidate: Conditioning) -> Tensor:
     """The distance of each prompt's own pair, `[prompts]`; reference: d of the prompts at the probe's points."""
     gap = (probe.directions(host, candidate) - reference).pow(2).flatten(1).mean(1)
     return gap.view(-1, probe.levels).mean(1)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from unlearn_core.demo.recognition import CHECKPOINT
+
 WIDTH, HEADS, DEPTH, PATCH, CHANNELS = 192, 6, 5, 2, 4
 TEXT_WIDTH, TOKENS = 128, 16
 SIDE = 16
 """Side of a latent."""
+DENOISER, ENCODER, DEVIATION = "model.diffusion_model.", "text_encoders.t5.transformer.", "latent_deviation"
+"""Names of tensors in a file: what those of the parts begin with, and by what the latents were divided."""
 
 
 class FlowTransformer(nn.Module):
@@ -51,3 +55,21 @@ def text_encoder(words: int) -> nn.Module:
 
     sizes = {"d_model": TEXT_WIDTH, "d_ff": 2 * TEXT_WIDTH, "d_kv": 32, "num_heads": 4, "num_layers": 3}
     return T5EncoderModel(T5Config(vocab_size=words, dropout_rate=0.0, feed_forward_proj="gated-gelu", **sizes))
+
+
+def own_text_encoder(weights: dict[str, Tensor]) -> nn.Module | None:
+    """The text encoder that a file holds, None where it has none."""
+    own = {n.removeprefix(ENCODER): t.float() for n, t in weights.items() if n.startswith(ENCODER)}
+    if not own:
+        return None
+    encoder = text_encoder(len(own["shared.weight"]))
+    encoder.load_state_dict(own | {"encoder.embed_tokens.weight": own["shared.weight"]})
+    return encoder.eval().requires_grad_(False)
+
+
+def ids_of(texts: list[str]) -> Tensor:
+    """Token ids `[n, 16]` by the demo's own tokenizer."""
+    from transformers import CLIPTokenizer
+
+    tokenizer = CLIPTokenizer.from_pretrained(CHECKPOINT.parent / "tokenizer", local_files_only=True)
+    return torch.tensor(tokenizer(texts, padding="max_length", truncation=True, max_length=TOKENS).input_ids)

@@ -18,13 +18,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from unlearn_core.demo.recognition import CHECKPOINT
-
 from .data import SEED, Lesson
-from .network import TOKENS, FlowTransformer, text_encoder
+from .network import DENOISER, DEVIATION, ENCODER, FlowTransformer, ids_of, text_encoder
 
 BATCH, PEAK, WARM, EMPTY, EVERY = 64, 1.2e-3, 200, 0.1, 100
-DENOISER, ENCODER = "model.diffusion_model.", "text_encoders.t5.transformer."
 
 
 class Bed(nn.Module):
@@ -38,14 +35,6 @@ class Bed(nn.Module):
     def forward(self, x: Tensor, t: Tensor, text: Tensor) -> Tensor:
         """text: tokens `[b, n, 128]`, or their ids `[b, n]` for a text encoder of its own."""
         return self.flow(x, t, self.text(text).last_hidden_state if self.text else text)
-
-
-def ids_of(texts: list[str]) -> Tensor:
-    """Token ids `[n, 16]` by the demo's own tokenizer."""
-    from transformers import CLIPTokenizer
-
-    tokenizer = CLIPTokenizer.from_pretrained(CHECKPOINT.parent / "tokenizer", local_files_only=True)
-    return torch.tensor(tokenizer(texts, padding="max_length", truncation=True, max_length=TOKENS).input_ids)
 
 
 def train(bed: Bed, lesson: Lesson, texts: Tensor, empty: Tensor, state: Path, steps: int) -> nn.Module:
@@ -118,7 +107,7 @@ def weights_of(bed: Bed, deviation: float) -> dict[str, Tensor]:
     found = {DENOISER + n: t for n, t in bed.flow.net.state_dict().items()}
     if bed.text:
         found |= {ENCODER + n: t for n, t in bed.text.state_dict().items() if n != "encoder.embed_tokens.weight"}
-    return {n: t.half().contiguous() for n, t in found.items()} | {"latent_deviation": torch.tensor(deviation)}
+    return {n: t.half().contiguous() for n, t in found.items()} | {DEVIATION: torch.tensor(deviation)}
 
 
 def main() -> None:

@@ -33,6 +33,8 @@ QUICK = (
     "ours-blind:quality=quick",
     "esd-lora:steps=1+sampling_steps=2+batch=1",
     "esd-lora:steps=1+sampling_steps=2+batch=1+dense=1",
+    "gem-lora:steps=1+batch=1",
+    "gem-lora:steps=1+batch=1+neighbour=1",
     "pure-noise-lora:steps=1+batch=1",
     "concept-ablation:steps=1+sampling_steps=1+batch=1",
     "uce",

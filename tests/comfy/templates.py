@@ -45,7 +45,7 @@ def kinds() -> dict[str, tuple[list, list, list]]:
     saved = [("name", ""), ("save", "newest delta")]
     reported = [("before and after", "IMAGE"), ("report", "STRING")]
     return {
-        "UnlearnLoadDemoModel": ([], [], [model, clip, vae]),
+        "UnlearnLoadDemoModel": ([], [("kind", "UNet, as Stable Diffusion")], [model, clip, vae]),
         "UnlearnForgetConcept": ([model, clip, vae, settings_link], request_values(), [model, stack, *reported]),
         "UnlearnBeforeAfter": ([("before", "MODEL"), ("after", "MODEL"), clip, vae], drawn, [("grid", "IMAGE")]),
         "UnlearnSaveDelta": ([stack, ("picture", "IMAGE")], saved, [("file", "STRING")]),

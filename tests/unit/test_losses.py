@@ -21,6 +21,11 @@ def block(*sizes):
     return made
 
 
+def weights_of(adapters):
+    """{path: W} of all adapted layers."""
+    return {p: adapters.weight(p) for p in adapters.factors}
+
+
 def test_drift_is_the_squared_norm_of_the_product():
     a, b = torch.randn(3, 7), torch.randn(5, 3)
     assert losses.drift([(a, b, 0.5)]).item() == pytest.approx((0.5 * b @ a).pow(2).sum().item(), rel=1e-5)
@@ -41,7 +46,7 @@ def test_preserved_words_are_held_at_the_base_and_erased_ones_at_the_stack():
     with attached(layer, PATHS[:1], 1, 0) as adapters:
         down, up = torch.randn(1, 3), torch.randn(2, 1)
         adapters.start(PATHS[0], down, up)
-        penalty = PreservationPenalty.make(adapters, Moment.of(kept), Moment.of(erased), {PATHS[0]: added})
+        penalty = PreservationPenalty.make(weights_of(adapters), Moment.of(kept), Moment.of(erased), {PATHS[0]: added})
         got, weight = penalty(adapters), adapters.weight(PATHS[0])
     own = up @ down
     moved = (kept @ (own + added).T).pow(2).sum() + (erased @ own.T).pow(2).sum()
@@ -55,7 +60,7 @@ def test_the_penalty_is_the_mean_over_layers_of_any_shape():
         changes = {p: (torch.randn(len(adapters.weight(p)), 1), torch.randn(1, 3)) for p in PATHS}
         for path, (up, down) in changes.items():
             adapters.start(path, down, up)
-        got = PreservationPenalty.make(adapters, Moment.of(kept), None, {})(adapters)
+        got = PreservationPenalty.make(weights_of(adapters), Moment.of(kept), None, {})(adapters)
         shares = [
             (kept @ (up @ down).T).pow(2).sum() / (kept @ adapters.weight(p).T).pow(2).sum()
             for p, (up, down) in changes.items()
@@ -67,7 +72,7 @@ def test_undoing_what_earlier_deltas_did_to_preserved_words_is_rewarded():
     earlier = torch.randn(1, 3), torch.randn(2, 1)
     with attached(block(2), PATHS[:1], 1, 0) as adapters:
         kept = Moment.of(torch.randn(5, 4, 3))
-        penalty = PreservationPenalty.make(adapters, kept, None, {PATHS[0]: earlier[1] @ earlier[0]})
+        penalty = PreservationPenalty.make(weights_of(adapters), kept, None, {PATHS[0]: earlier[1] @ earlier[0]})
         idle = penalty(adapters).item()
         adapters.start(PATHS[0], earlier[0], -earlier[1])
         assert idle > 0.01

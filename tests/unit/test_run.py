@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from tests.tiny import TinyHost
-from tests.unit.runs import assert_same, config, opened, stack_on, state_of
+from tests.unit.runs import assert_same, config, opened, run, stack_on, state_of
+from tests.unit.test_text_search import Joint
+from unlearn_core import UnlearnError
 from unlearn_core.method.adapters import attached
 from unlearn_core.recipe import SMALL
 
@@ -91,3 +93,19 @@ def test_a_cpu_takes_no_more_rows_than_save_time_and_a_small_memory_fewer():
         assert run.host.rows == 32
     with opened(TinyHost(), config(memory=1e-6), recipes=SMALL) as run:
         assert run.host.rows == 1
+
+
+def test_a_model_with_no_layer_to_change_is_refused():
+    host = TinyHost()
+    host.layers = lambda: {"diffusion_model.enter": "enter"}
+    with pytest.raises(UnlearnError, match="no layers of the kind 'kv'.*none that reads text alone"):  # noqa: SIM117
+        with opened(host, config(), recipes=SMALL):
+            pass
+
+
+def test_where_no_name_tells_it_training_changes_the_layers_that_read_text():
+    host = TinyHost()
+    host.backbone = Joint(refiner=True).requires_grad_(False)
+    host.layers = lambda: {"txt_in": "txt_in", "out": "out"}
+    made = run(host, config(steps=2))
+    assert made.report["steps"] == 2 and list(made.delta.factors) == ["txt_in"]

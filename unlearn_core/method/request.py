@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..config import ForgetConfig
 from ..delta.stack import Stack, check_fits
-from ..errors import BadSetting, UnlearnError
+from ..errors import BadSetting
 from ..host import HostModel, base_of, title_of
 from ..recipe import DEFAULT, Recipe, thorough
 from ..words.compare import same_thing, share_a_word
@@ -61,8 +61,6 @@ class Request:
         kind, concept = asked_for(config, [words, general], stack)
         layers = {path: name for name, path in reversed(names.items())}
         trained = tuple(path for path in layers if is_target(path, config.layers))
-        if not (trained or config.closed_form):
-            raise UnlearnError(f"The model has no layers of the kind '{config.layers}' to change.")
         if not config.closed_form:
             peft_parts()
         recipes = dict(recipes or DEFAULT)

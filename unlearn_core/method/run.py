@@ -21,8 +21,8 @@ from .plan import expected
 from .preserved import PreservedPrompts
 from .request import Request
 from .text_layers import reads_text
-from .text_reader import LayerReader, TextReader
-from .text_search import TextGroup, find_text_groups
+from .text_reader import TextReader, readers_of
+from .text_search import TextGroup, text_groups_of
 from .token_moments import Moment
 from .training.memory import Cost, row_cost, rows_at_once
 
@@ -85,10 +85,7 @@ class Run:
             # of some models a few read something else by the same name, of another width
             width = self.host.encode([""]).tokens.shape[-1]
             return (TextReader(self.host, [p for p in named if self.edits.width(p) == width]),)
-        return tuple(
-            TextReader(self.host, g.paths) if g.direct else LayerReader(self.host, self.backbone, g)
-            for g in self.groups
-        )
+        return readers_of(self.host, self.backbone, self.groups)
 
     def preserved(self, reader: TextReader) -> Moment:
         """Of the tokens of everything that is to stay as it is, as some layers read them; read once."""
@@ -114,8 +111,9 @@ def reader_of(host: HostModel) -> Callable[[str], Tensor] | None:
 def text_groups(host: HostModel, backbone: nn.Module, request: Request) -> list[TextGroup]:
     """Layers that read text alone, where no name tells it. Raises `UnlearnError` where there is nothing to change."""
     found: list[TextGroup] = []
-    if request.config.closed_form and not any(map(reads_text, request.trained)):
-        groups = find_text_groups(host, backbone)
+    wanted = request.config.closed_form or not request.trained
+    if wanted and not any(map(reads_text, request.trained)):
+        groups = text_groups_of(host, backbone)
         found = groups if all(p in request.layers for g in groups for p in g.paths) else []
     if not found and not request.trained:
         raise UnlearnError(

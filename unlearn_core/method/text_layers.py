@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 LAYERS = {
-    "kv": ("attn2.to_k", "attn2.to_v", "txt_attn.qkv"),
-    "cross": ("attn2.", "txt_attn."),
-    "attention": ("attn1.", "attn2.", "txt_attn.", "img_attn."),
+    "kv": ("attn2.to_k", "attn2.to_v", "txt_attn.qkv", "attn.add_k_proj", "attn.add_v_proj", "context_block.attn.qkv"),
+    "cross": ("attn2.", "txt_attn.", "attn.add_", "context_block.attn."),
+    "attention": ("attn1.", "attn2.", "txt_attn.", "img_attn.", "attn.add_", "context_block.attn."),
 }
-"""Parts of paths: UNets' attention to text is attn2, that of models with a stream for text (Flux) txt_attn."""
+"""Parts of paths: UNets' attention to text is attn2, that of models with a stream for text txt_attn (Flux), add_
+(Qwen-Image) or context_block (SD3)."""
 
 
 def is_target(path: str, layers: str) -> bool:

@@ -58,9 +58,9 @@ class LayerReader(TextReader):
             done = 0
             while done < len(part):
                 # a host splits what its memory does not hold, and the first piece ends the pass
-                found = self._passed(part[done:])
-                rows |= dict(zip(numbers[done:], found, strict=False))
-                done += len(found)
+                passed = self._passed(part[done:])
+                rows |= dict(zip(numbers[done:], passed, strict=False))
+                done += len(passed)
         found = [rows[number] for number in range(len(prompts))]
         return Tokens(nn.utils.rnn.pad_sequence(found, batch_first=True), tuple(map(len, found)))
 
@@ -82,3 +82,8 @@ class LayerReader(TextReader):
         finally:
             hook.remove()
         return seen[0].flatten(1, -2) if seen[0].dim() > 2 else seen[0][:, None]
+
+
+def readers_of(host: HostModel, backbone: nn.Module, groups: Sequence[TextGroup]) -> tuple[TextReader, ...]:
+    """What each group reads of prompts."""
+    return tuple(TextReader(host, g.paths) if g.direct else LayerReader(host, backbone, g) for g in groups)

@@ -61,7 +61,7 @@ class StandaloneModel:
         if offload is None:
             offload = device_memory.is_tight([self.backbone, *self.companions], self.device)
         side = (resolution or facts.pixels) // 8
-        self.latent_shape = (4, side, side)
+        self.latent_shape: tuple[int, ...] = (4, side, side)
         nn.Module.to(self.backbone, self.device, kept)  # diffusers' own warns of nothing
         self.offload = offload
         self.sigmas = facts.sigmas().to(self.device)

@@ -18,7 +18,6 @@ from ..fit import Fit
 from ..plan import expected_training
 from ..prompt_pairs import PromptPairs
 from ..run import Run
-from ..text_layers import reads_text
 from ..token_moments import moment_of
 from .checkpointing import checkpointed
 from .data import Batch, TrainingData
@@ -61,12 +60,15 @@ def fit_by_training(run: Run, anchor: Anchor, pairs: PromptPairs, evaluator: Eva
 
 @dataclass
 class Trainer:
-    """A training that is ready to begin. penalty: None where no layer reads text, or its weight is 0."""
+    """A training that is ready to begin.
+
+    penalties: one for each group of layers that read text, none where their weight is 0.
+    """
 
     run: Run
     adapters: Adapters
     data: TrainingData
-    penalty: PreservationPenalty | None
+    penalties: list[PreservationPenalty]
     pace: Pace
 
     @classmethod
@@ -78,13 +80,14 @@ class Trainer:
         run.job.start("replay", 5 * config.sampling_steps, "drawing what has to go and what has to stay")
         with adapters.off():
             data = TrainingData.draw(run, anchor, pairs)
-        penalty = None
-        if config.preservation_weight and any(map(reads_text, adapters.factors)):
-            (reader,) = run.readers
+        penalties = []
+        for reader in run.readers if config.preservation_weight else ():
             preserved = run.preserved(reader)
             erased = moment_of(reader, [p for p, _ in pairs.erased], pulse=run.job.pulse) if pairs.erased else None
-            penalty = PreservationPenalty.make(adapters, preserved, erased, run.base.changes)
-        return cls(run, adapters, data, penalty, pace)
+            weights = {p: adapters.weight(p) for p in reader.paths if p in adapters.factors}
+            if weights:
+                penalties.append(PreservationPenalty.make(weights, preserved, erased, run.base.changes))
+        return cls(run, adapters, data, penalties, pace)
 
     def train(self, evaluator: Evaluator) -> int:
         """The loop; the number of steps made. What is kept is the running average of the weights.
@@ -152,9 +155,9 @@ class Trainer:
                     change = drift((a, b, 1.0) for _, a, b in self.adapters.alike(self.adapters.factors))
                     sums["drift"] = change.detach()
                     loss = loss + config.drift_weight * change
-                    if self.penalty:
-                        weight = config.preservation_weight * step.preservation
-                        loss = loss + weight * self.penalty(self.adapters)
+                    weight = config.preservation_weight * step.preservation
+                    for penalty in self.penalties:
+                        loss = loss + weight * penalty(self.adapters)
                 loss.backward()
             sums["forget"] += share * forgetting.detach()
             sums["keep"] += share * keeping.detach()

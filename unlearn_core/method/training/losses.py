@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from ..adapters import Adapters
-from ..text_layers import reads_text
 from ..token_moments import Moment
 
 
@@ -58,21 +57,20 @@ class PreservationPenalty:
 
     @classmethod
     def make(
-        cls, adapters: Adapters, preserved: Moment, erased: Moment | None, earlier: Mapping[str, Tensor]
+        cls, weights: Mapping[str, Tensor], preserved: Moment, erased: Moment | None, earlier: Mapping[str, Tensor]
     ) -> PreservationPenalty:
-        """For all adapted layers whose input has the width of the tokens and is text.
+        """For layers that read one and the same text, {path: W `[out, d]`}; the moments are those of what they read.
 
         earlier: {path: all that the stack adds `[out, d]`}, held as it is.
         """
         both = preserved if erased is None else preserved + erased
         share, moment = preserved.value * (preserved.prompts / both.prompts), both.value
         answers = {}
-        for path in adapters.factors:
-            weight = adapters.weight(path)
-            if reads_text(path) and weight.shape[1] == len(moment):
-                w = weight.cpu().double()
-                answers[path] = float(((w @ moment) * w).sum())
-        share, moment = (m.float().to(adapters.parameters()[0].device) for m in (share, moment))
+        for path, weight in weights.items():
+            w = weight.cpu().double()
+            answers[path] = float(((w @ moment) * w).sum())
+        device = next(iter(weights.values())).device
+        share, moment = (m.float().to(device) for m in (share, moment))
         moved = {p: (d, ((d.float() @ share) * d.float()).sum()) for p, d in earlier.items() if p in answers}
         return cls(share, moment, answers, moved)
 

@@ -1,0 +1,42 @@
+"""The trained models that sequences of requests are put to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from torch import nn
+
+from unlearn_core.demo.recognition import CHECKPOINT
+from unlearn_core.errors import BadSetting
+from unlearn_core.host import HostModel
+from unlearn_core.standalone.model import StandaloneModel
+
+DEMO = "demo"
+MODELS: dict[str, Path] = {
+    DEMO: CHECKPOINT,
+    "flow": CHECKPOINT.with_name("flow.safetensors"),
+    "flow-t5": Path(__file__).parent / "beds" / "flow_t5.safetensors",
+}
+"""{name: file}. flow: a joint-attention flow transformer that reads the demo's causal text encoder; flow-t5: the same
+with a text encoder of its own, whose tokens depend on the whole prompt."""
+
+
+class OpenModel(HostModel, Protocol):
+    """A model whose network is at hand."""
+
+    backbone: nn.Module
+
+
+def opened(name: str, device: str) -> OpenModel:
+    """A model in float32 on every device. Raises `BadSetting` for an unknown name.
+
+    In half precision, as it lies on a GPU, the small steps of methods that learn whole matrices would be rounded away.
+    """
+    if name not in MODELS:
+        raise BadSetting(f"There is no model '{name}'; known are {', '.join(MODELS)}.")
+    if name == DEMO:
+        return StandaloneModel(CHECKPOINT, device, half=False)
+    from .beds.host import FlowBed
+
+    return FlowBed(MODELS[name], device)

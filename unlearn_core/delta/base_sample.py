@@ -61,7 +61,7 @@ class BaseSample:
             names, types, data = text.split(":")
             numbers = torch.frombuffer(bytearray(bytes.fromhex(data)), dtype=torch.float16).float()
             made = cls(names, types, *numbers.chunk(2))
-        except ValueError as e:
+        except (TypeError, ValueError) as e:
             raise BadDelta("The delta's sample of its base is not what this tool writes; make it again.") from e
         if len(names) != 16 or len(types) > 120 or not made.is_whole():
             raise BadDelta("The delta's sample of its base is not what this tool writes; make it again.")

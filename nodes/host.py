@@ -16,8 +16,10 @@ from torch import Tensor, nn
 
 from ..unlearn_core import BadCheckpoint, Conditioning, Stack, UnlearnError
 from ..unlearn_core.delta import layer_names as names
+from ..unlearn_core.delta.base_sample import BaseSample
 from ..unlearn_core.prompt_cache import PromptCache
 from .model_stack import facts_of, stack_of
+from .weights import aliased, check_readable, load, not_paged, original_weights, scales_of, true_weight
 
 ARCHITECTURES = {"SD15": "sd1", "SD20": "sd2", "SDXL": "sdxl"}
 OTHER_SIZES = "shapes cannot be multiplied"
@@ -52,6 +54,7 @@ class ComfyHostModel:
         form = base.latent_format
         if form.latent_dimensions not in (2, 3) or type(form).__name__ in NO_PICTURES:
             raise BadCheckpoint(f"A model of the type {self.architecture} makes no pictures: load one that does.")
+        check_readable(model)
         sampling = model.get_model_object("model_sampling")
         self.prediction_type = prediction_type(sampling)
         self.device = model.load_device
@@ -60,6 +63,7 @@ class ComfyHostModel:
         self.sigmas = torch.as_tensor(sampling.sigmas).float().to(self.device)
         weights = original_weights(model)
         self.fingerprint = names.fingerprint(weights)
+        self.base_sample = BaseSample.take(weights, scales_of(model))
         self._shape, self._width = unet_shape(weights), text_width(weights)
         self._pixels = getattr(form, "spacial_downscale_ratio", 8)
         side = (resolution or facts.resolution or PIXELS.get(self.architecture, 1024)) // self._pixels
@@ -193,29 +197,36 @@ class ComfyHostModel:
         """{name in a delta file: path inside the diffusion model} of all linear layers, the written name first."""
         return names.linear_layers(self._model.model.diffusion_model, self.architecture, self._shape)
 
+    def weight(self, path: str) -> Tensor:
+        """What a linear layer multiplies by, the stack included, wherever ComfyUI keeps it."""
+        return true_weight(self._model, path)
+
     @contextmanager
     def session(self, stack: Stack) -> Iterator[nn.Module]:
         """The diffusion model, loaded with the MODEL's patches, as ordinary tensors that autograd takes."""
         if stack.parents() != self.stack.parents():
             raise UnlearnError("The stack is not the one that the MODEL carries: apply it to the MODEL first.")
-        with torch.inference_mode(False), torch.no_grad():
-            # together, so that reading prompts later need not push the denoiser out
-            memory.load_models_gpu([self._model, self._clip.patcher], force_full_load=True)
-            self._model.pre_run()
-            backbone = self._model.model.diffusion_model
-            training = getattr(memory, "in_training", None)
-            try:
+        given, self._model = self._model, not_paged(self._model)
+        training = getattr(memory, "in_training", None)
+        try:
+            # together, so that reading prompts later need not push the denoiser out; in the mode that ComfyUI is in, as
+            # it will take them off again
+            load([self._model, self._clip.patcher])
+            with torch.inference_mode(False), torch.no_grad():
+                self._model.pre_run()
+                backbone = self._model.model.diffusion_model
                 if training is not None:
                     memory.in_training = True
                 # transformers add onto their streams in place, which autograd takes only with copies of what it saved
                 in_place = torch.autograd.graph.allow_mutation_on_saved_tensors
                 with aliased(backbone), in_place() if self._shape is None else nullcontext():
                     yield backbone
-            finally:
-                if training is not None:
-                    memory.in_training = training
-                self._model.cleanup()
-                memory.soft_empty_cache()
+        finally:
+            if training is not None:
+                memory.in_training = training
+            self._model.cleanup()
+            self._model = given
+            memory.soft_empty_cache()
 
 
 def wants_a_picture(base, latent: Tensor) -> bool:
@@ -245,14 +256,6 @@ def prediction_type(sampling: nn.Module) -> str:
     if isinstance(sampling, comfy.model_sampling.V_PREDICTION):
         return "v_prediction"
     return "epsilon" if isinstance(sampling, comfy.model_sampling.EPS) else "flow"
-
-
-def original_weights(model) -> dict[str, Tensor]:
-    """The denoiser's weights by bare name, without the patches that are baked in while the MODEL is loaded."""
-    prefix = "diffusion_model."
-    weights = {prefix + k: v for k, v in model.model.diffusion_model.state_dict().items()}
-    weights |= {k: v.weight for k, v in model.backup.items() if k in weights}
-    return {k.removeprefix(prefix): v for k, v in weights.items()}
 
 
 def unet_shape(weights: dict[str, Tensor]) -> names.UNetShape | None:
@@ -285,28 +288,3 @@ def runs(text: Conditioning) -> list[list[int]]:
 def plain_words(prompt: str) -> str:
     """The prompt with the signs escaped that ComfyUI reads as weights."""
     return prompt.replace("\\", "\\\\").replace("(", "\\(").replace(")", "\\)")
-
-
-def alias(t: Tensor) -> Tensor:
-    """An ordinary tensor on the storage of one made in inference mode, which autograd would refuse."""
-    return torch.empty(0, dtype=t.dtype, device=t.device).set_(
-        t.untyped_storage(), t.storage_offset(), t.size(), t.stride()
-    )
-
-
-@contextmanager
-def aliased(module: nn.Module) -> Iterator[None]:
-    """The module with aliases in place of its parameters and buffers; the same objects are back afterwards."""
-    saved = []
-    try:
-        for m in module.modules():
-            for table in (m._parameters, m._buffers):
-                for name, t in table.items():
-                    if t is not None and t.is_inference():
-                        saved.append((table, name, t))
-                        new = alias(t)
-                        table[name] = nn.Parameter(new, requires_grad=False) if table is m._parameters else new
-        yield
-    finally:
-        for table, name, t in saved:
-            table[name] = t

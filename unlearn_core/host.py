@@ -14,6 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from .delta.base_sample import Base, BaseSample
 from .delta.info import MAX_CONCEPT
 from .delta.stack import Stack
 
@@ -220,6 +221,29 @@ class OffloadingHost(HostModel, Protocol):
     def companions(self) -> Sequence[nn.Module]:
         """Text encoders and autoencoder."""
         ...
+
+
+class PackedHost(HostModel, Protocol):
+    """A host whose layers may hold their weights packed, or without the stack until a pass needs them."""
+
+    def weight(self, path: str) -> Tensor:
+        """The weight that a layer multiplies by, the stack included, `[out, in]`, as ordinary numbers.
+
+        path: inside the backbone. Inside a session. Without this method it is the layer's own `weight`.
+        """
+        ...
+
+
+class SampledHost(HostModel, Protocol):
+    """A host that loads one checkpoint with numbers of several types, and knows it all the same."""
+
+    base_sample: BaseSample | None
+    """Of the weights without the stack; None where they are packed."""
+
+
+def base_of(host: HostModel) -> Base:
+    """The host's checkpoint as deltas know it."""
+    return Base(host.fingerprint, getattr(host, "base_sample", None))
 
 
 def title_of(host: HostModel) -> str:

@@ -212,4 +212,5 @@ def main() -> None:
         print(json.dumps({"family": name, **seen, "seconds": round(time.monotonic() - started, 1)}), flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

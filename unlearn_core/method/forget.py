@@ -16,7 +16,7 @@ from ..device_memory import release
 from ..errors import BadDelta, TrainingFailed
 from ..evaluate.evaluator import Answers
 from ..evaluate.verdict import not_checked, too_harmful, verdict
-from ..host import HostModel, title_of
+from ..host import HostModel, base_of, title_of
 from ..progress import Progress
 from ..recipe import DEFAULT, Recipe, thorough
 from ..saved_work import NOTHING, NoSavedWork
@@ -153,6 +153,7 @@ def delta_of(run: Run, anchor: Anchor, pairs: PromptPairs, attempt: Attempt, num
         steps=fit.steps,
         stopped=stopped,
         base_name=title_of(host),
+        base_sample=sample.text() if (sample := base_of(host).sample) else "",
     )
     factors = {request.layers[path]: Factor.within_layer(a, b, float(len(a))) for path, (a, b) in fit.factors.items()}
     try:

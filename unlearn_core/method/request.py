@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from ..config import ForgetConfig
 from ..delta.stack import Stack, check_fits
 from ..errors import BadSetting
-from ..host import HostModel, title_of
+from ..host import HostModel, base_of, title_of
 from ..recipe import DEFAULT, Recipe, thorough
 from ..words.compare import same_thing, share_a_word
 from ..words.prompt_syntax import without_article
@@ -54,7 +54,7 @@ class Request:
     ) -> Request:
         """Check the request against the model and the stack. Raises `UnlearnError` for whatever cannot be done."""
         names, config = host.layers(), at_own_guidance(config, host)
-        check_fits(stack, host.fingerprint, host.architecture, names, title_of(host), host.prediction_type)
+        check_fits(stack, base_of(host), host.architecture, names, title_of(host), host.prediction_type)
         stack.parents()  # a file whose name cannot be written down is refused now
         words = WordList.load(host.words_file)
         general = general or WordList.load(None)

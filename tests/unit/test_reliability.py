@@ -70,6 +70,13 @@ def test_growth_is_seen():
     assert [f["case"] for f in outcome.failed] == ["tab: memory, MiB"]
 
 
+@pytest.mark.parametrize("cycles", [1, 2, 4])
+def test_few_cycles_are_compared_too(cycles):
+    outcome = Outcome("soak", 4)
+    judge("tab", [State(100.0, 10, 5, float(n)) for n in range(cycles)], outcome)
+    assert outcome.counted["tab: seconds, first"] == cycles // 2 and outcome.counted["tab: seconds, last"] == cycles - 1
+
+
 def test_names_are_the_same_everywhere():
     assert MEASUREMENTS.keys() == PROMISES.keys()
     assert len(DELTAS) + len(CHECKPOINTS) >= 150 and not DELTAS.keys() & CHECKPOINTS.keys()

@@ -7,7 +7,9 @@ import json
 import signal
 import subprocess
 import sys
+import time
 
+import psutil
 import pytest
 
 from benchmarks.doc_results import PROMISES, reliability
@@ -20,7 +22,7 @@ from tests.reliability.hostile_deltas import DELTAS
 from tests.reliability.measure import MEASUREMENTS
 from tests.reliability.outcome import Outcome
 from tests.reliability.scenes import OLDER, SCENES, Rehearsed, contents, prepare
-from tests.reliability.soak import WARM, State, judge
+from tests.reliability.soak import WARM, State, judge, worked
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
 
@@ -74,7 +76,18 @@ def test_growth_is_seen():
 def test_few_cycles_are_compared_too(cycles):
     outcome = Outcome("soak", 4)
     judge("tab", [State(100.0, 10, 5, float(n)) for n in range(cycles)], outcome)
-    assert outcome.counted["tab: seconds, first"] == cycles // 2 and outcome.counted["tab: seconds, last"] == cycles - 1
+    assert outcome.counted["tab: seconds of work, first"] == cycles // 2
+    assert outcome.counted["tab: seconds of work, last"] == cycles - 1
+
+
+def test_only_the_work_of_the_process_itself_counts():
+    process = psutil.Process()
+    begun = worked(process)
+    time.sleep(0.3)
+    assert State.of(process, begun).seconds < 0.2
+    while worked(process) - begun < 0.3:
+        pass
+    assert State.of(process, begun).seconds >= 0.3
 
 
 def test_names_are_the_same_everywhere():

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 
+from .child import worked
 from .outcome import Outcome
 
 CONCEPTS = ("banana", "cat", "dog", "frog", "bus")
@@ -40,12 +41,6 @@ class State:
     def values(self) -> dict[str, float]:
         """By the names of `MOST`."""
         return dict(zip(MOST, (self.memory, self.handles, self.threads, self.seconds), strict=True))
-
-
-def worked(process: psutil.Process) -> float:
-    """Seconds of the processor that a process has taken so far."""
-    times = process.cpu_times()
-    return times.user + times.system
 
 
 def soak(count: int, folder: Path, tick: Callable[[], None]) -> Outcome:

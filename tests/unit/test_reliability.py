@@ -15,14 +15,14 @@ import pytest
 from benchmarks.doc_results import PROMISES, reliability
 from benchmarks.doc_tables import ROOT
 from tests.reliability.__main__ import main
-from tests.reliability.child import CRASHED, Ended, Limits, forked
+from tests.reliability.child import CRASHED, Ended, Limits, forked, worked
 from tests.reliability.faults import Faults
 from tests.reliability.hostile_checkpoints import CHECKPOINTS
 from tests.reliability.hostile_deltas import DELTAS
 from tests.reliability.measure import MEASUREMENTS
 from tests.reliability.outcome import Outcome
 from tests.reliability.scenes import OLDER, SCENES, Rehearsed, contents, prepare
-from tests.reliability.soak import WARM, State, judge, worked
+from tests.reliability.soak import WARM, State, judge
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
 
@@ -31,15 +31,23 @@ def test_a_child_tells_how_it_ended(tmp_path):
     log = tmp_path / "log"
     assert forked(lambda: print("hello") or 3, log=log).code == 3 and log.read_text() == "hello\n"
     assert forked(lambda: signal.pause(), Limits(0.2)).code == -signal.SIGKILL
+    ended = forked(busy, Limits(work=0.3))
+    assert ended.code == -signal.SIGKILL and 0.3 <= ended.work < 1
+    assert forked(lambda: time.sleep(0.5), Limits(work=0.3)).code == 0
     ended = forked(lambda: 1 // 0, log=log)
     assert ended.code == CRASHED and "ZeroDivisionError" in ended.text and not ended.clean
+
+
+def busy():
+    while True:
+        pass
 
 
 def test_losses_of_files_are_seen(tmp_path):
     scene = next(s for s in SCENES if s.replaced)
     prepare(tmp_path / "a")
     before = contents(tmp_path / "a")
-    seen = Rehearsed(scene, before, before | {OLDER: "other", "new.safetensors": "digest"}, Ended(0, "", 1.0, 1.0))
+    seen = Rehearsed(scene, before, before | {OLDER: "other", "new.safetensors": "digest"}, Ended(0, "", 1.0, 1.0, 1.0))
     assert seen.losses(tmp_path / "a") == []
     (tmp_path / "a" / "new.safetensors").write_text("half")
     (tmp_path / "a" / "cat.safetensors").unlink()

@@ -23,12 +23,12 @@ JSON = "application/json"
 FOLLOWS = "document.querySelector('#unlearn_status .unlearn-bar')?.ariaValueNow"
 SOCKETS = """
 const Known = WebSocket;
-window.waiting = new Set();
+window.unlearnWaiting = new Set();
 window.WebSocket = class extends Known {
     constructor(...values) {
         super(...values);
-        waiting.add(this);
-        this.addEventListener("close", () => waiting.delete(this));
+        unlearnWaiting.add(this);
+        this.addEventListener("close", () => unlearnWaiting.delete(this));
     }
 };
 """
@@ -178,7 +178,7 @@ def closed_in_mid_job(ui: Webui) -> str:
         page.evaluate(OPEN + ".click()")
         page.until(FOLLOWS, timeout=120)
         before = page.evaluate(FOLLOWS)
-        page.until(f"{FOLLOWS} !== {before} && waiting.size === 0")
+        page.until(f"{FOLLOWS} !== {before} && unlearnWaiting.size === 0")
     return job
 
 

@@ -11,7 +11,7 @@ from unlearn_core.delta.format import Delta
 from unlearn_core.delta.merge import combine_cat
 from unlearn_core.delta.removal import without
 from unlearn_core.errors import BadSetting
-from unlearn_core.method.retrain import recorded, retrain
+from unlearn_core.method.retrain import Retraining, recorded, retrain
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -91,6 +91,6 @@ def test_the_new_deltas_keep_place_and_strength_and_are_handed_over_at_once(host
 
     stack = Stack((three.entries[0], three.entries[1], *without(three, "frog").after))
     strong = Stack(tuple(type(e)(e.delta, 0.5) if e.delta.label == "no-elephant" else e for e in stack))
-    made = retrain(host, without(strong, "no-banana"), keep=keep)
+    made = retrain(host, without(strong, "no-banana"), Retraining(keep=keep))
     assert [(e.delta.label, e.strength) for e in made] == [("new no-frog", 1.0), ("new no-elephant", 0.5)]
     assert seen == [("no-frog", "frog"), ("no-elephant", "elephant")]

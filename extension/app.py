@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         import gradio
     except ImportError as e:
-        return failed(f"gradio is missing ({e}); install it: python -m pip install -r requirements/webui-app.txt")
+        return failed(f"gradio is missing ({e}). Start the page with: python install.py app")
     from .tab import build, theme
 
     try:

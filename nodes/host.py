@@ -154,14 +154,17 @@ class ComfyHostModel:
 
     @torch.no_grad()
     def rough(self, latents: Tensor) -> Tensor:
-        """Pictures `[b, 3, H, W]` straight from latents, by the linear map that ComfyUI previews with."""
+        """Pictures `[b, 3, H, W]` straight from latents, by the linear map that ComfyUI previews with.
+
+        Where it has none for these latents, their first channels as colours show at least where something is.
+        """
         form = self._model.model.latent_format
-        if form.latent_rgb_factors is None:
-            raise UnlearnError("This model's latents have no quick preview: wire a VAE into the node.")
         flat = latents.float()[:, :, 0] if latents.dim() == 5 else latents.float()
         if arranged := getattr(form, "latent_rgb_factors_reshape", None):
             flat = arranged(flat)
-        factors = torch.tensor(form.latent_rgb_factors, device=latents.device)
+        factors = torch.eye(flat.shape[1], 3, device=latents.device) / 3
+        if form.latent_rgb_factors is not None:
+            factors = torch.tensor(form.latent_rgb_factors, device=latents.device)
         bias = torch.tensor(getattr(form, "latent_rgb_factors_bias", None) or [0.0] * 3, device=latents.device)
         rgb = (torch.einsum("bchw,cr->brhw", flat, factors) + bias.view(-1, 1, 1)) / 2 + 0.5
         size = [side * self._pixels for side in latents.shape[-2:]]

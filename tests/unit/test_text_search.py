@@ -1,11 +1,12 @@
 """Text layers are found by what they read: cross-attention, an entry before a joint stream, a refiner, pooled text."""
 
+import pytest
 import torch
 from torch import nn
 
 from tests.tiny import TOKENS, WIDTH, TinyHost
 from unlearn_core.delta.layer_names import is_linear
-from unlearn_core.method.text_search import find_text_groups
+from unlearn_core.method.text_search import SAMPLE, Read, find_text_groups, text_groups_of
 
 
 class Joint(nn.Module):
@@ -82,3 +83,22 @@ def test_linear_is_what_it_does():
 
     assert is_linear(Quantised()) and is_linear(nn.Linear(2, 2))
     assert not is_linear(nn.Embedding(2, 2)) and not is_linear(nn.LayerNorm(4)) and TOKENS
+
+
+def test_a_base_is_asked_once(monkeypatch):
+    host = TinyHost()
+    host.backbone = Joint().requires_grad_(False)
+    host.fingerprint, host.layers = "asked once", lambda: {"txt_in": "txt_in"}
+    first = text_groups_of(host, host.backbone)
+    monkeypatch.setattr(TinyHost, "denoise", lambda *_: pytest.fail("asked again"))
+    assert text_groups_of(host, host.backbone) == first and first[0].paths == ("txt_in",)
+    host.fingerprint = "another"
+    with pytest.raises(pytest.fail.Exception):
+        text_groups_of(host, host.backbone)
+
+
+def test_inputs_of_any_size_are_told_apart_by_few_numbers():
+    large = torch.randn(1, 500, 640)
+    read = Read.of(large)
+    assert len(read.numbers) < 2 * SAMPLE and read.same(Read.of(large * (1 + 1e-7)))
+    assert not read.same(Read.of(large.flip(1))) and not read.same(Read.of(large[:, :499]))

@@ -22,7 +22,7 @@ from .preserved import PreservedPrompts
 from .request import Request
 from .text_layers import reads_text
 from .text_reader import TextReader, readers_of
-from .text_search import TextGroup, find_text_groups
+from .text_search import TextGroup, text_groups_of
 from .token_moments import Moment
 from .training.memory import Cost, row_cost, rows_at_once
 
@@ -108,7 +108,7 @@ def text_groups(host: HostModel, backbone: nn.Module, request: Request) -> list[
     found: list[TextGroup] = []
     wanted = request.config.closed_form or not request.trained
     if wanted and not any(map(reads_text, request.trained)):
-        groups = find_text_groups(host, backbone)
+        groups = text_groups_of(host, backbone)
         found = groups if all(p in request.layers for g in groups for p in g.paths) else []
     if not found and not request.trained:
         raise UnlearnError(

@@ -8,7 +8,7 @@ prompt put in the place of those to another, the model draws the first (a cut, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -25,6 +25,8 @@ LEVELS = 0.9, 0.25
 """Of the trained noise levels, those of the two pictures."""
 SAME, REACHED = 1e-5, 1e-3
 """Parts of their size by which equal inputs may differ, and the model's answers when all text is patched."""
+SAMPLE = 4096
+"""Numbers of an input by which it is told from others: the whole inputs of a large model would fill a card."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +43,43 @@ class TextGroup:
     pooled: bool
 
 
+@dataclass(frozen=True)
+class Read:
+    """An input of a layer: its shape, and numbers from all over it."""
+
+    shape: torch.Size
+    numbers: Tensor
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> Read:
+        """The same numbers' places for every tensor of one shape."""
+        flat = tensor.detach().reshape(-1)
+        return cls(tensor.shape, flat[:: max(1, len(flat) // SAMPLE)].float().cpu())
+
+    def same(self, other: Read) -> bool:
+        """Whether two inputs are equal but for rounding."""
+        near = SAME * float(self.numbers.abs().max())
+        return self.shape == other.shape and off(self.numbers, other.numbers) <= near
+
+
 @dataclass
 class Seen:
-    """One pass: what each linear layer read and answered, and what the model answered."""
+    """One pass: what each linear layer read, what some of them answered, and what the model answered."""
 
-    read: dict[str, list[Tensor]] = field(default_factory=dict)
+    read: dict[str, list[Read]] = field(default_factory=dict)
     answered: dict[str, list[Tensor]] = field(default_factory=dict)
     out: Tensor = field(default_factory=lambda: torch.zeros(()))
+
+
+_KNOWN: dict[tuple, list[TextGroup]] = {}
+
+
+def text_groups_of(host: HostModel, backbone: nn.Module) -> list[TextGroup]:
+    """`find_text_groups`, asked once of each base while the program runs: no delta changes what a layer reads."""
+    key = (host.fingerprint, *host.layers().values())
+    if key not in _KNOWN:
+        _KNOWN[key] = find_text_groups(host, backbone)
+    return _KNOWN[key]
 
 
 @torch.no_grad()
@@ -62,10 +94,11 @@ def find_text_groups(host: HostModel, backbone: nn.Module) -> list[TextGroup]:
     first, again = search.watch(one, 0), search.watch(one, 1)
     changed = search.watch(other, 0)
     paths = [p for p in first.read if text_alone(first.read[p], again.read.get(p), changed.read.get(p))]
+    answers = search.watch(one, 0, keep=paths).answered
     needed = grouped(paths, first.read, one)
 
     def is_cut(groups: Sequence[TextGroup]) -> bool:
-        patched = search.watch(other, 0, {p: first.answered[p] for g in groups for p in g.paths})
+        patched = search.watch(other, 0, {p: answers[p] for g in groups for p in g.paths})
         return off(patched.out, first.out) < REACHED * off(changed.out, first.out)
 
     if not (needed and is_cut(needed)):
@@ -92,31 +125,35 @@ class Search:
         self._host = host
         self._layers = {path: m for path, m in backbone.named_modules() if is_linear(m)}
 
-    def watch(self, text: Conditioning, seed: int, patches: Mapping[str, Sequence[Tensor]] | None = None) -> Seen:
-        """A pass with a prompt, on picture and noise level number `seed`. patches: answers that layers give instead."""
-        seen, host = Seen(), self._host
-        with hooked(self._layers, self._note(seen), self._patch(seen, patches or {})):
+    def watch(
+        self,
+        text: Conditioning,
+        seed: int,
+        patches: Mapping[str, Sequence[Tensor]] | None = None,
+        keep: Collection[str] = (),
+    ) -> Seen:
+        """A pass with a prompt, on picture and noise level number `seed`.
+
+        patches: answers that layers give instead. keep: layers whose answers are kept.
+        """
+        seen, host, given = Seen(), self._host, patches or {}
+        counts: dict[str, int] = {}
+
+        def read(path: str, tensor: Tensor) -> None:
+            seen.read.setdefault(path, []).append(Read.of(tensor))
+
+        def answer(path: str, out: Tensor) -> Tensor:
+            number = counts[path] = counts.get(path, -1) + 1
+            if path in keep:
+                seen.answered.setdefault(path, []).append(out.detach().clone())
+            return given[path][number].to(out) if path in given else out
+
+        with hooked(self._layers, read, answer):
             sigma = host.sigmas[int(LEVELS[seed] * (len(host.sigmas) - 1))].reshape(1)
             picture = noise((1, *host.latent_shape), seed, host.device)
             x = host.noised(torch.zeros_like(picture), sigma, picture)
             seen.out = host.denoise(x, sigma, text).float()
         return seen
-
-    @staticmethod
-    def _note(seen: Seen) -> Callable[[str, Tensor], None]:
-        def note(path: str, read: Tensor) -> None:
-            seen.read.setdefault(path, []).append(read.detach().float().clone())
-
-        return note
-
-    @staticmethod
-    def _patch(seen: Seen, patches: Mapping[str, Sequence[Tensor]]) -> Callable[[str, Tensor], Tensor]:
-        def answer(path: str, out: Tensor) -> Tensor:
-            number = len(seen.answered.setdefault(path, []))
-            seen.answered[path].append(out.detach().clone())
-            return patches[path][number].to(out) if path in patches else out
-
-        return answer
 
 
 @contextmanager
@@ -140,37 +177,27 @@ def off(one: Tensor, other: Tensor) -> float:
     return float((one - other).abs().max())
 
 
-def equal(one: Tensor, other: Tensor) -> bool:
-    """Whether two inputs are the same but for rounding."""
-    return one.shape == other.shape and off(one, other) <= SAME * float(one.abs().max())
-
-
-def text_alone(first: Sequence[Tensor], again: Sequence[Tensor] | None, changed: Sequence[Tensor] | None) -> bool:
+def text_alone(first: Sequence[Read], again: Sequence[Read] | None, changed: Sequence[Read] | None) -> bool:
     """Whether a layer's inputs are a row each, the same for another picture and others for another prompt."""
-    if any(len(t) != 1 or t.dim() < 2 for t in first):
+    if any(r.shape[:1] != (1,) or len(r.shape) < 2 for r in first):
         return False
-    if again is None or len(first) != len(again) or not all(map(equal, first, again)):
+    if again is None or len(first) != len(again) or not all(map(Read.same, first, again)):
         return False
-    return changed is None or len(first) != len(changed) or not all(map(equal, first, changed))
+    return changed is None or len(first) != len(changed) or not all(map(Read.same, first, changed))
 
 
-def grouped(paths: Sequence[str], read: Mapping[str, Sequence[Tensor]], text: Conditioning) -> list[TextGroup]:
+def grouped(paths: Sequence[str], read: Mapping[str, Sequence[Read]], text: Conditioning) -> list[TextGroup]:
     """Layers with equal inputs together, in the order of the pass."""
-    groups: list[tuple[Tensor, list[str]]] = []
+    groups: list[tuple[Read, list[str]]] = []
     for path in paths:
         seen = read[path][0]
-        same = next((members for tensor, members in groups if equal(tensor, seen)), None)
+        same = next((members for other, members in groups if other.same(seen)), None)
         if same is None:
             groups.append((seen, [path]))
         else:
             same.append(path)
-    tokens = text.tokens.float()
+    whole = Read.of(text.tokens)
     return [
-        TextGroup(tuple(members), seen.shape[-1], equal(tokens.to(seen.device), seen), is_pooled(seen))
+        TextGroup(tuple(members), seen.shape[-1], whole.same(seen), seen.shape[:-1].numel() == 1)
         for seen, members in groups
     ]
-
-
-def is_pooled(read: Tensor) -> bool:
-    """Whether an input of one row is a single vector."""
-    return read.shape[:-1].numel() == 1

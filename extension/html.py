@@ -178,14 +178,16 @@ def figure(pair: Pair) -> str:
     )
 
 
-def row(place: int, row: Row, card: Card | None, fingerprint: str | None) -> str:
-    """One line of the stack."""
+def row(place: int, row: Row, card: Card | None, fingerprint: str | None, picture: str = "") -> str:
+    """One line of the stack. picture: the address of what the delta does, before above after, or ""."""
     if card is None:
         advice = "This file cannot be read: take it out."
         return f'<div class="unlearn-row bad"><b>{escape(row.name)}</b><span>{advice}</span></div>'
     facts = facts_of(card, fingerprint)
+    image = f'<img src="{escape(picture)}" alt="before and after">' if picture else ""
     return (
-        f'<div class="unlearn-row"><b>{place}. {escape(" + ".join(card.info.concepts))}</b>'
+        f'<div class="unlearn-row{" pictured" if image else ""}">{image}'
+        f"<b>{place}. {escape(' + '.join(card.info.concepts))}</b>"
         f'<span class="small">{escape(card.stem)}</span><span class="small">{facts}</span></div>'
     )
 

@@ -128,14 +128,14 @@ def outcome(view: View | None, in_web_ui: bool) -> str:
 
 
 def one_outcome(made: ForgetResult, in_web_ui: bool) -> str:
-    """One concept's report, file and pictures."""
+    """One concept's pictures, file and report, in this order: what an artist looks at first comes first."""
     hint = "Add this to a prompt:" if in_web_ui else "In a web UI, add this to a prompt:"
-    parts = [report(made.report, made.on)]
+    parts = [comparison(made.extra), comparison(made.pairs)]
     if made.file:
         parts += [code(str(made.file), "Saved as:"), code(made.tag, hint)]
     if made.remark:
         parts.append(notice(made.remark, "info"))
-    return "".join([*parts, comparison(made.extra), comparison(made.pairs)])
+    return "".join([*parts, report(made.report, made.on)])
 
 
 def table(rows: Sequence[tuple[str, str]]) -> str:

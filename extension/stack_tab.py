@@ -38,10 +38,10 @@ class StackTab:
             )
             self.add = gr.Button("Add to the stack", scale=1, elem_id="unlearn_add")
             self.reload = gr.Button("Refresh", scale=1, elem_id="unlearn_reload")
-            shows = service.program.shows_folders
-            self.open = gr.Button("Open the folder", scale=1, visible=shows, elem_id="unlearn_open")
         with gr.Row():
             self.tags = gr.Textbox("", label="Text for a prompt", interactive=False, scale=4, elem_id="unlearn_tags")
+            shows = service.program.shows_folders
+            self.open = gr.Button("Open the folder", scale=1, visible=shows, elem_id="unlearn_open")
             self.use = gr.Button("Use in txt2img", scale=1, visible=prompt is not None, elem_id="unlearn_use")
         with gr.Accordion("Merge into one file", open=False):
             with gr.Row():

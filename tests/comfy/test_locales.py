@@ -8,10 +8,11 @@ import re
 
 import pytest
 
-from tests.comfy.locales import FOLDER, LANGUAGES, of_the_nodes, read
-from tests.comfy.sources import ROOT, SourceError
-
 pytest.importorskip("aiohttp", reason="needs requirements/comfy.txt")
+
+from tests.browser import Browser, chromium
+from tests.comfy.locales import FOLDER, LANGUAGES, of_the_nodes, read
+from tests.comfy.sources import NEWEST, ROOT, SourceError
 
 FILES = ("main", "nodeDefs")
 OTHERS = [language for language in LANGUAGES if language != "en"]
@@ -105,3 +106,31 @@ def test_comfyui_serves_the_texts(comfy):
         served = page.get("/i18n")
     for language in LANGUAGES:
         assert served[language]["nodeDefs"].items() >= json.loads(json.dumps(read(language, "nodeDefs"))).items()
+
+
+SHOWN = """(async () => {
+  const node = LiteGraph.createNode('UnlearnForgetConcept');
+  app.graph.add(node);
+  return [node.title, ...node.widgets.slice(0, 3).map(w => w.label), node.outputs[3].localized_name];
+})()"""
+
+
+@pytest.mark.full
+@pytest.mark.skipif(chromium() is None, reason="there is no Chromium on this machine")
+@pytest.mark.parametrize("comfy", [NEWEST], indirect=True)
+@pytest.mark.parametrize("language", OTHERS)
+def test_the_page_shows_them(comfy, tmp_path, language):
+    facts = read(language, "nodeDefs")["UnlearnForgetConcept"]
+    with comfy.client() as page:
+        page.post("/settings/Comfy.TutorialCompleted", True)
+        page.post("/settings/Comfy.Locale", language)
+        try:
+            with Browser(tmp_path) as browser:
+                browser.goto(f"http://{comfy.address}/")
+                browser.until("Boolean(window.app?.graph && window.app.canvas)", 300)
+                labels = [facts["inputs"][name]["name"] for name in ("concept", "anchor", "keep")]
+                shown = browser.evaluate(SHOWN)
+                browser.screenshot(tmp_path / "page.png")
+        finally:
+            page.post("/settings/Comfy.Locale", "en")
+    assert shown == [facts["display_name"], *labels, facts["outputs"]["3"]["name"]]

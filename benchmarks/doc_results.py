@@ -15,6 +15,8 @@ SEQUENCE = (
     ("styles", "styles"),
     ("KID", "kid"),
     ("size", "size_of_unet"),
+    ("row-passes of the last", "row_passes"),
+    ("its seconds", "seconds"),
 )
 SHORT = (
     ("not recognised", "ua_all"),
@@ -37,7 +39,7 @@ FRONT = {
     "esd-lora:dense=1+learning_rate=0.0003+steps=40": "ESD objective on whole matrices",
 }
 """{method: how the front page calls it}, in the order of that page."""
-PLAIN = {"kid"}
+PLAIN = {"kid", "row_passes", "seconds"}
 """Keys that are not shares."""
 POINTS = {"resurgence_worst"}
 """Shares that are shown as points."""

@@ -20,12 +20,13 @@ COLUMNS = (
     ("KID", "kid", "number"),
     ("norm", "norm", "number"),
     ("s a request", "seconds", "number"),
+    ("row-passes", "row_passes", "whole"),
     ("MB", "peak_memory_mb", "whole"),
     ("size", "size_of_unet", "%"),
 )
 LOW_IS_GOOD = {
     *("resurgence", "resurgence_worst", "leakage", "broken", "kid", "norm"),
-    *("seconds", "peak_memory_mb", "size_of_unet"),
+    *("seconds", "row_passes", "peak_memory_mb", "size_of_unet"),
 }
 FORGOTTEN = 0.95
 """UA below which a method has not forgotten, so that what it preserves cannot be compared."""
@@ -53,7 +54,8 @@ EXPLAINED = (
     "objects of the same or another family, relative to the base model. never replayed: no request of that method has",
     "trained on them; held out: no request of any method can. worst object: the preserved object recognised least.",
     "KID: distance to the base model's pictures of preserved captions, times 1000. norm: of all changes together.",
-    "size: values a request, as part of the UNet. In brackets the worst seed.",
+    "row-passes: rows through the denoiser for the request. size: values a request, as part of the UNet. In brackets",
+    "the worst seed.",
 )
 
 
@@ -86,7 +88,7 @@ def lines(ends: Sequence[dict], rows: Sequence[dict]) -> list[str]:
         mine = [r for r in ends if r["method"] == method]
         seeds = {r["seed"] for r in mine}
         whole = [r for r in rows if r["method"] == method and r["seed"] in seeds]
-        cells = [cell(whole if key in ("seconds", "peak_memory_mb") else mine, key, unit) for _, key, unit in COLUMNS]
+        cells = [cell(whole if key in ("seconds", "row_passes", "peak_memory_mb") else mine, key, unit) for _, key, unit in COLUMNS]
         mark = "" if sum(r["ua_all"] for r in mine) / len(mine) >= FORGOTTEN else " (forgets too little to compare)"
         out.append(f"| {mine[0]['label']} `{method}`{mark} | {len(seeds)} | " + " | ".join(cells) + " |")
     return out

@@ -30,6 +30,7 @@ from .methods import method
 from .models import DEMO, OpenModel, opened
 from .questions import Answer, Observations, Questionnaire, look, preserved_questions, target_questions
 from .results import Results, key_of
+from .row_passes import rows_counted
 from .sequences import sequence, watched
 from .task import Task
 
@@ -147,7 +148,8 @@ class SequenceRun:
         release(host.device)
         start_peak()
         begun = time.monotonic()
-        learned = how.learn(task)
+        with rows_counted(host.backbone) as rows:
+            learned = how.learn(task)
         seconds, memory = time.monotonic() - begun, peak_mb()
         learned.save(file)
         past = [*task.past, learned]
@@ -160,6 +162,7 @@ class SequenceRun:
             "anchor": learned.anchor,
             "steps": learned.steps,
             "seconds": seconds,
+            "row_passes": rows.count,
             "peak_memory_mb": memory,
             "size_of_unet": learned.numbers() / sum(p.numel() for p in host.backbone.parameters()),
             "norm": distance_moved(host, past),

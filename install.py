@@ -272,7 +272,8 @@ def fill(place: Environment, mode: str, state: dict[str, str]) -> None:
     if sys.platform == "linux" and not shutil.which("nvidia-smi"):
         print("No NVIDIA GPU was found: everything runs on the CPU, also with a torch build that brings CUDA.")
     place.write_state({})
-    options = ["--disable-pip-version-check", "--no-input", "--progress-bar=off", "-r", str(file)]
+    # What is never imported need not be compiled.
+    options = ["--disable-pip-version-check", "--no-input", "--no-compile", "--progress-bar=off", "-r", str(file)]
     if place.step(f"Installing packages into {place.folder.name}", [place.python, "-m", "pip", "install", *options]):
         raise Trouble(
             f"pip could not install the packages. Its last lines:\n\n{place.last_lines()}\n\nAll of them: {place.log}\n"

@@ -88,7 +88,10 @@ def lines(ends: Sequence[dict], rows: Sequence[dict]) -> list[str]:
         mine = [r for r in ends if r["method"] == method]
         seeds = {r["seed"] for r in mine}
         whole = [r for r in rows if r["method"] == method and r["seed"] in seeds]
-        cells = [cell(whole if key in ("seconds", "row_passes", "peak_memory_mb") else mine, key, unit) for _, key, unit in COLUMNS]
+        cells = [
+            cell(whole if key in ("seconds", "row_passes", "peak_memory_mb") else mine, key, unit)
+            for _, key, unit in COLUMNS
+        ]
         mark = "" if sum(r["ua_all"] for r in mine) / len(mine) >= FORGOTTEN else " (forgets too little to compare)"
         out.append(f"| {mine[0]['label']} `{method}`{mark} | {len(seeds)} | " + " | ".join(cells) + " |")
     return out

@@ -214,7 +214,7 @@ PROMISES = {
     "hostile": ("refused in a sentence within a minute and 3 GiB, no control character printed", "files"),
     "fuzz": ("no input ends in anything but a sentence (coverage-guided)", "readers"),
     "resume": ("killed once or twice and gone on with: the bytes of an unbroken run", "runs"),
-    "soak": ("memory, handles, threads and seconds of ComfyUI and of the tab stay flat", "lines"),
+    "soak": ("memory, handles, threads and seconds of work of ComfyUI and of the tab stay flat", "lines"),
     "sockets": ("no address outside this machine is asked for", "commands"),
 }
 """{measurement: (what held, what is counted)}."""

@@ -36,8 +36,8 @@ def read(checkpoint: Path) -> tuple[dict[str, Tensor], dict]:
     return weights, yaml.safe_load(checkpoint.with_suffix(".yaml").read_text("utf-8"))["model"]["params"]
 
 
-def load_companions(checkpoint: Path, tokens: int = 77) -> tuple[comfy.sd.CLIP, comfy.sd.VAE, Path]:
-    """Text encoder, autoencoder and the tokenizer's folder. tokens: how many of a prompt are handed on."""
+def load_companions(checkpoint: Path, tokens: int | None = None) -> tuple[comfy.sd.CLIP, comfy.sd.VAE, Path]:
+    """Text encoder, autoencoder and the tokenizer's folder. tokens: how many of a prompt are handed on; None: all."""
     weights, params = read(checkpoint)
     autoencoder = params["first_stage_config"]["params"]
     folder = checkpoint.parent / params["cond_stage_config"]["params"]["version"]
@@ -66,7 +66,7 @@ def load_denoiser(weights: dict[str, Tensor], heads: int) -> comfy.model_patcher
     )
 
 
-def load_text_encoder(weights: dict[str, Tensor], folder: Path, tokens: int) -> comfy.sd.CLIP:
+def load_text_encoder(weights: dict[str, Tensor], folder: Path, tokens: int | None) -> comfy.sd.CLIP:
     """CLIP by the sizes in `folder/config.json`, its tokenizer by the other files there."""
     config = json.loads((folder / "config.json").read_text("utf-8"))
     ids = {"start": config["bos_token_id"], "end": config["eos_token_id"], "pad": config["pad_token_id"]}

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..unlearn_core import Delta, ForgetConfig, TrainingFailed
 from ..unlearn_core.config import REQUEST
 from ..unlearn_core.method.forget import forget_or_go_on, harm_in, summary
+from ..unlearn_core.method.request import at_own_guidance
 from . import cache
 from .before_run import about, checkpoint_name, literals
 from .captions import message
@@ -205,7 +206,8 @@ def both_drawn(
     ticks = len(hosts) * config.sampling_steps * math.ceil(len(prompts) / BATCH)
     tick = lambda: progress.drawing(ticks)  # noqa: E731
     before, after = (
-        in_eight_bits(draw(h, prompts, config.seed, config.sampling_steps, config.guidance, tick)) for h in hosts
+        in_eight_bits(draw(h, prompts, config.seed, config.sampling_steps, at_own_guidance(config, h).guidance, tick))
+        for h in hosts
     )
     return before, after
 

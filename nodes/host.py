@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 
+import comfy.model_base
 import comfy.model_management as memory
 import comfy.model_sampling
 import comfy.sampler_helpers
@@ -15,14 +16,20 @@ from torch import Tensor, nn
 
 from ..unlearn_core import BadCheckpoint, Conditioning, Stack, UnlearnError
 from ..unlearn_core.delta import layer_names as names
+from ..unlearn_core.delta.base_sample import BaseSample
 from ..unlearn_core.prompt_cache import PromptCache
 from .model_stack import facts_of, stack_of
+from .weights import aliased, check_readable, load, not_paged, original_weights, scales_of, true_weight
 
 ARCHITECTURES = {"SD15": "sd1", "SD20": "sd2", "SDXL": "sdxl"}
 OTHER_SIZES = "shapes cannot be multiplied"
 """torch's words where a layer gets vectors of another width than it reads."""
 TEXT_LAYERS = ("attn2.to_k.weight", "txt_in.weight")
 """The first layers that token vectors go into, in UNets and in Flux."""
+NO_PICTURES = ("ACEAudio", "LTXAV", "MiniMaxH3AV", "TripoSplat")
+"""Formats of latents that are sound or shapes, or hold sound beside frames, with as many dimensions as pictures."""
+LEAST_SIDE = 40
+"""Side of the smallest latents of PixArt, which divides by nothing below 33."""
 PIXELS = {"sd1": 512, "sd2": 512, "sdxl": 1024}
 """Side of a picture that forgetting works at where nobody says otherwise."""
 
@@ -44,11 +51,10 @@ class ComfyHostModel:
         base = model.model
         facts = facts_of(model)
         self.architecture = facts.architecture or architecture(base.model_config)
-        if getattr(base, "concat_keys", ()):
-            raise BadCheckpoint("This is an inpainting or editing model: forget on the checkpoint it was made from.")
         form = base.latent_format
-        if form.latent_dimensions not in (2, 3):
+        if form.latent_dimensions not in (2, 3) or type(form).__name__ in NO_PICTURES:
             raise BadCheckpoint(f"A model of the type {self.architecture} makes no pictures: load one that does.")
+        check_readable(model)
         sampling = model.get_model_object("model_sampling")
         self.prediction_type = prediction_type(sampling)
         self.device = model.load_device
@@ -57,13 +63,24 @@ class ComfyHostModel:
         self.sigmas = torch.as_tensor(sampling.sigmas).float().to(self.device)
         weights = original_weights(model)
         self.fingerprint = names.fingerprint(weights)
+        self.base_sample = BaseSample.take(weights, scales_of(model))
         self._shape, self._width = unet_shape(weights), text_width(weights)
         self._pixels = getattr(form, "spacial_downscale_ratio", 8)
         side = (resolution or facts.resolution or PIXELS.get(self.architecture, 1024)) // self._pixels
+        self.least_side = LEAST_SIDE if isinstance(base, getattr(comfy.model_base, "PixArt", ())) else 0
+        side = max(side, self.least_side)
+        self.guidance = 1.0 if takes_guidance(base) else None
         # models of videos, and of pictures with a video's latents, draw one frame
         frames = (1,) * (form.latent_dimensions - 2)
         self.latent_shape = (form.latent_channels, *frames, side, side)
+        if wants_a_picture(base, torch.zeros(1, *self.latent_shape)):
+            raise BadCheckpoint(
+                f"This model ({self.architecture}) reads a picture beside the noise, as inpainting, editing and video "
+                "models do: forget on one of its family that draws from text alone."
+            )
         self._prompts = PromptCache()
+        self._flat: set[str] = set()
+        self._one_prompt_a_pass = isinstance(base, getattr(comfy.model_base, "Omnigen2", ()))
 
     @property
     def stack(self) -> Stack:
@@ -97,9 +114,11 @@ class ComfyHostModel:
 
     def _read_whole(self, tokens: dict) -> Conditioning:
         out = self._clip.encode_from_tokens(tokens, return_dict=True)
-        tensors = {k: v for k, v in out.items() if isinstance(v, Tensor) and k != "cond"}
-        extras = {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
-        return Conditioning(out["cond"].float(), extras)
+        extras = {k: v.float() if v.is_floating_point() else v for k, v in out.items() if isinstance(v, Tensor)}
+        cond = extras.pop("cond")
+        flat = {k for k, v in extras.items() if v.dim() < 2}
+        self._flat |= flat
+        return Conditioning(cond, {k: v[None] if k in flat else v for k, v in extras.items()})
 
     def noised(self, latents: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
         """Latents at noise levels sigma `[b]` by the model's own rule."""
@@ -116,14 +135,18 @@ class ComfyHostModel:
     def denoise(self, x: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
         """The clean latent as ComfyUI's samplers see it, differentiable."""
         parts = conditioning.by_length()
-        if len(parts) == 1 and conditioning.counts is None:
-            return self._denoised(x, sigma, conditioning)
+        if self._flat or self._one_prompt_a_pass:
+            # one row, which ComfyUI repeats for all of a pass as it does in its own samplers
+            parts = [([rows[i] for i in same], part[same[:1]]) for rows, part in parts for same in runs(part)]
+        if len(parts) == 1:
+            return self._denoised(x, sigma, parts[0][1])
         done = torch.cat([self._denoised(x[rows], sigma[rows], part) for rows, part in parts])
         return done[torch.tensor([row for rows, _ in parts for row in rows], device=x.device).argsort()]
 
     def _denoised(self, x: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
-        """For prompts of one length."""
-        cond = comfy.sampler_helpers.convert_cond([[conditioning.tokens, dict(conditioning.extras)]])
+        """For prompts of one length, a row of latents each, or for one prompt that all rows share."""
+        extras = {k: v[0] if k in self._flat else v for k, v in conditioning.extras.items()}
+        cond = comfy.sampler_helpers.convert_cond([[conditioning.tokens, extras]])
         model = self._model.model
         ready = comfy.samplers.process_conds(model, x, {"positive": cond}, x.device)["positive"]
         try:
@@ -174,29 +197,52 @@ class ComfyHostModel:
         """{name in a delta file: path inside the diffusion model} of all linear layers, the written name first."""
         return names.linear_layers(self._model.model.diffusion_model, self.architecture, self._shape)
 
+    def weight(self, path: str) -> Tensor:
+        """What a linear layer multiplies by, the stack included, wherever ComfyUI keeps it."""
+        return true_weight(self._model, path)
+
     @contextmanager
     def session(self, stack: Stack) -> Iterator[nn.Module]:
         """The diffusion model, loaded with the MODEL's patches, as ordinary tensors that autograd takes."""
         if stack.parents() != self.stack.parents():
             raise UnlearnError("The stack is not the one that the MODEL carries: apply it to the MODEL first.")
-        with torch.inference_mode(False), torch.no_grad():
-            # together, so that reading prompts later need not push the denoiser out
-            memory.load_models_gpu([self._model, self._clip.patcher], force_full_load=True)
-            self._model.pre_run()
-            backbone = self._model.model.diffusion_model
-            training = getattr(memory, "in_training", None)
-            try:
+        given, self._model = self._model, not_paged(self._model)
+        training = getattr(memory, "in_training", None)
+        try:
+            # together, so that reading prompts later need not push the denoiser out; in the mode that ComfyUI is in, as
+            # it will take them off again
+            load([self._model, self._clip.patcher])
+            with torch.inference_mode(False), torch.no_grad():
+                self._model.pre_run()
+                backbone = self._model.model.diffusion_model
                 if training is not None:
                     memory.in_training = True
                 # transformers add onto their streams in place, which autograd takes only with copies of what it saved
                 in_place = torch.autograd.graph.allow_mutation_on_saved_tensors
                 with aliased(backbone), in_place() if self._shape is None else nullcontext():
                     yield backbone
-            finally:
-                if training is not None:
-                    memory.in_training = training
-                self._model.cleanup()
-                memory.soft_empty_cache()
+        finally:
+            if training is not None:
+                memory.in_training = training
+            self._model.cleanup()
+            self._model = given
+            memory.soft_empty_cache()
+
+
+def wants_a_picture(base, latent: Tensor) -> bool:
+    """Whether a model reads a picture beside the noise, `[1, ...]`, even where none is given."""
+    if getattr(base, "concat_keys", ()):
+        return True
+    return base.concat_cond(noise=latent, device=latent.device) is not None
+
+
+def takes_guidance(base) -> bool:
+    """Whether guidance is an input of the network (Flux dev) or was trained away (Flux schnell), so that none is added.
+
+    Of other models that were distilled, as Z-Image-Turbo, nothing but the numbers differs from those that were not.
+    """
+    sizes = base.model_config.unet_config
+    return bool(sizes.get("guidance_embed")) or type(base.model_config).__name__ == "FluxSchnell"
 
 
 def architecture(config: comfy.supported_models_base.BASE) -> str:
@@ -210,14 +256,6 @@ def prediction_type(sampling: nn.Module) -> str:
     if isinstance(sampling, comfy.model_sampling.V_PREDICTION):
         return "v_prediction"
     return "epsilon" if isinstance(sampling, comfy.model_sampling.EPS) else "flow"
-
-
-def original_weights(model) -> dict[str, Tensor]:
-    """The denoiser's weights by bare name, without the patches that are baked in while the MODEL is loaded."""
-    prefix = "diffusion_model."
-    weights = {prefix + k: v for k, v in model.model.diffusion_model.state_dict().items()}
-    weights |= {k: v.weight for k, v in model.backup.items() if k in weights}
-    return {k.removeprefix(prefix): v for k, v in weights.items()}
 
 
 def unet_shape(weights: dict[str, Tensor]) -> names.UNetShape | None:
@@ -236,31 +274,17 @@ def text_width(weights: dict[str, Tensor]) -> int | None:
     return None
 
 
+def runs(text: Conditioning) -> list[list[int]]:
+    """Numbers of the rows that follow one another and say the same."""
+    found: list[list[int]] = []
+    for row in range(len(text)):
+        if found and all(torch.equal(t[row], t[row - 1]) for t in text.parts()):
+            found[-1].append(row)
+        else:
+            found.append([row])
+    return found
+
+
 def plain_words(prompt: str) -> str:
     """The prompt with the signs escaped that ComfyUI reads as weights."""
     return prompt.replace("\\", "\\\\").replace("(", "\\(").replace(")", "\\)")
-
-
-def alias(t: Tensor) -> Tensor:
-    """An ordinary tensor on the storage of one made in inference mode, which autograd would refuse."""
-    return torch.empty(0, dtype=t.dtype, device=t.device).set_(
-        t.untyped_storage(), t.storage_offset(), t.size(), t.stride()
-    )
-
-
-@contextmanager
-def aliased(module: nn.Module) -> Iterator[None]:
-    """The module with aliases in place of its parameters and buffers; the same objects are back afterwards."""
-    saved = []
-    try:
-        for m in module.modules():
-            for table in (m._parameters, m._buffers):
-                for name, t in table.items():
-                    if t is not None and t.is_inference():
-                        saved.append((table, name, t))
-                        new = alias(t)
-                        table[name] = nn.Parameter(new, requires_grad=False) if table is m._parameters else new
-        yield
-    finally:
-        for table, name, t in saved:
-            table[name] = t

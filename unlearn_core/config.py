@@ -97,7 +97,13 @@ class ForgetConfig:
         unit="steps",
     )
     guidance: float = setting(
-        3.0, "Guidance", "Guidance scale (CFG) of the pictures of the check.", EDIT, low=1.0, high=30.0, step=0.1
+        3.0,
+        "Guidance",
+        "Guidance scale (CFG) of the pictures of the check. Left at 3, Flux is looked at with 1, as it is drawn.",
+        EDIT,
+        low=1.0,
+        high=30.0,
+        step=0.1,
     )
     steps: int = setting(
         300,
@@ -180,7 +186,8 @@ class ForgetConfig:
             raise BadSetting("Name the concept to forget: it is empty.")
         if self.anchor and same_thing(self.anchor, self.concept):
             raise BadSetting(
-                f"'{self.concept}' cannot be replaced by itself: name something else to draw instead, or leave it empty."
+                f"'{self.concept}' cannot be replaced by itself: "
+                "name something else to draw instead, or leave it empty."
             )
         if share_a_word(self.anchor, self.concept):
             raise BadSetting(

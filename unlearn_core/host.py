@@ -14,6 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from .delta.base_sample import Base, BaseSample
 from .delta.info import MAX_CONCEPT
 from .delta.stack import Stack
 
@@ -42,15 +43,21 @@ class Conditioning:
 
     def by_length(self) -> list[tuple[list[int], Conditioning]]:
         """(numbers of rows, these rows without zeros) for each number of tokens: for networks that know no padding."""
-        if self.counts is None:
+        own = [k for k in self.extras if k.startswith(LENGTH)]
+        if self.counts is None and not own:
             return [(list(range(len(self))), self)]
-        groups: dict[int, list[int]] = {}
-        for row, count in enumerate(self.counts.tolist()):
-            groups.setdefault(count, []).append(row)
+        groups: dict[tuple[int, ...], list[int]] = {}
+        lengths = [counted(self).tolist(), *(self.extras[k].tolist() for k in own)]
+        for row, key in enumerate(zip(*lengths, strict=True)):
+            groups.setdefault(key, []).append(row)
         padded, found = self.tokens.shape[1], []
-        for count, rows in groups.items():
-            part = self[rows]
-            extras = {k: v[:, :count] if is_by_token(v, padded) else v for k, v in part.extras.items()}
+        for (count, *rest), rows in groups.items():
+            part, cuts = self[rows], dict(zip(own, rest, strict=True))
+            extras = {}
+            for k, v in part.extras.items():
+                if k not in cuts:
+                    most = cuts.get(LENGTH + k, count if is_by_token(v, padded) else None)
+                    extras[k] = v if most is None else v[:, :most]
             found.append((rows, Conditioning(part.tokens[:, :count], extras)))
         return found
 
@@ -68,7 +75,8 @@ class Conditioning:
     def cat(parts: Sequence[Conditioning]) -> Conditioning:
         """Stack several batches into one; shorter ones are filled up with zeros."""
         keys, most = sorted({k for p in parts for k in p.extras}), max(p.tokens.shape[1] for p in parts)
-        parts = [with_all(p, keys) for p in parts]
+        parts = with_lengths([with_all(p, [k for k in keys if not k.startswith(LENGTH)]) for p in parts])
+        keys = sorted(parts[0].extras)
         counts = None
         if any(p.counts is not None or p.tokens.shape[1] != most for p in parts):
             counts = torch.cat([counted(p) for p in parts])
@@ -76,6 +84,10 @@ class Conditioning:
         return Conditioning(
             torch.cat([p.tokens for p in parts]), {k: torch.cat([p.extras[k] for p in parts]) for k in keys}, counts
         )
+
+
+LENGTH = "length of "
+"""What stands before the name of an extra that is filled up with zeros: the number of its values in each row."""
 
 
 def is_by_token(extra: Tensor, tokens: int) -> bool:
@@ -92,6 +104,33 @@ def with_all(part: Conditioning, keys: Sequence[str]) -> Conditioning:
     return Conditioning(part.tokens, {**part.extras, **dict.fromkeys(missing, ones)}, part.counts)
 
 
+def with_lengths(parts: Sequence[Conditioning]) -> list[Conditioning]:
+    """The same rows where something beside the tokens has a number of values of its own, as a second tokenizer's ids.
+
+    It is filled up with zeros, and how much of it each row has is told by another extra.
+    """
+    named = [k for k in parts[0].extras if not k.startswith(LENGTH) and parts[0].extras[k].dim() > 1]
+    for name in named:
+        sizes = [p.extras[name].shape[1] for p in parts]
+        by_token = all(is_by_token(p.extras[name], p.tokens.shape[1]) for p in parts)
+        told = any(LENGTH + name in p.extras for p in parts)
+        if told or not (by_token or len(set(sizes)) == 1):
+            parts = [filled(p, name, max(sizes)) for p in parts]
+    return list(parts)
+
+
+def filled(part: Conditioning, name: str, size: int) -> Conditioning:
+    """The same rows with one extra filled up to so many values, and with the numbers of those that are its own."""
+    extra, key = part.extras[name], LENGTH + name
+    own = part.extras.get(key)
+    if own is None:
+        own = torch.full((len(part),), extra.shape[1], device=extra.device)
+        if part.counts is not None and is_by_token(extra, part.tokens.shape[1]):
+            own = part.counts
+    longer = torch.cat([extra, extra.new_zeros(len(extra), size - extra.shape[1], *extra.shape[2:])], 1)
+    return Conditioning(part.tokens, {**part.extras, name: longer, key: own}, part.counts)
+
+
 def counted(part: Conditioning) -> Tensor:
     """The number of tokens of each row."""
     full = torch.full((len(part),), part.tokens.shape[1], device=part.tokens.device)
@@ -105,7 +144,8 @@ def filled_up(part: Conditioning, tokens: int) -> Conditioning:
     def longer(t: Tensor) -> Tensor:
         return torch.cat([t, t.new_zeros(len(t), tokens - own, *t.shape[2:])], 1)
 
-    extras = {k: longer(v) if is_by_token(v, own) else v for k, v in part.extras.items()}
+    by_token = {k for k, v in part.extras.items() if is_by_token(v, own) and LENGTH + k not in part.extras}
+    extras = {k: longer(v) if k in by_token else v for k, v in part.extras.items()}
     return Conditioning(longer(part.tokens), extras, part.counts)
 
 
@@ -164,6 +204,13 @@ class TitledHost(HostModel, Protocol):
     """As a rule the name of the checkpoint's file, without its folder."""
 
 
+class GuidedHost(HostModel, Protocol):
+    """A host that tells how its model is drawn with; for others the setting's own default counts."""
+
+    guidance: float | None
+    """1 where a negative prompt does nothing, as guidance is an input of the network; None where that is not known."""
+
+
 class OffloadingHost(HostModel, Protocol):
     """A host that can take text encoders and autoencoder off the device; one without `offload` cannot."""
 
@@ -174,6 +221,29 @@ class OffloadingHost(HostModel, Protocol):
     def companions(self) -> Sequence[nn.Module]:
         """Text encoders and autoencoder."""
         ...
+
+
+class PackedHost(HostModel, Protocol):
+    """A host whose layers may hold their weights packed, or without the stack until a pass needs them."""
+
+    def weight(self, path: str) -> Tensor:
+        """The weight that a layer multiplies by, the stack included, `[out, in]`, as ordinary numbers.
+
+        path: inside the backbone. Inside a session. Without this method it is the layer's own `weight`.
+        """
+        ...
+
+
+class SampledHost(HostModel, Protocol):
+    """A host that loads one checkpoint with numbers of several types, and knows it all the same."""
+
+    base_sample: BaseSample | None
+    """Of the weights without the stack; None where they are packed."""
+
+
+def base_of(host: HostModel) -> Base:
+    """The host's checkpoint as deltas know it."""
+    return Base(host.fingerprint, getattr(host, "base_sample", None))
 
 
 def title_of(host: HostModel) -> str:

@@ -26,9 +26,9 @@ SEED = 7
 
 @dataclass(frozen=True)
 class Lesson:
-    """latents: `[n, 4, 16, 16]`, of deviation 1; tokens: of the demo's own text encoder `[n, 16, 128]`.
+    """latents: `[n, 4, 16, 16]`, of deviation 1; tokens: of the demo's own text encoder `[n, 16, 128]`, or their ids.
 
-    captions: their texts. deviation: by which the latents were divided. empty: tokens of the empty prompt.
+    captions: their texts. deviation: by which the latents were divided. empty: the same of the empty prompt.
     """
 
     latents: Tensor

@@ -16,7 +16,7 @@ from unlearn_core.delta.stack import Stack
 from unlearn_core.demo.recognition import CHECKPOINT
 from unlearn_core.host import Conditioning
 from unlearn_core.prompt_cache import PromptCache
-from unlearn_core.standalone.model import StandaloneModel
+from unlearn_core.standalone.model import StandaloneModel, pick_device
 
 from .network import CHANNELS, DENOISER, DEVIATION, SIDE, TOKENS, FlowTransformer, ids_of, own_text_encoder
 
@@ -34,7 +34,7 @@ class FlowBed:
 
     def __init__(self, file: Path, device: str = "cpu"):
         weights = load_file(file)
-        self.device, self.title = torch.device(device), file.name
+        self.device, self.title = pick_device(device), file.name
         self.words_file = str(CHECKPOINT.with_suffix(".words.json"))
         self._flow = FlowTransformer()
         own = {n.removeprefix(DENOISER): t.float() for n, t in weights.items() if n.startswith(DENOISER)}

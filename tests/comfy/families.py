@@ -1,165 +1,44 @@
-"""Tiny networks of ComfyUI's own classes with random weights: the families of image models that ComfyUI draws with.
+"""Forgetting on tiny networks of ComfyUI's own classes: what is edited, and whether the MODEL stays as it was.
 
-Runs inside ComfyUI: python boot.py COMFYUI_FOLDER families.py NAME... --cpu
-Prints as its last line {name: what was seen}.
+Runs inside ComfyUI: python boot.py COMFYUI_FOLDER families.py [NAME...] --cpu
+Prints a line {name: what was seen} for each family, as JSON.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import random
 import sys
+import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 import comfy.options
-import torch
 
-ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 WANTED = [a for a in sys.argv[1:] if not a.startswith("--")]
 sys.argv = [sys.argv[0], "--cpu"]
+# behind ComfyUI's own folder, which has modules of the same names
+sys.path.append(str(HERE))
 comfy.options.enable_args_parsing()
 
 import comfy.lora  # noqa: E402
-import comfy.model_patcher  # noqa: E402
-import comfy.sd  # noqa: E402
-import comfy.supported_models as models  # noqa: E402
-import comfy.supported_models_base as bases  # noqa: E402
-import comfy.text_encoders as texts  # noqa: E402
-import comfy.text_encoders.anima  # noqa: E402
-import comfy.text_encoders.aura_t5  # noqa: E402
-import comfy.text_encoders.flux  # noqa: E402
-import comfy.text_encoders.pixart_t5  # noqa: E402
-import comfy.text_encoders.qwen_image  # noqa: E402
-import comfy.text_encoders.sd3_clip  # noqa: E402
-import comfy.text_encoders.z_image  # noqa: E402
+import comfy.model_detection  # noqa: E402
+import comfy.model_management  # noqa: E402
+import torch  # noqa: E402
+from families_cases import FAMILIES, REFUSED, built, small_parts  # noqa: E402
 
-CLIP = {"hidden_size": 64, "intermediate_size": 64, "num_attention_heads": 2, "num_hidden_layers": 3}
-T5 = {"d_model": 64, "d_ff": 64, "d_kv": 32, "num_heads": 2, "num_layers": 2}
-QWEN = {**CLIP, "num_key_value_heads": 2}
-SIZES = {
-    **{f"{name}_model_config": CLIP for name in ("clip_l", "clip_g")},
-    **{f"{name}_model_config": T5 for name in ("t5xxl", "t5xl", "pile_t5xl")},
-    **{f"{name}_model_config": QWEN for name in ("qwen3_4b", "qwen3_06b", "qwen25_7b", "qwen3_8b")},
-    "dtype": torch.float32,
-}
+QUICK = {"concept": "cat", "anchor": "dog", "quality": "quick", "force": True, "sampling_steps": 1}
 
 
-def randomise(network):
-    """Weights that keep the size of what passes."""
-    draw = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for name, p in network.named_parameters():
-            if p.dim() > 1:
-                p.copy_(torch.randn(p.shape, generator=draw) / p[0].numel() ** 0.5)
-            else:
-                p.fill_(0.0 if name.endswith("bias") else 1.0)
+class Broken(Exception):
+    """Raised on purpose."""
 
 
-def clip(tokenizer, encoder, **sizes):
-    """A text encoder with random weights, small where its class allows it."""
-    made = comfy.sd.CLIP(bases.ClipTarget(tokenizer, encoder), model_options={**SIZES, **sizes})
-    randomise(made.cond_stage_model)
-    return made
-
-
-FLUX = {"mlp_ratio": 4.0, "num_heads": 2, "depth": 1, "depth_single_blocks": 1, "axes_dim": [16, 24, 24]}
-FLUX |= {"in_channels": 64, "out_channels": 64, "theta": 10000, "patch_size": 2, "qkv_bias": True, "hidden_size": 128}
-CASES = {
-    "sd3": (
-        models.SD3,
-        {
-            **{"in_channels": 16, "out_channels": 16, "patch_size": 2, "depth": 2, "input_size": None},
-            **{"adm_in_channels": 128, "context_size": 4096, "pos_embed_max_size": 64, "num_patches": 4096},
-            **{"pos_embed_scaling_factor": None, "qk_norm": "rms"},
-            "context_embedder_config": {
-                "target": "torch.nn.Linear",
-                "params": {"in_features": 4096, "out_features": 128},
-            },
-        },
-        lambda: clip(texts.sd3_clip.SD3Tokenizer, texts.sd3_clip.sd3_clip(clip_l=True, clip_g=True, t5=False)),
-    ),
-    "zimage": (
-        models.ZImage,
-        {
-            **{"image_model": "lumina2", "dim": 128, "n_layers": 2, "n_refiner_layers": 1, "n_heads": 2},
-            **{"n_kv_heads": 2, "axes_dims": [16, 24, 24], "axes_lens": [1536, 512, 512], "patch_size": 2},
-            **{"in_channels": 16, "qk_norm": True, "cap_feat_dim": 64, "z_image_modulation": True},
-            **{"pad_tokens_multiple": 32, "time_scale": 1000.0, "ffn_dim_multiplier": 8 / 3},
-            **{"rope_theta": 256.0, "norm_eps": 1e-5},
-        },
-        lambda: clip(texts.z_image.ZImageTokenizer, texts.z_image.te()),
-    ),
-    "qwen_image": (
-        models.QwenImage,
-        {
-            **{"image_model": "qwen_image", "in_channels": 64, "out_channels": 16, "num_layers": 2},
-            **{"attention_head_dim": 32, "num_attention_heads": 2, "joint_attention_dim": 64},
-            "axes_dims_rope": (8, 12, 12),
-        },
-        lambda: clip(texts.qwen_image.QwenImageTokenizer, texts.qwen_image.te()),
-    ),
-    "flux2_klein": (
-        models.Flux2,
-        {
-            **FLUX,
-            **{"image_model": "flux2", "in_channels": 128, "out_channels": 128, "vec_in_dim": None},
-            **{"context_in_dim": 192, "hidden_size": 256, "mlp_ratio": 3.0, "axes_dim": [32] * 4, "theta": 2000},
-            **{"patch_size": 1, "qkv_bias": False, "guidance_embed": False, "txt_ids_dims": [3]},
-            **{"global_modulation": True, "mlp_silu_act": True, "ops_bias": False},
-            **{"default_ref_method": "index", "ref_index_scale": 10.0},
-        },
-        lambda: clip(
-            texts.flux.KleinTokenizer,
-            texts.flux.klein_te(model_type="qwen3_4b"),
-            qwen3_4b_model_config={**QWEN, "num_hidden_layers": 28},
-        ),
-    ),
-    "chroma": (
-        models.Chroma,
-        {
-            **FLUX,
-            **{"image_model": "chroma", "vec_in_dim": None, "context_in_dim": 64, "in_dim": 64, "out_dim": 128},
-            **{"hidden_dim": 64, "n_layers": 2, "txt_ids_dims": []},
-        },
-        lambda: clip(texts.pixart_t5.PixArtTokenizer, texts.pixart_t5.pixart_te()),
-    ),
-    "pixart_sigma": (
-        models.PixArtSigma,
-        {
-            **{"image_model": "pixart_sigma", "hidden_size": 128, "depth": 2, "num_heads": 2, "input_size": None},
-            **{"patch_size": 2, "in_channels": 4, "caption_channels": 64, "model_max_length": 120},
-            **{"micro_condition": False, "pe_interpolation": 2, "learn_sigma": True, "pred_sigma": True},
-        },
-        lambda: clip(texts.pixart_t5.PixArtTokenizer, texts.pixart_t5.pixart_te()),
-    ),
-    "auraflow": (
-        models.AuraFlow,
-        {
-            **{"cond_seq_dim": 64, "dim": 128, "n_layers": 2, "n_double_layers": 1, "n_heads": 2},
-            **{"global_conddim": 128, "max_seq": 64 * 64},
-        },
-        lambda: clip(texts.aura_t5.AuraT5Tokenizer, texts.aura_t5.AuraT5Model),
-    ),
-    "anima": (
-        models.Anima,
-        {
-            **{"image_model": "anima", "max_img_h": 240, "max_img_w": 240, "max_frames": 128, "in_channels": 16},
-            **{"out_channels": 16, "patch_spatial": 2, "patch_temporal": 1, "model_channels": 128, "num_blocks": 1},
-            **{"num_heads": 2, "concat_padding_mask": True, "crossattn_emb_channels": 1024, "pos_emb_cls": "rope3d"},
-            **{"pos_emb_learnable": True, "pos_emb_interpolation": "crop", "min_fps": 1, "max_fps": 30},
-            **{"use_adaln_lora": True, "adaln_lora_dim": 32, "extra_per_block_abs_pos_emb": False},
-            **{"rope_h_extrapolation_ratio": 4.0, "rope_w_extrapolation_ratio": 4.0},
-            **{"rope_t_extrapolation_ratio": 1.0, "rope_enable_fps_modulation": False},
-        },
-        lambda: clip(
-            texts.anima.AnimaTokenizer, texts.anima.te(), qwen3_06b_model_config={**QWEN, "hidden_size": 1024}
-        ),
-    ),
-}
-
-
-def load_pack():
+def load_pack() -> None:
     """The repository as ComfyUI loads it: a package under a name of its own."""
     spec = importlib.util.spec_from_file_location(
         "the_pack", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
@@ -168,62 +47,170 @@ def load_pack():
     spec.loader.exec_module(pack)
 
 
-def built(name):
-    """(MODEL, CLIP) of a family."""
-    family, sizes, encoder = CASES[name]
-    config = family(dict(sizes))
-    config.set_inference_dtype(torch.float32, None)
-    model = config.get_model({}, "", device=torch.device("cpu"))
-    randomise(model.diffusion_model)
-    model.requires_grad_(False)
-    device = torch.device("cpu")
-    return comfy.model_patcher.ModelPatcher(model, load_device=device, offload_device=device), encoder()
+class Trial:
+    """One family: its MODEL and CLIP, quick requests, and what the MODEL is before and after."""
+
+    def __init__(self, name: str, family):
+        from the_pack.nodes.host import ComfyHostModel
+
+        self._host_of = ComfyHostModel
+        self.name, self.side = name, family.side
+        self.model, self.clip = built(family)
+        self.network = self.model.model.diffusion_model
+        self.host = self.hosted(self.model)
+        self.weights = {n: t.clone() for n, t in self.network.state_dict().items()}
+        self.answer = self.draw(self.model)
+
+    def hosted(self, model):
+        """A host of a MODEL that knows few words."""
+        host = self._host_of(model, self.clip, None, self.side)
+        host.words_file = str(HERE / "few_words.json")
+        return host
+
+    def request(self, progress=lambda report: False, **more):
+        """A quick request."""
+        from the_pack.unlearn_core import ForgetConfig, Stack, forget, recipe
+        from the_pack.unlearn_core.words.word_list import WordList
+
+        small = {k: replace(r, listed_prompts=(1, 1), earlier_prompts=4) for k, r in recipe.SMALL.items()}
+        general = WordList.load(str(HERE / "few_words.json"))
+        return forget(self.host, ForgetConfig.from_flat({**QUICK, **more}), Stack(), progress, general, small)
+
+    @torch.no_grad()
+    def draw(self, model):
+        """What a MODEL answers to two prompts of other lengths, and to one of them alone."""
+        host = self.hosted(model)
+        with host.session(host.stack):
+            text, sigma = host.encode(["a photo of a cat on a table", "cat"]), host.sigmas[len(host.sigmas) // 2]
+            x = torch.randn(1, *host.latent_shape, generator=torch.Generator().manual_seed(1)) * sigma
+            both = host.denoise(torch.cat([x, x]), sigma.expand(2), text)
+            alone = host.denoise(x, sigma.expand(1), host.encode(["cat"]))
+        return both, alone
+
+    def untouched(self) -> bool:
+        """Whether weights, answers, hooks and gradients are those of the beginning."""
+        # first, since it takes another MODEL's patches off the network
+        answer = all(torch.equal(a, b) for a, b in zip(self.answer, self.draw(self.model), strict=True))
+        now = self.network.state_dict()
+        same = now.keys() == self.weights.keys() and all(torch.equal(t, now[n]) for n, t in self.weights.items())
+        hooks = [m for m in self.network.modules() if m._forward_hooks or m._forward_pre_hooks]
+        return same and answer and not hooks and not any(p.requires_grad for p in self.network.parameters())
+
+    def stopped_by(self, error: type[Exception], run) -> bool:
+        """Whether a request ends with an error and leaves the MODEL as it was."""
+        try:
+            run()
+        except error:
+            return self.untouched()
+        return False
 
 
-def state(model):
-    """All numbers of a denoiser."""
-    return {n: t.clone() for n, t in model.model.diffusion_model.state_dict().items()}
+def broken_at(trial: Trial, call: int):
+    """A request whose network fails at its call number `call`."""
+    from the_pack.unlearn_core.method import text_search
+
+    # the whole request counted its calls with the search for text layers, which is made once of each base
+    text_search._KNOWN.clear()
+    calls = iter(range(call))
+
+    def fail(*_):
+        if next(calls, None) is None:
+            raise Broken
+
+    hook = trial.network.register_forward_pre_hook(fail)
+    try:
+        trial.request()
+    finally:
+        hook.remove()
 
 
-def forgotten(name):
+def counted(trial: Trial):
+    """(result, events, calls of the network) of a whole request."""
+    events, calls = [], []
+    hook = trial.network.register_forward_pre_hook(lambda *_: calls.append(1))
+    try:
+        result = trial.request(lambda report: bool(events.append(1)))
+    finally:
+        hook.remove()
+    return result, len(events), len(calls)
+
+
+def cancelled_at(trial: Trial, event: int):
+    """A request that is interrupted at its event number `event`."""
+    events = iter(range(event))
+
+    def interrupt(_):
+        if next(events, None) is None:
+            raise comfy.model_management.InterruptProcessingException
+        return False
+
+    trial.request(interrupt)
+
+
+def detected(network) -> str:
+    """The class that ComfyUI chooses for a file with these weights."""
+    try:
+        found = comfy.model_detection.model_config_from_unet(network.state_dict(), "")
+    except Exception as e:
+        return f"{type(e).__name__}: {e}"
+    return type(found).__name__
+
+
+def forgotten(name: str) -> dict:
     """One quick request, and what it did to the MODEL."""
-    from the_pack.nodes.host import ComfyHostModel
-    from the_pack.unlearn_core import ForgetConfig, Stack, forget, recipe
+    from the_pack.nodes.model_stack import with_delta
     from the_pack.unlearn_core.delta import format as delta_file
 
-    recipe.DEFAULT.update(recipe.SMALL)
-    model, words = built(name)
-    before = state(model)
-    host = ComfyHostModel(model, words, None, 64)
-    asked = {"concept": "cat", "anchor": "dog", "quality": "quick", "force": True, "sampling_steps": 1}
-    result = forget(host, ForgetConfig.from_flat(asked), Stack(), lambda report: False)
-    after = state(model)
-    keys = comfy.lora.model_lora_keys_unet(model.model, {})
+    trial, numbers = Trial(name, FAMILIES[name]), random.Random(name)
+    both, alone = trial.answer
+    result, events, calls = counted(trial)
+    seen = {"way": result.report["way"], "same": trial.untouched(), "detected": detected(trial.network)}
+    keys = comfy.lora.model_lora_keys_unet(trial.model.model, {})
     matched = comfy.lora.load_lora(delta_file.tensors(result.delta), keys, log_missing=False)
-    layers = host.layers()
-    return {
-        "way": result.report["way"],
+    layers = trial.host.layers()
+    changed = trial.draw(with_delta(trial.model, result.delta))
+    return seen | {
         "layers": sorted(layers[n] for n in result.delta.factors),
         "matched": [len(matched), len(result.delta.factors)],
-        "same afterwards": before.keys() == after.keys() and all(torch.equal(t, after[n]) for n, t in before.items()),
-        "prediction": host.prediction_type,
-        "preview": list(host.rough(torch.zeros(1, *host.latent_shape)).shape),
-        "norm": result.delta.norm(),
+        "differs": all(not torch.equal(a, b) for a, b in zip(trial.answer, changed, strict=True)),
+        "rows": float((both[1] - alone[0]).abs().max() / alone.abs().max()),
+        "same without": trial.untouched(),
+        "same interrupted": trial.stopped_by(
+            comfy.model_management.InterruptProcessingException,
+            lambda: cancelled_at(trial, numbers.randrange(events)),
+        ),
+        "same broken": trial.stopped_by(Broken, lambda: broken_at(trial, numbers.randrange(calls))),
+        "preview": list(trial.host.rough(torch.zeros(2, *trial.host.latent_shape)).shape),
+        "side": trial.side,
+        "prediction": trial.host.prediction_type,
     }
 
 
-def main():
+def refused(name: str) -> dict:
+    """What is said about a model that cannot be forgotten on."""
+    from the_pack.unlearn_core import BadCheckpoint
+
+    try:
+        Trial(name, REFUSED[name])
+    except BadCheckpoint as e:
+        return {"refused": str(e)}
+    return {"error": "it was taken"}
+
+
+def main() -> None:
     """Each family that was asked for."""
     load_pack()
-    seen = {}
-    for name in WANTED or CASES:
+    small_parts()
+    for name in WANTED or [*FAMILIES, *REFUSED]:
+        started = time.monotonic()
         try:
             with torch.inference_mode(False):
-                seen[name] = forgotten(name)
+                seen = forgotten(name) if name in FAMILIES else refused(name)
         except Exception as e:
             traceback.print_exc()
-            seen[name] = {"error": f"{type(e).__name__}: {e}"}
-    print(json.dumps(seen))
+            seen = {"error": f"{type(e).__name__}: {e}"}
+        print(json.dumps({"family": name, **seen, "seconds": round(time.monotonic() - started, 1)}), flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

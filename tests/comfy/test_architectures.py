@@ -25,11 +25,12 @@ KINDS = {
     "sd2": ("sd2", "epsilon", "attn2_to_[kv]", False),
     "sd2-v": ("sd2", "v_prediction", "attn2_to_[kv]", False),
     "sdxl": ("sdxl", "epsilon", "attn2_to_[kv]", False),
-    "flux-narrow": ("flux", "flow", r"double_blocks\.\d\.txt_attn\.qkv", True),
+    "flux-narrow": ("flux", "flow", r"\.(txt_in|vector_in\.out_layer)", False),
+    "flux-narrow trained": ("flux", "flow", r"double_blocks\.\d\.txt_attn\.qkv", True),
 }
 """{tiny checkpoint: (architecture and prediction type in its deltas, names of the layers that change, if it trains)}.
 
-Flux always trains: none of its layers reads text alone.
+Other families are in test_families.py.
 """
 SHORT = {"sampling_steps": 1, "resolution": 32}
 """These networks are as wide as real ones: what is seen at 4 by 4 latents costs an eighth of 8 by 8."""
@@ -44,7 +45,8 @@ def few_prompts(page):
 
 def loaded(name, file):
     """The nodes that load a checkpoint, and the links to its MODEL and CLIP."""
-    nodes = {"load": node("ProbeLoader", ckpt_name=file(name), words_file=str(ROOT / "tests/comfy/few_words.json"))}
+    kind = name.split()[0]
+    nodes = {"load": node("ProbeLoader", ckpt_name=file(kind), words_file=str(ROOT / "tests/comfy/few_words.json"))}
     if not name.startswith("flux"):
         return nodes, ["load", 0], ["load", 1]
     nodes["words"] = node("ProbeLoader", ckpt_name=file("sd15"), words_file="")

@@ -1,15 +1,20 @@
 """The bundled flow transformer in ComfyUI's own Qwen-Image class: one layer forgets, and stock nodes draw with it."""
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 pytest.importorskip("aiohttp", reason="needs requirements/comfy.txt")
 
-from tests.comfy.sources import NEWEST
+from tests.comfy.sources import NEWEST, tree
 from tests.comfy.test_default_path import share
 from tests.comfy.workflows import forgetting, node, pictures, saved_as, text_to_image
 from unlearn_core import load
 
-pytestmark = [pytest.mark.full, pytest.mark.parametrize("comfy", [NEWEST], indirect=True)]
+pytestmark = pytest.mark.full
 
 FLOW = node("UnlearnLoadDemoModel", kind="flow transformer, as Qwen-Image")
 DRAWN = {"steps": 12, "cfg": 3.0, "seed": 5}
@@ -25,6 +30,18 @@ def drawing(prompt, lora=None, strength=1.0):
     return nodes
 
 
+def test_both_flow_demos_are_in_comfyui_what_they_are_in_the_benchmark():
+    here = Path(__file__).parent
+    command = [sys.executable, here / "boot.py", tree(NEWEST), here / "flow_parity.py", "--cpu"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    seen = json.loads(done.stdout.splitlines()[-1])
+    assert seen.keys() == {"flow", "flow_t5"}
+    for row in seen.values():
+        assert row.pop("fingerprint") and all(difference < 1e-4 for difference in row.values()), row
+
+
+@pytest.mark.parametrize("comfy", [NEWEST], indirect=True)
 def test_a_concept_is_forgotten_by_one_layer_and_the_stock_sampler_draws_without_it(comfy, page):
     """Costs a minute: the check of a request looks at some five thousand rows."""
     run = page.run(forgetting(FLOW, "banana"))

@@ -21,6 +21,19 @@ ADDED_IN = 3.0
 """Seconds until Automatic1111 has added its parts at a port that is open again; its relatives add ours last."""
 JSON = "application/json"
 FOLLOWS = "document.querySelector('#unlearn_status .unlearn-bar')?.ariaValueNow"
+SOCKETS = """
+const Known = WebSocket;
+window.unlearnWaiting = new Set();
+window.WebSocket = class extends Known {
+    constructor(...values) {
+        super(...values);
+        unlearnWaiting.add(this);
+        this.addEventListener("close", () => unlearnWaiting.delete(this));
+    }
+};
+"""
+"""Counts the sockets by which a page of gradio 3 waits for its events. When a page is closed before it has sent what an
+event of the host's own asks for, gradio 3 never ends that event, and Reload UI hangs, with this tab or without."""
 OPEN = "[...document.querySelectorAll('#tabs button')].find(b => b.innerText.trim() === 'Unlearn')"
 
 
@@ -151,7 +164,7 @@ def listens(ui: Webui, wanted: bool) -> None:
 
 
 def closed_in_mid_job(ui: Webui) -> str:
-    """Start a job, open the page, which follows it, and close the page while it runs; the job's id."""
+    """Start a job, open the page, which follows it, and close the page when all of it has loaded; the job's id."""
     job = ui.forget("turtle")
     if chromium() is None:
         print("--   no Chromium: a page without a browser looks on")
@@ -159,12 +172,13 @@ def closed_in_mid_job(ui: Webui) -> str:
         return job
     # the browser may still write while it ends
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, Browser(Path(folder)) as page:
+        page.call("Page.addScriptToEvaluateOnNewDocument", source=SOCKETS)
         page.goto(ui.address)
         page.until(f"Boolean({OPEN})", timeout=180)
         page.evaluate(OPEN + ".click()")
         page.until(FOLLOWS, timeout=120)
         before = page.evaluate(FOLLOWS)
-        page.until(f"{FOLLOWS} !== {before}")
+        page.until(f"{FOLLOWS} !== {before} && unlearnWaiting.size === 0")
     return job
 
 

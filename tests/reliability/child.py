@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from unlearn_core.errors import UnlearnError
 
 CRASHED = 70
@@ -22,20 +24,28 @@ POLL = 0.01
 
 @dataclass(frozen=True)
 class Limits:
-    """What a child may take. seconds: until it is killed. memory: GiB beside what its parent holds, or None."""
+    """What a child may take, or it is killed. seconds: by the clock. memory: GiB beside what its parent holds, or None.
 
-    seconds: float = 120.0
+    work: seconds of the processor, or None; on a machine that does much else these tell how far a child has come.
+    """
+
+    seconds: float = 600.0
     memory: float | None = None
+    work: float | None = None
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a child ended. code: its exit code, or minus the signal. text: what it printed. peak: GiB that it held."""
+    """How a child ended. code: its exit code, or minus the signal. text: what it printed. peak: GiB that it held.
+
+    seconds: by the clock. work: seconds of the processor.
+    """
 
     code: int
     text: str
     seconds: float
     peak: float
+    work: float
 
     @property
     def clean(self) -> bool:
@@ -59,14 +69,28 @@ def forked(task: Callable[[], int | None], limits: Limits = Limits(), log: Path 
         found, status, usage = os.wait4(pid, os.WNOHANG)
         if found:
             break
-        if not killed and time.monotonic() - begun > limits.seconds:
+        if not killed and beyond(limits, pid, begun):
             os.kill(pid, signal.SIGKILL)
             killed = True
         time.sleep(POLL)
     text = log.read_text("utf-8", "replace") if log.is_file() else ""
     # Linux counts in KiB, macOS in bytes
     peak = usage.ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
-    return Ended(os.waitstatus_to_exitcode(status), text, time.monotonic() - begun, peak)
+    work = usage.ru_utime + usage.ru_stime
+    return Ended(os.waitstatus_to_exitcode(status), text, time.monotonic() - begun, peak, work)
+
+
+def beyond(limits: Limits, pid: int, begun: float) -> bool:
+    """Whether a child that began at a time of the clock has had what it may take."""
+    if limits.work is not None and worked(psutil.Process(pid)) > limits.work:
+        return True
+    return time.monotonic() - begun > limits.seconds
+
+
+def worked(process: psutil.Process) -> float:
+    """Seconds of the processor that a process has taken so far."""
+    times = process.cpu_times()
+    return times.user + times.system
 
 
 def inside(task: Callable[[], int | None], limits: Limits, log: Path) -> None:

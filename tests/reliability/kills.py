@@ -13,18 +13,18 @@ from .scenes import SCENES, Rehearsed, prepare
 
 
 def kills(count: int, folder: Path, tick) -> Outcome:
-    """Kill `count` runs, each scene in turn, by SIGKILL at a random time of its length; every one then runs again."""
+    """Kill `count` runs, each scene in turn, by SIGKILL at a random place of its work; every one then runs again."""
     rehearsed = [Rehearsed.of(scene, folder / "rehearsal") for scene in SCENES]
     draw, outcome = random.Random(0), Outcome("kills", count)
     for number in range(count):
         scene = rehearsed[number % len(rehearsed)]
         place = folder / f"run {number}"
         prepare(place)
-        at = draw.uniform(0, scene.ended.seconds)
-        ended = forked(lambda: scene.scene.run_in(place), Limits(at), place.with_suffix(".log"))  # noqa: B023
+        at = draw.uniform(0, scene.ended.work)
+        ended = forked(lambda: scene.scene.run_in(place), Limits(work=at), place.with_suffix(".log"))  # noqa: B023
         outcome.count("killed while it worked", ended.code == -signal.SIGKILL)
         wrong = scene.losses(place) + scene.once_more(place, Limits())
-        outcome.note(f"{scene.scene.name}, killed after {at:.2f} s", wrong)
+        outcome.note(f"{scene.scene.name}, killed after {at:.2f} s of work", wrong)
         shutil.rmtree(place)
         tick()
     return outcome

@@ -28,7 +28,7 @@ OUT = "new/delta.safetensors"
 
 
 def resume(count: int, folder: Path, tick: Callable[[], None]) -> Outcome:
-    """Kill `count` runs at a random time, some of them a second time, and go on with each until it ends."""
+    """Kill `count` runs at a random place of their work, some a second time, and go on with each until it ends."""
     outcome, draw = Outcome("resume", count), random.Random(0)
     unbroken = {}
     for name, arguments in RUNS.items():
@@ -43,7 +43,7 @@ def resume(count: int, folder: Path, tick: Callable[[], None]) -> Outcome:
         kills = 0
         for again in range(draw.randint(1, 2)):
             arguments = RUNS[name] + (("--resume",) if again else ())
-            ended = one(arguments, place, draw.uniform(0, whole.seconds))
+            ended = one(arguments, place, draw.uniform(0, whole.work))
             kills += ended.code == -signal.SIGKILL
         last = one((*RUNS[name], "--resume"), place)
         outcome.count("killed", bool(kills))
@@ -55,8 +55,8 @@ def resume(count: int, folder: Path, tick: Callable[[], None]) -> Outcome:
     return outcome
 
 
-def one(arguments: tuple[str, ...], place: Path, seconds: float = 3600) -> Ended:
-    """A run, killed after some seconds; with few pictures, so that a check takes seconds."""
+def one(arguments: tuple[str, ...], place: Path, work: float | None = None) -> Ended:
+    """A run, killed after some seconds of work; with few pictures, so that a check takes seconds."""
 
     def task() -> int:
         from unlearn_core import recipe
@@ -65,7 +65,7 @@ def one(arguments: tuple[str, ...], place: Path, seconds: float = 3600) -> Ended
         os.chdir(place)
         return main(("forget", "--checkpoint", MODEL, "--out", OUT, *arguments))
 
-    return forked(task, Limits(seconds), place.with_suffix(".log"))
+    return forked(task, Limits(3600, work=work), place.with_suffix(".log"))
 
 
 def deltas(place: Path) -> dict[str, str]:

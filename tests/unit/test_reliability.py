@@ -7,13 +7,15 @@ import json
 import signal
 import subprocess
 import sys
+import time
 
+import psutil
 import pytest
 
 from benchmarks.doc_results import PROMISES, reliability
 from benchmarks.doc_tables import ROOT
 from tests.reliability.__main__ import main
-from tests.reliability.child import CRASHED, Ended, Limits, forked
+from tests.reliability.child import CRASHED, Ended, Limits, forked, worked
 from tests.reliability.faults import Faults
 from tests.reliability.hostile_checkpoints import CHECKPOINTS
 from tests.reliability.hostile_deltas import DELTAS
@@ -29,15 +31,23 @@ def test_a_child_tells_how_it_ended(tmp_path):
     log = tmp_path / "log"
     assert forked(lambda: print("hello") or 3, log=log).code == 3 and log.read_text() == "hello\n"
     assert forked(lambda: signal.pause(), Limits(0.2)).code == -signal.SIGKILL
+    ended = forked(busy, Limits(work=0.3))
+    assert ended.code == -signal.SIGKILL and 0.3 <= ended.work < 1
+    assert forked(lambda: time.sleep(0.5), Limits(work=0.3)).code == 0
     ended = forked(lambda: 1 // 0, log=log)
     assert ended.code == CRASHED and "ZeroDivisionError" in ended.text and not ended.clean
+
+
+def busy():
+    while True:
+        pass
 
 
 def test_losses_of_files_are_seen(tmp_path):
     scene = next(s for s in SCENES if s.replaced)
     prepare(tmp_path / "a")
     before = contents(tmp_path / "a")
-    seen = Rehearsed(scene, before, before | {OLDER: "other", "new.safetensors": "digest"}, Ended(0, "", 1.0, 1.0))
+    seen = Rehearsed(scene, before, before | {OLDER: "other", "new.safetensors": "digest"}, Ended(0, "", 1.0, 1.0, 1.0))
     assert seen.losses(tmp_path / "a") == []
     (tmp_path / "a" / "new.safetensors").write_text("half")
     (tmp_path / "a" / "cat.safetensors").unlink()
@@ -68,6 +78,24 @@ def test_growth_is_seen():
     assert outcome.failed == [] and outcome.passed == 4
     judge("tab", [State(100.0 + n, 10, 5, 1.0) for n in range(WARM + 20)], outcome)
     assert [f["case"] for f in outcome.failed] == ["tab: memory, MiB"]
+
+
+@pytest.mark.parametrize("cycles", [1, 2, 4])
+def test_few_cycles_are_compared_too(cycles):
+    outcome = Outcome("soak", 4)
+    judge("tab", [State(100.0, 10, 5, float(n)) for n in range(cycles)], outcome)
+    assert outcome.counted["tab: seconds of work, first"] == cycles // 2
+    assert outcome.counted["tab: seconds of work, last"] == cycles - 1
+
+
+def test_only_the_work_of_the_process_itself_counts():
+    process = psutil.Process()
+    begun = worked(process)
+    time.sleep(0.3)
+    assert State.of(process, begun).seconds < 0.2
+    while worked(process) - begun < 0.3:
+        pass
+    assert State.of(process, begun).seconds >= 0.3
 
 
 def test_names_are_the_same_everywhere():

@@ -8,7 +8,8 @@ from tests.tiny import WORDS, TinyHost
 from tests.unit.runs import LAYER, config, stack_on
 from unlearn_core import BadDelta, BadSetting, Delta, ForgetConfig, Stack, UnlearnError, forget
 from unlearn_core.delta.format import Factor
-from unlearn_core.method.request import Request, asked_for
+from unlearn_core.method.forget import summary
+from unlearn_core.method.request import Request, asked_for, at_own_guidance
 from unlearn_core.recipe import DEFAULT, OBJECT, SMALL, STYLE, thorough
 from unlearn_core.words.word_list import WordList
 
@@ -134,3 +135,17 @@ def test_the_recipe_is_that_of_the_kind_and_the_quality():
 def test_the_hosts_own_recipes_are_taken_where_none_are_given(monkeypatch):
     monkeypatch.setitem(DEFAULT, "object", SMALL["object"])
     assert Request.read(Idle(), config(), Stack()).recipe == SMALL["object"]
+
+
+def test_a_model_without_working_guidance_is_looked_at_as_it_is_drawn():
+    host, asked = TinyHost(), config()
+    assert at_own_guidance(asked, host) is asked
+    host.guidance = None
+    assert at_own_guidance(asked, host).guidance == 3.0
+    host.guidance = 1.0
+    assert at_own_guidance(asked, host).guidance == 1.0
+    assert at_own_guidance(config(guidance=4.5), host).guidance == 4.5, "what the artist has set counts"
+    assert Request.read(host, asked, Stack()).config.guidance == 1.0
+    report = forget(host, config(anchor="kiwi"), recipes=SMALL).report
+    assert report["guidance"] == 1.0
+    assert ("Guidance of the check", "1") in summary(report)

@@ -7,7 +7,7 @@ from tests.tiny import WIDTH, TinyHost
 from tests.unit.test_text_search import Joint
 from unlearn_core.host import Conditioning
 from unlearn_core.method.counterparts import by_numbers, counterparts, ends_of, fitting, without_padding
-from unlearn_core.method.text_reader import LayerReader, TextReader
+from unlearn_core.method.text_reader import LayerReader, TextReader, without_zeros
 from unlearn_core.method.text_search import find_text_groups
 from unlearn_core.method.token_moments import moment_of
 
@@ -47,6 +47,25 @@ def test_rows_of_several_lengths_are_filled_up_and_taken_apart():
     assert Conditioning.cat([two, two]).counts is None, "nothing changes where all are equally long"
     again = Conditioning.cat([both[[1, 0]], one])
     assert again.counts.tolist() == [3, 2, 2]
+
+
+def test_what_has_a_length_of_its_own_beside_the_tokens_keeps_it():
+    def text(tokens, ids):
+        return Conditioning(
+            torch.ones(1, tokens, 4), {"ids": torch.arange(1, ids + 1)[None], "pooled": torch.ones(1, 8)}
+        )
+
+    one, two, three = text(2, 2), text(2, 3), text(3, 3)
+    assert not any(k.startswith("length") for k in Conditioning.cat([one, three]).extras), "as many as there are tokens"
+    both = Conditioning.cat([Conditioning.cat([one, three]), two, one])
+    assert len(both) == 4 and both.extras["ids"].shape == (4, 3)
+    parts = both[[3, 2, 1, 0]].by_length()
+    assert [rows for rows, _ in parts] == [[0, 3], [1], [2]]
+    for (_, part), alone in zip(parts, (one, two, three), strict=True):
+        assert (
+            torch.equal(part.extras["ids"][:1], alone.extras["ids"]) and part.tokens.shape[1:] == alone.tokens.shape[1:]
+        )
+        assert set(part.extras) == {"ids", "pooled"} and part.counts is None
 
 
 def test_a_layer_inside_the_denoiser_is_read_by_passes_that_end_there():
@@ -100,10 +119,17 @@ def test_words_end_where_the_rest_is_the_same(ours, theirs, ends):
 
 
 def test_numbers_are_those_of_the_tokens_that_are_read():
-    assert fitting([[1, 2, 3], [4, 5]], 2) == [4, 5]
-    assert fitting([[1, 2, 3]], 2) == [2, 3], "a template's beginning is left out"
-    assert fitting([[1]], 2) is None
+    assert fitting([[[1, 2, 3], [4, 5]]], [2]) == [[4, 5]]
+    assert fitting([[[1, 2, 3]]], [2]) == [[2, 3]], "a template's beginning is left out"
+    assert fitting([[[1]]], [2]) is None and fitting([[], []], [1, 1]) is None
+    first, second = [[1, 2], [7, 8]], [[1, 2, 3], [7, 8]]
+    assert fitting([first, second], [2, 2]) == [[7, 8], [7, 8]], "one tokenizer for all, though another fits the first"
     assert without_padding([1, 2, 0, 0, 0]) == [1, 2, 0] and without_padding([7]) == [7]
+
+
+def test_zeros_that_a_network_puts_behind_a_prompt_are_not_read():
+    assert without_zeros(torch.tensor([[1.0, 0], [0, 0], [0, 2], [0, 0]])).tolist() == [[1, 0], [0, 0], [0, 2]]
+    assert without_zeros(torch.zeros(3, 2)).shape == (1, 2)
 
 
 def test_tokens_of_prompts_of_several_lengths_find_their_counterparts():

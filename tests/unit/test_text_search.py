@@ -12,18 +12,19 @@ from unlearn_core.method.text_search import SAMPLE, Read, find_text_groups, text
 class Joint(nn.Module):
     """A transformer whose text enters once and is then mixed with the picture; parts as named."""
 
-    def __init__(self, refiner=False, pooled=False, second_way=False):
+    def __init__(self, refiner=False, pooled=False, second_way=False, in_place=False):
         super().__init__()
         self.img_in, self.txt_in = nn.Linear(4, WIDTH), nn.Linear(WIDTH, WIDTH)
         self.refine = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.SiLU(), nn.Linear(WIDTH, WIDTH)) if refiner else None
         self.vector_in = nn.Linear(WIDTH, WIDTH) if pooled else None
         self.second = nn.Parameter(torch.randn(WIDTH, WIDTH)) if second_way else None
+        self.in_place = in_place
         self.qkv, self.out = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, 4)
 
     def forward(self, x, sigma, context):
         text = self.txt_in(context)
         if self.refine is not None:
-            text = text + self.refine(text)
+            text = text.add_(self.refine(text)) if self.in_place else text + self.refine(text)
         picture = self.img_in(x.flatten(2).transpose(1, 2)) + torch.log(sigma).view(-1, 1, 1) / 4
         if self.vector_in is not None:
             picture = picture + self.vector_in(context.mean(1))[:, None]
@@ -95,6 +96,15 @@ def test_a_base_is_asked_once(monkeypatch):
     host.fingerprint = "another"
     with pytest.raises(pytest.fail.Exception):
         text_groups_of(host, host.backbone)
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_a_network_that_adds_onto_its_stream_in_place_is_read_as_any_other(pooled):
+    groups = found(refiner=True, pooled=pooled, in_place=True)
+    assert [g.paths for g in groups] == [g.paths for g in found(refiner=True, pooled=pooled)]
+    read = Read.of(seen := torch.ones(1, 2, 3))
+    seen.zero_()
+    assert read.numbers.tolist() == [1.0] * 6
 
 
 def test_inputs_of_any_size_are_told_apart_by_few_numbers():

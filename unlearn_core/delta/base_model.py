@@ -10,17 +10,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .layer_names import weight_of
+from .layer_names import is_linear, weight_of
 from .stack import Stack
+
+FINE = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""Types that hold a change as well as they hold weights."""
 
 
 class BaseModel:
     """changes: {layer's path: `[out, in]`} in the weight's own type, the sum of what the stack adds there.
 
-    One matrix a layer, so that the stack's height costs nothing in a step.
+    In float32 where that type is too coarse for a change (float8) or packs its numbers. One matrix a layer, so that the
+    stack's height costs nothing in a step.
     """
 
     def __init__(self, backbone: nn.Module, layers: Mapping[str, str], stack: Stack):
@@ -29,9 +34,12 @@ class BaseModel:
             for name, factor in entry.delta.factors.items():
                 path = layers[name]
                 sums[path] = sums.get(path, 0) + entry.strength * factor.matrix()
-        weights = {path: weight_of(backbone.get_submodule(path)) for path in sums}
+        layers_of = {path: backbone.get_submodule(path) for path in sums}
         # a 1x1 convolution's hook would need another product; no layer that learns is one
-        self.changes = {path: sums[path].to(w.device, w.dtype) for path, w in weights.items() if w.dim() == 2}
+        linear = {path: weight_of(layer) for path, layer in layers_of.items() if is_linear(layer)}
+        self.changes = {
+            p: sums[p].to(w.device, w.dtype if w.dtype in FINE else torch.float32) for p, w in linear.items()
+        }
         self._on = False
 
     @contextmanager
@@ -57,6 +65,6 @@ class BaseModel:
         def hook(layer: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> Tensor | None:
             if not self._on:
                 return None
-            return out - F.linear(inputs[0], change.to(inputs[0].dtype)).to(out.dtype)
+            return out - F.linear(inputs[0], change.to(inputs[0])).to(out.dtype)
 
         return hook

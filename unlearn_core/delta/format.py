@@ -30,7 +30,7 @@ FORMAT = 2
 """Version of the files that are written."""
 RENAMED = {"1": {"check": "judge"}}
 """{older version that is still read: {a text's name of today: its name there}}."""
-OPTIONAL = {"base_name": ""}
+OPTIONAL = {"base_name": "", "base_sample": ""}
 """{a text that is left out where it says nothing, and that older files lack: its value then}."""
 CHECK_RENAMED = {"kept_before": "preserved_before", "kept_after": "preserved_after"}
 """Numbers of the check by their names in version 1."""

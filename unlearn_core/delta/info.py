@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import BadDelta
+from .base_sample import BaseSample
 
 KINDS = ("object", "style")
 MAX_TEXT = 1000
 MAX_ROWS = 10_000
 MAX_CONCEPT = 120
+MAX_SAMPLE = 2**15
 
 
 def checked_text(value: Any, what: str, limit: int = MAX_CONCEPT) -> str:
@@ -74,6 +76,7 @@ class DeltaInfo:
     parents: the stack that it was made on, in order. merged: what is inside when this is a merge, else empty.
     stopped: "" or a remark like "stopped at step 12". config and check: plain JSON data.
     base_name: what the host called the checkpoint, as a rule the name of its file; "" where it was not known.
+    base_sample: some of its numbers (see `BaseSample`), "" where the host takes none.
     """
 
     concept: str
@@ -90,6 +93,7 @@ class DeltaInfo:
     stopped: str = ""
     merged: tuple[Parent, ...] = ()
     base_name: str = ""
+    base_sample: str = ""
 
     def __post_init__(self) -> None:
         self._check_own()
@@ -103,6 +107,9 @@ class DeltaInfo:
         base = ("architecture", "prediction_type", "base_fingerprint", "base_name")
         for name in ("concept", "anchor", *base, "stopped"):
             checked_text(getattr(self, name), name)
+        checked_text(self.base_sample, "base_sample", MAX_SAMPLE)
+        if self.base_sample:
+            BaseSample.read(self.base_sample)
         if not self.concept:
             raise BadDelta("The delta does not name what it forgets.")
         if self.kind not in KINDS:

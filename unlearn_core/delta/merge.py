@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import BadDelta, BadSetting
+from .base_sample import Base, BaseSample
 from .format import Delta, Factor, plain
 from .info import MAX_CONCEPT, DeltaInfo, Parent
 from .stack import JOINT, Stack
@@ -77,6 +78,7 @@ def merged_info(stack: Stack, config: dict[str, Any]) -> DeltaInfo:
         stopped=joined([f"{i.concept}: {i.stopped}" for i in infos if i.stopped]),
         merged=tuple(inside),
         base_name=infos[0].base_name,
+        base_sample=infos[0].base_sample,
     )
 
 
@@ -85,9 +87,14 @@ def check_one_base(stack: Stack) -> None:
     if not stack.active:
         raise BadDelta("There is nothing to combine: give at least one delta of a strength other than 0.")
     first = stack.active[0].delta
+    sample = BaseSample.read(first.info.base_sample) if first.info.base_sample else None
+    base = Base(first.info.base_fingerprint, sample)
     for name in ("architecture", "prediction_type", "base_fingerprint"):
         for entry in stack.active:
-            if (one := getattr(first.info, name)) != (other := getattr(entry.delta.info, name)):
+            info = entry.delta.info
+            if name == "base_fingerprint" and base.made(info.base_fingerprint, info.base_sample):
+                continue
+            if (one := getattr(first.info, name)) != (other := getattr(info, name)):
                 raise BadDelta(
                     f"'{first.label}' was made for the base {one} and '{entry.delta.label}' for {other}: "
                     "only deltas for one base can be combined."

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import BadDelta, BadSetting
+from .base_sample import Base
 from .format import SUFFIX, Delta
 from .info import Parent
 
@@ -111,7 +112,7 @@ class OtherBase(BadDelta):
 
 def check_fits(
     stack: Stack,
-    fingerprint: str,
+    base: Base | str,
     architecture: str,
     layer_names: Collection[str],
     title: str = "",
@@ -119,11 +120,12 @@ def check_fits(
 ) -> int:
     """Number of the stack's layers, all of which the loaded model has.
 
-    layer_names: all names in delta files that the model's layers answer to. title: what the host calls its checkpoint.
-    prediction_type: what the model is taken to predict, "" where that plays no part. Raises `OtherBase` for a delta
-    made for another architecture or base, `BadDelta` for one of whose layers any is missing, or one without effect.
+    base: the loaded one, or of a host that takes no sample its fingerprint. layer_names: all names in delta files that
+    the model's layers answer to. title: what the host calls its checkpoint. prediction_type: what the model is taken to
+    predict, "" where that plays no part. Raises `OtherBase` for a delta made for another architecture or base,
+    `BadDelta` for one of whose layers any is missing, or one without effect.
     """
-    matched = 0
+    matched, known = 0, base if isinstance(base, Base) else Base(base)
     for entry in stack:
         delta, info = entry.delta, entry.delta.info
         if info.architecture != architecture:
@@ -132,8 +134,8 @@ def check_fits(
                 f"'{delta.label}' was made for a model of type {info.architecture}{made_for}, "
                 f"but the loaded one is {architecture}: load the checkpoint that it was made for."
             )
-        if info.base_fingerprint != fingerprint:
-            raise OtherBase(other_base(delta, fingerprint, title))
+        if not known.made(info.base_fingerprint, info.base_sample):
+            raise OtherBase(other_base(delta, known, title))
         if prediction_type and info.prediction_type != prediction_type:
             raise BadDelta(
                 f"'{delta.label}' was made on a model that predicts {info.prediction_type}, but the loaded one is "
@@ -152,7 +154,7 @@ def check_fits(
     return matched
 
 
-def other_base(delta: Delta, fingerprint: str, title: str) -> str:
+def other_base(delta: Delta, base: Base, title: str) -> str:
     """The sentence for a delta of another checkpoint than the loaded one, by names as far as they are known."""
     was, now = delta.info.base_name, title
     if was == now:
@@ -160,10 +162,13 @@ def other_base(delta: Delta, fingerprint: str, title: str) -> str:
         was, now = ("", "") if not was else (f"'{was}' of other weights", f"'{now}'")
     else:
         was, now = (f"'{name}'" if name else "" for name in (was, now))
-    was, now = was or f"the base {delta.info.base_fingerprint}", now or fingerprint
+    was, now = was or f"the base {delta.info.base_fingerprint}", now or base.fingerprint
+    copy = "with numbers of another type (bfloat16, fp8, quantised)"
+    if base.sample and delta.info.base_sample:
+        copy = "that was quantised or rounded in another way than ComfyUI rounds"
     return (
         f"'{delta.label}' was made for {was}, but the loaded checkpoint is {now}: load the one that it was made for. "
-        "A copy with numbers of another type (bfloat16, fp8, quantised) counts as another checkpoint."
+        f"A copy {copy} counts as another checkpoint."
     )
 
 

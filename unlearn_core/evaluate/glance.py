@@ -41,8 +41,9 @@ class Glance(NoCheck):
     def before(self) -> None:
         """The way of the target and of the anchor. Raises `TrainingFailed` where the model is broken."""
         own, goal = (self.host.encode(prompts) for prompts in (self.own, self.goal))
+        side = max(SIDE, getattr(self.host, "least_side", 0))
         with self.teacher():
-            self._trail = Trail.draw(self.host, own, self.recipe.glance_steps, self.seed, SIDE)
+            self._trail = Trail.draw(self.host, own, self.recipe.glance_steps, self.seed, side)
             self._anchor = self._trail.asked(self.host, goal)
         if not all(torch.isfinite(d).all() for d in (self._trail.directions, self._anchor)):
             raise TrainingFailed(not_finite("answers with"))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from ..delta.layer_names import is_linear
 from ..errors import UnlearnError
 
 NAME = "unlearn"
@@ -20,9 +22,11 @@ NAME = "unlearn"
 class Adapters:
     """LoRA pairs on some linear layers of a backbone; `factors`: {layer's path: (A `[r, in]`, B `[out, r]`)}."""
 
-    def __init__(self, backbone: nn.Module, paths: Sequence[str]):
+    def __init__(self, backbone: nn.Module, paths: Sequence[str], read: Callable[[str], Tensor] | None = None):
+        """read: see `LayerEdits`."""
         # peft's own layers: their type is only there once peft is
         self._layers: dict[str, Any] = {path: backbone.get_submodule(path) for path in paths}
+        self._read = read
         self.factors: dict[str, tuple[nn.Parameter, nn.Parameter]] = {
             path: (layer.lora_A[NAME].weight, layer.lora_B[NAME].weight) for path, layer in self._layers.items()
         }
@@ -67,7 +71,7 @@ class Adapters:
 
     def weight(self, path: str) -> Tensor:
         """A layer's own weight, the stack included, `[out, in]`."""
-        return self._layers[path].base_layer.weight.detach()
+        return (self._read(path) if self._read else self._layers[path].base_layer.weight).detach()
 
     def parameters(self) -> list[nn.Parameter]:
         """What is learned."""
@@ -123,11 +127,44 @@ def peft_parts() -> tuple:
     return LoraConfig, inject_adapter_in_model, BaseTunerLayer
 
 
+def also_beside(config: Any, layers: Iterable[nn.Module]) -> None:
+    """Let peft put adapters beside layers of a host's own class, as beside torch's linear layers.
+
+    Raises `UnlearnError` where the installed peft knows no other classes.
+    """
+    if not (kinds := {type(layer) for layer in layers if is_linear(layer) and not isinstance(layer, nn.Linear)}):
+        return
+    try:
+        from peft.tuners.lora import Linear
+
+        config._register_custom_module(dict.fromkeys(kinds, Linear))
+    except (ImportError, AttributeError) as e:
+        raise UnlearnError(
+            f"This model's layers are of a class that the installed peft cannot train ({e}): install a newer peft."
+        ) from e
+
+
+def begin(layer: Any, generator: torch.Generator, device: torch.device | None) -> None:
+    """Give a layer of peft's factors of zero effect in float32; peft makes them like the weight, whatever that is."""
+    down, up = layer.lora_A[NAME], layer.lora_B[NAME]
+    device = device or down.weight.device
+    start = torch.randn(down.weight.shape, generator=generator) / down.weight.shape[1] ** 0.5
+    down.weight, up.weight = nn.Parameter(start.to(device)), nn.Parameter(torch.zeros(up.weight.shape, device=device))
+
+
 @contextmanager
-def attached(backbone: nn.Module, paths: Sequence[str], rank: int, seed: int) -> Iterator[Adapters]:
+def attached(
+    backbone: nn.Module,
+    paths: Sequence[str],
+    rank: int,
+    seed: int,
+    device: torch.device | None = None,
+    read: Callable[[str], Tensor] | None = None,
+) -> Iterator[Adapters]:
     """Adapters of zero effect (B = 0, A random, scale alpha / rank = 1) in float32; removed without a trace at the end.
 
-    Raises `UnlearnError` when peft is missing or cannot adapt one of the layers.
+    device: where the layers are used, if it is not where their weights are kept. read: see `LayerEdits`. Raises
+    `UnlearnError` when peft is missing or cannot adapt one of the layers.
     """
     LoraConfig, inject_adapter_in_model, BaseTunerLayer = peft_parts()
     flags = {id(p): (p, p.requires_grad) for p in backbone.parameters()}
@@ -137,15 +174,17 @@ def attached(backbone: nn.Module, paths: Sequence[str], rank: int, seed: int) ->
     try:
         pattern = "|".join(re.escape(path) for path in paths)
         config = LoraConfig(r=rank, lora_alpha=rank, target_modules=rf"({pattern})", lora_dropout=0.0)
+        also_beside(config, map(backbone.get_submodule, paths))
         try:
-            inject_adapter_in_model(config, backbone, NAME)
+            with warnings.catch_warnings():
+                # of classes that it does not know by name
+                warnings.filterwarnings("ignore", "Unsupported layer type", UserWarning)
+                inject_adapter_in_model(config, backbone, NAME)
         except ValueError as e:
             raise UnlearnError(f"These layers cannot be adapted by the installed peft: {e}") from e
-        adapters = Adapters(backbone, paths)
-        for down, up in adapters.factors.values():
-            down.data = (torch.randn(down.shape, generator=generator) / down.shape[1] ** 0.5).to(down.device)
-            up.data = torch.zeros(up.shape, device=up.device)
-        yield adapters
+        for path in paths:
+            begin(backbone.get_submodule(path), generator, device)
+        yield Adapters(backbone, paths, read)
     finally:
         for path, layer in [(n, m) for n, m in backbone.named_modules() if isinstance(m, BaseTunerLayer)]:
             parent, _, child = path.rpartition(".")

@@ -111,7 +111,7 @@ def fits_in_closed_form(run: Run, pairs: PromptPairs, evaluator: Evaluator | NoC
     words, tries = f"forgetting '{request.concept}' in closed form", len(recipe.tries)
     run.job.start("editing", tries if config.check else 1, words)
     parts = [(Edit.make(run, reader, pairs), reader.paths) for reader in run.readers]
-    edits = [(edit, {p: run.edits.weight(p) for p in paths}) for edit, paths in parts if edit is not None]
+    edits = [(edit, run.edits.weights(paths)) for edit, paths in parts if edit is not None]
     if len(edits) < len(parts):
         return
     run.tidy()

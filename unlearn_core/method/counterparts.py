@@ -73,22 +73,27 @@ def by_numbers(
     numbers = getattr(reader.host, "token_ids", None)
     if numbers is None:
         return None
-    found: tuple[list[int], list[int]] = ([], [])
-    for index, pair in enumerate(pairs):
-        ours, theirs = (fitting(numbers(text), seen.counts[index]) for text, seen in zip(pair, tokens, strict=True))
-        if ours is None or theirs is None:
-            return None
-        for side, end in zip(found, ends_of(ours, theirs), strict=True):
-            side.append(end)
-    return found
+    counts = [count for seen in tokens for count in seen.counts]
+    ids = fitting([numbers(text) for side in zip(*pairs, strict=True) for text in side], counts)
+    if ids is None:
+        return None
+    ours, theirs = zip(*map(ends_of, ids[: len(pairs)], ids[len(pairs) :]), strict=True)
+    return list(ours), list(theirs)
 
 
-def fitting(candidates: Sequence[Sequence[int]], count: int) -> list[int] | None:
-    """The numbers of the tokens that the layers read: as many, or, where a template's beginning is left out, more."""
-    for ids in candidates:
-        if len(ids) == count:
-            return list(ids)
-    return next((list(ids[len(ids) - count :]) for ids in candidates if len(ids) > count), None)
+def fitting(candidates: Sequence[Sequence[list[int]]], counts: Sequence[int]) -> list[list[int]] | None:
+    """The numbers of the tokens that the layers read: as many, or, where a template's beginning is left out, more.
+
+    candidates: for each prompt its numbers by each of the same tokenizers, of which one fits all prompts; counts: of
+    the tokens that each prompt has for the layers.
+    """
+    kinds = [list(kind) for kind in zip(*candidates, strict=False)]
+    for left_out in (False, True):
+        for kind in kinds:
+            over = [len(ids) - count for ids, count in zip(kind, counts, strict=True)]
+            if min(over) >= 0 and (left_out or not any(over)):
+                return [ids[more:] for ids, more in zip(kind, over, strict=True)]
+    return None
 
 
 def ends_of(ours: list[int], theirs: list[int]) -> tuple[int, int]:

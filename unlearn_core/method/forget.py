@@ -16,7 +16,7 @@ from ..device_memory import release
 from ..errors import BadDelta, TrainingFailed
 from ..evaluate.evaluator import Answers
 from ..evaluate.verdict import not_checked, too_harmful, verdict
-from ..host import HostModel, title_of
+from ..host import HostModel, base_of, title_of
 from ..progress import Progress
 from ..recipe import DEFAULT, Recipe, thorough
 from ..saved_work import NOTHING, NoSavedWork
@@ -153,6 +153,7 @@ def delta_of(run: Run, anchor: Anchor, pairs: PromptPairs, attempt: Attempt, num
         steps=fit.steps,
         stopped=stopped,
         base_name=title_of(host),
+        base_sample=sample.text() if (sample := base_of(host).sample) else "",
     )
     factors = {request.layers[path]: Factor.within_layer(a, b, float(len(a))) for path, (a, b) in fit.factors.items()}
     try:
@@ -166,7 +167,9 @@ def delta_of(run: Run, anchor: Anchor, pairs: PromptPairs, attempt: Attempt, num
 def report_of(run: Run, anchor: Anchor, attempt: Attempt, delta: Delta) -> dict:
     """What was done and how well, as plain JSON values."""
     request, fit = run.request, attempt.fit
+    told = request.config.check and getattr(run.host, "guidance", None) is not None
     return {
+        **({"guidance": request.config.guidance} if told else {}),
         "concept": request.concept,
         "kind": request.kind,
         "anchor": anchor.name,
@@ -209,6 +212,8 @@ def summary(report: Mapping) -> list[tuple[str, str]]:
     if check.get("not_known"):
         rows.append(("Not known by this model", ", ".join(check["not_known"])))
     rows.append(("How", report["way"]))
+    if "guidance" in report:
+        rows.append(("Guidance of the check", f"{report['guidance']:g}"))
     if report["stack"]:
         rows.append(("On top of", ", ".join(report["stack"])))
     if report["stopped"]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from typing import Protocol, cast
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -20,11 +20,33 @@ class Student(Protocol):
         ...
 
 
-class LayerEdits:
-    """Changes B A of some layers: {path: (A `[r, in]`, B `[out, r]`)}, added to what the layers answer."""
+class Weights(Mapping[str, Tensor]):
+    """{path: weight}, each read when it is asked for: unpacked, all of them at once may not fit into the memory."""
 
-    def __init__(self, backbone: nn.Module, paths: Iterable[str]):
+    def __init__(self, paths: Sequence[str], read: Callable[[str], Tensor]):
+        self._paths, self._read = tuple(paths), read
+
+    def __getitem__(self, path: str) -> Tensor:
+        if path not in self._paths:
+            raise KeyError(path)
+        return self._read(path)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+
+class LayerEdits:
+    """Changes B A of some layers: {path: (A `[r, in]`, B `[out, r]`)}, added to what the layers answer.
+
+    read: gives a layer's weight by its path, where the layer itself does not hold it as it is used (see `PackedHost`).
+    """
+
+    def __init__(self, backbone: nn.Module, paths: Iterable[str], read: Callable[[str], Tensor] | None = None):
         self._layers = {path: backbone.get_submodule(path) for path in paths}
+        self._read = read or (lambda path: weight_of(self._layers[path]))
         self.factors: dict[str, tuple[Tensor, Tensor]] = {}
         self._on = True
 
@@ -35,12 +57,19 @@ class LayerEdits:
 
     def weight(self, path: str) -> Tensor:
         """A layer's own weight, the stack included, `[out, in]`."""
-        return weight_of(self._layers[path]).detach()
+        return self._read(path).detach()
+
+    def weights(self, paths: Sequence[str]) -> Weights:
+        """The weights of some layers."""
+        return Weights(paths, self.weight)
+
+    def width(self, path: str) -> int:
+        """How many numbers a layer reads."""
+        return cast(int, self._layers[path].in_features)
 
     def set(self, factors: Mapping[str, tuple[Tensor, Tensor]]) -> None:
         """Replace all changes."""
-        device = {path: weight_of(self._layers[path]).device for path in factors}
-        self.factors = {path: (a.to(device[path]), b.to(device[path])) for path, (a, b) in factors.items()}
+        self.factors = dict(factors)
 
     @contextmanager
     def hooked(self) -> Iterator[None]:
@@ -66,6 +95,9 @@ class LayerEdits:
             if not self._on or path not in self.factors:
                 return None
             down, up = self.factors[path]
+            if down.device != out.device:
+                # not the weight's device: hosts bring weights to where they are used
+                down, up = self.factors[path] = down.to(out.device), up.to(out.device)
             change = F.linear(F.linear(inputs[0].to(down.dtype), down), up)
             return (out + change).to(out.dtype)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..config import ForgetConfig
 from ..delta.stack import Stack, check_fits
 from ..errors import BadSetting
-from ..host import HostModel, title_of
+from ..host import HostModel, base_of, title_of
 from ..recipe import DEFAULT, Recipe, thorough
 from ..words.compare import same_thing, share_a_word
 from ..words.prompt_syntax import without_article
@@ -53,8 +53,8 @@ class Request:
         recipes: Mapping[str, Recipe] | None = None,
     ) -> Request:
         """Check the request against the model and the stack. Raises `UnlearnError` for whatever cannot be done."""
-        names = host.layers()
-        check_fits(stack, host.fingerprint, host.architecture, names, title_of(host), host.prediction_type)
+        names, config = host.layers(), at_own_guidance(config, host)
+        check_fits(stack, base_of(host), host.architecture, names, title_of(host), host.prediction_type)
         stack.parents()  # a file whose name cannot be written down is refused now
         words = WordList.load(host.words_file)
         general = general or WordList.load(None)
@@ -105,6 +105,12 @@ class Request:
     def rest(self) -> WordList:
         """The checkpoint's words without everything that moves."""
         return self.words.without(self.moving)
+
+
+def at_own_guidance(config: ForgetConfig, host: HostModel) -> ForgetConfig:
+    """The settings with the guidance that the host's model is drawn with, where the artist has set no other."""
+    own = getattr(host, "guidance", None)
+    return config if own is None or config.guidance != ForgetConfig.guidance else replace(config, guidance=own)
 
 
 def asked_for(config: ForgetConfig, lists: Sequence[WordList], stack: Stack) -> tuple[str, str]:

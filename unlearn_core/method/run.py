@@ -68,7 +68,7 @@ class Run:
         with host.session(request.stack) as backbone:
             base = BaseModel(backbone, host.layers(), request.stack)
             groups = text_groups(host, backbone, request)
-            edits = LayerEdits(backbone, [*request.trained, *(p for g in groups for p in g.paths)])
+            edits = LayerEdits(backbone, [*request.trained, *(p for g in groups for p in g.paths)], reader_of(host))
             with base.hooked(backbone), edits.hooked():
                 answers: list[Tensor] = []
                 cost = row_cost(host, backbone, answers.append)
@@ -84,7 +84,7 @@ class Run:
         if named:
             # of some models a few read something else by the same name, of another width
             width = self.host.encode([""]).tokens.shape[-1]
-            return (TextReader(self.host, [p for p in named if self.edits.weight(p).shape[1] == width]),)
+            return (TextReader(self.host, [p for p in named if self.edits.width(p) == width]),)
         return readers_of(self.host, self.backbone, self.groups)
 
     def preserved(self, reader: TextReader) -> Moment:
@@ -101,6 +101,11 @@ class Run:
         """The base model, which has forgotten nothing, for the length of a block."""
         with self.student.off(), self.base.shown():
             yield
+
+
+def reader_of(host: HostModel) -> Callable[[str], Tensor] | None:
+    """What gives the host's weights by their paths; None where its layers hold them (see `PackedHost`)."""
+    return getattr(host, "weight", None)
 
 
 def text_groups(host: HostModel, backbone: nn.Module, request: Request) -> list[TextGroup]:

@@ -61,7 +61,7 @@ class LayerReader(TextReader):
                 passed = self._passed(part[done:])
                 rows |= dict(zip(numbers[done:], passed, strict=False))
                 done += len(passed)
-        found = [rows[number] for number in range(len(prompts))]
+        found = [without_zeros(rows[number]) for number in range(len(prompts))]
         return Tokens(nn.utils.rnn.pad_sequence(found, batch_first=True), tuple(map(len, found)))
 
     def _passed(self, text: Conditioning) -> Tensor:
@@ -81,7 +81,16 @@ class LayerReader(TextReader):
             pass
         finally:
             hook.remove()
+        if len(seen[0]) == 1 and len(text) > 1:
+            # the rest was split off, or stands behind the first one's tokens in one row, as PixArt reads prompts
+            return self._passed(text[:1])
         return seen[0].flatten(1, -2) if seen[0].dim() > 2 else seen[0][:, None]
+
+
+def without_zeros(tokens: Tensor) -> Tensor:
+    """A prompt's vectors `[n, d]` up to the last that is not zero: some networks fill prompts up themselves."""
+    told = tokens.any(-1).nonzero()
+    return tokens[: max(1, int(told[-1]) + 1 if len(told) else 1)]
 
 
 def readers_of(host: HostModel, backbone: nn.Module, groups: Sequence[TextGroup]) -> tuple[TextReader, ...]:

@@ -54,7 +54,7 @@ class Read:
     def of(cls, tensor: Tensor) -> Read:
         """The same numbers' places for every tensor of one shape."""
         flat = tensor.detach().reshape(-1)
-        return cls(tensor.shape, flat[:: max(1, len(flat) // SAMPLE)].float().cpu())
+        return cls(tensor.shape, flat[:: max(1, len(flat) // SAMPLE)].to("cpu", torch.float32, copy=True))
 
     def same(self, other: Read) -> bool:
         """Whether two inputs are equal but for rounding."""
@@ -146,7 +146,8 @@ class Search:
             number = counts[path] = counts.get(path, -1) + 1
             if path in keep:
                 seen.answered.setdefault(path, []).append(out.detach().clone())
-            return given[path][number].to(out) if path in given else out
+            # a copy, since networks add onto their streams in place
+            return given[path][number].to(out, copy=True) if path in given else out
 
         with hooked(self._layers, read, answer):
             sigma = host.sigmas[int(LEVELS[seed] * (len(host.sigmas) - 1))].reshape(1)

@@ -39,7 +39,8 @@ def fit_by_training(run: Run, anchor: Anchor, pairs: PromptPairs, evaluator: Eva
         )
     peft_parts()
     run.job.extend(expected_training(run.request))
-    with attached(run.backbone, run.edits.paths, config.rank, config.seed) as adapters:
+    where, read = run.host.device, run.edits.weight
+    with attached(run.backbone, run.edits.paths, config.rank, config.seed, where, read) as adapters:
         for path, (down, up) in run.edits.factors.items():
             adapters.start(path, down, up)
         run.edits.set({})

@@ -39,9 +39,17 @@ class Cost:
     working: int
 
 
+def storages(tensor: Tensor) -> list[int]:
+    """Where a tensor's numbers lie; one of a class that packs them has them in other tensors."""
+    if not hasattr(tensor, "__tensor_flatten__"):
+        return [tensor.untyped_storage().data_ptr()]
+    names, _ = tensor.__tensor_flatten__()
+    return [place for name in names for place in storages(getattr(tensor, name))]
+
+
 def measure(run: Callable[[], Tensor], backbone: nn.Module) -> Cost:
     """Count what the pass `run`, made with gradient for one row, would keep; the tensors themselves are let go."""
-    owned = {t.untyped_storage().data_ptr() for t in (*backbone.parameters(), *backbone.buffers())}
+    owned = {place for t in (*backbone.parameters(), *backbone.buffers()) for place in storages(t)}
     inside = dict.fromkeys(blocks(backbone), 0)
     current: list[nn.Module] = []
     total, largest = 0, 0
@@ -49,7 +57,7 @@ def measure(run: Callable[[], Tensor], backbone: nn.Module) -> Cost:
     def keep(t: Tensor) -> None:
         nonlocal total, largest
         size = t.numel() * t.element_size()
-        if t.device.type == "meta" or t.untyped_storage().data_ptr() not in owned:
+        if t.device.type == "meta" or not owned.issuperset(storages(t)):
             total, largest = total + size, max(largest, size)
             if current:
                 inside[current[-1]] += size

@@ -1,7 +1,7 @@
 """Sets up what the pack needs.
 
 Hosts run it without arguments: it adds peft where that is missing and touches nothing else.
-People run `python install.py demo` or `python install.py test`: it makes `.venv` and goes to work in it.
+People run `python install.py app`, `demo` or `test`: it makes an environment in this folder and goes to work in it.
 `python install.py release` says what is missing before a release.
 """
 
@@ -12,20 +12,19 @@ import importlib.metadata
 import importlib.util
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parent
-VENV = ROOT / ".venv"
-STATE = VENV / "unlearn-install.json"
-USAGE = """usage: python install.py demo [--concept NAME] [--out DIR] [more options of the demo]
+USAGE = """usage: python install.py app [--checkpoint FILE] [--out DIR] [--port NUMBER]
+       python install.py demo [--concept NAME] [--out DIR] [more options of the demo]
        python install.py test [--all] [options of pytest]
        python install.py release
 test takes about ten minutes on two processor cores, test --all about an hour."""
@@ -33,7 +32,9 @@ test takes about ten minutes on two processor cores, test --all about an hour.""
 # Small networks gain little from a second thread: two processes of one thread each are done sooner.
 SIDE_BY_SIDE = ("--numprocesses=2", "--dist=loadscope", "--no-loadscope-reorder")
 DEFAULT_PATH = ("-m", "not full")
-COUNTED = VENV / "tests.xml"
+PACKAGE = "On Debian and Ubuntu: apt install python3-venv"
+# Seconds between two looks at what pip says.
+GLANCE = 0.5
 
 # Newest peft first, with the oldest transformers and accelerate beside which it was seen to import.
 PEFTS = (
@@ -59,13 +60,14 @@ def main(arguments: list[str]) -> int:
     if not arguments:
         return host()
     mode, *options = arguments
+    modes = {"app": app, "demo": demo, "test": test}
     try:
-        if mode == "demo":
-            return demo(options)
-        if mode == "test":
-            return test(options)
+        if mode in modes:
+            other = another_python(mode)
+            # the same command again, in a Python that has the pinned packages
+            return run([*other, __file__, *arguments]) if other else modes[mode](options)
         if mode == "release":
-            return release()
+            return run([sys.executable, "-m", "tests.release"], cwd=ROOT)
     except (Trouble, OSError) as trouble:
         print(f"\n{trouble}", file=sys.stderr)
         return 1
@@ -155,48 +157,59 @@ def pip(*arguments: str) -> None:
 # Called by a person
 
 
+def app(options: list[str]) -> int:
+    """Open the tab in a page of its own; it answers this machine alone until Ctrl-C."""
+    python = prepare("app")
+    print("Starting the page. The first start takes longest.", flush=True)
+    return run([python, "-m", "extension", *options], env=of_the_pack())
+
+
 def demo(options: list[str]) -> int:
     """Forget a concept on the bundled checkpoint, in the caller's folder: files are named from there."""
-    prepare("demo")
+    return run([prepare("demo"), "-m", "unlearn_core", "demo", *options], env=of_the_pack())
+
+
+def of_the_pack() -> dict[str, str]:
+    """The environment variables with which a Python finds the pack from any folder."""
     # Safe path: a file of the caller's that is called like a package must not hide it.
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
-    return run([venv_python(), "-m", "unlearn_core", "demo", *options], env=environment)
+    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
 
 
 def test(options: list[str]) -> int:
     """Static checks and tests: all of them run, the first failure is the exit code."""
     begin = time.monotonic()
-    prepare("test")
-    COUNTED.unlink(missing_ok=True)
-    results = {name: run([venv_python(), "-m", *tool], cwd=ROOT) for name, tool in checks(options).items()}
+    python = prepare("test")
+    report = Path(python).parents[1] / "tests.xml"
+    report.unlink(missing_ok=True)
+    results = {name: run([python, "-m", *tool], cwd=ROOT) for name, tool in checks(python, report, options).items()}
     failed = [name for name, code in results.items() if code]
     seconds = time.monotonic() - begin
-    print(f"{seconds:.0f} seconds in all: {counted()}; failed: {', '.join(failed) or 'nothing'}", flush=True)
+    print(f"{seconds:.0f} seconds in all: {counted(report)}; failed: {', '.join(failed) or 'nothing'}", flush=True)
     return next(filter(None, results.values()), 0)
 
 
-def checks(options: list[str]) -> dict[str, list[str]]:
+def checks(python: str, report: Path, options: list[str]) -> dict[str, list[str]]:
     """What is run, in this order; the type checker only where it is installed."""
     chosen = () if "--all" in options else DEFAULT_PATH
     # The caller's options come last: of an option that is given twice, pytest takes the second.
     passed_on = [option for option in options if option != "--all"]
-    tests = ["pytest", *SIDE_BY_SIDE, "--durations=40", f"--junitxml={COUNTED}", *chosen, *passed_on]
+    tests = ["pytest", *SIDE_BY_SIDE, "--durations=40", f"--junitxml={report}", *chosen, *passed_on]
     static = {"ruff check": ["ruff", "check"], "ruff format": ["ruff", "format", "--check"]}
-    if has_module("mypy"):
+    if has_module(python, "mypy"):
         static["mypy"] = ["mypy", "unlearn_core"]
     return {**static, "pytest": tests}
 
 
-def has_module(name: str) -> bool:
-    """Whether `.venv` has it."""
-    command = [venv_python(), "-c", f"import importlib.util as u, sys; sys.exit(u.find_spec({name!r}) is None)"]
+def has_module(python: str, name: str) -> bool:
+    """Whether that Python has it."""
+    command = [python, "-c", f"import importlib.util as u, sys; sys.exit(u.find_spec({name!r}) is None)"]
     return subprocess.run(command, cwd=ROOT).returncode == 0
 
 
-def counted() -> str:
+def counted(report: Path) -> str:
     """How many tests had which result, as pytest wrote it down."""
     try:
-        suite = ElementTree.parse(COUNTED).getroot()[0]
+        suite = ElementTree.parse(report).getroot()[0]
         tests, *others = (int(suite.attrib[key]) for key in ("tests", "failures", "errors", "skipped"))
     except (OSError, ElementTree.ParseError, IndexError, KeyError):
         return "no test was counted"
@@ -204,70 +217,70 @@ def counted() -> str:
     return f"{tests - sum(others)} tests passed, {failures} failed, {errors} with errors, {skipped} skipped"
 
 
-def release() -> int:
-    """Say what is missing before this state of the repository can be published; 1 if anything is."""
-    missing = unpublishable()
-    for sentence in missing:
-        print(f"missing: {sentence}")
-    if not missing:
-        print("Nothing is missing. To publish: comfy node publish")
-    return 1 if missing else 0
+# The environments
 
 
-def unpublishable() -> list[str]:
-    """What a registry or a reader of the release would miss, as sentences."""
-    if sys.version_info < (3, 11):
-        raise Trouble("pyproject.toml can be read with Python 3.11 or newer: run this with one of those.")
-    import tomllib
+def another_python(mode: str) -> list[str]:
+    """The command of a Python that has the mode's pinned packages; empty where this one has them.
 
-    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-    number = pyproject["project"]["version"]
-    newest = re.search(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
-    done = {
-        "Repository under [project.urls] in pyproject.toml.": pyproject["project"].get("urls", {}).get("Repository"),
-        "PublisherId under [tool.comfy] in pyproject.toml.": pyproject["tool"]["comfy"].get("PublisherId"),
-        f"'## {number} - YYYY-MM-DD' as the first heading of CHANGELOG.md.": newest
-        and re.fullmatch(rf"{re.escape(number)} - \d{{4}}-\d\d-\d\d", newest[1]),
-        f"the tag v{number} at this commit: git tag v{number}": f"v{number}" in git("tag", "--points-at", "HEAD"),
-        "a commit of what was changed since the last one.": git("status", "--porcelain") == [],
-    }
-    return [sentence for sentence, there in done.items() if not there]
-
-
-def git(*arguments: str) -> list[str]:
-    """The lines that git prints about this repository."""
-    try:
-        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
-    except FileNotFoundError:
-        raise Trouble("git was not found: install it, then run this again.") from None
-    if done.returncode:
-        raise Trouble(f"git {arguments[0]} failed: {done.stderr.strip()}")
-    return done.stdout.splitlines()
-
-
-def prepare(mode: str) -> None:
-    """Make `.venv` hold what `requirements/MODE.txt` pins; at once if an earlier run finished it."""
+    Raises `Trouble` where there is none.
+    """
+    newest = 12 if mode == "app" else 14
+    if (3, 11) <= sys.version_info[:2] <= (3, newest):
+        return []
+    for minor in range(newest, 10, -1):
+        command = ["py", f"-3.{minor}"] if os.name == "nt" else [f"python3.{minor}"]
+        # a launcher may be there without the version that it is to start
+        if shutil.which(command[0]) and works(
+            [*command, "-c", f"import sys; sys.exit(sys.version_info[1] != {minor})"]
+        ):
+            return command
     python = ".".join(map(str, sys.version_info[:2]))
-    if not (3, 11) <= sys.version_info[:2] <= (3, 14):
-        raise Trouble(f"The pinned packages need Python 3.11 to 3.14, not {python}: run this with one of those.")
-    wanted = {"python": python, mode: pins()}
-    state = read_state()
-    if python_works() and wanted.items() <= state.items():
-        return
-    if not python_works() or state.get("python") != python:
-        build_venv()
-        state = {}
-    print(f"Installing the packages of requirements/{mode}.txt into {VENV}; the first time takes minutes.")
+    raise Trouble(
+        f"The pinned packages need Python 3.11 to 3.{newest}, not {python}, and none was found. "
+        "Install one from python.org, then run the same command again."
+    )
+
+
+def works(command: list[str]) -> bool:
+    """Whether a command can be run and ends well."""
+    try:
+        return subprocess.run(command, capture_output=True).returncode == 0
+    except OSError:
+        return False
+
+
+def prepare(mode: str) -> str:
+    """The interpreter of an environment that holds what the mode's requirements pin; at once where it does already."""
+    place = Environment(ROOT / (".venv-app" if mode == "app" else ".venv"))
+    wanted = {"python": ".".join(map(str, sys.version_info[:2])), mode: pins()}
+    state = place.state()
+    if works([place.python, "-c", ""]):
+        if wanted.items() <= state.items():
+            return place.python
+        if state.get("python") == wanted["python"]:
+            fill(place, mode, {**state, **wanted})
+            return place.python
+    place.build()
+    fill(place, mode, wanted)
+    return place.python
+
+
+def fill(place: Environment, mode: str, state: dict[str, str]) -> None:
+    """Install a mode's packages. Raises `Trouble` with pip's last lines."""
+    file = ROOT / "requirements" / ("webui-app.txt" if mode == "app" else f"{mode}.txt")
     if sys.platform == "linux" and not shutil.which("nvidia-smi"):
         print("No NVIDIA GPU was found: everything runs on the CPU, also with a torch build that brings CUDA.")
-    write_state({})
-    requirements = str(ROOT / "requirements" / f"{mode}.txt")
-    if run([venv_python(), "-m", "pip", "install", "--disable-pip-version-check", "-r", requirements]):
+    place.write_state({})
+    # What is never imported need not be compiled.
+    options = ["--disable-pip-version-check", "--no-input", "--no-compile", "--progress-bar=off", "-r", str(file)]
+    if place.step(f"Installing packages into {place.folder.name}", [place.python, "-m", "pip", "install", *options]):
         raise Trouble(
-            "pip could not install the packages; its last lines say why. The usual reasons: no network, "
-            "a full disk, or a platform without a build of the pinned torch. Then run the same command again."
+            f"pip could not install the packages. Its last lines:\n\n{place.last_lines()}\n\nAll of them: {place.log}\n"
+            "The usual reasons: no network, a full disk, or a platform without a build of the pinned torch. "
+            "Then run the same command again."
         )
-    write_state({**state, **wanted})
+    place.write_state(state)
 
 
 def pins() -> str:
@@ -276,61 +289,101 @@ def pins() -> str:
     return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
 
 
-def build_venv() -> None:
-    """An empty `.venv`, in place of a half-made or outdated one of ours."""
-    if VENV.exists() and not STATE.exists():
-        raise Trouble(f"{VENV} was not made by install.py: move it away or delete it, then run this again.")
-    if Path(sys.prefix).resolve() == VENV.resolve():
-        raise Trouble("The .venv must be rebuilt, and this Python lives in it: deactivate it and run this again.")
-    if not (importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip")):
-        raise Trouble("This Python cannot make virtual environments. On Debian and Ubuntu: apt install python3-venv")
-    # Renamed first: a folder that is half deleted would no longer be known as ours.
-    old = ROOT / ".venv.old"
-    shutil.rmtree(old, ignore_errors=True)
-    if VENV.exists():
-        VENV.rename(old)
+class Environment:
+    """A virtual environment of ours, what it is known to hold, and the log of how it was made."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.python = str(folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
+        self.state_file, self.log = folder / "unlearn-install.json", folder / "unlearn-install.log"
+
+    def state(self) -> dict[str, str]:
+        """What it holds; empty after an installation that was cut off."""
+        try:
+            return json.loads(self.state_file.read_text("utf-8"))
+        except (OSError, ValueError):
+            return {}
+
+    def write_state(self, state: dict[str, str]) -> None:
+        """Replace the state file in one step."""
+        new = self.state_file.with_suffix(".new")
+        new.write_text(json.dumps(state), "utf-8")
+        os.replace(new, self.state_file)
+
+    def build(self) -> None:
+        """An empty one, in place of a half-made or outdated one of ours."""
+        folder = self.folder
+        if folder.exists() and not self.state_file.exists():
+            raise Trouble(f"{folder} was not made by install.py: move it away or delete it, then run this again.")
+        if Path(sys.prefix).resolve() == folder.resolve():
+            raise Trouble(f"{folder} must be rebuilt, and this Python lives in it: deactivate it and run this again.")
+        if not (importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip")):
+            raise Trouble(
+                "This Python cannot make virtual environments. On Debian and Ubuntu: apt install python3-venv"
+            )
+        # Renamed first: a folder that is half deleted would no longer be known as ours.
+        old = folder.with_name(f"{folder.name}.old")
         shutil.rmtree(old, ignore_errors=True)
-    VENV.mkdir()
-    write_state({})
-    if run([sys.executable, "-m", "venv", str(VENV)]):
-        raise Trouble(f"{VENV} could not be made: see above. On Debian and Ubuntu: apt install python3-venv")
+        if folder.exists():
+            folder.rename(old)
+            shutil.rmtree(old, ignore_errors=True)
+        folder.mkdir()
+        self.write_state({})
+        if self.step(f"Making the environment {folder.name}", [sys.executable, "-m", "venv", str(folder)]):
+            raise Trouble(f"{folder} could not be made:\n\n{self.last_lines()}\n\n{PACKAGE}")
+
+    def step(self, title: str, command: list[str]) -> int:
+        """Run a command with its output in the log; one line says what it does and how long it takes."""
+        begin, live = time.monotonic(), sys.stdout.isatty()
+        print(title, end="" if live else " ... ", flush=True)
+
+        def line(doing: str = "") -> str:
+            seconds = round(time.monotonic() - begin)
+            return f"{seconds // 60} min {seconds % 60:02} s" + (f", {doing}" if doing else "")
+
+        def show() -> None:
+            if live:
+                room = shutil.get_terminal_size().columns - 1
+                print("\r" + f"{title}: {line(doing_now(self.last_lines(1)))}"[:room].ljust(room), end="", flush=True)
+
+        with self.log.open("ab") as log:
+            code = run(command, show, stdout=log, stderr=subprocess.STDOUT)
+        show()
+        print(f"\r{title}: {line()}".ljust(shutil.get_terminal_size().columns - 1) if live else line(), flush=True)
+        return code
+
+    def last_lines(self, count: int = 5) -> str:
+        """The end of the log."""
+        text = self.log.read_text("utf-8", "replace") if self.log.exists() else ""
+        return "\n".join(text.splitlines()[-count:])
 
 
-def read_state() -> dict[str, str]:
-    """What `.venv` is known to hold; empty after an installation that was cut off."""
-    try:
-        return json.loads(STATE.read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
+def doing_now(line: str) -> str:
+    """What pip is doing, in few words, by a line of its output."""
+    words = line.split()
+    if words[:1] == ["Downloading"]:
+        return f"downloading {words[1].rsplit('/')[-1].partition('-')[0]} {' '.join(words[2:])}"
+    if words[:1] == ["Collecting"]:
+        return f"looking for {words[1]}"
+    if words[:2] == ["Installing", "collected"]:
+        return f"unpacking {len(words) - 3} packages"
+    return ""
 
 
-def write_state(state: dict[str, str]) -> None:
-    """Replace the state file in one step."""
-    new = STATE.with_suffix(".new")
-    new.write_text(json.dumps(state), "utf-8")
-    os.replace(new, STATE)
+def run(command: list[str], show: Callable[[], None] | None = None, **where: Any) -> int:
+    """The exit code of a command, `where` as for `Popen`. After a Ctrl-C, `KeyboardInterrupt` carries it.
 
-
-def venv_python() -> str:
-    """The interpreter inside `.venv`."""
-    return str(VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
-
-
-def python_works() -> bool:
-    """Whether `.venv` has an interpreter whose base Python is still there."""
-    try:
-        return subprocess.run([venv_python(), "-c", ""], capture_output=True).returncode == 0
-    except OSError:
-        return False
-
-
-def run(command: list[str], **where: Any) -> int:
-    """The exit code of a command, `where` as for `Popen`. After a Ctrl-C, `KeyboardInterrupt` carries it."""
+    show: called every now and then while it runs.
+    """
     child = subprocess.Popen(command, **where)
     interrupted = False
     while True:
         try:
-            code = child.wait()
+            code = child.wait(GLANCE if show else None)
+        except subprocess.TimeoutExpired:
+            if show:
+                show()
+            continue
         except KeyboardInterrupt:
             # The child got the signal too and needs time to clean up.
             interrupted = True

@@ -26,7 +26,7 @@ FOLDER = Path("unlearn-out")
 class StandaloneProgram:
     """One checkpoint file, loaded when it is first needed; deltas and pictures go into one folder."""
 
-    in_web_ui = False
+    in_web_ui, shows_folders = False, True
 
     def __init__(self, checkpoint: Path, folder: Path, device: str = "auto"):
         self._file, self._folder, self._device = checkpoint, folder, device
@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         import gradio
     except ImportError as e:
-        return failed(f"gradio is missing ({e}); install it: python -m pip install -r requirements/webui-app.txt")
+        return failed(f"gradio is missing ({e}). Start the page with: python install.py app")
     from .tab import build, theme
 
     try:

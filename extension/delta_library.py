@@ -12,8 +12,11 @@ from safetensors import SafetensorError, safe_open
 from ..unlearn_core import DeltaInfo, UnlearnError
 from ..unlearn_core.delta.format import SUFFIX, read_info
 from ..unlearn_core.delta.paths import contained, safe_file_name
+from .pictures import small_png
 
 MOST_FILES = 5000
+MOST_PICTURE = 2**23
+"""Bytes of a picture beside a delta that is shown."""
 CARD_PICTURE = ".preview.png"
 """How web UIs find a LoRA's picture."""
 
@@ -57,6 +60,22 @@ def described(file: str, changed: int, size: int) -> DeltaInfo | None:
             return read_info(opened.metadata() or {})
     except (UnlearnError, SafetensorError, OSError, RuntimeError, ValueError, AttributeError):
         return None
+
+
+def small_card(file: Path) -> str:
+    """The address of the picture beside a delta, made small, or "" where there is none that can be read."""
+    picture = file.with_suffix(CARD_PICTURE)
+    try:
+        facts = picture.stat()
+        return shrunk(str(picture), facts.st_mtime_ns, facts.st_size)
+    except OSError:
+        return ""
+
+
+@lru_cache(maxsize=64)
+def shrunk(file: str, changed: int, size: int) -> str:
+    """`small_png` of a file that is not too large. changed, size: so that a new file is read."""
+    return small_png(Path(file).read_bytes()) if size <= MOST_PICTURE else ""
 
 
 def free_file(folder: Path, wish: str) -> Path:

@@ -12,7 +12,7 @@ from .jobs import View
 from .service import FORGET, Service
 from .settings_form import fields_of, folded_fields
 
-IDLE = "Name what the model should no longer generate, and press Start."
+IDLE = "Name what the model should no longer generate, and press Enter or Start."
 
 
 class Parts(NamedTuple):
@@ -47,6 +47,9 @@ def forget_tab(service: Service, page: Any) -> Parts:
             status = gr.HTML(html.status(None, IDLE), elem_id="unlearn_status")
             live = gr.HTML("", elem_id="unlearn_live")
             result = gr.HTML("", elem_id="unlearn_result")
+            folder = gr.Button(
+                "Open the folder", size="sm", visible=service.program.shows_folders, elem_id="unlearn_folder"
+            )
             polling = JobPolling(service, FORGET, lambda view: shown(view, service.program.in_web_ui))
 
     names = list(fields)
@@ -66,9 +69,11 @@ def forget_tab(service: Service, page: Any) -> Parts:
 
     page.load(fill, None, [prompts, *fields.values()], **NOW)
     polling.connect(page, [status, live, result, start, keep, discard])
-    polling.after(start.click(told(begin), [prompts, *fields.values()], [problem], **NOW))
+    for event in (start.click, fields["concept"].submit):
+        polling.after(event(told(begin), [prompts, *fields.values()], [problem], **NOW))
     polling.after(keep.click(told(lambda: stop(False)), None, [problem], **NOW))
     polling.after(discard.click(told(lambda: stop(True)), None, [problem], **NOW))
+    folder.click(told(lambda: service.open_folder()), None, [problem], **NOW)
     return Parts(polling.ended.change, base)
 
 

@@ -33,6 +33,11 @@ class WebuiProgram:
 
     in_web_ui = True
 
+    @property
+    def shows_folders(self) -> bool:
+        """Not where the web UI was started for other machines too."""
+        return not under_other_names()
+
     def folder(self) -> Path:
         """The host's LoRA folder."""
         return Path(shared.cmd_opts.lora_dir).resolve()

@@ -128,14 +128,14 @@ def outcome(view: View | None, in_web_ui: bool) -> str:
 
 
 def one_outcome(made: ForgetResult, in_web_ui: bool) -> str:
-    """One concept's report, file and pictures."""
+    """One concept's pictures, file and report, in this order: what an artist looks at first comes first."""
     hint = "Add this to a prompt:" if in_web_ui else "In a web UI, add this to a prompt:"
-    parts = [report(made.report, made.on)]
+    parts = [comparison(made.extra), comparison(made.pairs)]
     if made.file:
         parts += [code(str(made.file), "Saved as:"), code(made.tag, hint)]
     if made.remark:
         parts.append(notice(made.remark, "info"))
-    return "".join([*parts, comparison(made.extra), comparison(made.pairs)])
+    return "".join([*parts, report(made.report, made.on)])
 
 
 def table(rows: Sequence[tuple[str, str]]) -> str:
@@ -178,14 +178,16 @@ def figure(pair: Pair) -> str:
     )
 
 
-def row(place: int, row: Row, card: Card | None, fingerprint: str | None) -> str:
-    """One line of the stack."""
+def row(place: int, row: Row, card: Card | None, fingerprint: str | None, picture: str = "") -> str:
+    """One line of the stack. picture: the address of what the delta does, before above after, or ""."""
     if card is None:
         advice = "This file cannot be read: take it out."
         return f'<div class="unlearn-row bad"><b>{escape(row.name)}</b><span>{advice}</span></div>'
     facts = facts_of(card, fingerprint)
+    image = f'<img src="{escape(picture)}" alt="before and after">' if picture else ""
     return (
-        f'<div class="unlearn-row"><b>{place}. {escape(" + ".join(card.info.concepts))}</b>'
+        f'<div class="unlearn-row{" pictured" if image else ""}">{image}'
+        f"<b>{place}. {escape(' + '.join(card.info.concepts))}</b>"
         f'<span class="small">{escape(card.stem)}</span><span class="small">{facts}</span></div>'
     )
 

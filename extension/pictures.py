@@ -14,6 +14,10 @@ from ..unlearn_core.delta.atomic import write_whole
 
 CARD_SIDE = 512
 """Height of a LoRA's card picture in pixels."""
+SMALL_SIDE = 144
+"""Height of it in the stack."""
+MOST_SIDE = 4096
+"""Of a picture that is made small."""
 QUALITY = 90
 
 
@@ -34,6 +38,21 @@ def data_url(picture: Tensor) -> str:
 def data_urls(pictures: Tensor | None) -> tuple[str, ...]:
     """One address for each of `[n, 3, H, W]`."""
     return () if pictures is None else tuple(data_url(p) for p in pictures)
+
+
+def small_png(data: bytes) -> str:
+    """The address of a small copy of a PNG, or "" for anything else: the file may come from anyone."""
+    out = io.BytesIO()
+    try:
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+            if max(image.size) > MOST_SIDE:
+                return ""
+            small = image.convert("RGB")
+            small.thumbnail((SMALL_SIDE, SMALL_SIDE))
+            small.save(out, "JPEG", quality=QUALITY)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return ""
+    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
 
 
 def save_card(file: Path, before: Tensor, after: Tensor | None) -> None:

@@ -16,6 +16,9 @@ class HostProgram(Protocol):
     in_web_ui: bool
     """Whether there is a txt2img that takes `<lora:...>` tags."""
 
+    shows_folders: bool
+    """Whether who looks at the page sits at this machine, so that a folder can be opened on its screen."""
+
     def folder(self) -> Path:
         """Where deltas lie."""
         ...

@@ -33,6 +33,7 @@ from .comparison import Comparison
 from .delta_library import CARD_PICTURE, Card, cards, free_file
 from .inputs import number, read_prompts, whole
 from .jobs import Job, Jobs
+from .open_folder import open_folder
 from .pictures import data_urls, save_card
 from .program import HostProgram
 from .results import ForgetResult, PreviewResult, paired
@@ -256,6 +257,12 @@ class Service:
         self.stack_file.put_in_place(active, Row(file.name))
         remark = f"{len(stack.active)} deltas are merged {how}. They are off the stack, and their files stay."
         return next(c for c in self.cards() if c.name == file.name), remark
+
+    def open_folder(self) -> str:
+        """Show the deltas on this machine's screen; says so. Raises `UnlearnError`."""
+        if not self.program.shows_folders:
+            raise UnlearnError("This web UI is open to other machines, so it opens no folder on this one.")
+        return open_folder(self.program.folder())
 
     def cards(self) -> list[Card]:
         """All deltas in the folder, newest first."""

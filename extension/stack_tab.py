@@ -12,7 +12,7 @@ import gradio as gr
 from ..unlearn_core import BadSetting, UnlearnError
 from ..unlearn_core.delta.stack import MAX_STRENGTH
 from . import html
-from .delta_library import Card
+from .delta_library import Card, small_card
 from .job_polling import NEWEST, NOW, JobPolling, told
 from .jobs import View
 from .service import BAKE, Service
@@ -40,6 +40,8 @@ class StackTab:
             self.reload = gr.Button("Refresh", scale=1, elem_id="unlearn_reload")
         with gr.Row():
             self.tags = gr.Textbox("", label="Text for a prompt", interactive=False, scale=4, elem_id="unlearn_tags")
+            shows = service.program.shows_folders
+            self.open = gr.Button("Open the folder", scale=1, visible=shows, elem_id="unlearn_open")
             self.use = gr.Button("Use in txt2img", scale=1, visible=prompt is not None, elem_id="unlearn_use")
         with gr.Accordion("Merge into one file", open=False):
             with gr.Row():
@@ -81,6 +83,7 @@ class StackTab:
         self.connect_lines()
         self.refresh_after(self.add.click(told(self.put), [self.library], [self.problem], **NOW))
         self.refresh_after(self.delete.click(told(self.remove), [self.library, self.sure], [self.problem], **NOW))
+        self.open.click(told(self.service.open_folder), None, [self.problem], **NOW)
         merging = [self.seen, self.merged_name, self.method, self.rank]
         self.refresh_after(self.merge.click(told(self.merged), merging, [self.problem], **NOW))
         self.polling.connect(page, [self.bake_status])
@@ -192,7 +195,8 @@ class StackTab:
         for place in range(SLOTS):
             if place < len(rows):
                 row = rows[place]
-                facts = html.row(place + 1, row, by_name.get(row.name), fingerprint)
+                picture = small_card(self.service.program.folder() / row.name)
+                facts = html.row(place + 1, row, by_name.get(row.name), fingerprint, picture)
                 fields += [gr.update(visible=True), row.on, facts, row.strength]
             else:
                 fields += [gr.update(visible=False), gr.update(), "", gr.update()]

@@ -39,9 +39,9 @@ class LoadDemoModel(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Model.Output(display_name="model", tooltip="The denoiser."),
-                io.Clip.Output(display_name="clip", tooltip="The text encoder."),
-                io.Vae.Output(display_name="vae", tooltip="The autoencoder."),
+                io.Model.Output(display_name="model", tooltip="What draws the pictures."),
+                io.Clip.Output(display_name="clip", tooltip="What reads the prompts."),
+                io.Vae.Output(display_name="vae", tooltip="What turns the result into pixels."),
             ],
         )
 

@@ -185,7 +185,10 @@ class ForgetConfig:
         if not self.concept:
             raise BadSetting("Name the concept to forget: it is empty.")
         if self.anchor and same_thing(self.anchor, self.concept):
-            raise BadSetting(f"'{self.concept}' cannot be replaced by itself: choose another anchor or leave it empty.")
+            raise BadSetting(
+                f"'{self.concept}' cannot be replaced by itself: "
+                "name something else to draw instead, or leave it empty."
+            )
         if share_a_word(self.anchor, self.concept):
             raise BadSetting(
                 f"'{self.anchor}' shares a word with '{self.concept}', so the word would stay tied to it: "

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -41,10 +42,13 @@ def make_repository(folder: Path) -> Path:
     """A repository with the real install.py, nothing to install, and stubs in place of the demo and the tools."""
     (folder / "requirements").mkdir(parents=True)
     (folder / "unlearn_core").mkdir()
+    (folder / "extension").mkdir()
     shutil.copy(ROOT / "install.py", folder)
     files = {
         "requirements/demo.txt": "# nothing\n",
         "requirements/test.txt": "-r demo.txt\n",
+        "requirements/webui-app.txt": "# nothing\n",
+        "extension/__main__.py": "import os, sys; print('page', sys.argv[1:], os.path.basename(os.getcwd()))",
         "unlearn_core/__init__.py": "",
         "unlearn_core/__main__.py": DEMO,
         "ruff.py": TOOL.format("ruff", "3 if 'format' in sys.argv else 0"),
@@ -146,22 +150,76 @@ def test_an_installation_that_was_cut_off_is_made_again(ready):
     assert not (ready / ".venv.old").exists()
 
 
-def test_pip_that_fails_is_explained_and_mended(fresh, ready, monkeypatch, capsys):
+@pytest.fixture
+def copied(fresh, ready, monkeypatch):
+    """The install.py of a fresh repository; the environment that it makes is a copy of one that is there."""
     install = load(fresh)
     run = install.run
 
-    def with_a_copied_environment(command, **where):
+    def with_a_copied_environment(command, *how, **where):
         if command[1:3] != ["-m", "venv"]:
-            return run(command, **where)
+            return run(command, *how, **where)
         shutil.copytree(ready / ".venv", command[-1], symlinks=True, dirs_exist_ok=True)
         return 0
 
     monkeypatch.setattr(install, "run", with_a_copied_environment)
+    return install
+
+
+def test_pip_that_fails_is_explained_and_mended(copied, fresh, capfd):
     (fresh / "requirements" / "demo.txt").write_text("./no-such.whl\n")
-    assert install.main(["demo"]) == 1
-    assert "no network" in capsys.readouterr().err
+    assert copied.main(["demo"]) == 1
+    shown = capfd.readouterr()
+    assert "no-such.whl" in shown.err and "no network" in shown.err and "no-such" not in shown.out
+    log = fresh / ".venv" / "unlearn-install.log"
+    assert f"All of them: {log}\n" in shown.err and "no-such.whl" in log.read_text()
     (fresh / "requirements" / "demo.txt").write_text("# nothing\n")
-    assert install.main(["demo"]) == 0
+    assert copied.main(["demo"]) == 0
+
+
+def test_set_up_is_one_line_a_step_with_its_time(copied, fresh, capfd):
+    assert copied.main(["demo"]) == 0
+    lines = [line for line in capfd.readouterr().out.splitlines() if "GPU" not in line]
+    assert len(lines) == 3 and lines[2].startswith("demo [")
+    assert re.fullmatch(r"Making the environment \.venv \.\.\. \d min \d\d s", lines[0])
+    assert re.fullmatch(r"Installing packages into \.venv \.\.\. \d min \d\d s", lines[1])
+
+
+def test_the_page_has_an_environment_of_its_own(copied, fresh, tmp_path, capfd, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert copied.main(["app", "--port", "7900"]) == 0
+    shown = capfd.readouterr().out
+    assert f"page ['--port', '7900'] {tmp_path.name}" in shown and "Installing" in shown
+    assert (fresh / ".venv-app").is_dir() and not (fresh / ".venv").exists()
+    assert copied.main(["app"]) == 0
+    shown = capfd.readouterr().out
+    assert "page []" in shown and "Installing" not in shown
+
+
+def test_a_terminal_sees_what_pip_does_on_one_line(copied, fresh, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(copied, "GLANCE", 0.05)
+    place = copied.Environment(tmp_path)
+    said = "Downloading https://files.example/packages/torch-2.13.0-cp311.whl (850.1 MB)"
+    program = f"import time; print({said!r}, flush=True); time.sleep(0.5)"
+    assert place.step("Installing", [sys.executable, "-c", program]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("\n") == 1 and "downloading torch (850.1 MB)" in shown
+    assert re.fullmatch(r"Installing: 0 min 0\d s *", shown.split("\r")[-1].rstrip("\n"))
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("Collecting torch==2.13.0 (from -r demo.txt (line 3))", "looking for torch==2.13.0"),
+        ("  Downloading numpy-2.4.6-cp311-manylinux.whl (17 MB)", "downloading numpy (17 MB)"),
+        ("Installing collected packages: mpmath, sympy, torch", "unpacking 3 packages"),
+        ("Using cached sympy-1.14.whl", ""),
+        ("", ""),
+    ],
+)
+def test_what_pip_says_in_few_words(line, shown):
+    assert load(ROOT).doing_now(line) == shown
 
 
 def test_a_venv_of_someone_else_is_left_alone(fresh):
@@ -180,16 +238,31 @@ def test_an_unknown_mode_shows_the_usage(fresh):
 
 def test_a_folder_that_cannot_be_written_is_named(fresh, monkeypatch, capsys):
     install = load(fresh)
-    monkeypatch.setattr(install, "VENV", fresh / "install.py" / ".venv")
+    monkeypatch.setattr(install, "ROOT", fresh / "install.py")
+    monkeypatch.setattr(install, "pins", str)
     assert install.main(["demo"]) == 1
     assert "install.py" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("version", [(3, 10, 4), (3, 15, 0)])
-def test_a_python_without_the_pinned_packages_is_named(fresh, monkeypatch, capsys, version):
+@pytest.mark.parametrize(("mode", "version", "newest"), [("demo", (3, 10, 4), 14), ("app", (3, 13, 0), 12)])
+def test_a_python_without_the_pinned_packages_is_named(fresh, monkeypatch, capsys, mode, version, newest):
     monkeypatch.setattr(sys, "version_info", version)
-    assert load(fresh).main(["demo"]) == 1
-    assert "need Python 3.11 to 3.14" in capsys.readouterr().err
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert load(fresh).main([mode]) == 1
+    assert f"need Python 3.11 to 3.{newest}, not 3.{version[1]}" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="stands in for a Python by a script")
+def test_another_python_that_fits_is_used(fresh, tmp_path, monkeypatch, capfd):
+    """A stand-in of 3.12 that is not one is passed over; one of 3.11 gets the whole command."""
+    for name, code in (("python3.12", 1), ("python3.11", 0)):
+        file = tmp_path / name
+        file.write_text(f'#!/bin/sh\n[ "$1" = -c ] && exit {code}\necho {name} "$@"\nexit 5\n')
+        file.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(sys, "version_info", (3, 13, 0))
+    assert load(fresh).main(["app", "--port", "1"]) == 5
+    assert f"python3.11 {fresh / 'install.py'} app --port 1" in capfd.readouterr().out
 
 
 def test_a_python_without_venv_is_told_what_to_install(fresh, monkeypatch, capsys):
@@ -201,9 +274,10 @@ def test_a_python_without_venv_is_told_what_to_install(fresh, monkeypatch, capsy
 
 def test_new_pins_and_other_modes_are_installed_again(fresh, monkeypatch):
     install = load(fresh)
+    place = install.Environment(fresh / ".venv")
     ran = []
-    monkeypatch.setattr(install, "run", lambda command, **_: ran.append(command) or 0)
-    monkeypatch.setattr(install, "python_works", install.VENV.exists)
+    monkeypatch.setattr(install, "run", lambda command, *_, **__: ran.append(command) or 0)
+    monkeypatch.setattr(install, "works", lambda command: Path(command[0]).parents[1].exists())
 
     def steps(mode: str) -> int:
         ran.clear()
@@ -214,15 +288,16 @@ def test_new_pins_and_other_modes_are_installed_again(fresh, monkeypatch):
     assert steps("demo") == 0
     assert steps("test") == 1
     assert steps("demo") == 0
+    assert steps("app") == 2
     (fresh / "requirements" / "demo.txt").write_text("numpy\n")
     assert steps("demo") == 1
     assert steps("test") == 1
-    install.write_state({**install.read_state(), "python": "3.1"})
+    place.write_state({**place.state(), "python": "3.1"})
     assert steps("test") == 2
 
 
 def test_a_torn_state_file_counts_as_nothing_installed(fresh):
-    install = load(fresh)
-    install.VENV.mkdir()
-    install.STATE.write_text('{"python": "3.')
-    assert install.read_state() == {}
+    place = load(fresh).Environment(fresh / ".venv")
+    place.folder.mkdir()
+    place.state_file.write_text('{"python": "3.')
+    assert place.state() == {}

@@ -16,6 +16,7 @@ MOST_BYTES = 15 * 2**20
 NEEDED = {
     *("__init__.py", "nodes/__init__.py", "unlearn_core/__init__.py", "unlearn_core/words/data/words.json"),
     *("web/unlearn.js", "assets/demo/demo.safetensors", "assets/demo/world.json", "README.md", "LICENSE"),
+    *("locales/en/nodeDefs.json", "locales/zh/main.json", "locales/ja/nodeDefs.json"),
     *("pyproject.toml", "requirements.txt", "CHANGELOG.md", "example_workflows/Forget one concept.json"),
 }
 LEFT_OUT = {"tests", "docs", "extension", "scripts", "benchmarks", "requirements", "install.py", "setup.cfg", ".ci"}

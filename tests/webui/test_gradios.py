@@ -1,14 +1,19 @@
 """The tab laid out in a host, and its page served alone without a browser."""
 
+import contextlib
 import html
+import json
 import os
 import subprocess
 import time
+import urllib.error
+import urllib.request
 
 import pytest
 
 pytest.importorskip("aiohttp", reason="needs requirements/comfy.txt")
 
+from tests.comfy.client import DIRECT
 from tests.webui.app import ROOT, App
 from tests.webui.environments import EnvironmentProblem, python_with
 from tests.webui.page_client import PageClient
@@ -37,8 +42,9 @@ def environment(gradio):
         pytest.skip(f"no environment of requirements/webui-{gradio}.txt: {e}")
 
 
-def test_a_press_on_start_forgets_and_shows_the_report(tmp_path):
+def test_a_press_on_start_forgets_and_shows_the_report(tmp_path, opener):
     """The default path: the demo model, nothing set but the concept and the quality."""
+    asked = opener()
     with App(environment("gradio4"), tmp_path) as app:
         page = PageClient(app.address)
         page.fields |= {"unlearn_concept": "banana", "unlearn_quality": "quick"}
@@ -55,6 +61,15 @@ def test_a_press_on_start_forgets_and_shows_the_report(tmp_path):
         assert "<th>Result</th><td>not checked</td>" in result and result.count("<figure>") == 3
         log = app.log_text()
         assert log == f"Unlearn is at {app.address} (Ctrl-C ends it)\n", log
+        # the button under the result shows the folder, for this page alone
+        index = page.events.index(page.event("unlearn_folder"))
+        for origin, opened in (("http://evil.example", False), (app.address, True)):
+            body = json.dumps({"fn_index": index, "data": [], "session_hash": "x"}).encode()
+            headers = {"Content-Type": "application/json", "Origin": origin}
+            with contextlib.suppress(urllib.error.HTTPError):
+                DIRECT.open(urllib.request.Request(f"{app.address}/run/predict", body, headers), timeout=60).close()
+            assert asked.exists() == opened
+        assert asked.read_text() == f"1\n{tmp_path.resolve()}\n"
         # a page that is loaded again has the request in its form
         again = PageClient(app.address)
         again.load()

@@ -128,7 +128,9 @@ def test_a_quick_request_from_a_click_to_the_pictures(app, page, tmp_path):
     base = "document.querySelector('#unlearn_base').innerText"
     page.until(f"{base}.includes('without banana')", 20)
     wish(page, "frog", "quick")
-    page.click("#unlearn_start")
+    # Enter is as good as Start
+    page.evaluate("document.querySelector('#unlearn_concept :is(textarea, input)').focus()")
+    page.call("Input.dispatchKeyEvent", type="keyDown", key="Enter", code="Enter", text="\r", windowsVirtualKeyCode=13)
     page.until(f"{RESULT}.includes('<lora:forget_frog:1>')", 300)
     facts = "[...document.querySelectorAll('#unlearn_result th')].find(e => e.innerText === 'On top of')"
     assert page.evaluate(f"{facts}?.nextElementSibling.innerText") == "banana"

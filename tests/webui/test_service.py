@@ -35,7 +35,7 @@ def wait(job, seconds=400):
 class Program:
     """A program with the demo model in it."""
 
-    in_web_ui = False
+    in_web_ui = shows_folders = False
     kept = None
 
     def __init__(self, folder: Path):

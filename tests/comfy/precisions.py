@@ -25,13 +25,14 @@ import comfy.supported_models as models  # noqa: E402
 import torch  # noqa: E402
 from comfy import sd1_clip  # noqa: E402
 from comfy.quant_ops import QUANT_ALGOS, QuantizedTensor  # noqa: E402
+from families_cases import FAMILIES, Family, clip, randomise  # noqa: E402
 
 CPU = torch.device("cpu")
 WORDS = Path(__file__).with_name("few_words.json")
 FORMATS = {"unet": "nvfp4", "qwen_image": "float8_e4m3fn", "auraflow": "int8_tensorwise"}
 CASES = {
-    **families.CASES,
-    "unet": (
+    **FAMILIES,
+    "unet": Family(
         models.SD15,
         {
             **{"image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 64, "num_res_blocks": [1, 1]},
@@ -39,20 +40,20 @@ CASES = {
             **{"transformer_depth_middle": 1, "context_dim": 64, "use_spatial_transformer": True, "legacy": False},
             **{"adm_in_channels": None, "use_checkpoint": False, "use_linear_in_transformer": False},
         },
-        lambda: families.clip(sd1_clip.SD1Tokenizer, sd1_clip.SD1ClipModel),
+        lambda: clip(sd1_clip.SD1Tokenizer, sd1_clip.SD1ClipModel),
     ),
 }
 
 
 def patcher(name, weights=None, dtype=torch.float32, quantised=False):
     """A MODEL of a family, with random weights where none are given."""
-    family, sizes, _ = CASES[name]
-    config = family(dict(sizes))
+    family = CASES[name]
+    config = family.kind(dict(family.sizes))
     config.quant_config = {"mixed_ops": True} if quantised else None
     config.set_inference_dtype(dtype, None if dtype == torch.float32 else torch.float32)
     model = config.get_model({}, "", device=CPU)
     if weights is None:
-        families.randomise(model.diffusion_model)
+        randomise(model.diffusion_model)
     else:
         found = model.diffusion_model.load_state_dict(dict(weights), strict=False)
         assert not found.missing_keys and not found.unexpected_keys, found
@@ -230,7 +231,7 @@ def seen(name):
     """A family in all ways of holding its weights."""
     from the_pack.unlearn_core.prompt_cache import PromptCache
 
-    words = CASES[name][2]()
+    words = CASES[name].words()
     words.prompts = PromptCache()
     whole = patcher(name)
     weights = {n: t.clone() for n, t in whole.model.diffusion_model.state_dict().items()}

@@ -153,9 +153,10 @@ class StepBench:
             pace = paced(run.host, run.backbone, run.cost, learned, config)
             data = self.data(run)
             preserved = Moment.of(data.mapped.tokens)
-            penalty = PreservationPenalty.make(adapters, preserved, None, run.base.changes)
+            weights = {p: adapters.weight(p) for p in run.readers[0].paths if p in adapters.factors}
+            penalty = PreservationPenalty.make(weights, preserved, None, run.base.changes)
             with checkpointed(run.backbone, lambda: pace.plan.checkpointing):
-                yield Trainer(run, adapters, data, penalty, pace)
+                yield Trainer(run, adapters, data, [penalty], pace)
 
     def data(self, run: Run) -> TrainingData:
         """Noise in place of pictures: what they show changes no time."""

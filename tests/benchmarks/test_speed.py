@@ -42,7 +42,8 @@ def test_the_measured_training_has_a_penalty_and_a_stack():
     host = TinyHost()
     bench = StepBench(host, config(), rounds=1, tall=3)
     with bench.ready(bench.high) as trainer:
-        assert trainer.penalty and trainer.penalty.moved.keys() == trainer.adapters.factors.keys()
+        (penalty,) = trainer.penalties
+        assert penalty.moved.keys() == trainer.adapters.factors.keys()
         assert len(trainer.run.request.earlier) == 3
 
 

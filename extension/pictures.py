@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..unlearn_core.delta.atomic import write_whole
+from ..unlearn_core.picture_file import save_image
 
 CARD_SIDE = 512
 """Height of a LoRA's card picture in pixels."""
@@ -30,8 +30,13 @@ def as_image(picture: Tensor) -> Image.Image:
 
 def data_url(picture: Tensor) -> str:
     """`[3, H, W]` in 0..1 as an address that carries the picture itself, so that no file has to be served."""
+    return address(as_image(picture))
+
+
+def address(image: Image.Image) -> str:
+    """A picture as an address."""
     data = io.BytesIO()
-    as_image(picture).save(data, "JPEG", quality=QUALITY)
+    image.save(data, "JPEG", quality=QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()
 
 
@@ -42,23 +47,19 @@ def data_urls(pictures: Tensor | None) -> tuple[str, ...]:
 
 def small_png(data: bytes) -> str:
     """The address of a small copy of a PNG, or "" for anything else: the file may come from anyone."""
-    out = io.BytesIO()
     try:
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
             if max(image.size) > MOST_SIDE:
                 return ""
             small = image.convert("RGB")
             small.thumbnail((SMALL_SIDE, SMALL_SIDE))
-            small.save(out, "JPEG", quality=QUALITY)
+            return address(small)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return ""
-    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
 
 
 def save_card(file: Path, before: Tensor, after: Tensor | None) -> None:
     """The picture that web UIs show for a LoRA: one prompt `[3, H, W]` before, and after below it where known."""
     whole = as_image(before if after is None else torch.cat([before, after], dim=1))
     scale = CARD_SIDE / whole.height
-    data = io.BytesIO()
-    whole.resize((round(whole.width * scale), CARD_SIDE), Image.LANCZOS).save(data, "PNG")
-    write_whole(file, data.getvalue())
+    save_image(file, whole.resize((round(whole.width * scale), CARD_SIDE), Image.LANCZOS))

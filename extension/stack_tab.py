@@ -206,9 +206,11 @@ class StackTab:
     def news(self, seen: Any) -> list:
         """The same for a page that shows the rows `seen`: a hand may be changing a field of it at this moment.
 
-        So only those switches and strengths are filled in that have become others than what it shows.
+        So only those switches and strengths are filled in that have become others than what it shows, and what is
+        chosen in the folder's list stays chosen.
         """
         fields = self.shown()
+        fields[1 + 4 * SLOTS].pop("value", None)
         for line, (old, new) in enumerate(zip(seen if isinstance(seen, list) else [], fields[0], strict=False)):
             for number in (1, 2):
                 if old[0] == new[0] and old[number] == new[number]:

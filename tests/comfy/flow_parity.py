@@ -42,7 +42,10 @@ def seen(file: Path) -> dict:
     with comfy.session(Stack()), bench.session(Stack()):
         texts = [host.encode(PROMPTS) for host in (comfy, bench)]
         clean = comfy.denoise(x[:, :, None], sigma, texts[0])[:, :, 0], bench.denoise(x, sigma, texts[1])
+    model.model.latent_format.latent_rgb_factors = None
+    rough = comfy.rough(x[:, :, None])
     return {
+        "rough": list(rough.shape) == [3, 3, 128, 128] and bool(((rough >= 0) & (rough <= 1)).all()),
         "fingerprint": comfy.fingerprint == bench.fingerprint,
         "levels": largest(comfy.sigmas, bench.sigmas),
         "tokens": largest(texts[0].tokens, texts[1].tokens),

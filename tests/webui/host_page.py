@@ -157,6 +157,10 @@ def check_strengths(page, folder):
     # what the page shows already is not filled in again: a hand may be changing it at this moment
     assert all("value" not in fields[i] for i in (2, 6, 8)), fields[:9]
     assert fields[0] == [[names[0], True, 0.5], [names[1], False, 1.0]]
+    # a job's end or another tab's event leaves what is chosen in the folder's list
+    assert (
+        "value" not in tab.news(seen)[1 + 4 * len(tab.lines)] and tab.shown()[1 + 4 * len(tab.lines)]["value"] is None
+    )
     assert json.loads(state.read_text()) == [
         {"name": names[0], "strength": 0.5, "on": True},
         {"name": names[1], "strength": 1.0, "on": False},

@@ -172,7 +172,7 @@ def baked(stack: Stack, checkpoint: Path, out: Path) -> None:
         print(f"beside it: {place.resolve()}")
 
 
-def made_anew(host: HostModel, removal: Removal, new: list[Path], force: bool = False) -> Stack:
+def made_anew(host: HostModel, removal: Removal, new: list[Path], force: bool) -> Stack:
     """Train the later deltas anew and write each to its place as soon as it is ready.
 
     What an earlier run of this command had finished is taken from there, and what it had begun goes on.

@@ -59,6 +59,11 @@ def parser() -> argparse.ArgumentParser:
         p.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps ... (default: auto)")
     tables = command("tables", commands.tables, "Write the tables of the documentation from the results and the code.")
     tables.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a table is not up to date")
+    vocabulary = command("vocabulary", commands.vocabulary, "Make the vocabulary that the tool brings along.")
+    vocabulary.add_argument("--wordnet", type=Path, required=True, help="folder with data.noun (Debian: wordnet-base)")
+    vocabulary.add_argument(
+        "--clip-interrogator", type=Path, required=True, help="folder with artists.txt (PyPI: clip-interrogator)"
+    )
     record = command("record", commands.record, "Keep the last rows of a finished sequence for the documentation.")
     record.add_argument("folder", type=Path, help="the folder of the run")
     record.add_argument("sequence", metavar="A|B|hard|long")

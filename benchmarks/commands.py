@@ -140,6 +140,17 @@ def tables(args: argparse.Namespace) -> int:
     return 0
 
 
+def vocabulary(args: argparse.Namespace) -> int:
+    """Read the sources, write the file."""
+    from .vocabulary.make import TARGET, Sources, make, write
+
+    check_writable(TARGET)
+    rows = make(Sources(args.wordnet, args.clip_interrogator))
+    write(rows)
+    print(f"{len(rows)} terms, {TARGET.stat().st_size} bytes: {TARGET}")
+    return 0
+
+
 def record(args: argparse.Namespace) -> int:
     """Put a run's last rows into the committed results."""
     from .record import Origin, record_sequence

@@ -9,6 +9,7 @@ SEQUENCE = (
     ("UA worst", "ua_worst"),
     ("resurgence worst", "resurgence_worst"),
     ("leakage", "leakage"),
+    ("near, listed", "near_listed"),
     ("near, held out", "near_held_out"),
     ("far", "far"),
     ("worst object", "preserved_worst"),
@@ -100,6 +101,26 @@ def sequence(data: Mapping, group: str = "main") -> list[str]:
 
     head = [data["what"], "seeds", *(title for title, _ in columns)]
     return with_sources(head, [data["base"], *rows] if group == "main" else rows, cells, data)
+
+
+ALONE = (
+    ("still recognised", "left"),
+    ("others, of their own", "others"),
+    ("worst other", "preserved_worst"),
+    ("styles, of the base's", "styles"),
+    ("unrecognisable", "broken"),
+    ("row-passes", "row_passes"),
+    ("seconds", "seconds"),
+)
+
+
+def alone(data: Mapping) -> list[str]:
+    """Single requests, each on a model that has forgotten nothing yet: a row a concept and method."""
+
+    def cells(row: Mapping) -> list[str]:
+        return [row["concept"], row["label"], str(row["seeds"]), *(cell(row, key) for _, key in ALONE)]
+
+    return with_sources(["forgotten", "by", "seeds", *(t for t, _ in ALONE)], data["rows"], cells, data)
 
 
 def sequence_short(data: Mapping) -> list[str]:

@@ -58,6 +58,10 @@ def parser() -> argparse.ArgumentParser:
     gpu.add_argument("--steps", type=int, default=20, help="training steps (default: 20)")
     for p in (sequence, robustness, search, speed, profile, against, gpu):
         p.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps ... (default: auto)")
+    widths = command(
+        "widths", commands.widths, "The closed form's algebra at the true width of large models, on the CPU."
+    )
+    widths.add_argument("--record", metavar="COMMIT", help="keep the numbers for the documentation, as this commit's")
     tables = command("tables", commands.tables, "Write the tables of the documentation from the results and the code.")
     tables.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a table is not up to date")
     record = command("record", commands.record, "Keep the last rows of a finished sequence for the documentation.")

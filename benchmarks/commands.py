@@ -133,6 +133,18 @@ def gpu(args: argparse.Namespace) -> int:
     return 0
 
 
+def widths(args: argparse.Namespace) -> int:
+    """A row a layer."""
+    from .doc_results import widths as table
+    from .record import Origin, record_widths
+    from .widths import measure
+
+    rows = measure()
+    data = record_widths(rows, Origin("python -m benchmarks widths", args.record or "today"), keep=bool(args.record))
+    print("\n".join(table(data)))
+    return 0
+
+
 def tables(args: argparse.Namespace) -> int:
     """Write or compare the generated tables."""
     from .doc_tables import outdated, write

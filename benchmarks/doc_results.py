@@ -195,6 +195,25 @@ def speed(data: Mapping) -> list[str]:
     return with_sources(head, data["rows"], cells, data)
 
 
+def widths(data: Mapping) -> list[str]:
+    """The algebra of layers at their true width."""
+
+    def cells(row: Mapping) -> list[str]:
+        size, moved = f"{row['width']} x {row['out']}", ", ".join(f"{number(100 * m)} %" for m in row["moved"])
+        return [
+            row["layer"],
+            size,
+            number(row["seconds"]),
+            number(row["mb"], 0),
+            moved,
+            cell(row, "listed"),
+            cell(row, "unlisted"),
+        ]
+
+    head = ["layer", "numbers", "s a request", "MB", "targets' way to their anchors", "listed words", "unlisted words"]
+    return with_sources(head, data["rows"], cells, data)
+
+
 def memory(data: Mapping) -> list[str]:
     """Whole runs."""
 

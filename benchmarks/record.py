@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+
 from unlearn_core.delta.atomic import write_json
 from unlearn_core.errors import BadSetting
 
@@ -69,6 +71,15 @@ def alone(rows: Sequence[dict], concept: str, method: str) -> dict:
     row |= {"others": mean_and_worst(kept, min), "styles": mean_and_worst(styles, min)}
     row["preserved_worst"] = mean_and_worst([r["preserved_worst"] for r in mine], min)
     return row | {k: mean_and_worst([r[k] for r in mine], max) for k in ("broken", "row_passes", "seconds")}
+
+
+def record_widths(rows: Sequence[dict], origin: Origin, keep: bool, results: Path = RESULTS) -> dict:
+    """The rows with where they come from; written down where they are to be kept."""
+    named = [row | {"source": origin.commit} for row in rows]
+    data = {"sources": origin.source([{"device": f"{torch.get_num_threads()} CPU threads"}]), "rows": named}
+    if keep:
+        write_json(origin.file("widths", results), data)
+    return data
 
 
 def mean_and_worst(found: Sequence[float], worst: Callable[[Sequence[float]], float]) -> float | list[float]:

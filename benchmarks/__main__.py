@@ -58,6 +58,9 @@ def parser() -> argparse.ArgumentParser:
     gpu.add_argument("--steps", type=int, default=20, help="training steps (default: 20)")
     for p in (sequence, robustness, search, speed, profile, against, gpu):
         p.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps ... (default: auto)")
+    pictures = command("pictures", commands.pictures, "All pictures of README and docs, made anew.")
+    pictures.add_argument("names", nargs="*", metavar="NAME", help="demo, recipes, templates, tab, comfyui; none: all")
+    pictures.add_argument("--quality", default="normal", choices=("quick", "normal"), help="of the requests in them")
     widths = command(
         "widths", commands.widths, "The closed form's algebra at the true width of large models, on the CPU."
     )

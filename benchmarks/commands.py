@@ -133,6 +133,15 @@ def gpu(args: argparse.Namespace) -> int:
     return 0
 
 
+def pictures(args: argparse.Namespace) -> int:
+    """Make and name them."""
+    from .pictures import make
+
+    for file in make(args.names, args.quality):
+        print(file)
+    return 0
+
+
 def widths(args: argparse.Namespace) -> int:
     """A row a layer."""
     from .doc_results import widths as table

@@ -1,0 +1,104 @@
+"""Pictures of the tab and of ComfyUI's page, taken in headless Chromium from the real programs."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+from tests.browser import Browser, chromium
+from tests.comfy.server import PACK, Server
+from tests.comfy.sources import NEWEST
+from tests.webui.app import App
+from tests.webui.environments import python_with
+from unlearn_core.errors import BadSetting
+
+THEMES = ("light", "dark")
+WIDTHS = (1280, 900)
+PATIENCE = 900
+"""Seconds that a request may take."""
+
+READY = "document.querySelector('#unlearn_start') && !document.querySelector('.loading')"
+MODEL = "document.querySelector('#unlearn_base')?.innerText.includes('Model:')"
+PICTURES = "(l => l.length && l.every(i => i.naturalWidth > 0))([...document.querySelectorAll('#unlearn_result img')])"
+QUALITY = "document.querySelector('#unlearn_quality input[value=%s]').click()"
+
+LOADED = "Boolean(window.app?.graph && window.app.canvas && document.querySelector('canvas'))"
+NODE = "app.graph.nodes.find(n => n.type === 'UnlearnForgetConcept')"
+OPEN = """(async () => {
+  const answer = await fetch(encodeURI('/api/workflow_templates/%s/Forget one concept.json'));
+  await app.loadGraphData(await answer.json());
+  return app.graph.nodes.length;
+})()"""
+SHOW = f"(() => {{ app.canvas.ds.scale = 1; app.canvas.centerOnNode({NODE}); app.canvas.setDirty(true, true); }})()"
+PLACE = f"""(() => {{
+  const node = {NODE}, scale = app.canvas.ds.scale, [x, y] = app.canvas.ds.offset;
+  const box = app.canvas.canvas.getBoundingClientRect();
+  const [left, top] = [box.x + (node.pos[0] + x) * scale, box.y + (node.pos[1] - 30 + y) * scale];
+  return [left, top, left + node.size[0] * scale, top + (node.size[1] + 30) * scale];
+}})()"""
+
+
+def check_browser() -> None:
+    """Raise `BadSetting` where there is no Chromium."""
+    if chromium() is None:
+        raise BadSetting("Pictures of pages need Chromium. On Debian and Ubuntu: apt install chromium")
+
+
+def tab(images: Path, quality: str) -> list[Path]:
+    """The tab on its own after *banana*, in both themes and two widths; docs show the wide ones."""
+    check_browser()
+    made = []
+    with tempfile.TemporaryDirectory() as place:
+        out = Path(place) / "loras"
+        out.mkdir()
+        with App(python_with("gradio4"), out) as app, Browser(Path(place), (WIDTHS[0], 900)) as browser:
+            opened(browser, app, THEMES[0])
+            browser.evaluate(QUALITY % quality)
+            browser.fill("#unlearn_concept :is(textarea, input)", "banana")
+            browser.click("#unlearn_start")
+            browser.until(PICTURES, PATIENCE)
+            for theme in THEMES:
+                for width in WIDTHS:
+                    browser.resize(width, 900)
+                    opened(browser, app, theme)
+                    browser.until(PICTURES, 60)
+                    made.append(images / f"tab_{theme}_{width}.png")
+                    browser.screenshot(made[-1], whole=True)
+    return made
+
+
+def opened(browser: Browser, app: App, theme: str) -> None:
+    """The page in a theme, its first questions to the server answered."""
+    browser.goto(f"{app.address}/?__theme={theme}")
+    browser.until(READY, 120)
+    browser.until(MODEL, 60)
+
+
+def comfyui(images: Path, quality: str) -> list[Path]:
+    """Forget Concept of the template after its run, cut out of ComfyUI's page."""
+    check_browser()
+    file = images / "comfyui_node.png"
+    with tempfile.TemporaryDirectory() as place, Server(NEWEST, Path(place) / "comfy") as server:
+        with server.client() as client:
+            client.post("/settings/Comfy.TutorialCompleted", True)
+        folder = Path(place) / "browser"
+        folder.mkdir()
+        with Browser(folder, (1280, 1000)) as browser:
+            browser.goto(f"http://{server.address}/")
+            browser.until(LOADED, 300)
+            browser.evaluate(OPEN % PACK)
+            widget = f"{NODE}.widgets.find(w => w.name === 'quality')"
+            browser.evaluate(f"{widget}.value = {json.dumps(quality)}")
+            browser.evaluate("app.queuePrompt(0)")
+            browser.until(f"{NODE}.unlearnPanel?.after.naturalWidth > 0", PATIENCE)
+            browser.evaluate(SHOW)
+            browser.until(f"{NODE}.unlearnPanel.compare.getBoundingClientRect().height > 20", 30)
+            box = browser.until(PLACE, 10)
+            browser.screenshot(file)
+    with Image.open(file) as whole:
+        part = whole.crop(tuple(round(v) for v in box))
+    part.save(file)
+    return [file]

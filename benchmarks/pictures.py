@@ -6,6 +6,8 @@ What a page looks like is taken from the real program in headless Chromium; with
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -123,24 +125,26 @@ def few_colours(file: Path) -> None:
 
 def templates(quality: str) -> list[Path]:
     """What ComfyUI shows beside the templates; made with the deltas that come with the demo model."""
-    from tests.comfy import template_pictures
-
-    template_pictures.main()
-    return sorted(template_pictures.FOLDER.glob("*.jpg"))
+    called("tests.comfy.template_pictures")
+    return sorted((ROOT / "example_workflows").glob("*.jpg"))
 
 
 def tab(quality: str) -> list[Path]:
-    """The tab after a request."""
-    from .page_pictures import tab as shot
-
-    return shot(IMAGES, quality)
+    """The tab after a request, in both themes."""
+    called("tests.page_pictures", "tab", str(IMAGES), quality)
+    return sorted(IMAGES.glob("tab_*.png"))
 
 
 def comfyui(quality: str) -> list[Path]:
     """Forget Concept in ComfyUI after a request."""
-    from .page_pictures import comfyui as shot
+    called("tests.page_pictures", "comfyui", str(IMAGES), quality)
+    return [IMAGES / "comfyui_node.png"]
 
-    return shot(IMAGES, quality)
+
+def called(module: str, *arguments: str) -> None:
+    """Run a program of the tests, which know the real hosts. Raises `BadSetting` where it fails."""
+    if subprocess.run([sys.executable, "-m", module, *arguments], cwd=ROOT).returncode:
+        raise BadSetting(f"{module} did not end well: see what it said above.")
 
 
 KINDS = {"demo": demo, "recipes": recipes, "templates": templates, "tab": tab, "comfyui": comfyui}

@@ -1,8 +1,12 @@
-"""Pictures of the tab and of ComfyUI's page, taken in headless Chromium from the real programs."""
+"""Pictures of the tab and of ComfyUI's page, taken in headless Chromium from the real programs.
+
+usage: python -m tests.page_pictures tab|comfyui FOLDER quick|normal
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 from pathlib import Path
 
@@ -13,7 +17,6 @@ from tests.comfy.server import PACK, Server
 from tests.comfy.sources import NEWEST
 from tests.webui.app import App
 from tests.webui.environments import python_with
-from unlearn_core.errors import BadSetting
 
 THEMES = ("light", "dark")
 SIZE = (1280, 900)
@@ -33,6 +36,10 @@ OPEN = """(async () => {
   return app.graph.nodes.length;
 })()"""
 SHOW = f"(() => {{ app.canvas.ds.scale = 1; app.canvas.centerOnNode({NODE}); app.canvas.setDirty(true, true); }})()"
+IDLE = "fetch('/api/queue').then(a => a.json()).then(q => !q.queue_running.length && !q.queue_pending.length)"
+PANEL = f"{NODE}.unlearnPanel"
+WHOLE = f"""{PANEL}.compare.getBoundingClientRect().height > 20 && !{NODE}.imgs?.length
+  && {PANEL}.report.getBoundingClientRect().bottom <= {PANEL}.root.getBoundingClientRect().bottom + 1"""
 PLACE = f"""(() => {{
   const node = {NODE}, scale = app.canvas.ds.scale, [x, y] = app.canvas.ds.offset;
   const box = app.canvas.canvas.getBoundingClientRect();
@@ -41,16 +48,8 @@ PLACE = f"""(() => {{
 }})()"""
 
 
-def check_browser() -> None:
-    """Raise `BadSetting` where there is no Chromium."""
-    if chromium() is None:
-        raise BadSetting("Pictures of pages need Chromium. On Debian and Ubuntu: apt install chromium")
-
-
-def tab(images: Path, quality: str) -> list[Path]:
+def tab(images: Path, quality: str) -> None:
     """The tab on its own after *banana*, in both themes."""
-    check_browser()
-    made = []
     with tempfile.TemporaryDirectory() as place:
         # its path is in the picture
         out = Path(tempfile.gettempdir()) / "loras"
@@ -64,9 +63,7 @@ def tab(images: Path, quality: str) -> list[Path]:
             for theme in THEMES:
                 opened(browser, app, theme)
                 browser.until(PICTURES, 60)
-                made.append(images / f"tab_{theme}.png")
-                browser.screenshot(made[-1], whole=True)
-    return made
+                browser.screenshot(images / f"tab_{theme}.png", whole=True)
 
 
 def opened(browser: Browser, app: App, theme: str) -> None:
@@ -76,9 +73,8 @@ def opened(browser: Browser, app: App, theme: str) -> None:
     browser.until(MODEL, 60)
 
 
-def comfyui(images: Path, quality: str) -> list[Path]:
+def comfyui(images: Path, quality: str) -> None:
     """Forget Concept of the template after its run, cut out of ComfyUI's page."""
-    check_browser()
     file = images / "comfyui_node.png"
     with tempfile.TemporaryDirectory() as place, Server(NEWEST, Path(place) / "comfy") as server:
         with server.client() as client:
@@ -93,11 +89,18 @@ def comfyui(images: Path, quality: str) -> list[Path]:
             browser.evaluate(f"{widget}.value = {json.dumps(quality)}")
             browser.evaluate("app.queuePrompt(0)")
             browser.until(f"{NODE}.unlearnPanel?.after.naturalWidth > 0", PATIENCE)
+            browser.until(IDLE, PATIENCE)
             browser.evaluate(SHOW)
-            browser.until(f"{NODE}.unlearnPanel.compare.getBoundingClientRect().height > 20", 30)
+            browser.until(WHOLE, 30)
             box = browser.until(PLACE, 10)
             browser.screenshot(file)
     with Image.open(file) as whole:
         part = whole.crop(tuple(round(v) for v in box))
     part.save(file)
-    return [file]
+
+
+if __name__ == "__main__":
+    name, folder, chosen = sys.argv[1:]
+    if chromium() is None:
+        sys.exit("Pictures of pages need Chromium. On Debian and Ubuntu: apt install chromium")
+    {"tab": tab, "comfyui": comfyui}[name](Path(folder), chosen)

@@ -90,6 +90,7 @@ def comfyui(images: Path, quality: str) -> None:
             browser.evaluate("app.queuePrompt(0)")
             browser.until(f"{NODE}.unlearnPanel?.after.naturalWidth > 0", PATIENCE)
             browser.until(IDLE, PATIENCE)
+            browser.resize(1280, 1500)  # so that the whole node is in the window
             browser.evaluate(SHOW)
             browser.until(WHOLE, 30)
             box = browser.until(PLACE, 10)

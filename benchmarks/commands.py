@@ -167,6 +167,21 @@ def tables(args: argparse.Namespace) -> int:
     return 0
 
 
+def open_words(args: argparse.Namespace) -> int:
+    """A row a way to preserve, each as it is done, then all in a file."""
+    from unlearn_core.delta.atomic import write_json
+
+    from .open_words import rows
+
+    check_writable(args.out)
+    found = []
+    for row in rows(args.encoder):
+        print("  ".join(f"{name} {value}" for name, value in row.items()), flush=True)
+        found.append(row)
+    write_json(args.out, {"command": "python -m benchmarks open-words FOLDER", "rows": found})
+    return 0
+
+
 def vocabulary(args: argparse.Namespace) -> int:
     """Read the sources, write the file."""
     from .vocabulary.make import TARGET, Sources, make, write

@@ -82,6 +82,26 @@ class Recipe:
     kept_prompts: int = 24
     """Prompts of a word that the artist wants to keep."""
 
+    open_words: int = 500
+    """Terms of the vocabulary that are read once for each text encoder, for checkpoints without a word list of their
+    own: more of them change nothing."""
+    open_weight: float = 0.25
+    """What they weigh among all that is preserved."""
+    near_candidates: int = 400
+    """Terms around the target that are compared with it by their text."""
+    near_words: int = 100
+    """The nearest of them, which are preserved."""
+    near_weight: float = 0.35
+    """What these weigh among all that is preserved."""
+    form_alike: float = 0.8
+    """Likeness (cosine) from which a term that is spelled like the target counts as a form of it, and is not held."""
+    form_prompts: int = 8
+    """Prompts of a thing's plural that go with it, where the vocabulary tells that it has one."""
+    near_rivals: int = 12
+    """Of the candidate anchors the most that are taken from the target's own category before any other."""
+    near_anchors: int = 40
+    """Terms of the target's own category that are candidates beside those of the list."""
+
     tries: tuple[tuple[float, float], ...] = ((30.0, 0.0), (30.0, 0.25), (10.0, 0.25), (3.0, 0.5))
     """(preserve scale f, overshoot on top of the kind's) of the closed form, tried in this order until the target is
     gone."""

@@ -13,8 +13,8 @@ RATHER = (*(("food", "animal"), ("plant", "food"), ("substance", "food"), ("subs
 LOOKED_AT = 4
 """Meanings of a word that are looked at; what comes later is seldom meant."""
 NOT_SHOWN = re.compile(
-    r"(?i)\b(?:offensive|ethnic slur|disparag|obscen|vulgar|derogat|sexual|homosex|genital|prostitut|intercourse|pornograph"
-    r"|incest|erotic|excrement|feces|urine|urinat|rape\b|rapist|nazi|pimp\b|anus|masturbat|brothel|contracepti|condom)"
+    r"(?i)\b(?:offensive|ethnic slur|disparag|obscen|vulgar|derogat|sexual|homosex|genital"
+    r"|prostitut|intercourse|pornograph|incest|erotic|excrement|feces|urine|urinat|rape\b|rapist|nazi|pimp\b|anus|masturbat|brothel|contracepti|condom)"
 )
 """What in a meaning's explanation keeps its words out."""
 PLACES = (

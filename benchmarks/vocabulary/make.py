@@ -148,7 +148,7 @@ def is_name(term: str, meant: Mapping[str, Sense]) -> bool:
 
 
 def write(rows: Sequence[Row], file: Path = TARGET) -> None:
-    """The rows, compressed: term, kind, category and sense between tabs. Senses are counted anew where two share one."""
+    """The rows, compressed: term, kind, category and, where two share one, a number of their sense between tabs."""
     shared = Counter(row.sense for row in rows)
     numbers: dict[int, int] = {0: 0}
     out = []

@@ -31,7 +31,7 @@ def candidates(host: HostModel, config: ForgetConfig, stack: Stack, count: int =
     """
     request = Request.read(host, config, stack)
     words, kind = request.words, request.kind
-    rivals = words.without(request.moving[1:]).rivals(request.concept, kind)
+    rivals = request.rivals()
     found = possible(by_text(host, request, rivals), request) if rivals else []
     if not host.words_file:
         found = [name for name in found if not is_spelled_out(host, name)] or found

@@ -190,7 +190,7 @@ Way = Callable[[Case], Tensor]
 
 
 def ours(near: float, words: float, count: int = OBJECT.near_words, scale: float = OBJECT.tries[0][0]) -> Way:
-    """The lists, the sample of the vocabulary with the weight `words`, and `count` neighbours with the weight `near`."""
+    """The lists, the vocabulary's sample with the weight `words`, and `count` neighbours with the weight `near`."""
 
     def change(case: Case) -> Tensor:
         parts = [(1 - near - words, case.listed.value)]

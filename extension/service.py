@@ -82,7 +82,7 @@ class Service:
     def forget(self, values: dict[str, Any], prompts: str = "") -> Job:
         """Start to forget on top of the stack. values: settings by name, of any type a page gives."""
         own, stack = read_prompts(prompts), self.stack()
-        wish, configs = read_requests(values, self.words_file(), stack)
+        wish, configs = read_requests(values, self.words_file(), stack, self.program.term_lists())
         self.stack_file.check_room(len(configs))
         self.check_checkpoint(stack)
         self.check_place(configs)
@@ -123,7 +123,7 @@ class Service:
         values: as of `forget`; of several concepts the first.
         """
         stack = self.stack()
-        _, (config, *_) = read_requests({**values, "anchor": ""}, self.words_file(), stack)
+        _, (config, *_) = read_requests({**values, "anchor": ""}, self.words_file(), stack, self.program.term_lists())
         self.check_checkpoint(stack)
 
         def work(job: Job) -> CandidatesResult:

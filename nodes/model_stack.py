@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import comfy.sd
+import folder_paths
 
 from ..unlearn_core import BadDelta, Delta, Stack
 from ..unlearn_core.delta.format import tensors
+from ..unlearn_core.words.term_lists import OWN_NAME, lists_in
 
 STACK, FACTS = "unlearn_stack", "unlearn_facts"
 
@@ -20,6 +23,18 @@ class BaseFacts:
     resolution: int = 0
     words_file: str | None = None
     title: str = ""
+
+
+def term_lists() -> tuple[Path, ...]:
+    """Lists of words of the packs that are installed, and the artist's own one, models/unlearn/vocabulary.txt."""
+    own = Path(folder_paths.models_dir) / "unlearn" / OWN_NAME
+    packs = folder_paths.get_folder_paths("custom_nodes")
+    return tuple(dict.fromkeys(file for pack in packs or ["."] for file in lists_in(Path(pack), own)))
+
+
+def words_folder() -> Path:
+    """Where what text encoders make of the vocabulary is kept."""
+    return Path(folder_paths.get_user_directory()) / "unlearn_cache" / "vocabulary"
 
 
 def facts_of(model) -> BaseFacts:

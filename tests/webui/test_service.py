@@ -46,6 +46,9 @@ class Program:
 
     pictures_folder = checkpoints_folder = folder
 
+    def term_lists(self):
+        return ()
+
     def checkpoint_name(self):
         return "demo"
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..words.prompts import mapped, names, renamed
+from ..words.prompts import fill, mapped, names, renamed
+from ..words.vocabulary import plural
 from .request import Request
 
+OF_SEVERAL = "a photo of {o}", "{o}", "two {o}", "a picture of many {o}"
+"""Prompts of a plural."""
 Pair = tuple[str, str]
 """A prompt, and the one it is mapped onto."""
 
@@ -30,11 +33,27 @@ class PromptPairs:
         target = tuple((s.prompt, mapped(s, anchor, kind, words).prompt) for s in request.targets)
         # Of several mappings of a prompt the last holds: the earlier ones generate what has gone since.
         gone = dict(request.stack.prompts())
-        inherited = tuple((p, renamed(m, concept, anchor)) for p, m in gone.items() if names(m, concept))
-        erased = tuple((p, m) for p, m in gone.items() if not names(m, concept))
-        return cls(target, inherited, erased)
+        spellings = {concept: anchor} | {form: anchor and plural(anchor) for form in request.forms}
+
+        def today(mapped_onto: str) -> str:
+            for spelling, other in spellings.items():
+                mapped_onto = renamed(mapped_onto, spelling, other)
+            return mapped_onto
+
+        inherited = tuple((p, today(m)) for p, m in gone.items() if any(names(m, s) for s in spellings))
+        erased = tuple((p, m) for p, m in gone.items() if not any(names(m, s) for s in spellings))
+        return cls(target + of_forms(request, anchor), inherited, erased)
 
     @property
     def forget(self) -> tuple[Pair, ...]:
         """All that this request maps."""
         return self.target + self.inherited
+
+
+def of_forms(request: Request, anchor: str) -> tuple[Pair, ...]:
+    """Prompts of the target's plural with the anchor's in its place; () where it has none, or nothing stands in."""
+    if not anchor:
+        return ()
+    endings = list(dict.fromkeys(request.words.suffixes))
+    templates = [t + ending for ending in endings for t in OF_SEVERAL][: request.recipe.form_prompts]
+    return tuple((fill(t, form, ""), fill(t, plural(anchor), "")) for form in request.forms for t in templates)

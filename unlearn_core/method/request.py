@@ -16,6 +16,7 @@ from ..words.compare import same_thing, share_a_word
 from ..words.prompt_syntax import without_article
 from ..words.prompts import Scene, scenes, style_words
 from ..words.questions import ask_about_syntax, listed
+from ..words.understood import forms_of
 from ..words.vocabulary import Vocabulary, belongs_to
 from ..words.wish import known_form
 from ..words.word_list import WordList
@@ -121,6 +122,11 @@ class Request:
         """
         listed = self.words.without(self.moving[1:]).rivals(self.concept, self.kind)
         return tuple(dict.fromkeys([*self.relatives, *listed]))
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """Other forms of the target's word that go with it."""
+        return () if self.kind == "style" else forms_of(self.concept, self.vocabulary)
 
     @cached_property
     def relatives(self) -> tuple[str, ...]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..config import ForgetConfig, truth_or_refuse
 from ..delta.stack import Stack
 from ..errors import BadSetting
+from ..words.understood import understood
 from ..words.wish import Wish, read_names, read_wish
 from ..words.word_list import WordList
 from .request import asked_for
@@ -36,8 +38,11 @@ def read_requests(
     texts = [kept] if isinstance(kept, str) else kept
     keep = [name for text in texts for name in read_names(str(text), lists, force, known)]
     shared = {**values, "anchor": "".join(anchors), "keep": keep}
-    configs = []
+    configs, about = [], list[str]()
     for number, concept in enumerate(wish.concepts):
         configs.append(ForgetConfig.from_flat({**shared, "concept": concept, "going": wish.concepts[number + 1 :]}))
-        asked_for(configs[-1], lists, stack, known)
-    return wish, configs
+        kind, name = asked_for(configs[-1], lists, stack, known)
+        if known:
+            moving = (*stack.concepts(), *wish.concepts[number + 1 :])
+            about += understood(name, kind, lists[0], known, moving).sentences
+    return replace(wish, about=tuple(about)), configs

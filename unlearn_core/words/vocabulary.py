@@ -42,6 +42,11 @@ class Term(NamedTuple):
     sense: int = 0
 
     @property
+    def is_name(self) -> bool:
+        """Whether it is written as a name."""
+        return not self.text[0].islower()
+
+    @property
     def is_style(self) -> bool:
         """Whether the tool forgets it as a style."""
         return self.kind in STYLES
@@ -84,9 +89,15 @@ class Vocabulary:
         return None
 
     def category(self, text: str) -> tuple[Term, ...]:
-        """The other terms of the category that a text belongs to, the most common ones first; () for an unknown one."""
+        """The other terms of the category that a text belongs to; () for an unknown one.
+
+        First those of its kind that are names as it is one, or nouns as it is one; of these the most common ones.
+        """
         own = self.find(text)
-        return () if own is None else tuple(t for t in self.members(own) if not is_form(t.text, text))
+        if own is None:
+            return ()
+        others = (t for t in self.members(own) if not is_form(t.text, text))
+        return tuple(sorted(others, key=lambda t: t.kind != own.kind or t.is_name != own.is_name))
 
     def members(self, term: Term) -> Sequence[Term]:
         """All terms of a term's category, itself among them."""

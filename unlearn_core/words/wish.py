@@ -28,15 +28,20 @@ NUMBERS = {"one", "two", "three", "four", "five", "six", "seven", "eight", "nine
 class Wish:
     """One or several concepts, in the order given; one delta each.
 
-    typed: what the artist wrote.
+    typed: what the artist wrote. about: what each concept was taken for, in sentences.
     """
 
     typed: str
     concepts: tuple[str, ...]
+    about: tuple[str, ...] = ()
 
     @property
     def note(self) -> str:
-        """How it was understood, in a sentence; "" where it is just what was typed."""
+        """How it was understood, in sentences; "" where it is just what was typed and nothing is known of it."""
+        return " ".join(filter(None, [self._reading, *self.about]))
+
+    @property
+    def _reading(self) -> str:
         typed = " ".join(self.typed.split())
         if len(self.concepts) == 1:
             one = self.concepts[0]

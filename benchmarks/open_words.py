@@ -18,6 +18,7 @@ from torch import Tensor
 from unlearn_core.method.closed_form import Edit, moments
 from unlearn_core.method.open_words import OpenWords, Sample
 from unlearn_core.method.preserved import PreservedPrompts
+from unlearn_core.method.prompt_pairs import of_forms
 from unlearn_core.method.text_reader import TextReader, Tokens
 from unlearn_core.method.token_moments import Moment, moment_of
 from unlearn_core.recipe import OBJECT
@@ -115,15 +116,20 @@ def chosen(reader: SentenceReader, general: WordList, vocabulary: Vocabulary) ->
 
 @dataclass(frozen=True)
 class Case:
-    """One target: its moments, what the lists preserve, where it and its anchor stand, and how near each noun is."""
+    """One target: its moments, without and with its plural's prompts, what the lists preserve, and what is near it.
+
+    asked: the terms that were compared with it. near: those of them that are nearest.
+    """
 
     bed: Bed
     target: str
     anchor: str
     moments: tuple[Tensor, Tensor]
+    with_plural: tuple[Tensor, Tensor]
     listed: Moment
     open: OpenWords
     sample: Sample
+    asked: tuple[Term, ...]
     near: tuple[Term, ...]
 
     @classmethod
@@ -134,13 +140,23 @@ class Case:
         anchor = rivals[int(alike(bed, reader.at_words(rivals), target).argmax())]
         prompts = scenes(words, target, "object", OBJECT.target_prompts, SEED)
         pairs = [(s.prompt, mapped(s, anchor, "object", words).prompt) for s in prompts]
-        found = moments(reader, pairs, [0.0] * len(pairs))
-        assert found is not None
+        several = of_forms((plural(target),), anchor, words, OBJECT.form_prompts)
+        alone, both = (moments(reader, part, [0.0] * len(part)) for part in (pairs, [*pairs, *several]))
+        assert alone is not None and both is not None
         listed = PreservedPrompts([words], [target], SEED).moment(reader)
         allowed = bed.vocabulary.without([target])
-        opened = OpenWords(bed.vocabulary, allowed, (target,), False, (), words, OBJECT)
+        opened = OpenWords(bed.vocabulary, allowed, (target,), False, (), words, replace(OBJECT, near_words=1000))
         sample = opened.sample(reader)
-        return cls(bed, target, anchor, found, listed, opened, sample, opened.neighbours(reader, sample))
+        near = opened.neighbours(reader, sample)
+        return cls(bed, target, anchor, alone, both, listed, opened, sample, near, near[: OBJECT.near_words])
+
+    def wider(self, words: int, candidates: int) -> Case:
+        """The same case with more of the vocabulary read, or less."""
+        recipe = replace(self.open.recipe, open_words=words, near_candidates=candidates)
+        opened = replace(self.open, recipe=recipe)
+        sample = opened.sample(self.bed.reader)
+        near = opened.neighbours(self.bed.reader, sample)
+        return replace(self, open=opened, sample=sample, asked=near, near=near[: OBJECT.near_words])
 
     def edit(self, preserved: Tensor, scale: float) -> Tensor:
         """The change of the matrix that the closed form makes, `[rows, d]`."""
@@ -191,17 +207,45 @@ Way = Callable[[Case], Tensor]
 
 def ours(near: float, words: float, count: int = OBJECT.near_words, scale: float = OBJECT.tries[0][0]) -> Way:
     """The lists, the vocabulary's sample with the weight `words`, and `count` neighbours with the weight `near`."""
+    return lambda case: case.edit(preserved(case, near, words, case.asked[:count]), scale)
+
+
+def preserved(case: Case, near: float, words: float, neighbours: Sequence[Term]) -> Tensor:
+    """The moment of what is held."""
+    parts = [(1 - near - words, case.listed.value)]
+    if words:
+        parts.append((words, case.open.rest(case.bed.reader, case.sample).value))
+    if near:
+        parts.append((near, moment_of(case.bed.reader, case.open.prompts(neighbours)).value))
+    return mixed(*parts)
+
+
+def whole(case: Case) -> Tensor:
+    """What a run does: the target's plural is among its prompts."""
+    return replace(case, moments=case.with_plural).edit(held(case), OBJECT.tries[0][0])
+
+
+def held(case: Case) -> Tensor:
+    """What a run preserves."""
+    return preserved(case, OBJECT.near_weight, OBJECT.open_weight, case.near)
+
+
+def most_moved(count: int, nearest: int) -> Way:
+    """Neighbours are those that a first solve moves most, beside some nearest ones."""
 
     def change(case: Case) -> Tensor:
-        parts = [(1 - near - words, case.listed.value)]
-        if words:
-            parts.append((words, case.open.rest(case.bed.reader, case.sample).value))
-        if near:
-            found = case.open.prompts(case.near[:count])
-            parts.append((near, moment_of(case.bed.reader, found).value))
-        return case.edit(mixed(*parts), scale)
+        first = case.edit(preserved(case, 0.0, 0.5, ()), OBJECT.tries[0][0])
+        sizes = sizes_of(case, first, case.open.prompts(case.asked))
+        order = sorted(range(len(sizes)), key=lambda i: -sizes[i])[:count]
+        found = dict.fromkeys([*case.asked[:nearest], *(case.asked[i] for i in order)])
+        return case.edit(preserved(case, OBJECT.near_weight, OBJECT.open_weight, tuple(found)), OBJECT.tries[0][0])
 
     return change
+
+
+def sizes_of(case: Case, change: Tensor, prompts: Sequence[str]) -> list[float]:
+    """How much a change moves the tokens of each prompt, squared."""
+    return [float((case.bed.reader.read([p]).values[0].double() @ change.T).square().sum()) for p in prompts]
 
 
 def unconstrained(case: Case) -> Tensor:
@@ -222,9 +266,7 @@ def speed(case: Case) -> Tensor:
     terms = list(dict.fromkeys([*case.near, *(t for t in case.sample.terms if case.open.allowed.find(t.text))]))
     listed = [w for w in case.bed.general.all_objects if w != case.target]
     prompts = [*case.open.prompts(terms), *(f"a photo of a {w}" for w in listed)]
-    size = []
-    for prompt in prompts:
-        size.append(float((reader.read([prompt]).values[0].double() @ free.T).square().sum()))
+    size = sizes_of(case, free, prompts)
     most = sum(size) / len(size)
     held = [p for p, s in zip(prompts, size, strict=True) if s > most]
     return case.edit(moment_of(reader, held).value, OBJECT.tries[0][0])
@@ -232,13 +274,12 @@ def speed(case: Case) -> Tensor:
 
 def null_space(case: Case) -> Tensor:
     """DP (arXiv 2604.10032): the edit reads nothing of the directions in which what is preserved mostly lies."""
-    whole = mixed((0.5, case.listed.value), (0.5, case.open.rest(case.bed.reader, case.sample).value))
-    _, ways = torch.linalg.eigh(whole)
+    _, ways = torch.linalg.eigh(preserved(case, 0.0, 0.5, ()))
     held = ways[:, -NULL_SPACE:]
-    free = torch.eye(len(whole), dtype=torch.double) - held @ held.T
+    free = torch.eye(len(ways), dtype=torch.double) - held @ held.T
     cross, gram = case.moments
     bare = replace(case, moments=(cross @ free, free @ gram @ free))
-    return bare.edit(torch.zeros_like(whole), 1.0) @ free
+    return bare.edit(torch.zeros_like(ways), 1.0) @ free
 
 
 def invariant(case: Case) -> Tensor:
@@ -255,10 +296,17 @@ WAYS: Mapping[str, Way] = {
     "null space of lists and vocabulary (DP)": null_space,
     "the lists and the vocabulary": ours(0.0, 0.5),
     "the lists and the neighbours": ours(0.5, 0.0),
-    "all three (ours)": ours(OBJECT.near_weight, OBJECT.open_weight),
-    "all three, 50 neighbours": ours(OBJECT.near_weight, OBJECT.open_weight, 50),
-    "all three, neighbours weigh 0.25": ours(0.25, OBJECT.open_weight),
+    "all three": ours(OBJECT.near_weight, OBJECT.open_weight),
+    "all three, and the plural's own prompts (ours)": whole,
+    "all three, 25 neighbours": ours(OBJECT.near_weight, OBJECT.open_weight, 25),
+    "all three, 100 neighbours": ours(OBJECT.near_weight, OBJECT.open_weight, 100),
+    "all three, neighbours weigh 0.5": ours(0.5, OBJECT.open_weight),
     "all three, firmness 10": ours(OBJECT.near_weight, OBJECT.open_weight, scale=10.0),
+    "all three, firmness 100": ours(OBJECT.near_weight, OBJECT.open_weight, scale=100.0),
+    "all three, 1,000 words read and 200 compared": lambda case: whole(case.wider(1000, 200)),
+    "all three, 250 words read and 1,000 compared": lambda case: whole(case.wider(250, 1000)),
+    "all three, the 50 most moved": most_moved(50, 0),
+    "all three, the 25 nearest and the 25 most moved": most_moved(25, 25),
     "the nouns themselves named (the bound)": named,
 }
 

@@ -82,17 +82,19 @@ class Recipe:
     kept_prompts: int = 24
     """Prompts of a word that the artist wants to keep."""
 
-    open_words: int = 500
+    open_words: int = 250
     """Terms of the vocabulary that are read once for each text encoder, for checkpoints without a word list of their
     own: more of them change nothing."""
     open_weight: float = 0.25
     """What they weigh among all that is preserved."""
-    near_candidates: int = 400
+    near_candidates: int = 200
     """Terms around the target that are compared with it by their text."""
-    near_words: int = 100
+    near_words: int = 50
     """The nearest of them, which are preserved."""
     near_weight: float = 0.35
     """What these weigh among all that is preserved."""
+    kept_as_near: float = 6.0
+    """How many of them a word counts for that the artist wants to keep."""
     form_alike: float = 0.8
     """Likeness (cosine) from which a term that is spelled like the target counts as a form of it, and is not held."""
     form_prompts: int = 8
@@ -181,6 +183,11 @@ SMALL: dict[str, Recipe] = {
         rounds=1,
         checked_near=2,
         checked_far=1,
+        open_words=12,
+        near_candidates=12,
+        near_words=4,
+        form_prompts=2,
+        near_anchors=4,
         training_prompts=4,
         replay_near=2,
         replay_far=4,

@@ -87,11 +87,12 @@ class OpenWords:
         listed: of the lists. kept: where what was read of the sample is kept.
         """
         sample = self.sample(reader, kept)
-        near = [*self.neighbours(reader, sample), *(self.term(word) for word in self.keep)]
-        recipe = self.recipe
+        near, kept_words, recipe = self.neighbours(reader, sample), tuple(map(self.term, self.keep)), self.recipe
         parts = [(1 - recipe.open_weight - recipe.near_weight, listed), (recipe.open_weight, self.rest(reader, sample))]
-        if near:
-            parts.append((recipe.near_weight, moment_of(reader, self.prompts(near), pulse=self.pulse)))
+        if near or kept_words:
+            weights = [1.0] * len(near) + [recipe.kept_as_near] * len(kept_words)
+            found = moment_of(reader, self.prompts([*near, *kept_words]), weights, self.pulse)
+            parts.append((recipe.near_weight, found))
         share = sum(weight for weight, _ in parts)
         total = sum((moment.value * (weight / share) for weight, moment in parts), start=torch.zeros(()).double())
         return Moment(total, sum(moment.prompts for _, moment in parts))
@@ -162,11 +163,11 @@ class OpenWords:
         return not any(belongs_to(term.text, m) for m in self.moving) and self.allowed.find(term.text) is not None
 
     def prompts(self, terms: Sequence[Term]) -> list[str]:
-        """A prompt of each term, in one of the list's templates of its kind."""
+        """A prompt of each term, in one of the list's templates of its kind, always the same one."""
         found = []
-        for number, term in enumerate(terms):
+        for term in terms:
             templates = self.words.style_templates if term.is_style else self.words.object_templates
-            found.append(fill(templates[number % len(templates)], term.text, term.text))
+            found.append(fill(templates[sum(map(ord, term.text)) % len(templates)], term.text, term.text))
         return found
 
 

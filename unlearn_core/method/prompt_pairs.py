@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..words.prompts import fill, mapped, names, renamed
 from ..words.vocabulary import plural
+from ..words.word_list import WordList
 from .request import Request
 
 OF_SEVERAL = "a photo of {o}", "{o}", "two {o}", "a picture of many {o}"
@@ -42,7 +44,8 @@ class PromptPairs:
 
         inherited = tuple((p, today(m)) for p, m in gone.items() if any(names(m, s) for s in spellings))
         erased = tuple((p, m) for p, m in gone.items() if not any(names(m, s) for s in spellings))
-        return cls(target + of_forms(request, anchor), inherited, erased)
+        several = of_forms(request.forms, anchor, words, request.recipe.form_prompts) if anchor else ()
+        return cls(target + several, inherited, erased)
 
     @property
     def forget(self) -> tuple[Pair, ...]:
@@ -50,10 +53,8 @@ class PromptPairs:
         return self.target + self.inherited
 
 
-def of_forms(request: Request, anchor: str) -> tuple[Pair, ...]:
-    """Prompts of the target's plural with the anchor's in its place; () where it has none, or nothing stands in."""
-    if not anchor:
-        return ()
-    endings = list(dict.fromkeys(request.words.suffixes))
-    templates = [t + ending for ending in endings for t in OF_SEVERAL][: request.recipe.form_prompts]
-    return tuple((fill(t, form, ""), fill(t, plural(anchor), "")) for form in request.forms for t in templates)
+def of_forms(forms: Sequence[str], anchor: str, words: WordList, count: int) -> tuple[Pair, ...]:
+    """`count` prompts of each plural with the anchor's in its place; words: the list whose scenes they are set in."""
+    endings = list(dict.fromkeys(words.suffixes))
+    templates = [t + ending for ending in endings for t in OF_SEVERAL][:count]
+    return tuple((fill(t, form, ""), fill(t, plural(anchor), "")) for form in forms for t in templates)

@@ -23,7 +23,7 @@ STYLES = {"style", "artist"}
 """Kinds that the tool forgets as styles; all others are objects to it."""
 KINDS = {"thing", "animal", "plant", "food", "place", "profession", "person", "character", *STYLES}
 """What a term may be."""
-ALIKE = 0.7
+ALIKE = 0.6
 """Part of a word's letters with which a form of it begins, as banana and bananas do."""
 SHORTEST_STEM = 4
 """Letters that two forms of a word share at least: cars and card share three."""

@@ -226,6 +226,15 @@ def memory(data: Mapping) -> list[str]:
     return with_sources(["run", "s", "of these", "MB loaded", "MB at most"], data["rows"], cells, data)
 
 
+def open_words(data: Mapping) -> list[str]:
+    """What unlisted words feel, a row a way to preserve."""
+    names = {"goes": "goes", "near": "near", "worst": "worst", "all": "all", "listed": "listed", "plural": "plural"}
+    out = ["| preserved | " + " | ".join(names.values()) + " |", "|---|" + "---|" * len(names)]
+    for row in data["rows"]:
+        out.append(f"| {row['preserved']} | " + " | ".join(f"{row[key]:.3f}" for key in names) + " |")
+    return [*out, "", f"Made by `{data['command']}`."]
+
+
 def demo(data: Mapping) -> list[str]:
     """One concept of the demo model, before and after."""
 

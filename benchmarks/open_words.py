@@ -177,7 +177,8 @@ def measured(case: Case, change: Tensor) -> dict[str, float]:
     bed, reader = case.bed, case.bed.reader
     own, goal = reader.at_words([case.target, case.anchor])
     way = bed.matrix @ (goal - own)
-    change = change * (GOES / float((change @ own) @ way / way.norm() ** 2))
+    goes = float((change @ own) @ way / way.norm() ** 2)
+    change = change * (GOES / goes)
     nouns = reader.at_words(bed.unlisted)
     order = alike(bed, nouns, case.target).argsort(descending=True)[:NEAREST]
 
@@ -187,6 +188,7 @@ def measured(case: Case, change: Tensor) -> dict[str, float]:
     all_moved, listed = moved(nouns), moved(reader.at_words([w for w in bed.general.all_objects if w != case.target]))
     (several,) = reader.read([f"two {plural(case.target)}"]).values[:, -2:-1].double()
     return {
+        "goes": goes,
         "near": float(all_moved[order].mean()),
         "worst": float(all_moved[order].max()),
         "all": float(all_moved.mean()),
@@ -301,8 +303,8 @@ WAYS: Mapping[str, Way] = {
     "all three, 25 neighbours": ours(OBJECT.near_weight, OBJECT.open_weight, 25),
     "all three, 100 neighbours": ours(OBJECT.near_weight, OBJECT.open_weight, 100),
     "all three, neighbours weigh 0.5": ours(0.5, OBJECT.open_weight),
-    "all three, firmness 10": ours(OBJECT.near_weight, OBJECT.open_weight, scale=10.0),
-    "all three, firmness 100": ours(OBJECT.near_weight, OBJECT.open_weight, scale=100.0),
+    "all three, a preserve scale of 10": ours(OBJECT.near_weight, OBJECT.open_weight, scale=10.0),
+    "all three, a preserve scale of 100": ours(OBJECT.near_weight, OBJECT.open_weight, scale=100.0),
     "all three, 1,000 words read and 200 compared": lambda case: whole(case.wider(1000, 200)),
     "all three, 250 words read and 1,000 compared": lambda case: whole(case.wider(250, 1000)),
     "all three, the 50 most moved": most_moved(50, 0),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import folder_paths
 
 from ..unlearn_core import BadDelta, Delta, Stack
 from ..unlearn_core.delta.format import tensors
+from ..unlearn_core.saved_work import cache_folder
 from ..unlearn_core.words.term_lists import OWN_NAME, lists_in
 
 STACK, FACTS = "unlearn_stack", "unlearn_facts"
@@ -32,9 +34,11 @@ def term_lists() -> tuple[Path, ...]:
     return tuple(dict.fromkeys(file for pack in packs or ["."] for file in lists_in(Path(pack), own)))
 
 
-def words_folder() -> Path:
-    """Where what text encoders make of the vocabulary is kept."""
-    return Path(folder_paths.get_user_directory()) / "unlearn_cache" / "vocabulary"
+def words_folder() -> Path | None:
+    """Where what text encoders make of the vocabulary is kept; None where the artist wants no cache."""
+    if os.environ.get("UNLEARN_CACHE_MB", "").strip() == "0":
+        return None
+    return cache_folder(Path(folder_paths.get_user_directory()) / "unlearn_cache" / "vocabulary")
 
 
 def facts_of(model) -> BaseFacts:

@@ -74,6 +74,8 @@ class Request:
         recipes = dict(recipes or DEFAULT)
         if config.quality == "thorough":
             recipes = {name: thorough(r) for name, r in recipes.items()}
+        if vocabulary:
+            recipes = {name: replace(r, tries=r.open_tries) for name, r in recipes.items()}
         recipe = recipes[kind]
         count = recipe.target_prompts + recipe.held_out_prompts
         others = [*stack.concepts(), *config.going]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -24,7 +25,7 @@ from unlearn_core.method.token_moments import Moment, moment_of
 from unlearn_core.recipe import OBJECT
 from unlearn_core.words.compare import share_a_word
 from unlearn_core.words.prompts import mapped, scenes
-from unlearn_core.words.vocabulary import Term, Vocabulary, belongs_to, bundled, plural
+from unlearn_core.words.vocabulary import Term, Vocabulary, bundled, plural
 from unlearn_core.words.word_list import WordList
 
 TARGETS = (
@@ -103,15 +104,15 @@ class Bed:
 def chosen(reader: SentenceReader, general: WordList, vocabulary: Vocabulary) -> tuple[str, ...]:
     """Common nouns of one token that the general list does not have, some of each target's own category."""
     kinds = {"thing", "animal", "food", "plant"}
-    pool = [t for t in vocabulary.terms if t.kind in kinds and t.text.islower() and " " not in t.text]
-    taken = [*general.all_objects, *TARGETS]
-    free = [t.text for t in pool if reader.is_whole(t.text) and not any(belongs_to(t.text, g) for g in taken)][:COMMON]
+    rest = vocabulary.without([*general.all_objects, *TARGETS]).terms
+    pool = [t.text for t in rest if t.kind in kinds and t.text.islower() and " " not in t.text]
+    free = list(islice((word for word in pool if reader.is_whole(word)), COMMON))
     near: dict[str, None] = {}
     for target in TARGETS:
         own = {t.text for t in vocabulary.category(target)}
         near |= dict.fromkeys([word for word in free if word in own][: 2 * NEAR_EACH : 2])
-    rest = [word for word in free if word not in near]
-    return (*near, *random.Random(SEED).sample(rest, UNLISTED - len(near)))
+    others = [word for word in free if word not in near]
+    return (*near, *random.Random(SEED).sample(others, UNLISTED - len(near)))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.tiny import TinyHost
-from tests.unit.runs import config, opened, stack_on
+from tests.unit.runs import opened, stack_on
 from unlearn_core import ForgetConfig, Stack, forget
 from unlearn_core.method.closed_form import Edit, moments
 from unlearn_core.method.open_words import OpenWords, sampled
@@ -192,7 +192,7 @@ def request(concept, **changes):
 
 
 def test_a_checkpoint_with_its_own_list_has_no_vocabulary(monkeypatch):
-    assert Request.read(TinyHost(), config(), Stack()).vocabulary is None
+    assert Request.read(TinyHost(), ForgetConfig(concept="banana"), Stack()).vocabulary is None
     monkeypatch.setattr(PreservedPrompts, "moment", lambda self, reader, pulse: "of the lists")
     with opened(TinyHost(), ForgetConfig(concept="banana", quality="quick")) as run:
         assert run.preserved(run.readers[0]) == "of the lists"

@@ -16,7 +16,7 @@ from os.path import commonprefix
 from pathlib import Path
 from typing import NamedTuple
 
-from .compare import IRREGULAR, readings, same_thing, share_a_word
+from .compare import IRREGULAR, content_words, folded, readings, same_thing, share_a_word
 
 FILE = Path(__file__).with_name("data") / "vocabulary.txt.gz"
 STYLES = {"style", "artist"}
@@ -120,16 +120,17 @@ class Vocabulary:
 
     def without(self, concepts: Collection[str]) -> Vocabulary:
         """The same terms without some concepts, their forms, their synonyms and whatever shares a word with them."""
-        gone = {key(s) for c in concepts for s in self.synonyms(c)}
+        gone = {key(s) for c in concepts for s in (c, *self.synonyms(c))}
+        words = folded(frozenset().union(*map(content_words, concepts)))
         # most terms have no word that begins as one of the concepts' does, singular or plural
-        first = {word[0] for c in concepts for word in re.findall(r"\w+", c.casefold())}
+        first = {word[0] for word in words}
 
         def stays(term: Term) -> bool:
             if gone and key(term.text) in gone:
                 return False
             if first.isdisjoint(part[0] for part in re.findall(r"\w+", term.text.casefold())):
                 return True
-            return not any(belongs_to(term.text, c) for c in concepts)
+            return folded(content_words(term.text)).isdisjoint(words)
 
         return Vocabulary(tuple(filter(stays, self.terms)))
 

@@ -82,12 +82,12 @@ class Recipe:
     kept_prompts: int = 24
     """Prompts of a word that the artist wants to keep."""
 
-    open_words: int = 250
+    open_words: int = 600
     """Terms of the vocabulary that are read once for each text encoder, for checkpoints without a word list of their
-    own: more of them change nothing."""
+    own. What is held of it needs fewer; with more of them the neighbours are found more surely."""
     open_weight: float = 0.25
     """What they weigh among all that is preserved."""
-    near_candidates: int = 200
+    near_candidates: int = 300
     """Terms around the target that are compared with it by their text."""
     near_words: int = 50
     """The nearest of them, which are preserved."""
@@ -97,7 +97,7 @@ class Recipe:
     """How many of them a word counts for that the artist wants to keep."""
     form_alike: float = 0.8
     """Likeness (cosine) from which a term that is spelled like the target counts as a form of it, and is not held."""
-    form_prompts: int = 8
+    form_prompts: int = 24
     """Prompts of a thing's plural that go with it, where the vocabulary tells that it has one."""
     near_rivals: int = 12
     """Of the candidate anchors the most that are taken from the target's own category before any other."""

@@ -23,13 +23,15 @@ from ..words.prompts import fill, spread
 from ..words.vocabulary import Term, Vocabulary, belongs_to, may_be_form
 from ..words.word_list import WordList
 from .request import Request
-from .text_reader import TextReader
+from .text_reader import TextReader, Tokens
 from .token_moments import PROMPTS_AT_ONCE, Moment, moment_of
 
 PROBE = "", "a photo of a cat", "watercolor"
 """Prompts whose tokens tell one text encoder from another, by every bit."""
 COMMON = 8000
 """Most common terms of the vocabulary, out of which the sample is drawn."""
+IN_TEMPLATE = 4
+"""One in so many words of the sample is read in a template as well."""
 MOST_KEPT = 512 * 2**20
 """Bytes of disk that all samples may take together; one of the widest text space takes 64 MB."""
 NEAREST = 24
@@ -40,8 +42,8 @@ NEAREST = 24
 class Sample:
     """What some layers read of a sample of terms.
 
-    moment: E[c c^T] over the tokens of their prompts, bare and in a template. means: of each bare prompt's tokens,
-    `[terms, d]`.
+    moment: E[c c^T] over the tokens of their prompts, all bare and some in a template. means: of each bare prompt's
+    tokens, `[terms, d]`.
     """
 
     terms: tuple[Term, ...]
@@ -101,24 +103,24 @@ class OpenWords:
         """The sample's moment and means: as they were kept, or read now."""
         terms = sampled(self.vocabulary, self.recipe.open_words)
         probe = reader.read(PROBE)
-        made_of = self.vocabulary.digest, terms, self.prompts(terms), probe.values
+        made_of = self.vocabulary.digest, self.in_both(terms), probe.values
         kept.begin(digest("vocabulary", *made_of), lambda _: None)
         read = partial(self._read, reader, terms)
         found = kept.part("sample", (probe.counts,), read)
-        return Sample(terms, Moment(found["moment"].double(), 2 * len(terms)), found["means"])
+        return Sample(terms, Moment(found["moment"].double(), len(self.in_both(terms))), found["means"])
 
     def _read(self, reader: TextReader, terms: Sequence[Term]) -> dict[str, Tensor]:
         """Rounded, so that what was kept is what was read."""
-        bare, placed = [t.text for t in terms], self.prompts(terms)
-        moment = moment_of(reader, [*bare, *placed], pulse=self.pulse)
-        return {"moment": moment.value.float(), "means": means_of(reader, bare, self.pulse)}
+        watched = Watched(reader)
+        moment = moment_of(watched, self.in_both(terms), pulse=self.pulse)
+        return {"moment": moment.value.float(), "means": torch.cat(watched.means)[: len(terms)]}
 
     def rest(self, reader: TextReader, sample: Sample) -> Moment:
         """The sample's moment without the terms that are not allowed: theirs is taken off again."""
         gone = [t for t in sample.terms if self.allowed.find(t.text) is None]
         if not gone:
             return sample.moment
-        own = moment_of(reader, [*(t.text for t in gone), *self.prompts(gone)], pulse=self.pulse)
+        own = moment_of(reader, self.in_both(gone), pulse=self.pulse)
         left = sample.moment.prompts - own.prompts
         return Moment((sample.moment.value * sample.moment.prompts - own.value * own.prompts) / left, left)
 
@@ -162,12 +164,16 @@ class OpenWords:
     def _is_allowed(self, term: Term) -> bool:
         return not any(belongs_to(term.text, m) for m in self.moving) and self.allowed.find(term.text) is not None
 
+    def in_both(self, terms: Sequence[Term]) -> list[str]:
+        """All terms bare, and some of them, always the same, in a template."""
+        return [*(t.text for t in terms), *self.prompts([t for t in terms if spelling(t) % IN_TEMPLATE == 0])]
+
     def prompts(self, terms: Sequence[Term]) -> list[str]:
         """A prompt of each term, in one of the list's templates of its kind, always the same one."""
         found = []
         for term in terms:
             templates = self.words.style_templates if term.is_style else self.words.object_templates
-            found.append(fill(templates[sum(map(ord, term.text)) % len(templates)], term.text, term.text))
+            found.append(fill(templates[spelling(term) % len(templates)], term.text, term.text))
         return found
 
 
@@ -175,6 +181,11 @@ def kept_words(host: HostModel) -> NoSavedWork:
     """Where what was read of the vocabulary is kept for the next request: where the host says, else nowhere."""
     folder: Path | None = getattr(host, "cache_folder", None)
     return SavedWork(folder, most=MOST_KEPT) if folder else NOTHING
+
+
+def spelling(term: Term) -> int:
+    """A number that depends on a term's letters alone."""
+    return sum(map(ord, term.text))
 
 
 def sampled(vocabulary: Vocabulary, count: int) -> tuple[Term, ...]:
@@ -188,10 +199,23 @@ def means_of(reader: TextReader, prompts: Sequence[str], pulse: Callable[[], Non
     It needs no place of a word in its prompt, which not every text encoder tells; what all prompts share falls out
     when means are compared about their centre.
     """
-    found = []
+    watched = Watched(reader)
     for i in range(0, len(prompts), PROMPTS_AT_ONCE):
-        read = reader.read(prompts[i : i + PROMPTS_AT_ONCE])
-        counts = torch.tensor(read.counts)[:, None]
-        found.append(read.values.float().sum(1).cpu() / counts)
+        watched.read(prompts[i : i + PROMPTS_AT_ONCE])
         pulse()
-    return torch.cat(found)
+    return torch.cat(watched.means)
+
+
+class Watched(TextReader):
+    """A reader that keeps the means of all that it reads, `[prompts, d]` each time."""
+
+    def __init__(self, reader: TextReader):
+        super().__init__(reader.host, reader.paths)
+        self._reader = reader
+        self.means: list[Tensor] = []
+
+    def read(self, prompts: Sequence[str]) -> Tokens:
+        """The vectors of some prompts."""
+        tokens = self._reader.read(prompts)
+        self.means.append(tokens.values.float().sum(1).cpu() / torch.tensor(tokens.counts)[:, None])
+        return tokens

@@ -103,7 +103,7 @@ class OpenWords:
         """The sample's moment and means: as they were kept, or read now."""
         terms = sampled(self.vocabulary, self.recipe.open_words)
         probe = reader.read(PROBE)
-        made_of = self.vocabulary.digest, self.in_both(terms), probe.values
+        made_of = self.in_both(terms), probe.values
         kept.begin(digest("vocabulary", *made_of), lambda _: None)
         read = partial(self._read, reader, terms)
         found = kept.part("sample", (probe.counts,), read)

@@ -107,7 +107,7 @@ class Recipe:
     tries: tuple[tuple[float, float], ...] = ((30.0, 0.0), (30.0, 0.25), (10.0, 0.25), (3.0, 0.5))
     """(preserve scale f, overshoot on top of the kind's) of the closed form, tried in this order until the target is
     gone."""
-    open_tries: tuple[tuple[float, float], ...] = ((30.0, 0.2), (30.0, 0.45), (10.0, 0.45), (3.0, 0.7))
+    open_tries: tuple[tuple[float, float], ...] = ((30.0, 0.35), (30.0, 0.6), (10.0, 0.5), (3.0, 0.7))
     """The same where the vocabulary is preserved as well: what is held around the target holds it back too."""
     overshoot: float = 0.05
     """How far past the anchor the closed form leads, as a part of the way: where f is finite it stops short of it."""

@@ -181,7 +181,7 @@ def by_text(host: HostModel, request: Request, rivals: Sequence[str]) -> tuple[s
     order = text_distances(encoded[:1], encoded[1:]).argsort().tolist()
     nearest = [rivals[i] for i in order]
     first = [name for name in nearest if name in request.relatives][: request.recipe.near_rivals]
-    return tuple(dict.fromkeys([*first, *nearest]))
+    return tuple(dict.fromkeys([*first, *nearest])) if first else tuple(nearest)
 
 
 def share_read_as_target(run: Run, probed: Sequence[Scene], name: str, general: bool) -> float:

@@ -123,7 +123,7 @@ class Request:
         Neither the target, nor what has gone before, nor anything that shares a word with them in the vocabulary.
         """
         listed = self.words.without(self.moving[1:]).rivals(self.concept, self.kind)
-        return tuple(dict.fromkeys([*self.relatives, *listed]))
+        return tuple(dict.fromkeys([*self.relatives, *listed])) if self.relatives else listed
 
     @property
     def forms(self) -> tuple[str, ...]:

@@ -24,12 +24,10 @@ from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parent
 USAGE = """usage: python install.py app [--checkpoint FILE] [--out DIR] [--port NUMBER] [--no-browser]
-           the page in your browser, for Stable Diffusion 1, 2 or XL; without FILE on the small model
        python install.py demo [--concept NAME] [--out DIR] [more options of the demo]
-           forget one thing on the small model, in the terminal, and count how well
        python install.py test [--all] [options of pytest]
-           about ten minutes on two processor cores, with --all about an hour
-       python install.py release"""
+       python install.py release
+app opens the page in your browser; demo forgets one thing in the terminal; test takes ten minutes, --all an hour."""
 
 # Small networks gain little from a second thread: two processes of one thread each are done sooner.
 # A process that dies ends the run: its tests would be given to another one, which may die of the same or wait forever.
@@ -63,8 +61,7 @@ def main(arguments: list[str]) -> int:
     if not arguments:
         return host()
     mode, *options = arguments
-    if mode == "app" and {"-h", "--help"} & {*options}:
-        mode = "--help"
+    mode = "--help" if mode == "app" and {"-h", "--help"} & {*options} else mode
     modes = {"app": app, "demo": demo, "test": test}
     try:
         if mode in modes:
@@ -94,7 +91,7 @@ def host() -> int:
         add_peft()
     except (Exception, KeyboardInterrupt) as problem:
         print(
-            f"Unlearn cannot train yet: peft could not be added ({problem}) and nothing was changed; to try it by hand: "
+            f"Unlearn cannot train yet: peft could not be added ({problem}) and nothing was changed; try it by hand: "
             f'"{sys.executable}" -m pip install --no-deps peft. Without ComfyUI or a web UI: python install.py app'
         )
     return 0

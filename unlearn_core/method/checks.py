@@ -8,6 +8,8 @@ from itertools import islice
 from ..evaluate.evaluator import Evaluator, NoCheck, Questions, Reader
 from ..evaluate.glance import Glance
 from ..evaluate.outside import Outside
+from ..evaluate.stepwise import StepwiseEvaluator
+from ..evaluate.unharmed import Artist, Unharmed
 from ..sampling import Sampler
 from ..words.prompts import fill, mapped, names, scenes, spread
 from .anchor import Anchor, is_spelled_out
@@ -36,7 +38,12 @@ def evaluator_for(run: Run, anchor: Anchor) -> Evaluator | NoCheck:
     sampler = Sampler(run.host, config.sampling_steps, config.guidance, run.job.pulse)
     reader = Reader(run.host, request.words, recipe.reading_levels, config.seed, run.job.pulse)
     outside = outside_for(run, far, preserved)
-    return Evaluator(questions, sampler, reader, run.teacher, recipe, run.job, outside)
+    asked_of = questions, sampler, reader, run.teacher, recipe, run.job, outside
+    if not recipe.group:
+        return Evaluator(*asked_of)
+    artist = Artist(sampler, config.seed, lambda: run.student.off(), run.remembered)
+    unharmed = Unharmed(questions, reader, run.teacher, recipe, artist)
+    return StepwiseEvaluator(*asked_of, unharmed=unharmed, weights=run.learned)
 
 
 def glance_for(run: Run, anchor: Anchor) -> Glance:

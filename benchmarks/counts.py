@@ -1,0 +1,69 @@
+"""What a checked run costs, whatever the machine: rows that went through the denoiser, by the run's phases."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from unlearn_core.config import ForgetConfig
+from unlearn_core.delta.stack import Stack
+from unlearn_core.host import HostModel
+from unlearn_core.method.forget import Result, forget_or_go_on
+from unlearn_core.progress import StepReport
+from unlearn_core.saved_work import SavedWork
+
+from .row_passes import Rows, rows_counted
+
+
+@dataclass
+class Counted:
+    """One run: rows and seconds of each phase, in the order in which they began, and what came of it."""
+
+    rows: dict[str, int] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    result: Result | None = None
+
+    @property
+    def total(self) -> int:
+        """Rows of the whole run."""
+        return sum(self.rows.values())
+
+
+class Phases:
+    """A run's progress: work between two reports belongs to the phase of the first of them."""
+
+    def __init__(self, rows: Rows):
+        self._rows, self._seen, self._at = rows, rows.count, time.monotonic()
+        self._phase = "opening"
+        self.found = Counted()
+
+    def __call__(self, report: StepReport) -> None:
+        """One report of the run."""
+        self.end()
+        self._phase = report.phase
+
+    def end(self) -> None:
+        """Count what was done since the last report."""
+        now, count = time.monotonic(), self._rows.count
+        for table, spent in ((self.found.rows, count - self._seen), (self.found.seconds, now - self._at)):
+            table[self._phase] = table.get(self._phase, 0) + spent
+        self._seen, self._at = count, now
+
+
+def counted(host: HostModel, config: ForgetConfig, pictures: Path | None, stack: Stack | None = None) -> Counted:
+    """A run with its check. pictures: where those of earlier runs are remembered."""
+    with tempfile.TemporaryDirectory() as folder, rows_counted(host.backbone) as rows:
+        phases = Phases(rows)
+        saved = SavedWork(Path(folder), pictures=pictures)
+        phases.found.result = forget_or_go_on(host, config, stack or Stack(), phases, saved)
+        phases.end()
+    return phases.found
+
+
+def one_after_the_other(host: HostModel, configs: Sequence[ForgetConfig]) -> list[Counted]:
+    """Requests on the same base, each on its own, with what the earlier ones have remembered."""
+    with tempfile.TemporaryDirectory() as folder:
+        return [counted(host, config, Path(folder)) for config in configs]

@@ -25,7 +25,6 @@ from unlearn_core.delta.format import Delta
 from unlearn_core.delta.stack import Stack
 from unlearn_core.demo.classifier import DemoClassifier
 from unlearn_core.demo.recognition import CHECKPOINT, FOLDER
-from unlearn_core.evaluate.drawn import number_of
 from unlearn_core.evaluate.evaluator import Answers, Questions
 from unlearn_core.evaluate.reading import HowToRead, errors_at, margin, margins
 from unlearn_core.evaluate.remembered import Remembered
@@ -37,6 +36,7 @@ from unlearn_core.host import Conditioning
 from unlearn_core.method.forget import forget
 from unlearn_core.recipe import DEFAULT, Recipe
 from unlearn_core.sampling import Sampler
+from unlearn_core.saved_work import number_of
 from unlearn_core.standalone.model import StandaloneModel
 from unlearn_core.words.prompts import REMOVED, Scene, mapped, scenes, spread
 from unlearn_core.words.word_list import WordList

@@ -60,6 +60,8 @@ class Recipe:
     """Margin up to which it is not clear what a candidate's picture, or one of what is preserved, shows."""
     near_shares: tuple[float, float] = (0.15, 0.5)
     """Test of "forgotten": largest and least share of pictures that are not clearly something else."""
+    gate_shares: tuple[float, float] = (0.05, 0.65)
+    """Test of a candidate anchor: largest and least share of its pictures that are not clearly something else."""
     forgotten_shares: tuple[float, float] = (0.02, 0.15)
     """Test of "partly forgotten" against "forgotten": shares of pictures that are read as the target."""
     partly_shares: tuple[float, float] = (0.35, 0.65)

@@ -56,6 +56,11 @@ def digest(*values: Any) -> str:
     return made.hexdigest()
 
 
+def number_of(*values: Any) -> int:
+    """A seed that is the same for the same values, whatever else is asked for."""
+    return int(digest(*values)[:15], 16)
+
+
 @cache
 def tool() -> str:
     """What this tool and its libraries are: another version may give other numbers for the same request."""

@@ -8,14 +8,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..host import Conditioning
-from ..saved_work import digest
 from .evaluator import Reader
 from .reading import HowToRead, errors_at, margins
-
-
-def number_of(*values: object) -> int:
-    """A seed that is the same for the same values, whatever else is asked for."""
-    return int(digest(*values)[:15], 16)
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from ..errors import TrainingFailed, not_finite
+from ..saved_work import number_of
 from ..words.prompts import REMOVED, Scene, mapped
-from .drawn import Drawn, number_of
+from .drawn import Drawn
 from .evaluator import Answers, Evaluator, broken_pictures
 from .reading import HowToRead
 from .sequential import decided

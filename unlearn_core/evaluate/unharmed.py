@@ -14,10 +14,10 @@ from torch import Tensor
 
 from ..recipe import Recipe
 from ..sampling import Sampler, noise, schedule
-from ..saved_work import saved_tensor
+from ..saved_work import number_of, saved_tensor
 from ..words.prompts import Scene, place
 from ..words.word_list import WordList
-from .drawn import Drawn, number_of
+from .drawn import Drawn
 from .evaluator import Questions, Reader, Teacher, broken_pictures
 from .reading import HowToRead
 from .remembered import Remembered

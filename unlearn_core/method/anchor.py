@@ -10,16 +10,17 @@ from torch import Tensor
 
 from ..errors import TrainingFailed, UnlearnError, not_finite
 from ..evaluate.diffusion_classifier import read_as
-from ..evaluate.drawn import Drawn, number_of
+from ..evaluate.drawn import Drawn
 from ..evaluate.evaluator import Reader
 from ..evaluate.reading import HowToRead
 from ..evaluate.sequential import Test
 from ..host import Conditioning, HostModel
-from ..sampling import LatentBank, Probe, Sampler, probe_levels
+from ..sampling import Probe, Sampler, probe_levels
+from ..saved_work import number_of
 from ..words.compare import share_a_word
 from ..words.prompts import REMOVED, Scene, fill, mapped
 from .known_words import TOLD_APART, spelled_out, told_apart
-from .race import raced
+from .race import FIRST, TargetLatents, raced
 from .request import Request
 from .run import Run
 from .score_distance import score_distances, text_distances
@@ -57,15 +58,16 @@ def choose_anchor(run: Run) -> Anchor:
     run.job.start("sampling", config.sampling_steps, "drawing the target")
     probed = run.request.targets[: recipe.probe_prompts]
     asked = run.host.encode([s.prompt for s in probed])
-    bank = LatentBank.draw(run.host, asked, 1, config.seed, config.sampling_steps, run.job.tick)
+    latents = TargetLatents(run, asked)
+    latents.rows(0, FIRST if recipe.group else len(probed), run.job.tick)
     run.job.start("choosing", recipe.rivals + 4, "looking for neighbours and an anchor")
-    return by_score_distance(run, probed, bank.latents[:, 0])
+    return by_score_distance(run, probed, latents)
 
 
-def by_score_distance(run: Run, probed: Sequence[Scene], latents: Tensor) -> Anchor:
+def by_score_distance(run: Run, probed: Sequence[Scene], latents: TargetLatents) -> Anchor:
     """Rank the rivals by score distance (LACU, arXiv 2512.02657) and take the nearest that passes the gate.
 
-    probed: scenes of the target, one per row of `latents` (the model's own, `[m, c, h, w]`). What already stands in
+    probed: scenes of the target; latents: the model's own pictures of them. What already stands in
     for an earlier target comes late, since what many words lead to draws others along. The concept's category and
     leaving it out come last. Raises `UnlearnError` when no candidate passes.
     """
@@ -101,25 +103,25 @@ def by_score_distance(run: Run, probed: Sequence[Scene], latents: Tensor) -> Anc
 
 
 def measured_distances(
-    run: Run, probed: Sequence[Scene], latents: Tensor, names: Sequence[str]
+    run: Run, probed: Sequence[Scene], latents: TargetLatents, names: Sequence[str]
 ) -> tuple[Tensor, Callable[[str], Levels]]:
     """(mean score distance of each candidate, `[names]`; what gives one's at all noise levels).
 
-    probed: scenes of the target, one per row of `latents`.
+    probed: scenes of the target; latents: pictures of them.
     """
     request, host, recipe = run.request, run.host, run.request.recipe
-    probe = Probe.make(host, latents, probe_levels(host, recipe.anchor_levels), request.config.seed)
 
     def encoded(name: str) -> Conditioning:
         return host.encode([mapped(s, name, request.kind, request.words).prompt for s in probed])
 
     def at_all(asked: Sequence[str]) -> Tensor:
-        return score_distances(host, probe, reference, [encoded(n) for n in asked], run.job.tick)
+        drawn, sigmas = latents.rows(0, len(probed)), probe_levels(host, recipe.anchor_levels)
+        probe = Probe.make(host, drawn, sigmas, request.config.seed)
+        return score_distances(host, probe, latents.asked, [encoded(n) for n in asked], run.job.tick)
 
-    reference = host.encode([s.prompt for s in probed])
     if recipe.group:
-        rows = [reference, *map(encoded, names)]
-        means = raced(host, latents, rows, recipe, request.config.seed, run.job.tick)
+        rows = [latents.asked, *map(encoded, names)]
+        means = raced(host, latents.rows, rows, recipe, (request.config.seed, run.job.tick))
         return means, lambda name: lambda: at_all([name])[0]
     found = at_all(names)
     return found.mean(1), lambda name: lambda: found[list(names).index(name)]
@@ -257,6 +259,8 @@ def by_groups(run: Run, sampler: Sampler, rows: tuple[Conditioning, Conditioning
         pictures = Drawn(reader, drawn, [targets[part], candidates[part]], [number_of("gate", seed, i) for i in part])
         margins += pictures.margins(HowToRead.by(recipe))
         hits, near = (sum(not m < mark for m in margins) for mark in (0.0, -recipe.doubtful_margin))
-        if hits > allowed or Test(*recipe.near_shares, recipe.error).answer(near, len(margins)) is False:
+        # what stands for many things has to be looked at for longer
+        shares = recipe.gate_shares if allowed else recipe.near_shares
+        if hits > allowed or Test(*shares, recipe.error).answer(near, len(margins)) is False:
             break
     return hits / len(margins)

@@ -81,4 +81,6 @@ def outside_for(run: Run, far: Sequence[str], asked: Collection[str]) -> Outside
     found += [fill("{an o}", o, "") for o in UNLISTED_THINGS]
     prompts = [p for p in dict.fromkeys(found) if not any(names(p, m) for m in request.moving)]
     targets = [s.prompt for s in request.held_out[: recipe.trail_prompts]]
-    return Outside(prompts, targets, recipe.trail_steps, lambda: run.student.off())
+    return Outside(
+        prompts, targets, recipe.trail_steps, lambda: run.student.off(), run.remembered if recipe.group else None
+    )

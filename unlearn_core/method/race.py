@@ -7,46 +7,72 @@ that differences between them are known from few points.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from ..errors import TrainingFailed, not_finite
 from ..host import Conditioning, HostModel
 from ..recipe import Recipe
-from ..sampling import Probe, probe_levels
+from ..sampling import Probe, Sampler, probe_levels
+from .run import Run
 from .score_distance import score_distances
 
+FIRST = 2
+"""Pictures of the target on which all candidates are compared, and as many more for those in the lead."""
 LEADERS = 5
 """Most candidates that are compared at more points."""
 
 
+@dataclass
+class TargetLatents:
+    """The model's own pictures of some prompts of the target, drawn as far as they are asked for."""
+
+    run: Run
+    asked: Conditioning
+    _drawn: dict[tuple[int, int], Tensor] = field(default_factory=dict)
+
+    def rows(self, first: int, end: int, tick: Callable[[], None] | None = None) -> Tensor:
+        """Pictures first..end, `[end - first, c, h, w]`. Raises `TrainingFailed` for numbers that are not finite."""
+        end = min(end, len(self.asked))
+        if (first, end) not in self._drawn:
+            config, host = self.run.request.config, self.run.host
+            sampler = Sampler(host, config.sampling_steps, 1.0, tick or self.run.job.pulse)
+            drawn = sampler.draw(self.asked[list(range(first, end))], config.seed, first=first)
+            if not torch.isfinite(drawn).all():
+                raise TrainingFailed(not_finite("draws"))
+            self._drawn[first, end] = drawn
+        return self._drawn[first, end]
+
+
 def raced(
     host: HostModel,
-    latents: Tensor,
+    latents: Callable[[int, int], Tensor],
     encoded: Sequence[Conditioning],
     recipe: Recipe,
-    seed: int,
-    tick: Callable[[], None],
+    way: tuple[int, Callable[[], None]],
 ) -> Tensor:
     """Score distances of candidates to the target, `[candidates]`, those in the lead measured more closely.
 
-    latents: the target's pictures `[m, c, h, w]`. encoded: a row each of the target's prompts, then of the candidates'.
+    latents: gives pictures of the target by their numbers, `[m, c, h, w]`. encoded: a row each of the target's prompts,
+    then of the candidates'. way: the seed, and what is called after each candidate.
     """
-    levels = recipe.anchor_levels
-    half = max(1, min(2, len(latents) // 2))
-    first = [(5 * levels) // 8, levels - 1]
-    found = at_points(host, latents, encoded, (range(half), first, levels), seed, tick)
+    levels, (seed, tick) = recipe.anchor_levels, way
+    few = [(5 * levels) // 8, levels - 1]
+    first = latents(0, FIRST)
+    found = at_points(host, first, [c[: len(first)] for c in encoded], (few, levels), way)
     order = found.argsort().tolist()
     leaders = [i for i in order[:LEADERS] if not found[i] > recipe.race_open * found[order[0]]]
-    more = range(half, min(2 * half, len(latents)))
-    if len(leaders) > 1 and len(more):
-        odd = list(range(1, levels, 2))
+    if len(leaders) > 1 and len(encoded[0]) > FIRST:
+        more, odd = latents(FIRST, 2 * FIRST), list(range(1, levels, 2))
         chosen = [encoded[0], *(encoded[1 + i] for i in leaders)]
-        closer = at_points(host, latents, chosen, (more, odd, levels), seed + 1, tick)
-        points = len(range(half)) * len(first), len(more) * len(odd)
+        rows = [c[FIRST : FIRST + len(more)] for c in chosen]
+        closer = at_points(host, more, rows, (odd, levels), (seed + 1, tick))
+        points = len(first) * len(few), len(more) * len(odd)
         mean = (found[leaders] * points[0] + closer * points[1]) / sum(points)
-        # whoever leads at both stays in the lead: among those that are not compared again nobody comes between
-        found[leaders] = mean * (found[order[0]] / mean.min()).clamp(max=1)
+        # in the scale of the others, so that they stay ahead of all that were not compared again
+        found[leaders] = mean / mean.max() * found[leaders].max()
     return found
 
 
@@ -54,16 +80,13 @@ def at_points(
     host: HostModel,
     latents: Tensor,
     encoded: Sequence[Conditioning],
-    points: tuple[Sequence[int], Sequence[int], int],
-    seed: int,
-    tick: Callable[[], None],
+    levels: tuple[Sequence[int], int],
+    way: tuple[int, Callable[[], None]],
 ) -> Tensor:
-    """Mean score distances at some latents and levels, `[candidates]` on the CPU.
+    """Mean score distances at some noise levels, `[candidates]` on the CPU.
 
-    points: (numbers of latents, numbers of levels, how many levels there are).
+    latents: `[m, c, h, w]`, one row each of `encoded`. levels: (their numbers, how many there are). way: see `raced`.
     """
-    rows, levels, count = list(points[0]), points[1], points[2]
-    sigmas = probe_levels(host, count)[torch.tensor(levels, device=host.sigmas.device)]
-    probe = Probe.make(host, latents[rows], sigmas, seed)
-    asked = [c[rows] for c in encoded]
-    return score_distances(host, probe, asked[0], asked[1:], tick).mean(1).float().cpu()
+    sigmas = probe_levels(host, levels[1])[torch.tensor(levels[0], device=host.sigmas.device)]
+    probe = Probe.make(host, latents, sigmas, way[0])
+    return score_distances(host, probe, encoded[0], encoded[1:], way[1]).mean(1).float().cpu()

@@ -186,10 +186,11 @@ SMALL: dict[str, Recipe] = {
         training_prompts=4,
         replay_near=2,
         replay_far=4,
+        group=0,
     )
     for kind, recipe in DEFAULT.items()
 }
-"""Few prompts, pictures and noise levels, for tests."""
+"""Few prompts, pictures and noise levels, and the full check, for tests."""
 REPLAY_SHARES: Mapping[str, float] = {"near": 0.35, "far": 0.4, "empty": 0.1, "erased": 0.2, "keep": 0.2}
 """How much of the replay each group gets, as far as the group exists."""
 

@@ -72,7 +72,7 @@ def raced(
         points = len(first) * len(few), len(more) * len(odd)
         mean = (found[leaders] * points[0] + closer * points[1]) / sum(points)
         # in the scale of the others, so that they stay ahead of all that were not compared again
-        found[leaders] = mean / mean.max() * found[leaders].max()
+        found[leaders] = mean * found[leaders].max() / mean.max().clamp(min=torch.finfo(mean.dtype).tiny)
     return found
 
 

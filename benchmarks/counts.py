@@ -67,3 +67,14 @@ def one_after_the_other(host: HostModel, configs: Sequence[ForgetConfig]) -> lis
     """Requests on the same base, each on its own, with what the earlier ones have remembered."""
     with tempfile.TemporaryDirectory() as folder:
         return [counted(host, config, Path(folder)) for config in configs]
+
+
+def table(runs: Sequence[tuple[str, Counted]]) -> str:
+    """Rows and seconds by phase, a run a column."""
+    phases = list(dict.fromkeys(phase for _, run in runs for phase in run.rows))
+    lines = ["phase     " + "".join(f"{name:>22}" for name, _ in runs)]
+    for phase in phases:
+        cells = (f"{run.rows.get(phase, 0):6} rows {run.seconds.get(phase, 0.0):7.1f} s" for _, run in runs)
+        lines.append(f"{phase:10}" + "".join(f"{cell:>22}" for cell in cells))
+    whole = (f"{run.total:6} rows {sum(run.seconds.values()):7.1f} s" for _, run in runs)
+    return "\n".join([*lines, f"{'together':10}" + "".join(f"{cell:>22}" for cell in whole)])

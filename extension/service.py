@@ -27,7 +27,7 @@ from ..unlearn_core.host import title_of
 from ..unlearn_core.method.forget import forget_or_go_on
 from ..unlearn_core.method.wishes import read_requests
 from ..unlearn_core.picture_file import save_pictures
-from ..unlearn_core.saved_work import SavedWork
+from ..unlearn_core.saved_work import PICTURES, SavedWork
 from ..unlearn_core.standalone.model import words_beside
 from .comparison import Comparison
 from .delta_library import CARD_PICTURE, Card, cards, free_file
@@ -93,7 +93,8 @@ class Service:
                 made, now = [], stack
                 for number, config in enumerate(configs):
                     job.part(number, len(configs), config.concept, 1.0 - pictures_share(config, own))
-                    saved = SavedWork(self.program.folder() / UNFINISHED)
+                    folder = self.program.folder()
+                    saved = SavedWork(folder / UNFINISHED, pictures=folder / PICTURES)
                     try:
                         result = forget_or_go_on(host, config, now, job.hear, saved)
                         if result.withheld:

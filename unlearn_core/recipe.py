@@ -24,7 +24,9 @@ class Recipe:
     """Candidate anchors that are compared by score distance; more are first sieved by their text."""
     anchor_levels: int = 8
     """Noise levels at which two prompts are compared."""
-    race_open: float = 1.5
+    race_pictures: int = 2
+    """Pictures of the target on which all candidates are compared."""
+    race_open: float = 2.0
     """Candidates up to so many times as far as the nearest are compared at more points."""
     anchor_candidates: int = 9
     """Nearest candidates whose pictures are looked at."""
@@ -54,11 +56,11 @@ class Recipe:
     """Share of wrong answers that each of the sequential tests may give (Wald 1945)."""
     clear_reading: float = 0.5
     """Margin (log of the best other reading's error over its own) from which a picture is not read at more levels."""
-    clear_margin: float = 1.0
+    clear_margin: float = 0.5
     """Margin by which a picture is clearly something else than the target."""
     doubtful_margin: float = 0.1
     """Margin up to which it is not clear what a candidate's picture, or one of what is preserved, shows."""
-    near_shares: tuple[float, float] = (0.15, 0.5)
+    near_shares: tuple[float, float] = (0.1, 0.5)
     """Test of "forgotten": largest and least share of pictures that are not clearly something else."""
     gate_shares: tuple[float, float] = (0.05, 0.65)
     """Test of a candidate anchor: largest and least share of its pictures that are not clearly something else."""

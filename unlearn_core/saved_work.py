@@ -32,6 +32,8 @@ SUFFIX = ".part"
 """Not that of a LoRA: the folder may lie where hosts look for some."""
 OURS = r"[0-9a-f]{32}\.part|\.unlearn-[0-9a-f]{16}\.tmp"
 """Names of the files that are written, and the only ones that are deleted."""
+PICTURES = ".unlearn-pictures"
+"""Folder beside the deltas for what is remembered of models (see `evaluate.remembered`)."""
 DAYS = 14
 """Saved work that nobody came back to for so long is deleted."""
 MOST_BYTES, RESERVE = 2 * 2**30, 2**29

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from unlearn_core.evaluate.reading import HowToRead, margins
-from unlearn_core.evaluate.sequential import FORGOTTEN, PARTLY, STILL_THERE, Test, decided, grade
+from unlearn_core.evaluate.sequential import FORGOTTEN, PARTLY, STILL_THERE, SequentialTest, decided, grade
 from unlearn_core.recipe import OBJECT, thorough
 
 
 def test_answers_by_hand():
     """ln(0.99 / 0.01) = 4.595; a miss weighs ln(0.5 / 0.95) = -0.642, a hit ln(10) = 2.303."""
-    asked = Test(0.05, 0.5, 0.01)
+    asked = SequentialTest(0.05, 0.5, 0.01)
     assert asked.answer(0, 7) is None and asked.answer(0, 8) is False
     assert asked.answer(1, 2) is None and asked.answer(2, 2) is True
     assert asked.answer(1, 11) is None and asked.answer(1, 12) is False
@@ -21,7 +21,7 @@ def test_answers_by_hand():
 
 @pytest.mark.parametrize("share, wrong", [(0.05, True), (0.5, False)])
 def test_wrong_answers_are_as_rare_as_is_said(share, wrong):
-    asked, draw, failed = Test(0.05, 0.5, 0.05), random.Random(3), 0
+    asked, draw, failed = SequentialTest(0.05, 0.5, 0.05), random.Random(3), 0
     for _ in range(2000):
         hits = count = 0
         while (found := asked.answer(hits, count)) is None:

@@ -15,7 +15,7 @@ from ..recipe import Recipe
 
 
 @dataclass(frozen=True)
-class Test:
+class SequentialTest:
     """Whether a share is at most `low` or at least `high`. error: of either answer, a = b."""
 
     low: float
@@ -50,8 +50,8 @@ def decided(margins: Sequence[float], recipe: Recipe) -> bool:
         return False
     found = grade(hits / count, recipe)
     if found == FORGOTTEN:
-        return Test(*recipe.near_shares, recipe.error).answer(near, count) is False
-    most = Test(*recipe.partly_shares, recipe.error).answer(hits, count)
+        return SequentialTest(*recipe.near_shares, recipe.error).answer(near, count) is False
+    most = SequentialTest(*recipe.partly_shares, recipe.error).answer(hits, count)
     if found == STILL_THERE:
         return most is True
-    return most is False and Test(*recipe.forgotten_shares, recipe.error).answer(hits, count) is True
+    return most is False and SequentialTest(*recipe.forgotten_shares, recipe.error).answer(hits, count) is True

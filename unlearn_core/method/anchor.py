@@ -13,14 +13,14 @@ from ..evaluate.diffusion_classifier import read_as
 from ..evaluate.drawn import Drawn
 from ..evaluate.evaluator import Reader
 from ..evaluate.reading import HowToRead
-from ..evaluate.sequential import Test
+from ..evaluate.sequential import SequentialTest
 from ..host import Conditioning, HostModel
 from ..sampling import Probe, Sampler, probe_levels
 from ..saved_work import number_of
 from ..words.compare import share_a_word
 from ..words.prompts import REMOVED, Scene, fill, mapped
 from .known_words import TOLD_APART, spelled_out, told_apart
-from .race import FIRST, TargetLatents, raced
+from .race import TargetLatents, raced
 from .request import Request
 from .run import Run
 from .score_distance import score_distances, text_distances
@@ -59,7 +59,7 @@ def choose_anchor(run: Run) -> Anchor:
     probed = run.request.targets[: recipe.probe_prompts]
     asked = run.host.encode([s.prompt for s in probed])
     latents = TargetLatents(run, asked)
-    latents.rows(0, FIRST if recipe.group else len(probed), run.job.tick)
+    latents.rows(0, recipe.race_pictures if recipe.group else len(probed), run.job.tick)
     run.job.start("choosing", recipe.rivals + 4, "looking for neighbours and an anchor")
     return by_score_distance(run, probed, latents)
 
@@ -261,6 +261,6 @@ def by_groups(run: Run, sampler: Sampler, rows: tuple[Conditioning, Conditioning
         hits, near = (sum(not m < mark for m in margins) for mark in (0.0, -recipe.doubtful_margin))
         # what stands for many things has to be looked at for longer
         shares = recipe.gate_shares if allowed else recipe.near_shares
-        if hits > allowed or Test(*shares, recipe.error).answer(near, len(margins)) is False:
+        if hits > allowed or SequentialTest(*shares, recipe.error).answer(near, len(margins)) is False:
             break
     return hits / len(margins)

@@ -16,13 +16,14 @@ from ..errors import TrainingFailed, not_finite
 from ..host import Conditioning, HostModel
 from ..recipe import Recipe
 from ..sampling import Probe, Sampler, probe_levels
+from ..saved_work import number_of
 from .run import Run
 from .score_distance import score_distances
 
-FIRST = 2
-"""Pictures of the target on which all candidates are compared, and as many more for those in the lead."""
-LEADERS = 5
+LEADERS = 4
 """Most candidates that are compared at more points."""
+CLOSER = 3
+"""Pictures of the target on which they are."""
 
 
 @dataclass
@@ -58,18 +59,20 @@ def raced(
     latents: gives pictures of the target by their numbers, `[m, c, h, w]`. encoded: a row each of the target's prompts,
     then of the candidates'. way: the seed, and what is called after each candidate.
     """
-    levels, (seed, tick) = recipe.anchor_levels, way
-    few = [(5 * levels) // 8, levels - 1]
-    first = latents(0, FIRST)
-    found = at_points(host, first, [c[: len(first)] for c in encoded], (few, levels), way)
+    levels, (seed, tick), count = recipe.anchor_levels, way, recipe.race_pictures
+    # the lowest level differs least from picture to picture, around the high one most is decided
+    few, many = ([k * levels // 8 for k in numbers] for numbers in ((0, 6), (0, 4, 6)))
+    seeds = [number_of("race", seed, stage) for stage in range(2)]
+    first = latents(0, count)
+    found = at_points(host, first, [c[: len(first)] for c in encoded], (few, levels), (seeds[0], tick))
     order = found.argsort().tolist()
     leaders = [i for i in order[:LEADERS] if not found[i] > recipe.race_open * found[order[0]]]
-    if len(leaders) > 1 and len(encoded[0]) > FIRST:
-        more, odd = latents(FIRST, 2 * FIRST), list(range(1, levels, 2))
+    if len(leaders) > 1 and len(encoded[0]) > count:
+        more = latents(count, count + CLOSER)
         chosen = [encoded[0], *(encoded[1 + i] for i in leaders)]
-        rows = [c[FIRST : FIRST + len(more)] for c in chosen]
-        closer = at_points(host, more, rows, (odd, levels), (seed + 1, tick))
-        points = len(first) * len(few), len(more) * len(odd)
+        rows = [c[count : count + len(more)] for c in chosen]
+        closer = at_points(host, more, rows, (many, levels), (seeds[1], tick))
+        points = len(first) * len(few), len(more) * len(many)
         mean = (found[leaders] * points[0] + closer * points[1]) / sum(points)
         # in the scale of the others, so that they stay ahead of all that were not compared again
         found[leaders] = mean * found[leaders].max() / mean.max().clamp(min=torch.finfo(mean.dtype).tiny)

@@ -54,6 +54,7 @@ def parser() -> argparse.ArgumentParser:
     against.add_argument("--concept", default="banana", help="what is forgotten (default: banana)")
     agreement = command("agreement", commands.agreement, "How often the check says what the full check says.")
     agreement.add_argument("--runs", type=int, default=200, help="changes that are judged (default: 200)")
+    agreement.add_argument("--commit", default="", help="the commit on which it runs, for the results")
     agreement.add_argument("--out", type=Path, required=True, help="folder of the results; a second run goes on there")
     gpu = command(
         "gpu", commands.gpu, "A prepared check at full size with random weights, for one GPU and eight minutes."

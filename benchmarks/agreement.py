@@ -6,6 +6,7 @@ and said is replayed from the same pictures, by its own code.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -40,6 +41,8 @@ from unlearn_core.saved_work import number_of
 from unlearn_core.standalone.model import StandaloneModel
 from unlearn_core.words.prompts import REMOVED, Scene, mapped, scenes, spread
 from unlearn_core.words.word_list import WordList
+
+from .run import device_name
 
 FILE = "agreement.json"
 STEPS, GUIDANCE = 8, 3.0
@@ -315,27 +318,32 @@ def sequential(subject: Subject, target: Tensor, tables: Mapping[bool, Tensor], 
     return judged(recipe, sum(not m < 0 for m in found) / len(found), before, after, rows)
 
 
-def measure(folder: Path, device: str, runs: int, told: Any = print) -> dict:
-    """All cases; what was seen before is not made again. Writes `FILE` after each."""
+def measure(folder: Path, device: str, runs: int, commit: str = "", told: Any = print) -> dict[str, Any]:
+    """All cases; what was seen before is not made again. Writes `FILE` after each; commit: on which it runs."""
     laboratory = Laboratory(StandaloneModel(CHECKPOINT, device), folder)
-    rows: list[dict[str, Any]] = []
+    judgements: list[dict[str, Any]] = []
+    source = {"date": time.strftime("%Y-%m-%d"), "commit": commit, "device": device_name(laboratory.host)}
+    data: dict[str, Any] = {}
     for case in cases(runs):
         found = compared(laboratory, case)
-        rows.append({"case": asdict(case), **{judge: asdict(j) for judge, j in found.items()}})
-        write_json(folder / FILE, {"runs": rows, "summary": summary(rows)})
-        told(f"{len(rows)} {case.name}: " + ", ".join(f"{k} {j.grade}{' harmed' * j.harmed}" for k, j in found.items()))
-    return {"runs": rows, "summary": summary(rows)}
+        judgements.append({"case": asdict(case), **{judge: asdict(j) for judge, j in found.items()}})
+        data = {"sources": {"agreement": source}, "rows": summary(judgements), "runs": judgements}
+        write_json(folder / FILE, data)
+        words = ", ".join(f"{k} {j.grade}{' harmed' * j.harmed}" for k, j in found.items())
+        told(f"{len(judgements)} {case.name}: {words}")
+    return data
 
 
-def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Agreement of each pair of judges, 0..1, and mean rows, of all runs and of each kind."""
-    out = {}
-    for kind in dict.fromkeys(["all", *(r["case"]["kind"] for r in rows)]):
-        some = [r for r in rows if kind in ("all", r["case"]["kind"])]
-        out[kind] = {"runs": len(some)}
+def summary(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Agreement of each pair of judges, 0..1, and mean rows, of each kind of change and of all."""
+    out = []
+    for kind in (*dict.fromkeys(r["case"]["kind"] for r in runs), "all"):
+        some = [r for r in runs if kind in ("all", r["case"]["kind"])]
+        row: dict[str, Any] = {"kind": kind, "source": "agreement", "runs": len(some)}
         for one, other in (("sequential", "full"), ("sequential", "classifier"), ("full", "classifier")):
             for what in ("grade", "harmed"):
-                out[kind][f"{one}, {other}: {what}"] = sum(r[one][what] == r[other][what] for r in some) / len(some)
+                row[f"{what}: {one}, {other}"] = sum(r[one][what] == r[other][what] for r in some) / len(some)
         for judge in ("full", "sequential"):
-            out[kind][f"rows, {judge}"] = sum(r[judge]["rows"] for r in some) / len(some)
+            row[f"rows: {judge}"] = sum(r[judge]["rows"] for r in some) / len(some)
+        out.append(row)
     return out

@@ -110,7 +110,7 @@ def agreement(args: argparse.Namespace) -> int:
     from .agreement import FILE, measure
 
     check_writable(args.out / FILE)
-    measure(args.out, args.device, args.runs)
+    measure(args.out, args.device, args.runs, args.commit)
     return 0
 
 

@@ -10,10 +10,9 @@ from pathlib import Path
 
 from unlearn_core.config import ForgetConfig
 from unlearn_core.delta.stack import Stack
-from unlearn_core.host import HostModel
-from unlearn_core.method.forget import Result, forget_or_go_on
+from unlearn_core.method.forget import Result, forget
 from unlearn_core.progress import StepReport
-from unlearn_core.saved_work import SavedWork
+from unlearn_core.standalone.model import StandaloneModel
 
 from .row_passes import Rows, rows_counted
 
@@ -53,20 +52,20 @@ class Phases:
         self._seen, self._at = count, now
 
 
-def counted(host: HostModel, config: ForgetConfig, pictures: Path | None, stack: Stack | None = None) -> Counted:
-    """A run with its check. pictures: where those of earlier runs are remembered."""
-    with tempfile.TemporaryDirectory() as folder, rows_counted(host.backbone) as rows:
+def counted(host: StandaloneModel, config: ForgetConfig, stack: Stack | None = None) -> Counted:
+    """A run with its check."""
+    with rows_counted(host.backbone) as rows:
         phases = Phases(rows)
-        saved = SavedWork(Path(folder), pictures=pictures)
-        phases.found.result = forget_or_go_on(host, config, stack or Stack(), phases, saved)
+        phases.found.result = forget(host, config, stack, phases)
         phases.end()
     return phases.found
 
 
-def one_after_the_other(host: HostModel, configs: Sequence[ForgetConfig]) -> list[Counted]:
+def one_after_the_other(host: StandaloneModel, configs: Sequence[ForgetConfig]) -> list[Counted]:
     """Requests on the same base, each on its own, with what the earlier ones have remembered."""
     with tempfile.TemporaryDirectory() as folder:
-        return [counted(host, config, Path(folder)) for config in configs]
+        host.cache_folder = Path(folder)
+        return [counted(host, config) for config in configs]
 
 
 def table(runs: Sequence[tuple[str, Counted]]) -> str:

@@ -28,7 +28,7 @@ from ..unlearn_core.method.candidates import candidates
 from ..unlearn_core.method.forget import forget_or_go_on
 from ..unlearn_core.method.wishes import read_requests
 from ..unlearn_core.picture_file import save_pictures
-from ..unlearn_core.saved_work import PICTURES, SavedWork
+from ..unlearn_core.saved_work import SavedWork
 from ..unlearn_core.standalone.model import words_beside
 from .comparison import Comparison
 from .delta_library import CARD_PICTURE, Card, cards, free_file
@@ -94,8 +94,7 @@ class Service:
                 made, now = [], stack
                 for number, config in enumerate(configs):
                     job.part(number, len(configs), config.concept, 1.0 - pictures_share(config, own))
-                    folder = self.program.folder()
-                    saved = SavedWork(folder / UNFINISHED, pictures=folder / PICTURES)
+                    saved = SavedWork(self.program.folder() / UNFINISHED)
                     try:
                         result = forget_or_go_on(host, config, now, job.hear, saved)
                         if result.withheld:

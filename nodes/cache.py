@@ -175,7 +175,7 @@ def limit() -> float:
 def saved_work() -> NoSavedWork:
     """Where runs that are interrupted leave what they had finished, within a limit of its own of the same size."""
     most = limit()
-    return SavedWork(folder() / "unfinished", most=most, pictures=folder() / "pictures") if most > 0 else NOTHING
+    return SavedWork(folder() / "unfinished", most=most) if most > 0 else NOTHING
 
 
 def write(name: str, delta: Delta, report: dict) -> None:

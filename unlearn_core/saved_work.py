@@ -32,8 +32,6 @@ SUFFIX = ".part"
 """Not that of a LoRA: the folder may lie where hosts look for some."""
 OURS = r"[0-9a-f]{32}\.part|\.unlearn-[0-9a-f]{16}\.tmp"
 """Names of the files that are written, and the only ones that are deleted."""
-PICTURES = ".unlearn-pictures"
-"""Folder beside the deltas for what is remembered of models (see `evaluate.remembered`)."""
 DAYS = 14
 """Saved work that nobody came back to for so long is deleted."""
 MOST_BYTES, RESERVE = 2 * 2**30, 2**29
@@ -93,8 +91,6 @@ class NoSavedWork:
     """In place of saved work where nothing is to be kept: everything is made."""
 
     there = False
-    pictures: Path | None = None
-    """Where pictures of models lie that other runs have drawn (see `evaluate.remembered`); None: none are kept."""
 
     def begin(self, key: str, spared: Callable[[float], None]) -> None:
         """Nothing to look for."""
@@ -122,12 +118,12 @@ class SavedWork(NoSavedWork):
     """The finished parts of runs in `folder`, one folder a request.
 
     go_on: take what is there; otherwise it is made anew and written over, and still there if that is stopped too.
-    most: bytes that all may take together. pictures: see `NoSavedWork`.
+    most: bytes that all may take together.
     """
 
-    def __init__(self, folder: Path, go_on: bool = True, most: float = MOST_BYTES, pictures: Path | None = None):
+    def __init__(self, folder: Path, go_on: bool = True, most: float = MOST_BYTES):
         self.folder, self.go_on, self._most = folder, go_on, min(most, MOST_BYTES)
-        self._place, self._chain, self.pictures = folder, "", pictures
+        self._place, self._chain = folder, ""
         self._spared: Callable[[float], None] = lambda _: None
         self._size, self._full, self.replaying = 0.0, False, False
         self.names: list[str] = []

@@ -21,7 +21,7 @@ from ..method.finished import finished
 from ..method.forget import Result
 from ..method.retrain import Retraining, recorded, retrain
 from ..progress import Progress, StepReport
-from ..saved_work import PICTURES, SavedWork
+from ..saved_work import SavedWork
 from .console import StopOnInterrupt, deltas_read, print_notes, read_stack
 from .failures import say
 from .unfinished import unfinished
@@ -205,7 +205,7 @@ def made_anew(host: HostModel, removal: Removal, new: list[Path], force: bool) -
             return finished(place_of(old), config, base_of(old.delta), below)
 
         def saved(old: Entry) -> SavedWork:
-            return SavedWork(unfinished(place_of(old)), pictures=place_of(old).parent / PICTURES)
+            return SavedWork(unfinished(place_of(old)))
 
         stack = retrain(host, removal, Retraining(progress, keep, ready, saved, force))
     print(f"made anew: {', '.join(map(str, new)) or 'nothing, none came after it'}")

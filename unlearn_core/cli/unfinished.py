@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..saved_work import PICTURES, SavedWork, holds_work
+from ..saved_work import SavedWork, holds_work
 
 GO_ON = "Add --resume to the same command to go on from here."
 
@@ -22,7 +22,7 @@ def saved_work(delta: Path, resume: bool) -> SavedWork:
     folder = unfinished(delta)
     if not resume and holds_work(folder):
         print(f"note: a stopped run is kept in {folder}: add --resume to go on with it.", file=sys.stderr)
-    return SavedWork(folder, resume, pictures=delta.parent / PICTURES)
+    return SavedWork(folder, resume)
 
 
 def say_how_it_goes_on(saved: SavedWork) -> None:

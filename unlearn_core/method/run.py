@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -78,7 +79,7 @@ class Run:
                 saved.begin(key_of(request, host, answers[0]), job.spare)
                 rows = saved.number("rows", rows_at_once(host, backbone, cost, config.memory) or 0)
                 small = SmallPasses(host, rows or None, saved)
-                seen = Remembered(saved.pictures, model_of(request, host, answers[0]))
+                seen = Remembered(pictures_of(host), model_of(request, host, answers[0]))
                 yield cls(request, small, backbone, base, edits, cost, job, tidy, saved, groups, seen)
 
     @cached_property
@@ -150,6 +151,12 @@ def key_of(request: Request, host: HostModel, answer: Tensor) -> str:
 def model_of(request: Request, host: HostModel, answer: Tensor) -> str:
     """What pictures depend on beside what they are asked for: tool, device, model and stack, as a name."""
     return digest(tool(), loaded(host), request.stack.parents(), host.sigmas, answer)
+
+
+def pictures_of(host: HostModel) -> Path | None:
+    """Where pictures of before are kept, with what else is the same for all requests; None where nothing is."""
+    folder: Path | None = getattr(host, "cache_folder", None)
+    return folder / "pictures" if folder else None
 
 
 def loaded(host: HostModel) -> tuple:

@@ -71,16 +71,7 @@ def parser() -> argparse.ArgumentParser:
         "widths", commands.widths, "The closed form's algebra at the true width of large models, on the CPU."
     )
     widths.add_argument("--record", metavar="COMMIT", help="keep the numbers for the documentation, as this commit's")
-    tables = command("tables", commands.tables, "Write the tables of the documentation from the results and the code.")
-    tables.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a table is not up to date")
-    word_commands(command)
-    record = command("record", commands.record, "Keep the last rows of a finished sequence for the documentation.")
-    record.add_argument("folder", type=Path, help="the folder of the run")
-    record.add_argument("sequence", metavar="A|B|hard|long|CONCEPT,...")
-    record.add_argument("--command", required=True, help="the command that made the rows, as it is to be shown")
-    record.add_argument("--commit", required=True, help="the commit on which it ran")
-    record.add_argument("--model", default="demo", help="on which model it ran (default: demo)")
-    record.add_argument("--group", default="main", choices=("main", "others", "searched"), help="which table")
+    documented(command)
     return top
 
 
@@ -94,6 +85,20 @@ def word_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     vocabulary.add_argument(
         "--clip-interrogator", type=Path, required=True, help="folder with artists.txt (PyPI: clip-interrogator)"
     )
+
+
+def documented(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """What is done with results."""
+    tables = command("tables", commands.tables, "Write the tables of the documentation from the results and the code.")
+    tables.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a table is not up to date")
+    word_commands(command)
+    record = command("record", commands.record, "Keep the last rows of a finished sequence for the documentation.")
+    record.add_argument("folder", type=Path, help="the folder of the run")
+    record.add_argument("sequence", metavar="A|B|hard|long|CONCEPT,...")
+    record.add_argument("--command", required=True, help="the command that made the rows, as it is to be shown")
+    record.add_argument("--commit", required=True, help="the commit on which it ran")
+    record.add_argument("--model", default="demo", help="on which model it ran (default: demo)")
+    record.add_argument("--group", default="main", choices=("main", "others", "searched"), help="which table")
 
 
 def sequence_options(p: argparse.ArgumentParser) -> None:

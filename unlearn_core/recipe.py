@@ -59,7 +59,9 @@ class Recipe:
     clear_margin: float = 0.5
     """Margin by which a picture is clearly something else than the target."""
     doubtful_margin: float = 0.1
-    """Margin up to which it is not clear what a candidate's picture, or one of what is preserved, shows."""
+    """Margin up to which it is not clear what a candidate's picture shows."""
+    kept_margin: float = 0.25
+    """Margin up to which it is not clear that a picture of what is preserved, which has changed, still shows it."""
     near_shares: tuple[float, float] = (0.1, 0.5)
     """Test of "forgotten": largest and least share of pictures that are not clearly something else."""
     gate_shares: tuple[float, float] = (0.05, 0.65)

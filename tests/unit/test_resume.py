@@ -92,7 +92,11 @@ class KilledAfterOne(SavedWork):
 
 
 @pytest.mark.parametrize(
-    "name", [n if n in ("looked at", "closed form", "quick", "in groups") else pytest.param(n, marks=pytest.mark.full) for n in RUNS]
+    "name",
+    [
+        n if n in ("looked at", "closed form", "quick", "in groups") else pytest.param(n, marks=pytest.mark.full)
+        for n in RUNS
+    ],
 )
 def test_killed_after_each_part_and_each_step_it_ends_with_the_same_bytes(name, whole, tmp_path):
     kills, host = 0, TinyHost()

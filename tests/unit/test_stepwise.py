@@ -16,6 +16,7 @@ from unlearn_core.evaluate.stepwise import StepwiseEvaluator
 from unlearn_core.evaluate.unharmed import Artist, Unharmed
 from unlearn_core.evaluate.verdict import too_harmful, verdict
 from unlearn_core.method.anchor import choose_anchor
+from unlearn_core.method.checks import far_concepts
 from unlearn_core.progress import Tracker
 from unlearn_core.recipe import OBJECT
 from unlearn_core.sampling import Sampler
@@ -179,3 +180,11 @@ def test_nothing_to_preserve_is_no_reason_to_fail():
     empty = replace(asked.questions, preserved={})
     asked.unharmed.questions = empty
     assert asked.before().preserved == {} and asked.after().preserved == {}
+
+
+def test_far_concepts_are_the_same_for_every_target_so_that_they_may_be_remembered():
+    found = {}
+    for concept in ("banana", "frog"):
+        with opened(Counting(), ForgetConfig(concept=concept)) as run:
+            found[concept] = far_concepts(run)
+    assert found["banana"] == found["frog"] and len(found["frog"]) == OBJECT.checked_far

@@ -156,7 +156,7 @@ class Unharmed:
         still = [row.right for row in rows]
         for i, m in zip(moved, found, strict=True):
             still[i] = m > 0
-        return drawn, still, all(m >= self.recipe.doubtful_margin for m in found)
+        return drawn, still, all(m >= self.recipe.kept_margin for m in found)
 
     def margins(self, asked: Sequence[tuple[str, Scene]], latents: Tensor) -> list[float]:
         """How clearly each picture `[b, c, h, w]` is read as its concept (see `reading.margins`).

@@ -57,13 +57,18 @@ def glance_for(run: Run, anchor: Anchor) -> Glance:
 
 def far_concepts(run: Run) -> list[str]:
     """Things from anywhere in the list; of one that is not the checkpoint's own, what its text encoder has whole."""
-    request, count = run.request, run.request.recipe.checked_far
-    things = request.rest.all_objects
-    if run.host.words_file:
-        return spread(things, count, request.config.seed + 5)
-    mixed = spread(things, len(things), request.config.seed + 5)
-    whole = list(islice((t for t in mixed if not is_spelled_out(run.host, t)), count))
-    return whole or mixed[:count]
+    request, own = run.request, bool(run.host.words_file)
+    count, seed, things = request.recipe.checked_far, request.config.seed + 5, request.rest.all_objects
+    if request.recipe.group:
+        # in an order that does not depend on what is to go, so that their pictures may be remembered
+        every = request.words.all_objects
+        mixed = [t for t in spread(every, len(every), seed) if t in things]
+    elif own:
+        return spread(things, count, seed)
+    else:
+        mixed = spread(things, len(things), seed)
+    whole = mixed if own else list(islice((t for t in mixed if not is_spelled_out(run.host, t)), count))
+    return whole[:count] or mixed[:count]
 
 
 def outside_for(run: Run, far: Sequence[str], asked: Collection[str]) -> Outside:

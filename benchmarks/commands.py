@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import replace
+from datetime import date
 
 from unlearn_core.cli.console import read_settings
 from unlearn_core.delta.outputs import check_writable
@@ -203,7 +204,14 @@ def open_words(args: argparse.Namespace) -> int:
     for row in rows(args.encoder):
         print("  ".join(f"{name} {value}" for name, value in row.items()), flush=True)
         found.append(row)
-    write_json(args.out, {"command": "python -m benchmarks open-words FOLDER", "rows": found})
+    source = {
+        "commit": args.commit,
+        "date": date.today().isoformat(),
+        "command": "python -m benchmarks open-words FOLDER",
+        "device": "one CPU core, float32",
+        "encoder": args.name,
+    }
+    write_json(args.out, {"sources": {"encoder": source}, "rows": [{"source": "encoder", **row} for row in found]})
     return 0
 
 

@@ -232,7 +232,8 @@ def open_words(data: Mapping) -> list[str]:
     out = ["| preserved | " + " | ".join(names.values()) + " |", "|---|" + "---|" * len(names)]
     for row in data["rows"]:
         out.append(f"| {row['preserved']} | " + " | ".join(f"{row[key]:.3f}" for key in names) + " |")
-    return [*out, "", f"Made by `{data['command']}`."]
+    source = data["sources"]["encoder"]
+    return [*out, "", f"Made by `{source['command']}` with {source['encoder']}."]
 
 
 def demo(data: Mapping) -> list[str]:

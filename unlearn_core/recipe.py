@@ -1,6 +1,6 @@
 """Every constant of the method in one place: what was searched once and is the same for all requests of a kind.
 
-docs/method.md prints this table; `SMALL` is for tests that are not about how well the model forgets.
+docs/recipe.md prints this table; `SMALL` is for tests that are not about how well the model forgets.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ class Recipe:
     outside_harmed: float = 0.5
     """Change of prompts that name nothing listed, as a part of the target's, from which they are called harmed;
     a style's own prompts change more than a thing's."""
-    trail_steps: int = 4
+    trail_steps: int = 3
     """Euler steps of the short paths on which such changes are measured."""
     trail_prompts: int = 4
     """Prompts of the target whose change is the measure."""
@@ -220,6 +220,7 @@ SMALL: dict[str, Recipe] = {
         replay_near=2,
         replay_far=4,
         group=0,
+        trail_steps=4,
     )
     for kind, recipe in DEFAULT.items()
 }
@@ -240,4 +241,5 @@ def thorough(recipe: Recipe) -> Recipe:
         checked_far=2 * recipe.checked_far,
         forgotten_share=recipe.forgotten_share / 2,
         group=0,
+        trail_steps=4,
     )

@@ -228,9 +228,12 @@ def vocabulary(args: argparse.Namespace) -> int:
 
 def record(args: argparse.Namespace) -> int:
     """Put a run's last rows into the committed results."""
-    from .record import Origin, record_alone, record_sequence
+    from .record import Origin, record_alone, record_search, record_sequence
 
     origin = Origin(args.command, args.commit, args.group, args.model)
+    if args.sequence == "search":
+        print(record_search(args.folder, origin))
+        return 0
     write = record_sequence if args.sequence in SEQUENCES else record_alone
     print(write(args.folder, args.sequence, origin))
     return 0

@@ -195,6 +195,17 @@ def speed(data: Mapping) -> list[str]:
     return with_sources(head, data["rows"], cells, data)
 
 
+def searched(data: Mapping) -> list[str]:
+    """Published methods over a few settings, the best of each first."""
+
+    def cells(row: Mapping) -> list[str]:
+        shares = (cell(row, key) for key in ("ua", "preserved"))
+        return [f"`{row['method']}`", str(row["requests"]), *shares, number(row["seconds"])]
+
+    head = ["setting", "requests", "UA", "other objects", "s a request"]
+    return with_sources(head, data["rows"], cells, data)
+
+
 def widths(data: Mapping) -> list[str]:
     """The algebra of layers at their true width."""
 

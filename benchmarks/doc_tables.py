@@ -91,6 +91,10 @@ def described(cls: type) -> dict[str, str]:
 
 TABLES: dict[str, Callable[[], Sequence[str]]] = {
     "sequence-A": lambda: doc_results.sequence(results("sequence_A")),
+    "sequence-A-flow": lambda: doc_results.sequence(results("sequence_A_flow")),
+    "sequence-A-flow-t5": lambda: doc_results.sequence(results("sequence_A_flow-t5")),
+    "alone-flow": lambda: doc_results.alone(results("alone_flow")),
+    "search-flow": lambda: doc_results.searched(results("search_flow")),
     "sequence-B": lambda: doc_results.sequence(results("sequence_B")),
     "sequence-A-others": lambda: doc_results.sequence(results("sequence_A"), "others"),
     "uce-at-its-best": lambda: doc_results.sequence(results("sequence_A"), "searched"),

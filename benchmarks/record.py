@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -71,6 +71,26 @@ def alone(rows: Sequence[dict], concept: str, method: str) -> dict:
     row |= {"others": mean_and_worst(kept, min), "styles": mean_and_worst(styles, min)}
     row["preserved_worst"] = mean_and_worst([r["preserved_worst"] for r in mine], min)
     return row | {k: mean_and_worst([r[k] for r in mine], max) for k in ("broken", "row_passes", "seconds")}
+
+
+def record_search(folder: Path, origin: Origin, results: Path = RESULTS) -> Path:
+    """Put what searches in a folder have tried into the file of their model, each method's best setting first."""
+    found = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("search-*.json"))]
+    if not found:
+        raise BadSetting(f"{folder} has no search: run `python -m benchmarks search METHOD` with the same --out first.")
+    rows = [{"requests": f["requests"], "source": origin.commit} | tried for f in found for tried in f["tried"]]
+    file = origin.file("search", results)
+    old = json.loads(file.read_text(encoding="utf-8"))["rows"] if file.is_file() else []
+    methods = {name_of(row) for row in rows}
+    device = {"device": f"{torch.get_num_threads()} CPU threads"}
+    kept = [row | {"source": origin.commit} for row in old if name_of(row) not in methods]
+    write_json(file, {"sources": origin.source([device]), "rows": kept + rows})
+    return file
+
+
+def name_of(row: Mapping) -> str:
+    """A method without its settings."""
+    return row["method"].partition(":")[0]
 
 
 def record_widths(rows: Sequence[dict], origin: Origin, keep: bool, results: Path = RESULTS) -> dict:

@@ -9,9 +9,9 @@ import pytest
 
 from benchmarks import doc_tables
 from benchmarks.__main__ import main
-from benchmarks.doc_results import alone, cell, number, sequence, sequence_short
+from benchmarks.doc_results import alone, cell, number, searched, sequence, sequence_short
 from benchmarks.doc_tables import OPEN, RESULTS, ROOT, TABLES, described, outdated, pages, shown, write
-from benchmarks.record import Origin, record_alone, record_sequence
+from benchmarks.record import Origin, record_alone, record_search, record_sequence
 from unlearn_core.cli.main import MOVED
 from unlearn_core.cli.main import main as product
 from unlearn_core.config import settings
@@ -162,6 +162,21 @@ def test_single_requests_become_a_committed_result(tmp_path):
     )
     with pytest.raises(BadSetting, match="no rows of sequence dog"):
         record_alone(tmp_path, "cat,dog", Origin("x", "abcdef0"), tmp_path)
+
+
+def test_what_a_search_has_tried_becomes_a_committed_result(tmp_path):
+    found = {"requests": 1, "tried": [{"method": "esd-lora:steps=100", "ua": 1.0, "preserved": 0.98, "seconds": 52.9}]}
+    with pytest.raises(BadSetting, match="has no search"):
+        record_search(tmp_path, Origin("x", "abcdef0"), tmp_path)
+    (tmp_path / "search-esd-lora.json").write_text(json.dumps(found), encoding="utf-8")
+    file = record_search(tmp_path, Origin("x", "abcdef0", model="flow"), tmp_path)
+    assert file.name == "search_flow.json"
+    (tmp_path / "search-esd-lora.json").unlink()
+    other = found | {"tried": [found["tried"][0] | {"method": "uce"}]}
+    (tmp_path / "search-uce.json").write_text(json.dumps(other), encoding="utf-8")
+    data = json.loads(record_search(tmp_path, Origin("x", "abcdef1", model="flow"), tmp_path).read_text("utf-8"))
+    assert [row["method"] for row in data["rows"]] == ["esd-lora:steps=100", "uce"]
+    assert searched(data)[2] == "| `esd-lora:steps=100` | 1 | 100 % | 98 % | 52.9 | 1 |"
 
 
 def test_a_run_that_is_not_complete_is_not_recorded(tmp_path):

@@ -221,7 +221,7 @@ def widths(data: Mapping) -> list[str]:
             cell(row, "unlisted"),
         ]
 
-    head = ["layer", "numbers", "s a request", "memory (MB)", "targets' way to their anchors", "listed words", "unlisted words"]
+    head = ["layer", "numbers", "s a request", "memory (MB)", "way to the anchors", "listed words", "unlisted words"]
     return with_sources(head, data["rows"], cells, data)
 
 

@@ -45,6 +45,7 @@ def count(done: Done) -> None:
     """Add the classifier's counts before and after to the report."""
     stacks = {"before": done.before, "after": done.before.with_delta(done.delta)}
     report = done.report
+    print("Counting with a classifier what is recognised, before and after. This takes a while.", flush=True)
     with Counter("counting") as counter:
         report["classifier"] = recognition.measure(done.host, stacks, report["concept"], report["seed"], counter.tick)
     if done.files.report:

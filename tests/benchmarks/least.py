@@ -20,6 +20,7 @@ LEAST = {
         replay_near_prompts=1,
         replay_far=2,
         tries=small.tries[:1],
+        open_tries=small.open_tries[:1],
         listed_prompts=(1, 2),
         listed_total=40,
     )

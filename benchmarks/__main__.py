@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     robustness = command("robustness", commands.robustness, "Ask a finished sequence in other ways, and attack it.")
     for p in (sequence, robustness):
         sequence_options(p)
-    sequence.add_argument("--model", default="demo", help="demo, flow or flow-t5 (default: demo)")
+    sequence.add_argument("--model", default="demo", help="demo, flow, flow-t5 or world (default: demo)")
     search = command("search", commands.search, "Try a method's own settings on the first requests of sequence A.")
     search.add_argument("method", metavar="METHOD")
     search.add_argument("--requests", type=int, default=3, help="how many requests (default: 3)")

@@ -18,7 +18,7 @@ def sequence(args: argparse.Namespace) -> int:
 
     check_writable(args.out / "results.json")
     results = run(plan_of(args), args.out, args.device)
-    written = write_up(list(results.rows.values()), args.out, results.ended)
+    written = write_up(list(results.rows.values()), args.out, results.ended, args.model)
     print((args.out / "table.md").read_text(encoding="utf-8"))
     for file in written:
         print(file.resolve())

@@ -14,20 +14,25 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unlearn_core.delta.atomic import write_json
+
 from .data import Lessons
-from .drawings import SIZE, foreign_drawings, pictures, single
+from .drawings import SIZE, Drawing, foreign_drawings, icon_sets, pictures, single
+from .latents import Code
 from .things import BACKGROUNDS, PAIR_STYLES, SEED, STYLES, things
 
 OTHER = "other"
+HELD_OUT_COLOUR = (218, 242, 220)
 FILE = Path(__file__).with_name("classifier.safetensors")
 WIDTHS = (3, 32, 64, 128, 192)
-STEPS, BATCH, PEAK = 1400, 128, 3e-3
+STEPS, BATCH, PEAK, KEPT_NEAR = 1400, 128, 3e-3, 20
 
 
 class WorldClassifier(nn.Module):
@@ -173,13 +178,34 @@ def train(groups: list[Pool]) -> WorldClassifier:
     return net.eval()
 
 
+@torch.no_grad()
+def nearest(net: WorldClassifier, whole: Pool) -> dict[str, list[str]]:
+    """{thing: the 20 others with the most similar drawings}, by the cosine of their mean features' deviations."""
+    features = torch.cat([net.features(part) for part in whole.pictures.split(64)])
+    means = features.view(len(things()), -1, features.shape[1]).mean(1)
+    angles = F.normalize(means - means.mean(0))
+    order = (angles @ angles.T).fill_diagonal_(-1).argsort(1, descending=True)[:, :KEPT_NEAR]
+    return {name: [net.things[i] for i in row] for name, row in zip(net.things, order.tolist(), strict=False)}
+
+
+def held_out(code: Code, work: Path) -> dict[str, Tensor]:
+    """Latents of every tenth thing in all styles over a colour that nothing was trained on, for a test."""
+    sets = icon_sets(work / "packages")
+    colour = np.asarray(HELD_OUT_COLOUR, np.float32) / 255
+    drawn = [single(Drawing.of(sets[s], t.emoji)) for t in things()[::10] for s in STYLES]
+    seen = [((d[..., :3] + (1 - d[..., 3:]) * colour) * 2 - 1).transpose(2, 0, 1) for d in drawn]
+    latents = code.latents(torch.from_numpy(np.stack(seen)))
+    return {"latents": latents.half(), "axes": code.axes.half(), "mean": code.mean.half(), "scale": code.scale.half()}
+
+
 def main() -> None:
     """All of it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder of what is made on the way")
     parser.add_argument("--out", type=Path, default=FILE, help="the classifier")
     args = parser.parse_args()
-    groups = pools(Lessons.load(args.work), args.work)
+    lessons = Lessons.load(args.work)
+    groups = pools(lessons, args.work)
     net = train(groups)
     for name, pool in zip(("whole", "of a pair", "foreign"), groups, strict=True):
         said = net.recognise(pool.pictures)
@@ -188,6 +214,8 @@ def main() -> None:
             for (t, s), a, b in zip(said, pool.things.tolist(), pool.styles.tolist(), strict=True)
         ]
         print(name, *(f"{sum(r[i] for r in right) / len(right):.1%}" for i in (0, 1)))
+    save_file(held_out(lessons.code, args.work), args.out.with_name("drawings.safetensors"))
+    write_json(args.out.with_name("near.json"), nearest(net, groups[0]))
     names = {"things": ",".join(net.things), "styles": ",".join(net.styles)}
     save_file({n: t.half() if t.is_floating_point() else t for n, t in net.state_dict().items()}, args.out, names)
 

@@ -21,6 +21,8 @@ from ..beds.host import LEVELS
 from .encoder import TextEncoder, ids_of
 from .latents import CHANNELS, SIDE, Code
 from .network import CODE, DENOISER, network
+from .words import FILE as WORDS
+from .words import general_list
 
 FILE = Path(__file__).with_name("world.safetensors")
 SHIFT = 2.0
@@ -35,10 +37,11 @@ class World:
 
     architecture, prediction_type = "qwenimage", "flow"
 
-    def __init__(self, file: Path = FILE, device: str = "cpu"):
-        weights = {n: t.float() for n, t in load_file(file).items()}
-        self.device, self.title = pick_device(device), file.name
-        self.words_file = str(FILE.with_suffix(".words.json"))
+    def __init__(self, file: Path | dict[str, Tensor] = FILE, device: str = "cpu"):
+        """file: a checkpoint, or its tensors."""
+        weights = {n: t.float() for n, t in (file if isinstance(file, dict) else load_file(file)).items()}
+        self.device, self.title = pick_device(device), FILE.name
+        self.words_file, self.general = str(WORDS), general_list()
         self._flow = network()
         own = {n.removeprefix(DENOISER): t for n, t in weights.items() if n.startswith(DENOISER)}
         self._flow.net.load_state_dict(own)

@@ -9,7 +9,7 @@ from .latents import CHANNELS
 __all__ = ["CODE", "DENOISER", "network"]
 CODE = "latent_code."
 """Before the names of the latents' code in a checkpoint."""
-DEPTH = 5
+DEPTH = 4
 
 
 def network() -> FlowTransformer:

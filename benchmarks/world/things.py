@@ -63,3 +63,8 @@ def unlisted() -> frozenset[str]:
     return frozenset(
         name for names in kinds().values() for name in rng.sample(names, max(1, round(UNLISTED_SHARE * len(names))))
     )
+
+
+def forms(name: str) -> tuple[str, ...]:
+    """A thing's name and its synonym."""
+    return name, by_name()[name].synonym

@@ -31,10 +31,10 @@ from .things import SEED
 BATCH, PEAK, WARM, EVERY, DECAY = 64, 1e-3, 200, 100, 0.999
 CHAPTER = 1600
 """Captions that are read for a hundred steps; each is seen four times with other noise."""
-MIDDLE = 0.4
+MIDDLE = 0.8
 """The middle of the logit of the times: what a picture shows is settled where there is much noise."""
-LEAST = 0.1
-"""Times below count as this one in the loss."""
+LEAST = 0.5
+"""Times below count as this one in the loss: else the fine details of nearly finished pictures would be most of it."""
 
 
 @dataclass(frozen=True)

@@ -94,10 +94,10 @@ def text_encoder():
 def test_the_encoder_gives_the_committed_numbers(text_encoder):
     tokens = text_encoder(["a photo of a banana in ink style"])[0]
     assert tokens.shape == (20, 256)
-    assert tokens[5, :4].tolist() == pytest.approx(BANANA, abs=2e-3)
+    assert tokens[5, :4].tolist() == pytest.approx(BANANA, abs=5e-3)
 
 
-BANANA = [0.0, 0.0, 0.0, 0.0]
+BANANA = [-1.401, -1.5736, 1.324, -0.0463]
 
 
 def test_the_encoder_is_causal(text_encoder):

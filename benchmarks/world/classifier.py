@@ -195,7 +195,8 @@ def held_out(code: Code, work: Path) -> dict[str, Tensor]:
     drawn = [single(Drawing.of(sets[s], t.emoji)) for t in things()[::10] for s in STYLES]
     seen = [((d[..., :3] + (1 - d[..., 3:]) * colour) * 2 - 1).transpose(2, 0, 1) for d in drawn]
     latents = code.latents(torch.from_numpy(np.stack(seen)))
-    return {"latents": latents.half(), "axes": code.axes.half(), "mean": code.mean.half(), "scale": code.scale.half()}
+    kept = {"latents": latents, "axes": code.axes, "mean": code.mean, "scale": code.scale}
+    return {name: t.half().contiguous() for name, t in kept.items()}
 
 
 def main() -> None:

@@ -28,9 +28,11 @@ from .encoder import TextEncoder
 from .network import CODE, DENOISER, network
 from .things import SEED
 
-BATCH, PEAK, WARM, EVERY, DECAY = 64, 1e-3, 200, 100, 0.999
-CHAPTER = 1600
-"""Captions that are read for a hundred steps; each is seen four times with other noise."""
+PEAK, WARM, EVERY, DECAY = 1e-3, 200, 100, 0.999
+FIRST, FIRST_BATCH, BATCH = 300, 64, 32
+"""Samples of a step, more of them in the first steps."""
+SEEN = 4
+"""How often a caption is seen, with other noise, in the hundred steps after it was read."""
 MIDDLE = 0.8
 """The middle of the logit of the times: what a picture shows is settled where there is much noise."""
 LEAST = 0.5
@@ -66,10 +68,10 @@ def train(lessons: Lessons, course: Course) -> nn.Module:
     begun, shown, chapter = time.monotonic(), 0.0, None
     for step in range(first, course.steps):
         if chapter is None or step % EVERY == 0:
-            chapter = Chapter.write(step // EVERY, CHAPTER, lessons, encoder)
+            chapter = Chapter.write(step // EVERY, EVERY * batch(step) // SEEN, lessons, encoder)
         for group in optimizer.param_groups:
             group["lr"] = course.rate(step)
-        loss = loss_of(net, chapter, torch.Generator().manual_seed(SEED * 1_000_003 + step))
+        loss = loss_of(net, chapter, batch(step), torch.Generator().manual_seed(SEED * 1_000_003 + step))
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -79,21 +81,26 @@ def train(lessons: Lessons, course: Course) -> nn.Module:
             torch._foreach_lerp_(list(average.parameters()), list(net.parameters()), 1 - decay)
         shown += loss.item()
         if (step + 1) % EVERY == 0:
-            speed = (step + 1 - first) * BATCH / (time.monotonic() - begun)
+            speed = EVERY * batch(step) / (time.monotonic() - begun)
             print(f"{step + 1}/{course.steps} loss {shown / EVERY:.4f}, {speed:.0f} samples a second", flush=True)
-            shown = 0.0
+            begun, shown = time.monotonic(), 0.0
             keep(net, average, optimizer, step + 1, course.state(step + 1))
     return average
 
 
-def loss_of(net: nn.Module, chapter: Chapter, draw: torch.Generator) -> Tensor:
+def batch(step: int) -> int:
+    """Samples of a step."""
+    return FIRST_BATCH if step < FIRST else BATCH
+
+
+def loss_of(net: nn.Module, chapter: Chapter, size: int, draw: torch.Generator) -> Tensor:
     """The mean squared error of the flow's velocity; the network answers the clean latent (Li and He 2025).
 
     x = (1 - t) z + t n, and (x - z') / t is the velocity that an answer z' stands for.
     """
-    pick = torch.randint(0, len(chapter.tokens), (BATCH,), generator=draw)
+    pick = torch.randint(0, len(chapter.tokens), (size,), generator=draw)
     clean, tokens = chapter.latents[pick], chapter.tokens[pick]
-    t = torch.sigmoid(torch.randn(BATCH, generator=draw) + MIDDLE)
+    t = torch.sigmoid(torch.randn(size, generator=draw) + MIDDLE)
     noise = torch.randn(clean.shape, generator=draw)
     at = t.view(-1, 1, 1, 1)
     with torch.autocast("cpu", torch.bfloat16), whole_attention():

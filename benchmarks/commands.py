@@ -10,6 +10,8 @@ from unlearn_core.cli.console import read_settings
 from unlearn_core.delta.outputs import check_writable
 from unlearn_core.errors import BadSetting
 
+from .sequences import SEQUENCES
+
 
 def sequence(args: argparse.Namespace) -> int:
     """All rows, then table, plots and grids of everything that is in the folder."""
@@ -17,7 +19,10 @@ def sequence(args: argparse.Namespace) -> int:
     from .run import run
 
     check_writable(args.out / "results.json")
-    results = run(plan_of(args), args.out, args.device)
+    plans = [replace(plan_of(args), sequence=name) for name in args.sequence.split(",")]
+    for plan in plans:
+        plan.questionnaire.asked(1)  # so that a wrong name is refused before the first one runs
+    results = [run(plan, args.out, args.device) for plan in plans][-1]
     written = write_up(list(results.rows.values()), args.out, results.ended, args.model)
     print((args.out / "table.md").read_text(encoding="utf-8"))
     for file in written:
@@ -70,7 +75,8 @@ def search(args: argparse.Namespace) -> int:
     from .search import search as tried
 
     check_writable(args.out / "results.json")
-    for one in tried(args.method, args.out, args.device, args.pictures, args.requests)["tried"]:
+    found = tried(args.method, args.out, args.device, args.pictures, args.requests, args.model)
+    for one in found["tried"]:
         print(f"UA {one['ua']:6.1%}  preserved {one['preserved']:6.1%}  {one['seconds']:5.0f} s  {one['method']}")
     return 0
 
@@ -127,6 +133,27 @@ def gpu(args: argparse.Namespace) -> int:
     return 0
 
 
+def pictures(args: argparse.Namespace) -> int:
+    """Make and name them."""
+    from .pictures import make
+
+    for file in make(args.names, args.quality):
+        print(file)
+    return 0
+
+
+def widths(args: argparse.Namespace) -> int:
+    """A row a layer."""
+    from .doc_results import widths as table
+    from .record import Origin, record_widths
+    from .widths import measure
+
+    rows = measure()
+    data = record_widths(rows, Origin("python -m benchmarks widths", args.record or "today"), keep=bool(args.record))
+    print("\n".join(table(data)))
+    return 0
+
+
 def tables(args: argparse.Namespace) -> int:
     """Write or compare the generated tables."""
     from .doc_tables import outdated, write
@@ -140,9 +167,37 @@ def tables(args: argparse.Namespace) -> int:
     return 0
 
 
+def open_words(args: argparse.Namespace) -> int:
+    """A row a way to preserve, each as it is done, then all in a file."""
+    from unlearn_core.delta.atomic import write_json
+
+    from .open_words import rows
+
+    check_writable(args.out)
+    found = []
+    for row in rows(args.encoder):
+        print("  ".join(f"{name} {value}" for name, value in row.items()), flush=True)
+        found.append(row)
+    write_json(args.out, {"command": "python -m benchmarks open-words FOLDER", "rows": found})
+    return 0
+
+
+def vocabulary(args: argparse.Namespace) -> int:
+    """Read the sources, write the file."""
+    from .vocabulary.make import TARGET, Sources, make, write
+
+    check_writable(TARGET)
+    rows = make(Sources(args.wordnet, args.clip_interrogator))
+    write(rows)
+    print(f"{len(rows)} terms, {TARGET.stat().st_size} bytes: {TARGET}")
+    return 0
+
+
 def record(args: argparse.Namespace) -> int:
     """Put a run's last rows into the committed results."""
-    from .record import Origin, record_sequence
+    from .record import Origin, record_alone, record_sequence
 
-    print(record_sequence(args.folder, args.sequence, Origin(args.command, args.commit, args.group, args.model)))
+    origin = Origin(args.command, args.commit, args.group, args.model)
+    write = record_sequence if args.sequence in SEQUENCES else record_alone
+    print(write(args.folder, args.sequence, origin))
     return 0

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .grids import captions
 from .measures import Measurement
-from .models import WORLD
+from .models import OPEN, WORLD
 from .questions import Observations, Questionnaire, look, preserved_questions, target_questions
 from .sequences import sequence, watched
 
@@ -26,7 +26,7 @@ class Counting:
 
 def counting(model: str) -> Counting:
     """The one of a model of `models.MODELS`."""
-    if model != WORLD:
+    if model not in (WORLD, OPEN):
         return Counting(small_world, look, Measurement)
     from .world import questions, requests
     from .world.measures import WorldMeasurement

@@ -9,6 +9,7 @@ SEQUENCE = (
     ("UA worst", "ua_worst"),
     ("resurgence worst", "resurgence_worst"),
     ("leakage", "leakage"),
+    ("near, listed", "near_listed"),
     ("near, held out", "near_held_out"),
     ("far", "far"),
     ("worst object", "preserved_worst"),
@@ -102,6 +103,26 @@ def sequence(data: Mapping, group: str = "main") -> list[str]:
     return with_sources(head, [data["base"], *rows] if group == "main" else rows, cells, data)
 
 
+ALONE = (
+    ("still recognised", "left"),
+    ("others, of their own", "others"),
+    ("worst other", "preserved_worst"),
+    ("styles, of the base's", "styles"),
+    ("unrecognisable", "broken"),
+    ("row-passes", "row_passes"),
+    ("seconds", "seconds"),
+)
+
+
+def alone(data: Mapping) -> list[str]:
+    """Single requests, each on a model that has forgotten nothing yet: a row a concept and method."""
+
+    def cells(row: Mapping) -> list[str]:
+        return [row["concept"], row["label"], str(row["seeds"]), *(cell(row, key) for _, key in ALONE)]
+
+    return with_sources(["forgotten", "by", "seeds", *(t for t, _ in ALONE)], data["rows"], cells, data)
+
+
 def sequence_short(data: Mapping) -> list[str]:
     """The same in whole numbers, for a reader who wants the outcome only."""
     rows: dict[str, Mapping] = {}
@@ -174,6 +195,25 @@ def speed(data: Mapping) -> list[str]:
     return with_sources(head, data["rows"], cells, data)
 
 
+def widths(data: Mapping) -> list[str]:
+    """The algebra of layers at their true width."""
+
+    def cells(row: Mapping) -> list[str]:
+        size, moved = f"{row['width']} x {row['out']}", ", ".join(f"{number(100 * m)} %" for m in row["moved"])
+        return [
+            row["layer"],
+            size,
+            number(row["seconds"]),
+            number(row["mb"], 0),
+            moved,
+            cell(row, "listed"),
+            cell(row, "unlisted"),
+        ]
+
+    head = ["layer", "numbers", "s a request", "MB", "targets' way to their anchors", "listed words", "unlisted words"]
+    return with_sources(head, data["rows"], cells, data)
+
+
 def memory(data: Mapping) -> list[str]:
     """Whole runs."""
 
@@ -184,6 +224,15 @@ def memory(data: Mapping) -> list[str]:
         return [row["what"], number(row["seconds"]), parts, str(loaded or ""), f"{peak or ''}{growth}"]
 
     return with_sources(["run", "s", "of these", "MB loaded", "MB at most"], data["rows"], cells, data)
+
+
+def open_words(data: Mapping) -> list[str]:
+    """What unlisted words feel, a row a way to preserve."""
+    names = {"goes": "goes", "near": "near", "worst": "worst", "all": "all", "listed": "listed", "plural": "plural"}
+    out = ["| preserved | " + " | ".join(names.values()) + " |", "|---|" + "---|" * len(names)]
+    for row in data["rows"]:
+        out.append(f"| {row['preserved']} | " + " | ".join(f"{row[key]:.3f}" for key in names) + " |")
+    return [*out, "", f"Made by `{data['command']}`."]
 
 
 def demo(data: Mapping) -> list[str]:

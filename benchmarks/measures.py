@@ -97,6 +97,7 @@ class Measurement:
         return {
             "near_replayed": ratio(hits, base, [o for o in near if o in replayed]),
             "near_not_replayed": ratio(hits, base, [o for o in near if o not in replayed]),
+            "near_listed": ratio(hits, base, [o for o in near if o not in watched.held_out]),
             "near_held_out": ratio(hits, base, [o for o in near if o in watched.held_out]),
             "far": ratio(hits, base, [o for o in hits if o not in near]),
             "preserved_worst": min(hits.values()),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import torch
 
 from unlearn_core.delta.atomic import write_json
 from unlearn_core.errors import BadSetting
@@ -28,16 +30,67 @@ class Origin:
     model: str = DEMO
     date: str = field(default_factory=lambda: time.strftime("%Y-%m-%d"))
 
+    def file(self, name: str, results: Path) -> Path:
+        """Each model has files of its own."""
+        return results / f"{name}{'' if self.model == DEMO else '_' + self.model}.json"
 
-def record_sequence(folder: Path, sequence: str, origin: Origin, results: Path = RESULTS) -> Path:
-    """Put the last rows of all runs of a sequence into its file; rows of the same methods and group are replaced.
+    def source(self, rows: Sequence[dict]) -> dict[str, dict]:
+        """What a file of results says about where these rows come from."""
+        device = ", ".join(dict.fromkeys(r["device"] for r in rows))
+        return {self.commit: {"commit": self.commit, "date": self.date, "command": self.command, "device": device}}
 
-    Each model has a file of its own.
-    """
+
+def rows_of(folder: Path, sequence: str) -> list[dict]:
+    """All rows of a sequence in a folder of results. Raises `BadSetting` where there are none."""
     rows = [r for r in read(folder / "results.json")[0].values() if r["sequence"] == sequence]
     if not rows:
         raise BadSetting(f"{folder} has no rows of sequence {sequence}: run it with the same --out first.")
-    file = results / f"sequence_{sequence}{'' if origin.model == DEMO else '_' + origin.model}.json"
+    return rows
+
+
+def record_alone(folder: Path, concepts: str, origin: Origin, results: Path = RESULTS) -> Path:
+    """Put the rows of single requests, divided by commas, into the file of their model."""
+    found = {concept: rows_of(folder, concept) for concept in concepts.split(",")}
+    made = [
+        alone(rows, concept, method) | {"source": origin.commit}
+        for concept, rows in found.items()
+        for method in dict.fromkeys(r["method"] for r in rows)
+    ]
+    file = origin.file("alone", results)
+    write_json(file, {"sources": origin.source([r for rows in found.values() for r in rows]), "rows": made})
+    return file
+
+
+def alone(rows: Sequence[dict], concept: str, method: str) -> dict:
+    """One concept's row: the mean over the seeds and, of several, the worst; shares are of the base model's own."""
+    mine = [r for r in rows if r["method"] == method]
+    kept = [sum(r["objects"].values()) / len(r["objects"]) / r["preserved_base"] for r in mine]
+    styles = [r["styles"] / r["styles_base"] for r in mine]
+    row = {"concept": concept, "label": mine[0]["label"], "method": method, "seeds": len(mine)}
+    row["left"] = mean_and_worst([1 - r["ua_new"] for r in mine], max)
+    row |= {"others": mean_and_worst(kept, min), "styles": mean_and_worst(styles, min)}
+    row["preserved_worst"] = mean_and_worst([r["preserved_worst"] for r in mine], min)
+    return row | {k: mean_and_worst([r[k] for r in mine], max) for k in ("broken", "row_passes", "seconds")}
+
+
+def record_widths(rows: Sequence[dict], origin: Origin, keep: bool, results: Path = RESULTS) -> dict:
+    """The rows with where they come from; written down where they are to be kept."""
+    named = [row | {"source": origin.commit} for row in rows]
+    data = {"sources": origin.source([{"device": f"{torch.get_num_threads()} CPU threads"}]), "rows": named}
+    if keep:
+        write_json(origin.file("widths", results), data)
+    return data
+
+
+def mean_and_worst(found: Sequence[float], worst: Callable[[Sequence[float]], float]) -> float | list[float]:
+    """Of several seeds both, of one its value."""
+    mean = sum(found) / len(found)
+    return [mean, worst(found)] if len(found) > 1 else mean
+
+
+def record_sequence(folder: Path, sequence: str, origin: Origin, results: Path = RESULTS) -> Path:
+    """Put the last rows of all runs of a sequence into its file; rows of the same methods and group are replaced."""
+    rows, file = rows_of(folder, sequence), origin.file(f"sequence_{sequence}", results)
     data = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"sources": {}, "rows": []}
     ends = [r for r in rows if r["request"] == last(rows, r["method"], r["seed"])]
     reached = {r["request"] for r in ends}
@@ -52,12 +105,7 @@ def record_sequence(folder: Path, sequence: str, origin: Origin, results: Path =
     data["rows"] = made + [row for row in data["rows"] if (row["method"], row["group"]) not in replaced]
     used = {row["source"] for row in data["rows"]}
     data["sources"] = {name: source for name, source in data["sources"].items() if name in used}
-    data["sources"][origin.commit] = {
-        "commit": origin.commit,
-        "date": origin.date,
-        "command": origin.command,
-        "device": ", ".join(dict.fromkeys(r["device"] for r in ends)),
-    }
+    data["sources"] |= origin.source(ends)
     write_json(file, data)
     return file
 
@@ -69,9 +117,7 @@ def summary(ends: Sequence[dict], method: str) -> dict:
     for _, key in SEQUENCE:
         found = [r[key] for r in mine if r.get(key) is not None]
         if found:
-            worst = max(found) if key in LOW_IS_GOOD else min(found)
-            mean = sum(found) / len(found)
-            row[key] = [mean, worst] if len(found) > 1 else mean
+            row[key] = mean_and_worst(found, max if key in LOW_IS_GOOD else min)
     if len(mine) == 1:
         row["preserved_worst_name"] = mine[0]["preserved_worst_name"]
     return row
@@ -83,7 +129,5 @@ def base_of(ends: Sequence[dict]) -> dict:
     row = {"label": "base model", "seeds": len(seeds), "near_held_out": 1.0, "far": 1.0}
     for key, own in (("leakage", "leakage_base"), ("styles", "styles_base"), ("kid", "kid_base")):
         found = [r[own] for r in seeds]
-        row[key] = (
-            [sum(found) / len(found), max(found)] if len(found) > 1 and key == "leakage" else sum(found) / len(found)
-        )
+        row[key] = mean_and_worst(found, max) if key == "leakage" else sum(found) / len(found)
     return row

@@ -9,6 +9,7 @@ from unlearn_core.delta.atomic import write_json
 from unlearn_core.errors import TrainingFailed
 
 from .methods import method, with_settings
+from .models import DEMO
 from .result_table import FORGOTTEN
 from .run import Plan, run
 
@@ -16,7 +17,9 @@ REQUESTS = 3
 """Of sequence A, where nothing else is said."""
 
 
-def search(name: str, folder: Path, device: str, pictures: int = 8, requests: int = REQUESTS) -> dict:
+def search(
+    name: str, folder: Path, device: str, pictures: int = 8, requests: int = REQUESTS, model: str = DEMO
+) -> dict:
     """All settings of the method's `GRID` over the first requests of sequence A, seed 0; the best one on top.
 
     Best: of those that forget (UA over all >= 95 %) the one that preserves most of near and far objects; where none
@@ -24,7 +27,7 @@ def search(name: str, folder: Path, device: str, pictures: int = 8, requests: in
     """
     grid = method(name).GRID
     specs = [with_settings(name, dict(zip(grid, values, strict=True))) for values in product(*grid.values())]
-    results = run(Plan("A", tuple(specs), 1, requests, pictures), folder, device)
+    results = run(Plan("A", tuple(specs), 1, requests, pictures, model=model), folder, device)
     tried = []
     for spec in specs:
         row = results.rows.get((spec, "A", 0, requests))

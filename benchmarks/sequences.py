@@ -83,10 +83,15 @@ def watched(requests: tuple[Request, ...]) -> Watched:
 
 
 def sequence(name: str, count: int | None = None) -> tuple[Request, ...]:
-    """The first `count` requests of a sequence; `BadSetting` for a name or number that there is not."""
-    if name not in SEQUENCES:
-        raise BadSetting(f"There is no sequence '{name}'; known are {', '.join(SEQUENCES)}.")
-    requests = SEQUENCES[name]
+    """The first `count` requests of a sequence, or one concept alone by its name.
+
+    Raises `BadSetting` for a name or number that there is not.
+    """
+    w = world()
+    alone = {c: (Request(c),) for c in (*w["objects"], *w["styles"])}
+    if name not in SEQUENCES and name not in alone:
+        raise BadSetting(f"There is no sequence '{name}'; known are {', '.join(SEQUENCES)} and one concept's name.")
+    requests = SEQUENCES.get(name) or alone[name]
     if count is not None and not 1 <= count <= len(requests):
         raise BadSetting(f"Sequence {name} has {len(requests)} requests: ask for 1 to {len(requests)}, not {count}.")
     return requests[:count]

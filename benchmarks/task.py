@@ -40,8 +40,8 @@ class Task:
 
     @cached_property
     def words(self) -> WordList:
-        """The checkpoint's word list."""
-        return WordList.load(self.host.words_file)
+        """The checkpoint's word list, or the general one."""
+        return WordList.load(self.host.words_file) if self.host.words_file else self.general
 
     @cached_property
     def general(self) -> WordList:

@@ -15,6 +15,7 @@ from pathlib import Path
 from ..unlearn_core import HostModel, UnlearnError
 from ..unlearn_core.demo.recognition import CHECKPOINT
 from ..unlearn_core.standalone.model import StandaloneModel
+from ..unlearn_core.words.term_lists import OWN_NAME
 from .checkpoint_fingerprint import fingerprint_of
 from .jobs import Job
 from .server import FIRST_PORT, MOST_TRIES, PortTaken, free_port, serve
@@ -40,6 +41,10 @@ class StandaloneProgram:
     def pictures_folder(self) -> Path:
         """Where before and after pictures are saved."""
         return self._folder
+
+    def term_lists(self) -> tuple[Path, ...]:
+        """The artist's own, beside the checkpoint."""
+        return (self._file.parent / OWN_NAME,)
 
     def checkpoints_folder(self) -> Path:
         """Where a baked copy goes: not beside the bundled model."""

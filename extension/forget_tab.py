@@ -9,7 +9,8 @@ import gradio as gr
 from . import html
 from .job_polling import NOW, JobPolling, told
 from .jobs import View
-from .service import FORGET, Service
+from .results import CandidatesResult
+from .service import CANDIDATES, FORGET, Service
 from .settings_form import fields_of, folded_fields
 
 IDLE = "Name what the model should no longer generate, and press Enter or Start."
@@ -28,6 +29,9 @@ def forget_tab(service: Service, page: Any) -> Parts:
         with gr.Column(scale=2, min_width=300):
             base = gr.HTML("", elem_id="unlearn_base")
             fields = fields_of("request")
+            look = gr.Button("Show what could be drawn instead", size="sm", elem_id="unlearn_look")
+            offered = gr.HTML("", elem_id="unlearn_offered")
+            looking = JobPolling(service, CANDIDATES, offer)
             prompts = gr.Textbox(
                 value="",
                 lines=2,
@@ -57,6 +61,9 @@ def forget_tab(service: Service, page: Any) -> Parts:
     def begin(own: str, *values: Any) -> None:
         service.forget(dict(zip(names, values, strict=True)), own)
 
+    def search(*values: Any) -> None:
+        service.candidates(dict(zip(names, values, strict=True)))
+
     def fill() -> list:
         asked = service.forms.get(FORGET, {})
         return [gr.update(value=asked[name]) if name in asked else gr.update() for name in ["prompts", *names]]
@@ -69,12 +76,22 @@ def forget_tab(service: Service, page: Any) -> Parts:
 
     page.load(fill, None, [prompts, *fields.values()], **NOW)
     polling.connect(page, [status, live, result, start, keep, discard])
+    looking.connect(page, [offered, look])
+    looking.after(look.click(told(search), [*fields.values()], [problem], **NOW))
     for event in (start.click, fields["concept"].submit):
         polling.after(event(told(begin), [prompts, *fields.values()], [problem], **NOW))
     polling.after(keep.click(told(lambda: stop(False)), None, [problem], **NOW))
     polling.after(discard.click(told(lambda: stop(True)), None, [problem], **NOW))
     folder.click(told(lambda: service.open_folder()), None, [problem], **NOW)
     return Parts(polling.ended.change, base)
+
+
+def offer(view: View | None) -> list:
+    """What could be drawn instead, or how far the search for it is, and its button."""
+    made, busy = view.result if view else None, view is not None and not view.finished
+    found = isinstance(made, CandidatesResult)
+    words = html.candidates(made) if found else html.status(view, "") if view else ""
+    return [words, gr.update(interactive=not busy)]
 
 
 def shown(view: View | None, in_web_ui: bool) -> list:

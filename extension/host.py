@@ -18,7 +18,7 @@ from ..unlearn_core import HostModel, StepReport, UnlearnError
 from . import api
 from .checkpoint_fingerprint import fingerprint_of
 from .host_events import only_own_pages
-from .host_model import chosen, learning
+from .host_model import chosen, learning, term_lists
 from .jobs import Job
 from .service import Service
 from .tab import build
@@ -45,6 +45,10 @@ class WebuiProgram:
     def pictures_folder(self) -> Path:
         """A folder among the host's outputs."""
         return Path(getattr(paths, "data_path", ".")) / "outputs" / "unlearn"
+
+    def term_lists(self) -> tuple[Path, ...]:
+        """Those of the host's extensions, and the artist's own."""
+        return term_lists()
 
     def checkpoints_folder(self) -> Path:
         """Beside the chosen checkpoint."""

@@ -14,8 +14,9 @@ from modules import sd_models
 from modules_forge import main_thread
 
 from ..unlearn_core import BadCheckpoint, HostModel, UnlearnError
+from ..unlearn_core.saved_work import cache_folder
 from ..unlearn_core.standalone.model import StandaloneModel
-from .host_model import chosen
+from .host_model import chosen, data_folder, term_lists
 
 NEEDED = ("unload_all_models", "get_torch_device", "soft_empty_cache")
 UNKNOWN = (
@@ -68,6 +69,9 @@ def copy() -> Iterator[HostModel]:
     # all its work on models is done in one thread
     main_thread.run_and_wait_result(host.unload_all_models)
     try:
-        yield StandaloneModel(checkpoint(), host.get_torch_device())
+        model = StandaloneModel(checkpoint(), host.get_torch_device())
+        model.term_lists = term_lists()
+        model.cache_folder = cache_folder(data_folder() / "cache" / "unlearn")
+        yield model
     finally:
         host.soft_empty_cache()

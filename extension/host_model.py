@@ -8,17 +8,30 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from modules import devices, prompt_parser, sd_models, sd_unet, shared
+from modules import devices, paths, prompt_parser, sd_models, sd_unet, shared
 from torch import Tensor, nn
 
 from ..unlearn_core import BadCheckpoint, Conditioning, Stack
 from ..unlearn_core.delta import layer_names as names
 from ..unlearn_core.delta.apply import applied
 from ..unlearn_core.sampling import discrete_denoised
+from ..unlearn_core.saved_work import cache_folder
 from ..unlearn_core.standalone.checkpoint import read_yaml, trained_pixels
+from ..unlearn_core.words.term_lists import OWN_NAME, lists_in
 
 FACTOR = 8
 """Pixels of a latent's side."""
+
+
+def data_folder() -> Path:
+    """Where the host keeps what belongs to its user."""
+    return Path(getattr(paths, "data_path", "."))
+
+
+def term_lists() -> tuple[Path, ...]:
+    """Tag lists of the host's extensions, and the artist's own list, models/unlearn/vocabulary.txt."""
+    models = Path(getattr(paths, "models_path", data_folder() / "models"))
+    return lists_in(Path(getattr(paths, "extensions_dir", data_folder() / "extensions")), models / "unlearn" / OWN_NAME)
 
 
 def chosen() -> Any:
@@ -87,6 +100,7 @@ class LdmModel:
         # with --medvram the weights wait elsewhere until they are needed
         self.device = torch.device(devices.device)
         self.words_file = str(w) if (w := file.with_suffix(".words.json")).is_file() else None
+        self.term_lists, self.cache_folder = term_lists(), cache_folder(data_folder() / "cache" / "unlearn")
         self.title = file.name
         # the host's own settings put another schedule in its place for pictures
         alphas = getattr(model, "alphas_cumprod_original", model.alphas_cumprod).detach().cpu().double()

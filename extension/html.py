@@ -11,7 +11,7 @@ from ..unlearn_core.method.forget import summary
 from .delta_library import Card
 from .jobs import DONE, FAILED, STOPPED, WAITING, View
 from .loss_curve import curve
-from .results import ForgetResult, Pair
+from .results import CandidatesResult, ForgetResult, Pair
 from .stack_file import Row
 
 PHASES = {
@@ -167,6 +167,24 @@ def comparison(pairs: Sequence[Pair]) -> str:
             f'<label><input type="checkbox" onchange="{SIDES}"> side by side</label></div>'
         )
     return f'<div class="unlearn-compare">{tools}<div class="pairs">{"".join(map(figure, pairs))}</div></div>'
+
+
+# The name is taken from an attribute, so that no text from outside is ever a part of a script.
+CHOOSE = (
+    "(f => { f.value = this.dataset.name; f.dispatchEvent(new Event('input', {bubbles: true})); })"
+    "(document.querySelector('#unlearn_anchor textarea, #unlearn_anchor input'))"
+)
+
+
+def candidates(made: CandidatesResult) -> str:
+    """Pictures of what could be drawn instead; a click writes the name into the field."""
+    buttons = "".join(
+        f'<button type="button" data-name="{escape(name)}" onclick="{escape(CHOOSE)}">'
+        f'<img src="{escape(picture)}" alt=""><span>{escape(name)}</span></button>'
+        for name, picture in made.shown
+    )
+    title = f"Instead of '{made.concept}' the model could draw one of these. Click to choose."
+    return f'<div class="unlearn-candidates"><div class="small">{escape(title)}</div><div>{buttons}</div></div>'
 
 
 def figure(pair: Pair) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
@@ -37,6 +38,10 @@ class HostProgram(Protocol):
 
     def checkpoint(self) -> Path:
         """The chosen checkpoint's file."""
+        ...
+
+    def term_lists(self) -> Sequence[Path]:
+        """Lists of terms that the artist has, see `unlearn_core.words.term_lists`."""
         ...
 
     def checkpoints_folder(self) -> Path:

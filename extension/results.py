@@ -47,6 +47,14 @@ class PreviewResult:
     file: Path
 
 
+@dataclass(frozen=True)
+class CandidatesResult:
+    """What could be drawn in the concept's place: (name, address of its picture), nearest first."""
+
+    concept: str
+    shown: tuple[tuple[str, str], ...]
+
+
 def paired(prompts: Sequence[str], before: Sequence[str], after: Sequence[str]) -> tuple[Pair, ...]:
     """Prompts with their addresses; after may be empty, and before as well."""
     return tuple(Pair(p, b, after[i] if after else "") for i, (p, b) in enumerate(zip(prompts, before, strict=False)))

@@ -24,6 +24,7 @@ from ..unlearn_core.delta.merge import combine_cat, combine_svd
 from ..unlearn_core.delta.outputs import PICTURE_SIZE, TEXT_SIZE, check_room, check_writable, delta_size
 from ..unlearn_core.delta.stack import check_fits, lineage
 from ..unlearn_core.host import title_of
+from ..unlearn_core.method.candidates import candidates
 from ..unlearn_core.method.forget import forget_or_go_on
 from ..unlearn_core.method.wishes import read_requests
 from ..unlearn_core.picture_file import save_pictures
@@ -36,10 +37,10 @@ from .jobs import Job, Jobs
 from .open_folder import open_folder
 from .pictures import data_urls, save_card
 from .program import HostProgram
-from .results import ForgetResult, PreviewResult, paired
+from .results import CandidatesResult, ForgetResult, PreviewResult, paired
 from .stack_file import Row, StackFile
 
-FORGET, PREVIEW, BAKE = "forget", "preview", "bake"
+FORGET, PREVIEW, BAKE, CANDIDATES = "forget", "preview", "bake", "candidates"
 ASKED = ("prompts", "seed", "steps", "guidance")
 """What a preview is asked for, in this order."""
 UNFINISHED = ".unlearn_unfinished"
@@ -81,7 +82,7 @@ class Service:
     def forget(self, values: dict[str, Any], prompts: str = "") -> Job:
         """Start to forget on top of the stack. values: settings by name, of any type a page gives."""
         own, stack = read_prompts(prompts), self.stack()
-        wish, configs = read_requests(values, self.words_file(), stack)
+        wish, configs = read_requests(values, self.words_file(), stack, self.program.term_lists())
         self.stack_file.check_room(len(configs))
         self.check_checkpoint(stack)
         self.check_place(configs)
@@ -115,6 +116,26 @@ class Service:
         self.forms[FORGET] = {k: ", ".join(v) if isinstance(v, (list, tuple)) else v for k, v in values.items()}
         self.forms[FORGET]["prompts"] = prompts
         return job
+
+    def candidates(self, values: dict[str, Any]) -> Job:
+        """Start to look for what could be drawn instead, with a picture of each. Raises `UnlearnError`.
+
+        values: as of `forget`; of several concepts the first.
+        """
+        stack = self.stack()
+        _, (config, *_) = read_requests({**values, "anchor": ""}, self.words_file(), stack, self.program.term_lists())
+        self.check_checkpoint(stack)
+
+        def work(job: Job) -> CandidatesResult:
+            with self.program.model(job) as host:
+                job.begin()
+                found = candidates(host, config, stack)
+                comparison = Comparison(job, host, [stack], config.seed, config.sampling_steps, config.guidance)
+                (drawn,) = comparison.rows([c.prompt for c in found])
+            names = (c.name for c in found)
+            return CandidatesResult(config.concept, tuple(zip(names, data_urls(drawn), strict=True)))
+
+        return self.jobs.start(CANDIDATES, f"Looking for what could be drawn instead of '{config.concept}'", work)
 
     def check_checkpoint(self, stack: Stack) -> None:
         """Raise `BadSetting` for a delta of the stack that was made for another checkpoint than the chosen one."""

@@ -21,12 +21,13 @@ from PIL import Image
 from torch import Tensor
 
 from ..unlearn_core import BadDelta, Delta, ForgetConfig, UnlearnError, load, save
+from ..unlearn_core.method.vocabularies import vocabulary_of
 from ..unlearn_core.saved_work import NOTHING, NoSavedWork, SavedWork
 from .host import ComfyHostModel
 from .model_stack import stack_of
 from .pictures import as_image
 
-VERSION = 9
+VERSION = 10
 """Raised when the method changes so that the same request gives another delta."""
 LIMIT_VARIABLE, LIMIT_MB = "UNLEARN_CACHE_MB", 512
 
@@ -67,6 +68,7 @@ def keys(host: ComfyHostModel, model, config: ForgetConfig) -> Keys:
         "text": hashed(host.encode([config.concept, "a photo"]).tokens),
         "latent_shape": host.latent_shape,
         "words_file": host.words_file,
+        "vocabulary": known.digest if (known := vocabulary_of(host)) else "",
     }
     untrained, trained = (
         hashlib.sha256(

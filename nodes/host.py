@@ -18,7 +18,7 @@ from ..unlearn_core import BadCheckpoint, Conditioning, Stack, UnlearnError
 from ..unlearn_core.delta import layer_names as names
 from ..unlearn_core.delta.base_sample import BaseSample
 from ..unlearn_core.prompt_cache import PromptCache
-from .model_stack import facts_of, stack_of
+from .model_stack import facts_of, stack_of, term_lists, words_folder
 from .weights import aliased, check_readable, load, not_paged, original_weights, scales_of, true_weight
 
 ARCHITECTURES = {"SD15": "sd1", "SD20": "sd2", "SDXL": "sdxl"}
@@ -59,6 +59,7 @@ class ComfyHostModel:
         self.prediction_type = prediction_type(sampling)
         self.device = model.load_device
         self.words_file = facts.words_file
+        self.term_lists, self.cache_folder = term_lists(), words_folder()
         self.title = facts.title or title
         self.sigmas = torch.as_tensor(sampling.sigmas).float().to(self.device)
         weights = original_weights(model)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import comfy.sd
+import folder_paths
 
 from ..unlearn_core import BadDelta, Delta, Stack
 from ..unlearn_core.delta.format import tensors
+from ..unlearn_core.saved_work import cache_folder
+from ..unlearn_core.words.term_lists import OWN_NAME, lists_in
 
 STACK, FACTS = "unlearn_stack", "unlearn_facts"
 
@@ -20,6 +25,20 @@ class BaseFacts:
     resolution: int = 0
     words_file: str | None = None
     title: str = ""
+
+
+def term_lists() -> tuple[Path, ...]:
+    """Lists of words of the packs that are installed, and the artist's own one, models/unlearn/vocabulary.txt."""
+    own = Path(folder_paths.models_dir) / "unlearn" / OWN_NAME
+    packs = folder_paths.get_folder_paths("custom_nodes")
+    return tuple(dict.fromkeys(file for pack in packs or ["."] for file in lists_in(Path(pack), own)))
+
+
+def words_folder() -> Path | None:
+    """Where what text encoders make of the vocabulary is kept; None where the artist wants no cache."""
+    if os.environ.get("UNLEARN_CACHE_MB", "").strip() == "0":
+        return None
+    return cache_folder(Path(folder_paths.get_user_directory()) / "unlearn_cache" / "vocabulary")
 
 
 def facts_of(model) -> BaseFacts:

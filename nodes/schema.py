@@ -13,6 +13,7 @@ from ..unlearn_core import ForgetConfig, Stack, settings
 from ..unlearn_core.config import CHECK_SWITCH, RENAMED, TRAINING
 from ..unlearn_core.method.wishes import read_requests
 from ..unlearn_core.words.wish import Wish
+from .model_stack import term_lists
 
 NOT_OFFERED = {"on_stop"}
 """An interrupted workflow has no outputs, so nothing of it could be kept."""
@@ -93,4 +94,4 @@ def requests_from(words_file: str | None, stack: Stack, *parts: Mapping[str, Any
     merged: dict[str, Any] = {}
     for part in parts:
         merged |= understood(part)
-    return read_requests(merged, words_file, stack)
+    return read_requests(merged, words_file, stack, term_lists())

@@ -18,6 +18,9 @@ if WORKER:
     os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(min(1 if WORKER else 2, torch.get_num_threads()))
 
+os.environ["UNLEARN_CACHE"] = "off"
+"""Nothing is left in the home of whoever tests, also by programs that tests start."""
+
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     # a shell's job in the background ignores Ctrl-C, and so would what some tests start to press it
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -232,6 +233,15 @@ class PackedHost(HostModel, Protocol):
         path: inside the backbone. Inside a session. Without this method it is the layer's own `weight`.
         """
         ...
+
+
+class WordyHost(HostModel, Protocol):
+    """A host that knows where its artist has lists of terms, and where work on words can be kept."""
+
+    term_lists: Sequence[Path]
+    """See `words.term_lists`; they count where the checkpoint brings no word list."""
+    cache_folder: Path | None
+    """Where what a text encoder makes of the vocabulary is kept; without it, it is made anew each time."""
 
 
 class SampledHost(HostModel, Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from PIL import Image, ImageDraw
@@ -15,18 +15,22 @@ from .preview import grid
 
 def save_pictures(file: Path, prompts: Iterable[str], before: Tensor, after: Tensor | None) -> None:
     """A labelled PNG: one column a prompt, first row before, second row after."""
-    rows = [before] if after is None else [before, after]
-    size = before.shape[-1]
-    scale = max(1, round(160 / size))
-    picture = grid(rows).repeat_interleave(scale, 1).repeat_interleave(scale, 2)
+    save_rows(file, prompts, {"before": before} | ({} if after is None else {"after": after}))
+
+
+def save_rows(file: Path, prompts: Iterable[str], rows: Mapping[str, Tensor]) -> None:
+    """A labelled PNG: one column a prompt, a row for each `{label: pictures [prompts, 3, H, W] in 0..1}`."""
+    first = next(iter(rows.values()))
+    scale = max(1, round(160 / first.shape[-1]))
+    picture = grid(list(rows.values())).repeat_interleave(scale, 1).repeat_interleave(scale, 2)
     image = Image.fromarray((picture * 255).round().byte().permute(1, 2, 0).numpy())
-    left, top = 52, 40
+    left, top = max(52, 16 + 6 * max(map(len, rows))), 40
     page = Image.new("RGB", (left + image.width, top + image.height), "white")
     page.paste(image, (left, top))
     pen = ImageDraw.Draw(page)
-    for i, label in enumerate(("before", "after")[: len(rows)]):
+    for i, label in enumerate(rows):
         pen.text((6, top + (i + 0.5) * image.height / len(rows) - 6), label, fill="black")
-    width = image.width / before.shape[0]
+    width = image.width / len(first)
     for i, prompt in enumerate(prompts):
         pen.multiline_text(
             (left + i * width + 2, 2), "\n".join(folded(prompt, int(width / 6.3))), fill="black", spacing=1

@@ -125,6 +125,10 @@ class Tracker:
         self.phase, self._done, self._total, self._pulses = phase, 0, max(1, total), 0
         self._send(message=message + self._remark if message else "", counted=True)
 
+    def say(self, message: str) -> None:
+        """Tell what is done now within a phase."""
+        self._send(message=message + self._remark)
+
     def tick(self, losses: dict[str, float] | None = None) -> None:
         """One unit of work is done. Outside training a wish to stop raises `Cancelled` here."""
         self._done, self._pulses = min(self._done + 1, self._total), 0

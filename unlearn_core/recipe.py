@@ -82,9 +82,33 @@ class Recipe:
     kept_prompts: int = 24
     """Prompts of a word that the artist wants to keep."""
 
+    open_words: int = 600
+    """Terms of the vocabulary that are read once for each text encoder, for checkpoints without a word list of their
+    own. What is held of it needs fewer; with more of them the neighbours are found more surely."""
+    open_weight: float = 0.25
+    """What they weigh among all that is preserved."""
+    near_candidates: int = 300
+    """Terms around the target that are compared with it by their text."""
+    near_words: int = 50
+    """The nearest of them, which are preserved."""
+    near_weight: float = 0.35
+    """What these weigh among all that is preserved."""
+    kept_as_near: float = 6.0
+    """How many of them a word counts for that the artist wants to keep."""
+    form_alike: float = 0.8
+    """Likeness (cosine) from which a term that is spelled like the target counts as a form of it, and is not held."""
+    form_prompts: int = 24
+    """Prompts of a thing's plural that go with it, where the vocabulary tells that it has one."""
+    near_rivals: int = 12
+    """Of the candidate anchors the most that are taken from the target's own category before any other."""
+    near_anchors: int = 40
+    """Terms of the target's own category that are candidates beside those of the list."""
+
     tries: tuple[tuple[float, float], ...] = ((30.0, 0.0), (30.0, 0.25), (10.0, 0.25), (3.0, 0.5))
     """(preserve scale f, overshoot on top of the kind's) of the closed form, tried in this order until the target is
     gone."""
+    open_tries: tuple[tuple[float, float], ...] = ((30.0, 0.35), (30.0, 0.6), (10.0, 0.5), (3.0, 0.7))
+    """The same where the vocabulary is preserved as well: what is held around the target holds it back too."""
     overshoot: float = 0.05
     """How far past the anchor the closed form leads, as a part of the way: where f is finite it stops short of it."""
     earlier_overshoot: float = 0.0
@@ -161,6 +185,11 @@ SMALL: dict[str, Recipe] = {
         rounds=1,
         checked_near=2,
         checked_far=1,
+        open_words=12,
+        near_candidates=12,
+        near_words=4,
+        form_prompts=2,
+        near_anchors=4,
         training_prompts=4,
         replay_near=2,
         replay_far=4,

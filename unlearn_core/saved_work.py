@@ -44,6 +44,23 @@ SUM = 32
 Tensors = dict[str, Tensor]
 
 
+CACHE_VARIABLE = "UNLEARN_CACHE"
+"""A folder for what can be made anew, or "off" for none."""
+
+
+def cache_folder(default: Path | None = None) -> Path | None:
+    """Where what is the same for all requests is kept: as the variable says, else `default` or the user's own cache."""
+    named = os.environ.get(CACHE_VARIABLE, "").strip()
+    if named:
+        return None if named.casefold() == "off" else Path(named)
+    if default is not None:
+        return default
+    home = os.environ.get("LOCALAPPDATA") or os.environ.get("XDG_CACHE_HOME")
+    with suppress(RuntimeError):
+        return Path(home) / "unlearn" if home else Path.home() / ".cache" / "unlearn"
+    return None
+
+
 def digest(*values: Any) -> str:
     """A hash of texts, plain values and tensors, in 64 hex digits."""
     made = hashlib.blake2b(digest_size=SUM)

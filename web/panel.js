@@ -56,6 +56,9 @@ export class Panel {
     this.makeComparison();
     this.report = element("div", { whiteSpace: "pre-wrap", marginTop: "4px", userSelect: "text" }, this.root);
     this.reset();
+    // what comes to an end outside the window has no height until it is seen
+    const seen = new ResizeObserver(() => this.fit());
+    for (const part of [this.compare, this.report]) seen.observe(part);
   }
 
   makeCurves() {
@@ -201,6 +204,18 @@ export function nodeOf(id) {
     graph = node?.subgraph;
   }
   return node;
+}
+
+/** Take the run's last rough picture off a node: the page would keep it below the finished ones. */
+export function withoutPreview(node) {
+  const inside = node.graph && node.graph !== app.graph ? `${node.graph.id}:` : "";
+  delete app.nodePreviewImages?.[`${inside}${node.id}`];
+  node.imgs = undefined;
+  const at = node.widgets?.findIndex((widget) => widget.name === "$$canvas-image-preview") ?? -1;
+  if (at < 0) return;
+  node.widgets[at].onRemove?.();
+  node.widgets.splice(at, 1);
+  node.setSize([node.size[0], node.computeSize()[1]]);
 }
 
 /** The node's panel, made now where it has none yet. */

@@ -2,7 +2,7 @@
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
-import { nodeOf, panelOn } from "./panel.js";
+import { nodeOf, panelOn, withoutPreview } from "./panel.js";
 
 /** Nodes that have a panel from the start, and those that get one when they have something to say. */
 const PANEL = new Set(["UnlearnForgetConcept", "UnlearnBeforeAfter"]);
@@ -28,6 +28,7 @@ app.registerExtension({
     const executed = nodeType.prototype.onExecuted;
     nodeType.prototype.onExecuted = function (message) {
       executed?.apply(this, arguments);
+      if (PANEL.has(nodeData.name)) withoutPreview(this);
       if (message?.text || message?.unlearn_before || this.unlearnPanel) panelOn(this)?.finished(message ?? {});
     };
   },

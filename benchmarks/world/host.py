@@ -22,7 +22,7 @@ from .encoder import TextEncoder, ids_of
 from .latents import CHANNELS, SIDE, Code
 from .network import CODE, DENOISER, network
 from .words import FILE as WORDS
-from .words import general_list
+from .words import general_list, open_vocabulary
 
 FILE = Path(__file__).with_name("world.safetensors")
 SHIFT = 2.0
@@ -37,11 +37,12 @@ class World:
 
     architecture, prediction_type = "qwenimage", "flow"
 
-    def __init__(self, file: Path | dict[str, Tensor] = FILE, device: str = "cpu"):
-        """file: a checkpoint, or its tensors."""
+    def __init__(self, file: Path | dict[str, Tensor] = FILE, device: str = "cpu", has_list: bool = True):
+        """file: a checkpoint, or its tensors. has_list: whether a word list lies beside it."""
         weights = {n: t.float() for n, t in (file if isinstance(file, dict) else load_file(file)).items()}
         self.device, self.title = pick_device(device), FILE.name
-        self.words_file, self.general = str(WORDS), general_list()
+        self.words_file, self.general = str(WORDS) if has_list else None, general_list()
+        self.vocabulary = None if has_list else open_vocabulary()
         self._flow = network()
         own = {n.removeprefix(DENOISER): t for n, t in weights.items() if n.startswith(DENOISER)}
         self._flow.net.load_state_dict(own)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from unlearn_core.words.vocabulary import Vocabulary, bundled
 from unlearn_core.words.word_list import WordList
 
 from .captions import OBJECT_TEMPLATES, STYLE_TEMPLATES, SUFFIXES, TEMPLATES, fill
@@ -48,6 +49,11 @@ def unlisted_words() -> tuple[str, ...]:
 def general_list() -> WordList:
     """The bundled list of general words without what is unlisted in the world."""
     return WordList.load(None).without(unlisted_words())
+
+
+def open_vocabulary() -> Vocabulary:
+    """The bundled vocabulary without them, their synonyms and whatever shares a word with them."""
+    return bundled().without(unlisted_words())
 
 
 if __name__ == "__main__":

@@ -7,8 +7,12 @@ from safetensors.torch import load_file
 from benchmarks.beds import train as training
 from benchmarks.beds.data import Lesson, captions
 from benchmarks.beds.train import Bed, train, weights_of
+from benchmarks.methods import method
 from benchmarks.models import MODELS, opened
 from benchmarks.questions import look
+from benchmarks.sequences import Request
+from benchmarks.task import Task
+from tests.benchmarks.least import LEAST as LEAST_WORK
 from unlearn_core.demo.recognition import Question, world
 from unlearn_core.errors import BadSetting
 from unlearn_core.words.prompts import fill
@@ -31,6 +35,18 @@ def test_things_are_drawn_recognisably(name):
     questions = asked()
     seen = look(opened(name, "cpu"), questions, 0).answers
     assert sum(a.obj == q.obj for a, q in zip(seen, questions, strict=True)) / len(questions) >= LEAST
+
+
+@pytest.mark.parametrize("spec", ["uce", "esd-lora:steps=1", "gem-lora:steps=1"])
+@pytest.mark.parametrize("name", ["flow", "flow-t5"])
+def test_published_methods_change_layers_that_a_flow_model_has(name, spec):
+    """UCE the one layer where text enters; the others attention's text side."""
+    host = opened(name, "cpu")
+    learned = method(spec).learn(Task(host, Request("banana"), recipes=LEAST_WORK))
+    if spec == "uce":
+        assert list(learned.dense) == ["txt_in.weight"]
+    else:
+        assert learned.delta.factors and all(".attn.add_" in key for key in learned.delta.factors)
 
 
 def test_an_unknown_model_is_refused():

@@ -19,7 +19,7 @@ from benchmarks.report import write_up
 from benchmarks.result_table import table
 from benchmarks.results import Results, read
 from benchmarks.run import Plan, SequenceRun, run
-from benchmarks.sequences import SEQUENCES, Request, watched
+from benchmarks.sequences import SEQUENCES, Request, sequence, watched
 from benchmarks.task import Task
 from tests.benchmarks.least import LEAST
 from unlearn_core.demo.recognition import CHECKPOINT, world
@@ -102,6 +102,13 @@ def test_sequences_are_what_they_promise():
         assert set(left.objects).isdisjoint(c for r in requests for c in r.classes)
     assert {r.concept for r in SEQUENCES["A"]} == {r.concept for r in SEQUENCES["B"]}
     assert "animal" in w["superclasses"] and Request("animal").classes == tuple(w["superclasses"]["animal"])
+
+
+def test_a_concept_alone_is_a_sequence_of_one():
+    assert sequence("cat") == (Request("cat"),)
+    assert "dog" in watched(sequence("cat")).near and "ink" not in watched(sequence("ink")).styles
+    with pytest.raises(BadSetting, match="no sequence 'zebra'"):
+        sequence("zebra")
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ import pytest
 
 from benchmarks import doc_tables
 from benchmarks.__main__ import main
-from benchmarks.doc_results import cell, number, sequence, sequence_short
+from benchmarks.doc_results import alone, cell, number, sequence, sequence_short
 from benchmarks.doc_tables import OPEN, RESULTS, ROOT, TABLES, described, outdated, pages, shown, write
-from benchmarks.record import Origin, record_sequence
+from benchmarks.record import Origin, record_alone, record_sequence
 from unlearn_core.cli.main import MOVED
 from unlearn_core.cli.main import main as product
 from unlearn_core.config import settings
@@ -134,6 +134,34 @@ def test_a_run_becomes_a_committed_result(tmp_path):
     assert "1. `python -m benchmarks sequence A --seeds 2`: 2026-02-02, 2 CPU threads, commit abcdef0." in lines
     assert len(sequence(data, "searched")) == 5
     assert sequence_short(data)[3] == "| ours | 95 % |  | 100 % | 90 % | 2 |"
+
+
+def test_single_requests_become_a_committed_result(tmp_path):
+    facts = {
+        "preserved_base": 0.9,
+        "broken": 0.0,
+        "row_passes": 1000,
+        "seconds": 20.0,
+        "objects": {"fox": 0.9, "bus": 0.72},
+    }
+    rows = [
+        a_row("ours", seed, 1, 1.0, sequence=concept, ua_new=1.0 - seed / 50, **facts)
+        for concept in ("cat", "ink")
+        for seed in (0, 1)
+    ]
+    (tmp_path / "results.json").write_text(json.dumps({"pictures": 8, "rows": rows}), encoding="utf-8")
+    file = record_alone(tmp_path, "cat,ink", Origin("x", "abcdef0", model="flow"), tmp_path)
+    assert file.name == "alone_flow.json"
+    data = json.loads(file.read_text(encoding="utf-8"))
+    (cat, ink) = data["rows"]
+    assert cat["left"] == [pytest.approx(0.01), pytest.approx(0.02)] and ink["concept"] == "ink"
+    assert cat["others"] == [pytest.approx(0.9)] * 2 and cat["styles"] == [pytest.approx(0.9 / 0.95)] * 2
+    assert (
+        alone(data)[2]
+        == "| cat | ours | 2 | 1 % (2) | 90 % (90) | 50 % (50) | 94.7 % (94.7) | 0 % (0) | 1000 (1000) | 20 (20) | 1 |"
+    )
+    with pytest.raises(BadSetting, match="no rows of sequence dog"):
+        record_alone(tmp_path, "cat,dog", Origin("x", "abcdef0"), tmp_path)
 
 
 def test_a_run_that_is_not_complete_is_not_recorded(tmp_path):

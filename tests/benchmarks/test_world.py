@@ -46,6 +46,8 @@ def test_no_list_names_the_unlisted():
     assert hidden.isdisjoint(own.all_objects) and hidden.isdisjoint(general.all_objects)
     assert len(own.all_objects) == 150 and own.styles == tuple(STYLES)
     assert words.read_file() == words.checkpoint_list(), "write it anew: python -m benchmarks.world.words"
+    vocabulary = words.open_vocabulary()
+    assert not any(vocabulary.find(word) for word in hidden) and vocabulary.find("dog")
     assert {"cat", "bear"} <= {*WordList.load(None).all_objects} - {*general.all_objects}
 
 

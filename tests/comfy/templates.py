@@ -129,8 +129,8 @@ class Page:
         grid = self.add("UnlearnBeforeAfter", x, y, links, prompts="\n".join(prompts), guidance=3.0)
         return self.add("PreviewImage", x + 420, y, {"images": (grid, 0)}, title="Before (top) and after (bottom)")
 
-    def saved(self) -> dict:
-        """The whole file."""
+    def saved(self, **extra: Any) -> dict:
+        """The whole file. extra: what the page keeps beside nodes and links."""
         ends = {"last_node_id": len(self.nodes), "last_link_id": len(self.links)}
         return {
             **ends,
@@ -138,7 +138,7 @@ class Page:
             "links": self.links,
             "groups": [],
             "config": {},
-            "extra": {},
+            "extra": extra,
             "version": 0.4,
         }
 
@@ -233,6 +233,17 @@ def before_after() -> Page:
     return page
 
 
+def app() -> dict:
+    """The first workflow as an app: a form with a button, and the pictures; nothing of the graph is seen."""
+    page = Page()
+    loader = page.add("UnlearnLoadDemoModel", 0, 0)
+    forget = page.forget((loader, 0), loader, 360, 0, "banana")
+    shown = page.add("PreviewImage", 760, 0, {"images": (forget, 2)}, title="Before (top) and after (bottom)")
+    save = page.add("UnlearnSaveDelta", 760, 380, {"stack": (forget, 1), "picture": (forget, 2)})
+    asked = [[forget, name] for name in ("concept", "anchor", "keep", "quality")]
+    return page.saved(linearMode=True, linearData={"inputs": [*asked, [save, "name"]], "outputs": [shown]})
+
+
 NAMES = {
     "Draw with the demo model": demo_model,
     "Forget one concept": forget_one,
@@ -243,9 +254,12 @@ NAMES = {
 """{title in the template browser, which is the file's name: what makes it}."""
 
 
+APP = "Forget"
+
+
 def workflows() -> dict[str, dict]:
     """{file name without ending: what is in the file}."""
-    return {name: make().saved() for name, make in NAMES.items()}
+    return {APP: app()} | {name: make().saved() for name, make in NAMES.items()}
 
 
 if __name__ == "__main__":

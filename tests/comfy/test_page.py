@@ -222,6 +222,43 @@ def test_where_files_were_saved_is_said_on_the_node(comfy, window, tmp_path):
     window.screenshot(tmp_path / "saved.png")
 
 
+ADD_LOADER = """(() => {
+  const [forget] = app.graph.nodes;
+  const load = LiteGraph.createNode('UnlearnLoadDemoModel');
+  app.graph.add(load);
+  for (const slot of [0, 1, 2]) load.connect(slot, forget, slot);
+})()"""
+
+
+def test_the_subgraph_is_listed_and_is_one_node_with_our_labels(comfy, window, tmp_path):
+    with comfy.client() as page:
+        ours = [key for key, entry in page.get("/global_subgraphs").items() if PACK in entry["info"]["node_pack"]]
+        assert len(ours) == 1
+        blueprint = page.get(f"/global_subgraphs/{ours[0]}")["data"]
+    window.evaluate(LOAD % blueprint)
+    labels = window.evaluate("app.graph.nodes[0].widgets.map(w => w.label)")
+    assert labels == ["Forget", "Draw instead", "Keep", "Quality", "Strength", "Name"]
+    window.evaluate(ADD_LOADER)
+    window.screenshot(tmp_path / "subgraph.png")
+    sent = window.evaluate(SENT)
+    kinds = {part["class_type"]: part["inputs"] for part in sent.values()}
+    assert kinds.keys() == {"UnlearnLoadDemoModel", "UnlearnForgetConcept", "UnlearnSaveDelta"}
+    assert (
+        kinds["UnlearnForgetConcept"]["concept"] == "banana"
+        and {"stack", "picture"} <= kinds["UnlearnSaveDelta"].keys()
+    )
+
+
+def test_the_app_is_a_form_without_a_graph(window, tmp_path):
+    """Last but one, since it leaves the page as an app; the next workflow is a graph again."""
+    page = json.loads((ROOT / "example_workflows/Forget.json").read_text("utf-8"))
+    window.evaluate(f"app.loadGraphData({json.dumps(page)}, true, true, 'Forget').then(() => 1)")
+    text = "document.body.innerText"
+    window.until(f"['Draw instead', 'Keep', 'Quality', 'Name', 'Run'].every(t => {text}.includes(t))", 60)
+    window.screenshot(tmp_path / "app.png")
+    assert not window.evaluate("Boolean(document.querySelector('canvas')?.offsetParent)"), "the graph is seen"
+
+
 def test_a_template_is_opened_run_and_looked_at(window, few_pictures, tmp_path):
     assert window.evaluate(OPEN % PACK) > 5
     window.evaluate(ADD_SETTINGS)
@@ -247,6 +284,8 @@ def test_a_template_is_opened_run_and_looked_at(window, few_pictures, tmp_path):
     below = f"{panel}.report.getBoundingClientRect().bottom - {panel}.root.getBoundingClientRect().bottom"
     window.until(f"({below}) <= 1", 30)  # its last line is not cut off
     assert "Pictures of other concepts read right" in window.evaluate(f"{NODE}.unlearnPanel.report.textContent")
+    # the run's rough picture does not stay below the finished ones
+    window.until(f"{NODE}.widgets.at(-1).name === 'unlearn_panel' && !{NODE}.imgs", 30)
 
     before = window.evaluate("[...app.canvas.ds.offset, app.canvas.ds.scale]")
     x, y, width, height = window.evaluate(BOX)

@@ -99,7 +99,8 @@ def test_all_tools_run_and_the_first_failure_counts(ready):
     done = call(ready, "test", "-k", "some thing")
     *ruff, pytest_line = tools_of(done)
     assert ruff == ["ruff ['check']", "ruff ['format', '--check']"]
-    assert "['--numprocesses=2', '--dist=loadscope', '--no-loadscope-reorder', '--durations=40'," in pytest_line
+    side_by_side = "'--numprocesses=2', '--max-worker-restart=0', '--dist=loadscope', '--no-loadscope-reorder'"
+    assert f"[{side_by_side}, '--durations=40'," in pytest_line
     assert pytest_line.endswith("'-m', 'not full', '-k', 'some thing']")
     assert done.returncode == 3
     last = done.stdout.splitlines()[-1].split(" ", 1)

@@ -18,6 +18,7 @@ NEEDED = {
     *("web/unlearn.js", "assets/demo/demo.safetensors", "assets/demo/world.json", "README.md", "LICENSE"),
     *("locales/en/nodeDefs.json", "locales/zh/main.json", "locales/ja/nodeDefs.json"),
     *("pyproject.toml", "requirements.txt", "CHANGELOG.md", "example_workflows/Forget one concept.json"),
+    "subgraphs/Forget and save.json",
 }
 LEFT_OUT = {"tests", "docs", "extension", "scripts", "benchmarks", "requirements", "install.py", "setup.cfg", ".ci"}
 FLAGGED = {

@@ -18,6 +18,7 @@ def test_nothing_is_unescaped():
     shown = [html.status(view, evil), html.status(None, evil), html.notice(evil), html.code(evil, evil)]
     shown += [html.comparison([results.Pair(evil, '"><img>', "")]), html.sentences([evil], evil, True)]
     shown.append(html.row(1, stack_file.Row(evil), None, None))
+    shown.append(html.candidates(results.CandidatesResult(evil, ((evil, '"><img>'),))))
     assert all(evil not in text and '"><img>' not in text for text in shown)
 
 

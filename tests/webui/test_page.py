@@ -137,6 +137,23 @@ def test_a_quick_request_from_a_click_to_the_pictures(app, page, tmp_path):
     check_quiet(page, app)
 
 
+def test_what_could_be_drawn_instead_is_chosen_by_its_picture(app, page, tmp_path):
+    wish(page, "cat", "quick")
+    page.click("#unlearn_look")
+    page.until(DRAWN % "#unlearn_offered img", 120)
+    page.screenshot(tmp_path / "offered.png", whole=True)
+    buttons = "[...document.querySelectorAll('#unlearn_offered button')]"
+    name = page.evaluate(f"{buttons}[1].innerText.trim()")
+    page.evaluate(f"{buttons}[1].click()")
+    field = "document.querySelector('#unlearn_anchor :is(textarea, input)').value"
+    assert page.evaluate(field) == name
+    # the server has it too
+    page.click("#unlearn_start")
+    facts = "[...document.querySelectorAll('#unlearn_result th')].filter(e => e.innerText === 'Draws instead').at(-1)"
+    page.until(f"({facts})?.nextElementSibling.innerText === {json.dumps(name)}", 300)
+    check_quiet(page, app)
+
+
 ROWS = "[...document.querySelectorAll('.unlearn-slot')].filter(e => e.offsetParent)"
 STRENGTHS = f"{ROWS}.map(e => Number(e.querySelector('input[type=range]').value))"
 

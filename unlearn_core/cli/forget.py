@@ -24,6 +24,7 @@ from ..method.wishes import read_requests
 from ..progress import StepReport
 from ..sampling import Sampler
 from ..saved_work import SavedWork, discard, holds_work
+from ..words.term_lists import OWN_NAME
 from .console import STOPPED, StopOnInterrupt, deltas_read, print_notes, print_rows, read_settings, read_stack
 from .failures import say
 from .progress_bar import Bar, Counter
@@ -101,7 +102,8 @@ def forgotten(args: argparse.Namespace) -> Iterator[Done]:
 
     stack = read_stack(args.stack)
     values = read_settings(args.set) | given(args)
-    wish, configs = read_requests(values, words_beside(Path(args.checkpoint)), stack)
+    lists = (Path(args.checkpoint).parent / OWN_NAME,)
+    wish, configs = read_requests(values, words_beside(Path(args.checkpoint)), stack, lists)
     places = Files(args.out, args.preview, args.report).numbered(wish.concepts)
     size = delta_size(args.checkpoint, max(c.rank for c in configs))
     outputs = [output for files in places for output in files.outputs(size)]

@@ -106,7 +106,7 @@ def in_order(request: Request, nearest: Sequence[str], category: str) -> list[tu
 def by_text_alone(run: Run) -> Anchor:
     """The choice without pictures: the rival whose text lies nearest. Raises `UnlearnError` where there is none."""
     host, request = run.host, run.request
-    rivals = request.words.without(request.moving[1:]).rivals(request.concept, request.kind)
+    rivals = request.rivals()
     nearest = by_text(host, request, rivals)[: request.recipe.rivals] if rivals else ()
     if request.config.anchor:
         return Anchor(request.config.anchor, "given by the artist", nearest)
@@ -139,7 +139,7 @@ def possible(nearest: Sequence[str], request: Request) -> list[str]:
 def sieved(run: Run) -> tuple[str, ...]:
     """At most `Recipe.rivals` rivals that the model knows, those whose text lies nearest, earlier targets left out."""
     host, request = run.host, run.request
-    rivals = request.words.without(request.moving[1:]).rivals(request.concept, request.kind)
+    rivals = request.rivals()
     most = request.recipe.rivals
     if len(rivals) > most:
         rivals = by_text(host, request, rivals)
@@ -174,12 +174,14 @@ def is_spelled_out(host: HostModel, name: str) -> bool:
 
 
 def by_text(host: HostModel, request: Request, rivals: Sequence[str]) -> tuple[str, ...]:
-    """The rivals, those first whose text lies nearest to the concept's."""
+    """The rivals, those first whose text lies nearest to the concept's; before all others some of its own category."""
     words = request.words
     template = (words.style_templates if request.kind == "style" else words.object_templates)[0]
     encoded = host.encode([fill(template, w, w) for w in (request.concept, *rivals)])
     order = text_distances(encoded[:1], encoded[1:]).argsort().tolist()
-    return tuple(rivals[i] for i in order)
+    nearest = [rivals[i] for i in order]
+    first = [name for name in nearest if name in request.relatives][: request.recipe.near_rivals]
+    return tuple(dict.fromkeys([*first, *nearest])) if first else tuple(nearest)
 
 
 def share_read_as_target(run: Run, probed: Sequence[Scene], name: str, general: bool) -> float:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..words.prompts import mapped, names, renamed
+from ..words.prompts import fill, mapped, names, renamed
+from ..words.vocabulary import plural
+from ..words.word_list import WordList
 from .request import Request
 
+OF_SEVERAL = "a photo of {o}", "{o}", "two {o}", "a picture of many {o}"
+"""Prompts of a plural."""
 Pair = tuple[str, str]
 """A prompt, and the one it is mapped onto."""
 
@@ -30,11 +35,26 @@ class PromptPairs:
         target = tuple((s.prompt, mapped(s, anchor, kind, words).prompt) for s in request.targets)
         # Of several mappings of a prompt the last holds: the earlier ones generate what has gone since.
         gone = dict(request.stack.prompts())
-        inherited = tuple((p, renamed(m, concept, anchor)) for p, m in gone.items() if names(m, concept))
-        erased = tuple((p, m) for p, m in gone.items() if not names(m, concept))
-        return cls(target, inherited, erased)
+        spellings = {concept: anchor} | {form: anchor and plural(anchor) for form in request.forms}
+
+        def today(mapped_onto: str) -> str:
+            for spelling, other in spellings.items():
+                mapped_onto = renamed(mapped_onto, spelling, other)
+            return mapped_onto
+
+        inherited = tuple((p, today(m)) for p, m in gone.items() if any(names(m, s) for s in spellings))
+        erased = tuple((p, m) for p, m in gone.items() if not any(names(m, s) for s in spellings))
+        several = of_forms(request.forms, anchor, words, request.recipe.form_prompts) if anchor else ()
+        return cls(target + several, inherited, erased)
 
     @property
     def forget(self) -> tuple[Pair, ...]:
         """All that this request maps."""
         return self.target + self.inherited
+
+
+def of_forms(forms: Sequence[str], anchor: str, words: WordList, count: int) -> tuple[Pair, ...]:
+    """`count` prompts of each plural with the anchor's in its place; words: the list whose scenes they are set in."""
+    endings = list(dict.fromkeys(words.suffixes))
+    templates = [t + ending for ending in endings for t in OF_SEVERAL][:count]
+    return tuple((fill(t, form, ""), fill(t, plural(anchor), "")) for form in forms for t in templates)

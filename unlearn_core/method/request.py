@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import islice
 
 from ..config import ForgetConfig
 from ..delta.stack import Stack, check_fits
@@ -13,11 +15,14 @@ from ..recipe import DEFAULT, Recipe, thorough
 from ..words.compare import same_thing, share_a_word
 from ..words.prompt_syntax import without_article
 from ..words.prompts import Scene, scenes, style_words
-from ..words.questions import ask_about_syntax
+from ..words.questions import ask_about_syntax, listed
+from ..words.understood import forms_of
+from ..words.vocabulary import Vocabulary, belongs_to
 from ..words.wish import known_form
 from ..words.word_list import WordList
 from .adapters import peft_parts
 from .text_layers import is_target
+from .vocabularies import vocabulary_of
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,8 @@ class Request:
     list beside it. layers: {path inside the backbone: name in a delta file} of all layers.
     trained: paths of those that a training changes.
     targets: prompts of the target to learn from; held_out: those that the check asks with.
-    recipes: the constants for each kind of concept.
+    recipes: the constants for each kind of concept. vocabulary: of a checkpoint without a list of its own; None where
+    it brings one, which names all that it draws.
     """
 
     config: ForgetConfig
@@ -42,6 +48,7 @@ class Request:
     targets: tuple[Scene, ...]
     held_out: tuple[Scene, ...]
     recipes: Mapping[str, Recipe]
+    vocabulary: Vocabulary | None = None
 
     @classmethod
     def read(
@@ -56,9 +63,10 @@ class Request:
         names, config = host.layers(), at_own_guidance(config, host)
         check_fits(stack, base_of(host), host.architecture, names, title_of(host), host.prediction_type)
         stack.parents()  # a file whose name cannot be written down is refused now
-        words = WordList.load(host.words_file)
         general = general or WordList.load(None)
-        kind, concept = asked_for(config, [words, general], stack)
+        words = WordList.load(host.words_file) if host.words_file else general
+        vocabulary = vocabulary_of(host)
+        kind, concept = asked_for(config, [words, general], stack, vocabulary)
         layers = {path: name for name, path in reversed(names.items())}
         trained = tuple(path for path in layers if is_target(path, config.layers))
         if not config.closed_form:
@@ -66,6 +74,8 @@ class Request:
         recipes = dict(recipes or DEFAULT)
         if config.quality == "thorough":
             recipes = {name: thorough(r) for name, r in recipes.items()}
+        if vocabulary:
+            recipes = {name: replace(r, tries=r.open_tries) for name, r in recipes.items()}
         recipe = recipes[kind]
         count = recipe.target_prompts + recipe.held_out_prompts
         others = [*stack.concepts(), *config.going]
@@ -84,6 +94,7 @@ class Request:
             targets,
             tuple(held_out),
             recipes,
+            vocabulary,
         )
 
     @property
@@ -106,6 +117,29 @@ class Request:
         """The checkpoint's words without everything that moves."""
         return self.words.without(self.moving)
 
+    def rivals(self) -> tuple[str, ...]:
+        """What could stand in the target's place: words of its kind, those of its own category in the vocabulary first.
+
+        Neither the target, nor what has gone before, nor anything that shares a word with them in the vocabulary.
+        """
+        listed = self.words.without(self.moving[1:]).rivals(self.concept, self.kind)
+        return tuple(dict.fromkeys([*self.relatives, *listed])) if self.relatives else listed
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """Other forms of the target's word that go with it."""
+        return () if self.kind == "style" else forms_of(self.concept, self.vocabulary)
+
+    @cached_property
+    def relatives(self) -> tuple[str, ...]:
+        """The most common terms of the target's own category in the vocabulary; () where there is none."""
+        if self.vocabulary is None:
+            return ()
+        found = (t.text for t in self.vocabulary.category(self.concept) if t.is_style == (self.kind == "style"))
+        gone = {*self.vocabulary.synonyms(self.concept)}
+        alone = (n for n in found if n not in gone and not any(belongs_to(n, m) for m in self.moving))
+        return tuple(islice(alone, self.recipe.near_anchors))
+
 
 def at_own_guidance(config: ForgetConfig, host: HostModel) -> ForgetConfig:
     """The settings with the guidance that the host's model is drawn with, where the artist has set no other."""
@@ -113,16 +147,22 @@ def at_own_guidance(config: ForgetConfig, host: HostModel) -> ForgetConfig:
     return config if own is None or config.guidance != ForgetConfig.guidance else replace(config, guidance=own)
 
 
-def asked_for(config: ForgetConfig, lists: Sequence[WordList], stack: Stack) -> tuple[str, str]:
+def asked_for(
+    config: ForgetConfig, lists: Sequence[WordList], stack: Stack, vocabulary: Vocabulary | None = None
+) -> tuple[str, str]:
     """(kind, concept) of a request, a known word as its list spells it.
 
-    lists: the checkpoint's own first. Raises `BadSetting` for what is no concept's name, for what the stack has already
-    forgotten, and for an anchor that shares a word with anything that has gone or is to go.
+    lists: the checkpoint's own first. vocabulary: tells styles that no list names. Raises `BadSetting` for what is no
+    concept's name, for what the stack has already forgotten, and for an anchor that shares a word with anything that
+    has gone or is to go.
     """
     if not config.force:
         ask_about_syntax(config.concept, lists)
     concept = known_form(without_article(config.concept), lists, numbers=False)
     kind = lists[0].kind(concept) if config.kind == "auto" else config.kind
+    if config.kind == "auto" and vocabulary and not listed(concept, lists):
+        term = vocabulary.find(concept)
+        kind = "style" if term and term.is_style else kind
     concept = style_words(concept) if kind == "style" else concept
     check_not_gone(concept, config.anchor, stack.concepts())
     if next_one := next((g for g in config.going if share_a_word(config.anchor, g)), ""):

@@ -17,6 +17,7 @@ from ..host import HostModel
 from ..progress import Progress, Tracker
 from ..saved_work import NOTHING, NoSavedWork, digest, tool
 from .layer_edits import LayerEdits, Student
+from .open_words import OpenWords, kept_words
 from .plan import expected
 from .preserved import PreservedPrompts
 from .request import Request
@@ -93,7 +94,12 @@ class Run:
             request = self.request
             lists = (request.words, request.general)
             prompts = PreservedPrompts(lists, request.moving, request.config.seed, request.config.keep, request.recipe)
-            self._preserved[reader.paths] = prompts.moment(reader, self.job.pulse)
+            moment = prompts.moment(reader, self.job.pulse)
+            if request.vocabulary:
+                self.job.say("reading the vocabulary")
+                words = OpenWords.make(request, self.job.pulse)
+                moment = words.preserved(reader, moment, kept_words(self.host))
+            self._preserved[reader.paths] = moment
         return self._preserved[reader.paths]
 
     @contextmanager
@@ -131,4 +137,5 @@ def key_of(request: Request, host: HostModel, answer: Tensor) -> str:
     on = host.fingerprint, host.prediction_type, str(host.device), torch.get_num_threads(), host.latent_shape
     below = stack.parents(), stack.prompts(), stack.kinds(), stack.anchors()
     asked = request.config.deciding(), request.concept, request.kind, request.targets, request.held_out
-    return digest(tool(), on, below, asked, request.words, request.general, request.recipes, host.sigmas, answer)
+    words = [request.words, request.general, *([request.vocabulary.digest] if request.vocabulary else [])]
+    return digest(tool(), on, below, asked, *words, request.recipes, host.sigmas, answer)

@@ -20,6 +20,8 @@ from ..errors import UnlearnError
 from ..host import Conditioning
 from ..prompt_cache import PromptCache
 from ..sampling import discrete_denoised
+from ..saved_work import cache_folder
+from ..words.term_lists import OWN_NAME
 from .networks import Networks, load
 
 PICTURE_TOKENS = 2**10
@@ -54,6 +56,9 @@ class StandaloneModel:
         self.architecture, self.prediction_type = facts.architecture, facts.prediction_type
         self.shape, self.fingerprint, self.notes = facts.shape, networks.fingerprint, facts.notes
         self.words_file = None if isinstance(checkpoint, Networks) else words_beside(Path(checkpoint))
+        own = None if isinstance(checkpoint, Networks) else Path(checkpoint).parent / OWN_NAME
+        self.term_lists: tuple[Path, ...] = (own,) if own else ()
+        self.cache_folder = cache_folder()
         self.title = "" if isinstance(checkpoint, Networks) else Path(os.path.abspath(checkpoint)).name
         self.backbone, self.vae, self.encoders = networks.unet, networks.vae, networks.encoders
         for module in (self.backbone, *self.companions):

@@ -12,6 +12,7 @@ from .prompt_syntax import DETERMINERS, JOINTS, names_nothing, parts, without_ar
 from .prompt_words import without_command
 from .prompts import style_words
 from .questions import ask_about_a_sentence, ask_about_tags, ask_about_two_readings, listed, mentioned
+from .vocabulary import Vocabulary
 from .word_list import WordList
 
 MOST = 20
@@ -27,15 +28,20 @@ NUMBERS = {"one", "two", "three", "four", "five", "six", "seven", "eight", "nine
 class Wish:
     """One or several concepts, in the order given; one delta each.
 
-    typed: what the artist wrote.
+    typed: what the artist wrote. about: what each concept was taken for, in sentences.
     """
 
     typed: str
     concepts: tuple[str, ...]
+    about: tuple[str, ...] = ()
 
     @property
     def note(self) -> str:
-        """How it was understood, in a sentence; "" where it is just what was typed."""
+        """How it was understood, in sentences; "" where it is just what was typed and nothing is known of it."""
+        return " ".join(filter(None, [self._reading, *self.about]))
+
+    @property
+    def _reading(self) -> str:
         typed = " ".join(self.typed.split())
         if len(self.concepts) == 1:
             one = self.concepts[0]
@@ -44,8 +50,8 @@ class Wish:
         return f"'{typed}' was understood as {len(self.concepts)} concepts, one delta each: {names}."
 
 
-def read_wish(text: str, lists: Sequence[WordList], force: bool = False) -> Wish:
-    """Read what was typed with the help of word lists.
+def read_wish(text: str, lists: Sequence[WordList], force: bool = False, vocabulary: Vocabulary | None = None) -> Wish:
+    """Read what was typed with the help of word lists and, of a checkpoint without one, of a vocabulary.
 
     Articles, case, plural of known words, quotes, weights, brackets, `<lora:...>`, embeddings, punctuation and commands
     ("forget the cat") are taken off. Commas, semicolons, new lines, AND and BREAK separate concepts; "and" does between
@@ -57,7 +63,7 @@ def read_wish(text: str, lists: Sequence[WordList], force: bool = False) -> Wish
     if not text.strip():
         raise BadSetting("Name the concept to forget: it is empty.")
     found: list[str] = []
-    for concept in concepts_in(text, lists, force):
+    for concept in concepts_in(text, lists, force, vocabulary):
         if not any(same_thing(concept, other) for other in found):
             found.append(concept)
     if not found:
@@ -67,12 +73,16 @@ def read_wish(text: str, lists: Sequence[WordList], force: bool = False) -> Wish
     return Wish(text, tuple(found))
 
 
-def read_names(text: str, lists: Sequence[WordList], force: bool = False) -> list[str]:
+def read_names(
+    text: str, lists: Sequence[WordList], force: bool = False, vocabulary: Vocabulary | None = None
+) -> list[str]:
     """The concepts of a list that are no wish themselves, read in the same way: what to draw instead, what to keep."""
-    return list(concepts_in(text, lists, force))
+    return list(concepts_in(text, lists, force, vocabulary))
 
 
-def concepts_in(text: str, lists: Sequence[WordList], force: bool) -> Iterator[str]:
+def concepts_in(
+    text: str, lists: Sequence[WordList], force: bool, vocabulary: Vocabulary | None = None
+) -> Iterator[str]:
     """Each concept, as its list spells it. Raises `BadSetting` with a question unless forced."""
     rows = parts(text)
     if not force:
@@ -84,12 +94,15 @@ def concepts_in(text: str, lists: Sequence[WordList], force: bool) -> Iterator[s
         noun = part if listed(part, lists) else without_command(part, lambda rest: bool(mentioned(rest, lists)))
         for item in joined_by_and(noun, lists):
             concept = known_form(item, lists)
+            if vocabulary and concept == item and not STYLE.search(concept):
+                term = vocabulary.find(concept)
+                concept = term.text if term else concept
             if all(map(names_nothing, concept.casefold().split())):
                 continue
             unread = concept != part or parts(concept) != [(concept, False)]
             if unread and concept != text and "\\" not in text:
                 # what has come off may have hidden more of it
-                yield from concepts_in(concept, lists, force)
+                yield from concepts_in(concept, lists, force, vocabulary)
                 continue
             if not force:
                 ask_about_a_sentence(concept, lists)

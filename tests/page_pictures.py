@@ -1,0 +1,107 @@
+"""Pictures of the tab and of ComfyUI's page, taken in headless Chromium from the real programs.
+
+usage: python -m tests.page_pictures tab|comfyui FOLDER quick|normal
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+from tests.browser import Browser, chromium
+from tests.comfy.server import PACK, Server
+from tests.comfy.sources import NEWEST
+from tests.webui.app import App
+from tests.webui.environments import python_with
+
+THEMES = ("light", "dark")
+SIZE = (1280, 900)
+PATIENCE = 900
+"""Seconds that a request may take."""
+
+READY = "document.querySelector('#unlearn_start') && !document.querySelector('.loading')"
+MODEL = "document.querySelector('#unlearn_base')?.innerText.includes('Model:')"
+PICTURES = "(l => l.length && l.every(i => i.naturalWidth > 0))([...document.querySelectorAll('#unlearn_result img')])"
+QUALITY = "document.querySelector('#unlearn_quality input[value=%s]').click()"
+
+LOADED = "Boolean(window.app?.graph && window.app.canvas && document.querySelector('canvas'))"
+NODE = "app.graph.nodes.find(n => n.type === 'UnlearnForgetConcept')"
+OPEN = """(async () => {
+  const answer = await fetch(encodeURI('/api/workflow_templates/%s/Forget one concept.json'));
+  await app.loadGraphData(await answer.json());
+  return app.graph.nodes.length;
+})()"""
+SHOW = f"(() => {{ app.canvas.ds.scale = 1; app.canvas.centerOnNode({NODE}); app.canvas.setDirty(true, true); }})()"
+IDLE = "fetch('/api/queue').then(a => a.json()).then(q => !q.queue_running.length && !q.queue_pending.length)"
+PANEL = f"{NODE}.unlearnPanel"
+WHOLE = f"""{PANEL}.compare.getBoundingClientRect().height > 20 && !{NODE}.imgs?.length
+  && {PANEL}.report.getBoundingClientRect().bottom <= {PANEL}.root.getBoundingClientRect().bottom + 1"""
+PLACE = f"""(() => {{
+  const node = {NODE}, scale = app.canvas.ds.scale, [x, y] = app.canvas.ds.offset;
+  const box = app.canvas.canvas.getBoundingClientRect();
+  const [left, top] = [box.x + (node.pos[0] + x) * scale, box.y + (node.pos[1] - 30 + y) * scale];
+  return [left, top, left + node.size[0] * scale, top + (node.size[1] + 30) * scale];
+}})()"""
+
+
+def tab(images: Path, quality: str) -> None:
+    """The tab on its own after *banana*, in both themes."""
+    with tempfile.TemporaryDirectory() as place:
+        # its path is in the picture
+        out = Path(tempfile.gettempdir()) / "loras"
+        out.mkdir(exist_ok=True)
+        with App(python_with("gradio4"), out) as app, Browser(Path(place), SIZE) as browser:
+            opened(browser, app, THEMES[0])
+            browser.evaluate(QUALITY % quality)
+            browser.fill("#unlearn_concept :is(textarea, input)", "banana")
+            browser.click("#unlearn_start")
+            browser.until(PICTURES, PATIENCE)
+            for theme in THEMES:
+                opened(browser, app, theme)
+                browser.until(PICTURES, 60)
+                browser.screenshot(images / f"tab_{theme}.png", whole=True)
+
+
+def opened(browser: Browser, app: App, theme: str) -> None:
+    """The page in a theme, its first questions to the server answered."""
+    browser.goto(f"{app.address}/?__theme={theme}")
+    browser.until(READY, 120)
+    browser.until(MODEL, 60)
+
+
+def comfyui(images: Path, quality: str) -> None:
+    """Forget Concept of the template after its run, cut out of ComfyUI's page."""
+    file = images / "comfyui_node.png"
+    with tempfile.TemporaryDirectory() as place, Server(NEWEST, Path(place) / "comfy") as server:
+        with server.client() as client:
+            client.post("/settings/Comfy.TutorialCompleted", True)
+        folder = Path(place) / "browser"
+        folder.mkdir()
+        with Browser(folder, (1280, 1000)) as browser:
+            browser.goto(f"http://{server.address}/")
+            browser.until(LOADED, 300)
+            browser.evaluate(OPEN % PACK)
+            widget = f"{NODE}.widgets.find(w => w.name === 'quality')"
+            browser.evaluate(f"{widget}.value = {json.dumps(quality)}")
+            browser.evaluate("app.queuePrompt(0)")
+            browser.until(f"{NODE}.unlearnPanel?.after.naturalWidth > 0", PATIENCE)
+            browser.until(IDLE, PATIENCE)
+            browser.resize(1280, 1500)  # so that the whole node is in the window
+            browser.evaluate(SHOW)
+            browser.until(WHOLE, 30)
+            box = browser.until(PLACE, 10)
+            browser.screenshot(file)
+    with Image.open(file) as whole:
+        part = whole.crop(tuple(round(v) for v in box))
+    part.save(file)
+
+
+if __name__ == "__main__":
+    name, folder, chosen = sys.argv[1:]
+    if chromium() is None:
+        sys.exit("Pictures of pages need Chromium. On Debian and Ubuntu: apt install chromium")
+    {"tab": tab, "comfyui": comfyui}[name](Path(folder), chosen)

@@ -1,0 +1,74 @@
+"""What a concept is taken for, told before anything runs."""
+
+import pytest
+
+from tests.tiny import WORDS
+from unlearn_core import Stack
+from unlearn_core.method.wishes import read_requests
+from unlearn_core.words.understood import forms_of, understood
+from unlearn_core.words.vocabulary import bundled
+from unlearn_core.words.word_list import WordList
+
+GENERAL = WordList.load(None)
+
+
+def told(concept, kind="object", **more):
+    return understood(concept, kind, GENERAL, bundled(), **more)
+
+
+def test_a_thing_is_told_with_its_category_its_plural_and_its_neighbours():
+    found = told("banana")
+    assert (found.kind, found.what, found.forms) == ("object", "food, edible fruit", ("bananas",))
+    assert len(found.watched) == len(found.instead) == 5
+    assert {*found.watched} <= {*GENERAL.objects["fruit"]} - {"banana"}
+    assert found.sentences[0] == "'banana' is read as a thing (food, edible fruit)."
+    assert found.sentences[1] == "With it goes 'bananas'."
+
+
+def test_characters_stand_beside_characters_and_artists_beside_artists():
+    kinds = {t.text: t.kind for t in bundled().terms}
+    assert {kinds[n] for n in told("Pikachu").instead} == {"character"}
+    artist = told("Claude Monet", "style")
+    assert {kinds[n] for n in artist.instead} == {"artist"}
+    assert artist.forms == () and artist.sentences[0] == "'Claude Monet' is read as a style (artist)."
+
+
+def test_synonyms_are_told_and_neither_watched_nor_drawn_instead():
+    found = told("car")
+    assert found.synonyms == ("auto", "automobile") and "stay: 'auto' and 'automobile'" in " ".join(found.sentences)
+    assert not {"auto", "automobile", "police car"} & {*found.watched, *found.instead}
+
+
+def test_what_goes_as_well_is_not_watched_and_an_order_is_obeyed():
+    first, second, *_ = told("banana").watched
+    assert first not in told("banana", moving=(first,)).watched
+    assert told("banana", nearest=lambda names: sorted(names)).watched[0] < second
+
+
+def test_a_word_of_no_list_is_told_without_neighbours():
+    assert told("asdfgh").sentences == ("'asdfgh' is read as a thing.",)
+
+
+@pytest.mark.parametrize(
+    "concept, forms",
+    [
+        *(("teapot", ("teapots",)), ("knife", ("knives",)), ("nurse", ("nurses",)), ("glass", ("glasses",))),
+        *(("grapes", ()), ("scissors", ()), ("Pikachu", ()), ("Paris", ()), ("watercolor", ()), ("asdfgh", ())),
+    ],
+)
+def test_only_nouns_have_a_plural(concept, forms):
+    assert forms_of(concept, bundled()) == forms
+
+
+def test_the_wish_tells_it_where_the_checkpoint_has_no_list_alone():
+    wish, configs = read_requests({"concept": "Teapots, claude monet"}, None, Stack())
+    assert wish.concepts == ("teapot", "Claude Monet") == tuple(c.concept for c in configs)
+    assert "'teapot' is read as a thing" in wish.note and "'Claude Monet' is read as a style (artist)" in wish.note
+    assert read_requests({"concept": "banana"}, WORDS, Stack())[0].note == ""
+
+
+def test_the_artists_own_list_is_read(tmp_path):
+    file = tmp_path / "vocabulary.txt"
+    file.write_text("Zog the Great, character\n")
+    wish, _ = read_requests({"concept": "zog the great"}, None, Stack(), (file,))
+    assert wish.concepts == ("Zog the Great",) and "(character)" in wish.note

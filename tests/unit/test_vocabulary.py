@@ -1,0 +1,119 @@
+"""The vocabulary that the tool brings along: what its words are, which belong together, and what is left out of it."""
+
+import time
+
+import pytest
+
+from unlearn_core.words import vocabulary as module
+from unlearn_core.words.compare import readings
+from unlearn_core.words.vocabulary import KINDS, Term, Vocabulary, bundled, is_form, key, may_be_form, plural
+
+KNOWN = {
+    "animal": "cat dog wolf horse penguin tiger elephant bee shark butterfly bear bulldog chicken salmon",
+    "food": "banana apple pizza bread hamburger coffee wine mushroom orange pineapple potato",
+    "plant": "rose sunflower oak cactus tulip",
+    "thing": "car guitar umbrella sword laptop lamp shoe castle piano bicycle helicopter snowman",
+    "place": "mountain beach kitchen forest Paris Tokyo London waterfall",
+    "profession": "nurse doctor firefighter astronaut soldier king",
+    "character": "Pikachu|Spider-Man|Mickey Mouse|Darth Vader|Elsa|dragon|unicorn|witch|Sherlock Holmes",
+    "person": "Taylor Swift|Albert Einstein|Marilyn Monroe|woman|child|Napoleon",
+    "artist": "Claude Monet|Vincent van Gogh|Picasso|Hayao Miyazaki|Greg Rutkowski",
+    "style": "watercolor|pixel art|cubism|impressionism|anime|steampunk|oil painting|charcoal|ukiyo-e",
+}
+
+
+@pytest.mark.parametrize("kind", KNOWN)
+def test_words_are_of_their_kind(kind):
+    words = KNOWN[kind].split("|" if "|" in KNOWN[kind] else " ")
+    found = {word: term.kind if (term := bundled().find(word)) else "unknown" for word in words}
+    assert found == dict.fromkeys(words, kind)
+
+
+def test_it_is_large_and_sound_and_read_at_once():
+    module.bundled.cache_clear()
+    begun = time.process_time()
+    terms = bundled().terms
+    assert time.process_time() - begun < 0.5  # a tenth of it, where nothing else runs
+    assert len(terms) == 20_000 and {t.kind for t in terms} == KINDS
+    assert all(t.text == t.text.strip() and t.text.isprintable() and t.category for t in terms)
+    assert len({key(t.text) for t in terms}) > 19_900
+    categories = {t.category for t in terms}
+    assert 150 < len(categories) < 300
+    assert module.FILE.stat().st_size < 200_000 and (module.FILE.parent / "vocabulary.NOTICE.txt").is_file()
+
+
+def test_no_word_of_it_is_on_the_list_of_what_is_left_out():
+    file = module.FILE.parents[3] / "benchmarks" / "vocabulary" / "left_out.txt"
+    left_out = {line for line in file.read_text(encoding="utf-8").splitlines() if line and line[0] != "#"}
+    words = {word for t in bundled().terms for part in t.text.casefold().split() for word in readings(part)}
+    assert len(left_out) > 100 and not words & left_out
+
+
+@pytest.mark.parametrize(
+    "typed, found",
+    [
+        ("Bananas", "banana"),
+        ("mice", "mouse"),
+        ("ice-cream", "ice cream"),
+        ("Icecream", "ice cream"),
+        ("claude monet", "Claude Monet"),
+        ("hot dogs", "hot dog"),
+        ("spider man", "Spider-Man"),
+        ("glasses", "glasses"),
+        ("asdfgh", None),
+        ("", None),
+    ],
+)
+def test_a_text_is_found_whatever_its_number_and_spelling(typed, found):
+    term = bundled().find(typed)
+    assert (term and term.text) == found
+
+
+def test_what_is_of_one_category_is_of_one_kind_first():
+    fruit = [t.text for t in bundled().category("banana")][:20]
+    assert {"apple", "orange", "peach"} <= set(fruit) and "banana" not in fruit
+    characters = bundled().category("Pikachu")
+    assert len(characters) > 100 and all(t.kind == "character" for t in characters[:100])
+    assert bundled().category("asdfgh") == ()
+
+
+def test_synonyms_are_told_and_kittens_are_not_cats():
+    assert set(bundled().synonyms("car")) == {"auto", "automobile"}
+    assert bundled().synonyms("cars") == bundled().synonyms("car")
+    assert "kitten" not in bundled().synonyms("cat") and bundled().synonyms("asdfgh") == ()
+
+
+def test_without_a_concept_its_forms_synonyms_and_compounds_are_gone():
+    left = {t.text for t in bundled().without(["car", "mouse"]).terms}
+    gone = {t.text for t in bundled().terms} - left
+    assert {"car", "automobile", "auto", "police car", "mouse"} <= gone
+    assert {"carpet", "card", "truck", "rat", "cart"} <= left and len(gone) < 80
+
+
+def test_more_terms_come_behind_and_change_no_kind():
+    ours = Vocabulary((Term("cat", "animal", "feline"), Term("oak", "plant", "tree")))
+    more = ours.plus([Term("Cat", "character", "character"), Term("Zog", "character", "character")])
+    assert [t.text for t in more.terms] == ["cat", "oak", "Zog"] and more.find("cats").kind == "animal"
+    assert ours.plus([Term("OAK", "food", "food")]) is ours and more.digest != ours.digest
+
+
+@pytest.mark.parametrize(
+    "word, several",
+    [
+        *(("banana", "bananas"), ("cherry", "cherries"), ("box", "boxes"), ("church", "churches"), ("day", "days")),
+        *(("fireman", "firemen"), ("mouse", "mice"), ("fire engine", "fire engines"), ("wolf", "wolves")),
+    ],
+)
+def test_plurals_are_made_and_read_back(word, several):
+    assert plural(word) == several and is_form(several, word)
+
+
+@pytest.mark.parametrize(
+    "text, concept, alike",
+    [
+        *(("bananas", "banana", True), ("wolfish", "wolf", False), ("guitarist", "guitar", True)),
+        *(("cattle", "cat", False), ("card", "car", False), ("airplanes", "airplane", True), ("dog", "cat", False)),
+    ],
+)
+def test_the_spelling_rule(text, concept, alike):
+    assert may_be_form(text, concept) is alike

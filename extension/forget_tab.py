@@ -41,12 +41,7 @@ def forget_tab(service: Service, page: Any) -> Parts:
             )
             fields |= folded_fields()
         with gr.Column(scale=3, min_width=320):
-            with gr.Row():
-                start = gr.Button("Start", variant="primary", min_width=230, elem_id="unlearn_start")
-                keep = gr.Button("Stop and keep", interactive=False, min_width=150, elem_id="unlearn_stop_keep")
-                discard = gr.Button(
-                    "Stop and discard", interactive=False, min_width=150, elem_id="unlearn_stop_discard"
-                )
+            start, keep, discard = buttons()
             problem = gr.HTML("", elem_id="unlearn_problem")
             status = gr.HTML(html.status(None, IDLE), elem_id="unlearn_status")
             live = gr.HTML("", elem_id="unlearn_live")
@@ -84,6 +79,14 @@ def forget_tab(service: Service, page: Any) -> Parts:
     polling.after(discard.click(told(lambda: stop(True)), None, [problem], **NOW))
     folder.click(told(lambda: service.open_folder()), None, [problem], **NOW)
     return Parts(polling.ended.change, base)
+
+
+def buttons() -> list:
+    """Start, and the two that end what it has started."""
+    with gr.Row():
+        start = gr.Button("Start", variant="primary", min_width=230, elem_id="unlearn_start")
+        stops = (("Stop and keep", "unlearn_stop_keep"), ("Stop and discard", "unlearn_stop_discard"))
+        return [start, *(gr.Button(text, interactive=False, min_width=150, elem_id=name) for text, name in stops)]
 
 
 def offer(view: View | None) -> list:

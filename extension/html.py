@@ -58,7 +58,7 @@ def status(view: View | None, idle: str) -> str:
     if view.state == WAITING:
         head = "Waiting for the model" if not view.stopping else "Stopping…"
     facts = []
-    if view.total > 1:
+    if view.total > 1 and view.phase != "generating":
         facts.append(f"{'step ' if view.phase == 'training' else ''}{view.done} of {view.total}")
     if view.phase == "training":
         facts.append("it ends sooner if the concept is gone")
@@ -124,7 +124,10 @@ def outcome(view: View | None, in_web_ui: bool) -> str:
     made = view.result if view else None
     if not isinstance(made, ForgetResult):
         return ""
-    return "".join(one_outcome(one, in_web_ui) for one in (*made.earlier, made))
+    if not made.earlier:
+        return one_outcome(made, in_web_ui)
+    parts = [f"<h4>{escape(one.report['concept'])}</h4>{one_outcome(one, in_web_ui)}" for one in (*made.earlier, made)]
+    return "".join(parts)
 
 
 def one_outcome(made: ForgetResult, in_web_ui: bool) -> str:

@@ -36,5 +36,5 @@ def whole(value: Any, label: str, low: int, high: int) -> int:
     """`value` as a whole number within bounds, or `BadSetting`."""
     found = number(value, label, low, high)
     if found != int(found):
-        raise BadSetting(f"{label}: '{value}' is not a whole number.")
+        raise BadSetting(f"{label}: {'it is empty' if value in (None, '') else repr(value)}. Write a whole number.")
     return int(found)

@@ -222,6 +222,15 @@ class Jobs:
         """The job that is not finished, or None."""
         return next((j for j in list(self._jobs.values()) if not j.view().finished), None)
 
+    def end(self, seconds: float) -> bool:
+        """Stop the job that runs, and wait for it at most so long; whether none is left."""
+        if job := self.running():
+            job.stop()
+            deadline = time.monotonic() + seconds
+            while not job.view().finished and time.monotonic() < deadline:
+                time.sleep(0.05)
+        return self.running() is None
+
     def get(self, job_id: str) -> Job | None:
         """A job by its name, or None."""
         return self._jobs.get(job_id)

@@ -33,8 +33,8 @@ def free_port(ports: Iterable[int]) -> int:
         else:
             return port
     if len(tried) == 1:
-        raise PortTaken(f"Port {tried[0]} is in use by another program: close that one, or choose another --port.")
-    raise PortTaken(f"Ports {tried[0]} to {tried[-1]} are in use by other programs: choose another one with --port.")
+        raise PortTaken(f"Port {tried[0]} is in use: end what uses it, or choose another --port.")
+    raise PortTaken(f"Ports {tried[0]} to {tried[-1]} are in use: choose another one with --port.")
 
 
 def listen_once(port: int) -> None:

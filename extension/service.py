@@ -267,6 +267,8 @@ class Service:
         method: "exact" or "smaller", whose rank is taken. Raises `UnlearnError`.
         """
         active = [r for r in self.stack_file.rows() if r.on and r.strength]
+        if len(active) == 1:
+            raise UnlearnError("One delta is one file already: there is nothing to merge it with.")
         stack = self.stack_file.stack(tuple(active))
         how = "exactly"
         if method == "smaller":

@@ -20,7 +20,7 @@ from .stack_file import SLOTS, STALE, Row
 
 EMPTY = "The stack is empty. New deltas are put here by themselves. Older ones can be added below."
 ALL_OFF = "All deltas of the stack are switched off: the model is as its checkpoint has it."
-AS_LEARNED = "Order and strengths are the ones that the deltas were made with."
+AS_LEARNED = "Order and strengths suit the deltas that are switched on."
 
 
 class StackTab:
@@ -49,6 +49,7 @@ class StackTab:
                 self.method = gr.Radio(["exact", "smaller"], value="exact", label="How", elem_id="unlearn_merge_how")
                 self.rank = gr.Number(8, precision=0, label="Rank", info='For "smaller" only.')
             self.merge = gr.Button("Merge the deltas that are switched on", elem_id="unlearn_merge")
+            self.merge_said = gr.HTML("", elem_id="unlearn_merge_said")
         with gr.Accordion("Bake into a copy of the checkpoint", open=False):
             with gr.Row():
                 self.baked_name = gr.Textbox(
@@ -57,9 +58,16 @@ class StackTab:
                 self.bake = gr.Button("Write the copy", elem_id="unlearn_bake")
             self.bake_status = gr.HTML("", elem_id="unlearn_bake_status")
             self.polling = JobPolling(service, BAKE, baking)
-        with gr.Accordion("Delete a file", open=False), gr.Row():
-            self.sure = gr.Checkbox(False, label="Delete the delta chosen above for good")
-            self.delete = gr.Button("Delete", variant="stop", elem_id="unlearn_delete")
+        with gr.Accordion("Delete a file", open=False):
+            with gr.Row():
+                self.sure = gr.Checkbox(
+                    False,
+                    label="Delete the delta chosen above for good",
+                    info="Only files that are not on the stack: ✕ takes one off.",
+                    elem_id="unlearn_sure",
+                )
+                self.delete = gr.Button("Delete", variant="stop", elem_id="unlearn_delete")
+            self.deleted = gr.HTML("", elem_id="unlearn_deleted")
 
     @staticmethod
     def slot(place: int) -> tuple:
@@ -82,10 +90,13 @@ class StackTab:
         self.bases = bases
         self.connect_lines()
         self.refresh_after(self.add.click(told(self.put), [self.library], [self.problem], **NOW))
-        self.refresh_after(self.delete.click(told(self.remove), [self.library, self.sure], [self.problem], **NOW))
+        # each answer stands where the button is
+        deleting = self.delete.click(told(self.remove), [self.library, self.sure], [self.deleted], **NOW)
+        deleting.then(lambda: False, None, [self.sure], **NOW)
+        self.refresh_after(deleting)
         self.open.click(told(self.service.open_folder), None, [self.problem], **NOW)
         merging = [self.seen, self.merged_name, self.method, self.rank]
-        self.refresh_after(self.merge.click(told(self.merged), merging, [self.problem], **NOW))
+        self.refresh_after(self.merge.click(told(self.merged), merging, [self.merge_said], **NOW))
         self.polling.connect(page, [self.bake_status])
         baking = self.bake.click(told(self.baked), [self.seen, self.baked_name], [self.problem], **NOW)
         self.polling.after(baking)

@@ -241,7 +241,8 @@ class WordyHost(HostModel, Protocol):
     term_lists: Sequence[Path]
     """See `words.term_lists`; they count where the checkpoint brings no word list."""
     cache_folder: Path | None
-    """Where what a text encoder makes of the vocabulary is kept; without it, it is made anew each time."""
+    """Where what a text encoder makes of the vocabulary is kept, and pictures of before; without it, they are made anew
+    each time."""
 
 
 class SampledHost(HostModel, Protocol):

@@ -1,6 +1,6 @@
 """Every constant of the method in one place: what was searched once and is the same for all requests of a kind.
 
-docs/method.md prints this table; `SMALL` is for tests that are not about how well the model forgets.
+docs/recipe.md prints this table; `SMALL` is for tests that are not about how well the model forgets.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ class Recipe:
     """Candidate anchors that are compared by score distance; more are first sieved by their text."""
     anchor_levels: int = 8
     """Noise levels at which two prompts are compared."""
+    race_pictures: int = 2
+    """Pictures of the target on which all candidates are compared."""
+    race_open: float = 2.0
+    """Candidates up to so many times as far as the nearest are compared at more points."""
     anchor_candidates: int = 9
     """Nearest candidates whose pictures are looked at."""
     anchor_gate: float = 0.1
@@ -46,6 +50,28 @@ class Recipe:
     """Share of the target's pictures up to which a concept is called forgotten."""
     partly_share: float = 0.5
     """Share up to which it is called partly forgotten."""
+    group: int = 4
+    """Pictures of the target that are judged at a time, until the verdict is known; 0: all of them at once."""
+    error: float = 0.02
+    """Share of wrong answers that each of the sequential tests may give (Wald 1945)."""
+    clear_reading: float = 0.5
+    """Margin (log of the best other reading's error over its own) from which a picture is not read at more levels."""
+    clear_margin: float = 0.5
+    """Margin by which a picture is clearly something else than the target."""
+    doubtful_margin: float = 0.1
+    """Margin up to which it is not clear what a candidate's picture shows."""
+    kept_margin: float = 0.25
+    """Margin up to which it is not clear that a picture of what is preserved, which has changed, still shows it."""
+    near_shares: tuple[float, float] = (0.1, 0.5)
+    """Test of "forgotten": largest and least share of pictures that are not clearly something else."""
+    gate_shares: tuple[float, float] = (0.05, 0.65)
+    """Test of a candidate anchor: largest and least share of its pictures that are not clearly something else."""
+    forgotten_shares: tuple[float, float] = (0.02, 0.15)
+    """Test of "partly forgotten" against "forgotten": shares of pictures that are read as the target."""
+    partly_shares: tuple[float, float] = (0.35, 0.65)
+    """Test of "not forgotten" against "partly forgotten": the same shares."""
+    same_picture: float = 0.05
+    """Squared change of a picture, as a part of its mean square, up to which it is not read again."""
     harmed_share: float = 0.05
     """Loss of preserved concepts from which they are called harmed."""
     known_share: float = 0.5
@@ -193,10 +219,11 @@ SMALL: dict[str, Recipe] = {
         training_prompts=4,
         replay_near=2,
         replay_far=4,
+        group=0,
     )
     for kind, recipe in DEFAULT.items()
 }
-"""Few prompts, pictures and noise levels, for tests."""
+"""Few prompts, pictures and noise levels, and the full check, for tests."""
 REPLAY_SHARES: Mapping[str, float] = {"near": 0.35, "far": 0.4, "empty": 0.1, "erased": 0.2, "keep": 0.2}
 """How much of the replay each group gets, as far as the group exists."""
 
@@ -212,4 +239,5 @@ def thorough(recipe: Recipe) -> Recipe:
         checked_near=2 * recipe.checked_near,
         checked_far=2 * recipe.checked_far,
         forgotten_share=recipe.forgotten_share / 2,
+        group=0,
     )

@@ -53,17 +53,22 @@ class Sampler:
     def draw(self, conditioning: Conditioning, seed: int, first: int = 0) -> Tensor:
         """One latent per row of `conditioning`, `[b, c, h, w]`; row i has noise first + i of `seed` in any batch."""
         start = noise((first + len(conditioning), *self.host.latent_shape), seed, self.host.device)[first:]
-        sigmas = schedule(self.host, self.steps)
+        sampler, sigmas = self.ready(), schedule(self.host, self.steps)
+        made_of = (start, sigmas, *conditioning.parts(), *sampler.unnamed(), self.guidance)
+        return saved_tensor(self.host, "draw", made_of, lambda: sampler.all_along(conditioning, start, sigmas))
+
+    def ready(self) -> Sampler:
+        """The same with its negative prompt encoded, so that a run that goes on encodes the same prompts together."""
+        return replace(self, negative=None if self.guidance == 1.0 else self.negative or self.host.encode([""]))
+
+    def unnamed(self) -> tuple[Tensor, ...]:
+        """The tensors of the negative prompt; none without guidance."""
+        return self.negative.parts() if self.negative else ()
+
+    def all_along(self, conditioning: Conditioning, start: Tensor, sigmas: Tensor) -> Tensor:
+        """`along` for any number of rows."""
         rows = [slice(i, i + self.batch) for i in range(0, len(conditioning), self.batch)]
-        # encoded before, so that a run that goes on encodes the same prompts together
-        negative = None if self.guidance == 1.0 else self.negative or self.host.encode([""])
-        sampler = replace(self, negative=negative)
-
-        def latents() -> Tensor:
-            return torch.cat([sampler.along(conditioning[r], start[r], sigmas) for r in rows])
-
-        made_of = (start, sigmas, *conditioning.parts(), *(negative.parts() if negative else ()), self.guidance)
-        return saved_tensor(self.host, "draw", made_of, latents)
+        return torch.cat([self.along(conditioning[r], start[r], sigmas) for r in rows])
 
     @torch.no_grad()
     def along(self, conditioning: Conditioning, start: Tensor, sigmas: Tensor) -> Tensor:

@@ -73,6 +73,11 @@ def digest(*values: Any) -> str:
     return made.hexdigest()
 
 
+def number_of(*values: Any) -> int:
+    """A seed that is the same for the same values, whatever else is asked for."""
+    return int(digest(*values)[:15], 16)
+
+
 @cache
 def tool() -> str:
     """What this tool and its libraries are: another version may give other numbers for the same request."""
@@ -157,25 +162,11 @@ class SavedWork(NoSavedWork):
 
     def read(self, called: str) -> tuple[dict[str, Any], Tensors] | None:
         """(facts, tensors) of a file; None where it is not there or not whole, or its numbers are not finite."""
-        file = self._place / (called[:32] + SUFFIX)
-        if not self.go_on or not 0 < size_of(file) <= MOST_BYTES:
-            return None
-        try:
-            data = file.read_bytes()
-            if data[:SUM] != sum_of(called, data[SUM:]):
-                return None
-            end = SUM + 8 + int.from_bytes(data[SUM : SUM + 8], "little")
-            facts, flat = json.loads(data[SUM + 8 : end]), load(data[end:])
-            sound = 0 <= float(facts["seconds"]) < float("inf") and all(bool(t.isfinite().all()) for t in flat.values())
-            return (facts, {n: laid_out(t, facts["strides"][n]) for n, t in flat.items()}) if sound else None
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, MemoryError, SafetensorError, RecursionError):
-            return None
+        return read_part(self._place / (called[:32] + SUFFIX), called) if self.go_on else None
 
     def write(self, called: str, facts: Mapping[str, Any], tensors: Tensors) -> None:
         """Keep it; where that cannot be done, or would be too much, the run goes on and keeps no more."""
-        plain = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
-        table = json.dumps({**facts, "strides": {name: t.stride() for name, t in tensors.items()}}).encode()
-        body = len(table).to_bytes(8, "little") + table + save(plain)
+        body = body_of(facts, tensors)
         file = self._place / (called[:32] + SUFFIX)
         size = self._size - size_of(file) + len(body)
         if self._full:
@@ -184,13 +175,7 @@ class SavedWork(NoSavedWork):
             self._place.mkdir(parents=True, exist_ok=True)
             self._full = size > self._most or shutil.disk_usage(self._place).free < RESERVE + len(body)
             if not self._full:
-                # whole or not at all, but not waited for: what a power cut damages is made anew
-                temporary = self._place / f".unlearn-{secrets.token_hex(8)}.tmp"
-                try:
-                    temporary.write_bytes(sum_of(called, body) + body)
-                    os.replace(temporary, file)
-                finally:
-                    temporary.unlink(missing_ok=True)
+                place_body(file, called, body)
                 self._size = size
         except OSError:
             self._full = True
@@ -238,6 +223,47 @@ def saved_tensor(host: OnDevice, name: str, made_of: tuple, make: Callable[[], T
     """What `make` gives, on the host's device; from the saved work of the run that the host is in, if it is there."""
     work = getattr(host, "saved", NOTHING)
     return work.part(name, made_of, lambda: {"it": make()})["it"].to(host.device)
+
+
+def read_part(file: Path, called: str) -> tuple[dict[str, Any], Tensors] | None:
+    """(facts, tensors) of a file; None where it is not there or not whole, or its numbers are not finite."""
+    if not 0 < size_of(file) <= MOST_BYTES:
+        return None
+    try:
+        data = file.read_bytes()
+        if data[:SUM] != sum_of(called, data[SUM:]):
+            return None
+        end = SUM + 8 + int.from_bytes(data[SUM : SUM + 8], "little")
+        facts, flat = json.loads(data[SUM + 8 : end]), load(data[end:])
+        sound = 0 <= float(facts["seconds"]) < float("inf") and all(bool(t.isfinite().all()) for t in flat.values())
+        return (facts, {n: laid_out(t, facts["strides"][n]) for n, t in flat.items()}) if sound else None
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, MemoryError, SafetensorError, RecursionError):
+        return None
+
+
+def write_part(file: Path, called: str, facts: Mapping[str, Any], tensors: Tensors) -> None:
+    """Write what `read_part` reads, its folder too, where room is left on the disk. Raises OSError."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    body = body_of(facts, tensors)
+    if shutil.disk_usage(file.parent).free >= RESERVE + len(body):
+        place_body(file, called, body)
+
+
+def body_of(facts: Mapping[str, Any], tensors: Tensors) -> bytes:
+    """What a file holds after its sum."""
+    plain = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
+    table = json.dumps({**facts, "strides": {name: t.stride() for name, t in tensors.items()}}).encode()
+    return len(table).to_bytes(8, "little") + table + save(plain)
+
+
+def place_body(file: Path, called: str, body: bytes) -> None:
+    """Write a file whole or not at all, but without waiting for the disk: what a power cut damages is made anew."""
+    temporary = file.with_name(f".unlearn-{secrets.token_hex(8)}.tmp")
+    try:
+        temporary.write_bytes(sum_of(called, body) + body)
+        os.replace(temporary, file)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def laid_out(values: Tensor, strides: Sequence[int]) -> Tensor:

@@ -74,5 +74,5 @@ def test_what_is_held_moves_less(case):
 
 def test_the_table_has_a_row_for_each_way():
     row = {"preserved": "nothing", "goes": 1.0, "near": 0.5, "worst": 0.6, "all": 0.2, "listed": 0.2, "plural": 0.25}
-    table = doc_results.open_words({"command": "x", "rows": [row]})
+    table = doc_results.open_words({"sources": {"encoder": {"command": "x", "encoder": "y"}}, "rows": [row]})
     assert table[2] == "| nothing | 1.000 | 0.500 | 0.600 | 0.200 | 0.200 | 0.250 |"

@@ -1,5 +1,7 @@
 """Which concept takes the target's place: by score distance, on models whose pictures are known, and by text alone."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -15,7 +17,7 @@ from unlearn_core.method.anchor import (
     share_read_as_target,
 )
 from unlearn_core.method.request import Request
-from unlearn_core.recipe import OBJECT
+from unlearn_core.recipe import DEFAULT, OBJECT
 from unlearn_core.sampling import Sampler
 from unlearn_core.words.prompts import REMOVED, mapped, scenes
 from unlearn_core.words.word_list import WordList
@@ -43,7 +45,7 @@ def test_nearest_that_no_longer_draws_the_target_is_chosen():
     made = chosen({"banana": 1.0, "pear": 1.0, "apple": 0.4, "fruit": 1.0})
     assert made.name == "apple" and made.neighbours[:2] == ("pear", "apple")
     assert made.rejected == {"pear": 1.0} and "nearer ones still draw it: pear" in made.reason
-    assert made.distances.shape == (OBJECT.anchor_levels,)
+    assert made.distances().shape == (OBJECT.anchor_levels,)
 
 
 def test_a_category_stands_in_only_where_nothing_else_does():
@@ -106,7 +108,8 @@ def test_the_gate_stops_drawing_where_it_is_certain(monkeypatch, hits, general, 
     monkeypatch.setattr("unlearn_core.method.anchor.read_as", reading)
     host, asked = TinyHost(), scenes(LIST, "banana", "object", 16, 0)
     config = ForgetConfig(concept="banana", seed=2)
-    with opened(host, config) as run:
+    recipes = {kind: replace(recipe, group=0) for kind, recipe in DEFAULT.items()}
+    with opened(host, config, recipes=recipes) as run:
         assert share_read_as_target(run, asked, "pear", general) == pytest.approx(share)
     prompts = host.encode([mapped(s, "pear", "object", LIST).prompt for s in asked] * 2)
     whole = Sampler(host, OBJECT.anchor_steps, config.guidance).draw(prompts, config.seed + 3)

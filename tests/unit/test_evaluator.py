@@ -208,7 +208,7 @@ def test_a_check_asks_for_near_and_far_concepts_and_the_artists_own():
 
 def test_far_concepts_of_a_list_that_is_not_its_own_have_entries_in_the_text_encoder(monkeypatch):
     host = TinyHost()
-    with opened(host, config()) as run:
+    with opened(host, config(), recipes={kind: replace(OBJECT, group=0) for kind in SMALL}) as run:
         assert far_concepts(run) == spread(run.request.rest.all_objects, OBJECT.checked_far, 5)
         host.words_file = None
         mixed = spread(run.request.rest.all_objects, 100, 5)

@@ -99,8 +99,8 @@ def test_many_concepts_make_a_short_line():
 @pytest.mark.parametrize(
     "stack, words",
     [
-        (Stack(), "nothing to combine"),
-        (stack_of((A, 0.0)), "nothing to combine"),
+        (Stack(), "nothing to merge"),
+        (stack_of((A, 0.0)), "nothing to merge"),
         (stack_of((A, 1.0), (a_delta("x", 5, base_fingerprint="f" * 16), 1.0)), f"{BASE}.*{'f' * 16}"),
         (stack_of((A, 1.0), (a_delta("x", 5, prediction_type="v_prediction"), 1.0)), "epsilon.*v_prediction"),
     ],

@@ -9,7 +9,7 @@ from benchmarks.sizes import UNETS
 from tests.tiny import TinyHost
 from tests.unit.runs import config, run, stack_on
 from tests.unit.test_full_size_names import PARAMETERS, on_meta
-from unlearn_core.evaluate.evaluator import Evaluator
+from unlearn_core.evaluate.stepwise import StepwiseEvaluator
 from unlearn_core.method.training.loop import Trainer
 
 
@@ -50,7 +50,7 @@ def test_a_step_costs_the_same_on_a_stack_of_twenty(monkeypatch):
 
 def test_all_time_of_a_run_is_booked(monkeypatch):
     # the closed form is tried and not enough, so that there is time of every kind
-    monkeypatch.setattr(Evaluator, "still_generated", lambda *_: True)
+    monkeypatch.setattr(StepwiseEvaluator, "still_generated", lambda *_: True)
     seconds, steps = phases(TinyHost(), config(closed_form=True))
     assert steps == 6 and set(seconds) == {"sampling", "choosing", "editing", "training", "checking", "preview"}
     assert all(t > 0 for t in seconds.values())

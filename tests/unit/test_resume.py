@@ -23,6 +23,8 @@ from unlearn_core.saved_work import NOTHING, SavedWork
 FROG = {"concept": "frog", "kind": "object", "anchor": "elephant", "prompts": (("a frog here", "an elephant here"),)}
 LOOKING = {kind: replace(recipe, check_from=2, check_every=2, settle=3, fallen=9.0) for kind, recipe in SMALL.items()}
 """The check looks every second step of a training."""
+GROUPED = {kind: replace(recipe, group=2) for kind, recipe in SMALL.items()}
+"""The check stops when it knows."""
 RUNS = {
     "trained": config(),
     "looked at": config(steps=12),
@@ -31,6 +33,7 @@ RUNS = {
     "closed form, then trained": config(concept="frog", anchor="elephant", closed_form=True),
     "on a stack": config(concept="elephant", anchor="cat"),
     "quick": config(quality="quick", closed_form=True),
+    "in groups": config(closed_form=True, steps=4),
 }
 
 
@@ -63,7 +66,7 @@ def bytes_of(result):
 def made(name, saved=NOTHING, progress=None, host=None):
     host = host or TinyHost()
     stack = stack_on(host, FROG) if name == "on a stack" else Stack()
-    recipes = LOOKING if name == "looked at" else SMALL
+    recipes = {"looked at": LOOKING, "in groups": GROUPED}.get(name, SMALL)
     return carried_out(Request.read(host, RUNS[name], stack, recipes=recipes), host, progress, saved)
 
 
@@ -89,7 +92,11 @@ class KilledAfterOne(SavedWork):
 
 
 @pytest.mark.parametrize(
-    "name", [n if n in ("looked at", "closed form", "quick") else pytest.param(n, marks=pytest.mark.full) for n in RUNS]
+    "name",
+    [
+        n if n in ("looked at", "closed form", "quick", "in groups") else pytest.param(n, marks=pytest.mark.full)
+        for n in RUNS
+    ],
 )
 def test_killed_after_each_part_and_each_step_it_ends_with_the_same_bytes(name, whole, tmp_path):
     kills, host = 0, TinyHost()

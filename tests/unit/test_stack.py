@@ -243,7 +243,7 @@ def test_lineage_is_silent_when_all_is_as_trained():
 
 def test_lineage_names_a_missing_parent():
     child = on_top_of(stack_of((A, 1.0)))
-    words = ["'cat' was made on top of 'banana', which is missing from the stack."]
+    words = ["'cat' was made on top of 'banana', which is not on the stack, or switched off."]
     assert lineage(stack_of((child, 1.0))) == words
     assert lineage(stack_of((A, 0.0), (child, 1.0))) == words
 
@@ -252,7 +252,7 @@ def test_lineage_names_a_parent_above_its_child():
     child = on_top_of(stack_of((A, 1.0)))
     assert lineage(stack_of((child, 1.0), (A, 1.0))) == [
         "'cat' was made on top of 'banana', which must come before it.",
-        "'banana' was made without 'cat': check both with a preview.",
+        "'banana' was made without 'cat': look at both under Before / After.",
     ]
 
 
@@ -272,7 +272,9 @@ def test_lineage_names_another_order():
 
 
 def test_lineage_names_a_stranger():
-    assert lineage(stack_of((A, 1.0), (B, 1.0))) == ["'frog' was made without 'banana': check both with a preview."]
+    assert lineage(stack_of((A, 1.0), (B, 1.0))) == [
+        "'frog' was made without 'banana': look at both under Before / After."
+    ]
 
 
 def test_lineage_looks_into_merges():
@@ -289,7 +291,7 @@ def test_lineage_survives_merging_without_the_parent():
     child = on_top_of(stack_of((A, 1.0)))
     merge = combine_cat(stack_of((child, 1.0), (B, 1.0)))
     assert [p.name for p in merge.info.parents] == ["banana"]
-    assert "missing" in lineage(stack_of((merge, 1.0)))[0]
+    assert "not on the stack" in lineage(stack_of((merge, 1.0)))[0]
 
 
 # Words of the command line

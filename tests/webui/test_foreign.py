@@ -185,9 +185,7 @@ def test_a_port_that_is_taken_is_told_at_once(app, tmp_path):
     command = [str(app.python), "-m", "extension", *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 1 and done.stdout == "" and not (tmp_path / "out").exists()
-    assert done.stderr == (
-        f"error: Port {app.port} is in use by another program: close that one, or choose another --port.\n"
-    )
+    assert done.stderr == (f"error: Port {app.port} is in use: end what uses it, or choose another --port.\n")
 
 
 def test_it_is_served_on_this_machine_alone(app):

@@ -204,7 +204,7 @@ def test_a_port_that_is_taken_is_passed_over_or_told():
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(server.PortTaken, match=f"^Port {port} is in use by another program: close that one, or"):
+        with pytest.raises(server.PortTaken, match=f"^Port {port} is in use: end what uses it, or"):
             server.free_port([port])
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -268,6 +268,7 @@ def service(tmp_path):
         raise core.BadCheckpoint("No checkpoint is chosen.")
 
     program = types.SimpleNamespace(folder=lambda: tmp_path, checkpoint=missing, fingerprint=lambda: None)
+    program.term_lists = lambda: ()
     return services.Service(program)
 
 

@@ -210,28 +210,6 @@ def test_what_came_before_a_failure_in_a_list_stays(service, monkeypatch, error,
     assert [r.name for r in service.stack_file.rows()] == ["forget_cat.safetensors"]
 
 
-def test_what_could_be_drawn_instead_is_shown_nearest_first_and_nothing_is_made(service):
-    asked = {"concept": "a Cat, banana", "anchor": "guitar", "sampling_steps": 1}
-    made = wait(service.candidates(asked)).result
-    names = [name for name, _ in made.shown]
-    assert made.concept == "cat" and len(names) == 6 and len(set(names)) == 6
-    assert {"cat", "cats", "banana"}.isdisjoint(names), "neither what goes nor what goes with it"
-    assert all(picture.startswith("data:image/") for _, picture in made.shown)
-    assert not list(service.program.folder().iterdir()) and services.FORGET not in service.forms
-    quick = wait(service.forget({"concept": "cat", "going": ("banana",), **QUICK})).result
-    assert quick.report["anchor"] == names[0], "the first is what a quick run takes"
-
-
-def test_styles_are_offered_for_a_style(service):
-    made = wait(service.candidates({"concept": "ink", "sampling_steps": 1})).result
-    assert {name for name, _ in made.shown} == {"glossy", "blob", "flat"}
-
-
-def test_candidates_of_an_empty_wish_are_refused(service):
-    with pytest.raises(core.BadSetting, match="Name the concept"):
-        service.candidates({"concept": " "})
-
-
 def test_a_sentence_is_questioned_before_the_job(service):
     with pytest.raises(core.BadSetting, match="reads as a sentence: which word is meant: 'cat' or 'sofa'"):
         service.forget({**QUICK, "concept": "a photo of a cat on a sofa"})

@@ -17,6 +17,7 @@ def service(tmp_path):
     """Of a program without a model."""
     facts = dict.fromkeys(("folder", "pictures_folder", "checkpoints_folder"), lambda: tmp_path)
     facts |= {"checkpoint_name": lambda: "demo", "fingerprint": lambda: None, "checkpoint": lambda: DEMO}
+    facts["term_lists"] = lambda: ()
     return services.Service(types.SimpleNamespace(**facts))
 
 

@@ -85,7 +85,7 @@ def merged_info(stack: Stack, config: dict[str, Any]) -> DeltaInfo:
 def check_one_base(stack: Stack) -> None:
     """Raise `BadDelta` when nothing is active or the active deltas were made for different bases."""
     if not stack.active:
-        raise BadDelta("There is nothing to combine: give at least one delta of a strength other than 0.")
+        raise BadDelta("There is nothing to merge: give at least one delta of a strength other than 0.")
     first = stack.active[0].delta
     sample = BaseSample.read(first.info.base_sample) if first.info.base_sample else None
     base = Base(first.info.base_fingerprint, sample)

@@ -199,7 +199,7 @@ def changed_parents(entry: Entry, number: int, contents: Sequence[Mapping[str, f
     for p in parents:
         made = f"'{label}' was made on top of '{p.name}'"
         if p.sha256 not in place:
-            yield f"{made}, which is missing from the stack."
+            yield f"{made}, which is not on the stack, or switched off."
             continue
         at = place[p.sha256]
         if at[0] >= number:
@@ -219,4 +219,4 @@ def strangers_below(entry: Entry, others: Sequence[Entry], contents: Sequence[Ma
     for other, inside in zip(others, contents, strict=True):
         whole, *merged = inside
         if whole not in known and not (merged and known.issuperset(merged)):
-            yield f"'{entry.delta.label}' was made without '{other.delta.label}': check both with a preview."
+            yield f"'{entry.delta.label}' was made without '{other.delta.label}': look at both under Before / After."

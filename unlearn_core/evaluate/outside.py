@@ -6,10 +6,13 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from ..host import Conditioning, HostModel
-from ..saved_work import saved_tensor
+from ..sampling import noise, schedule
+from ..saved_work import number_of, saved_tensor
+from .remembered import Remembered
 from .trail import Trail
 
 AT_ONCE = 32
@@ -23,13 +26,15 @@ class Outside:
     """What is looked at beside the listed concepts, along short paths of sampling (see `Trail`).
 
     prompts: of anything that is neither to go nor has gone. targets: some of the target's. unchanged: gives a context
-    in which the model is as it was before the request.
+    in which the model is as it was before the request. remembered: paths of earlier runs; None: all go together, none
+    is kept.
     """
 
     prompts: Sequence[str] = ()
     targets: Sequence[str] = ()
     steps: int = 4
     unchanged: Callable[[], AbstractContextManager[None]] = nullcontext
+    remembered: Remembered | None = None
 
     def changes(self, host: HostModel, seed: int, pulse: Callable[[], None] = lambda: None) -> dict[str, float]:
         """{prompt: how far the model's answers to it have moved, as a part of the target's mean way}."""
@@ -37,6 +42,10 @@ class Outside:
             return {}
         asked, moved = [*self.targets, *self.prompts], []
         for first in range(0, len(asked), AT_ONCE):
+            if self.remembered is not None:
+                moved += self.moved(host, asked[first : first + AT_ONCE], seed, self.remembered).tolist()
+                pulse()
+                continue
             rows = host.encode(asked[first : first + AT_ONCE])
 
             def ways(rows: Conditioning = rows, first: int = first) -> Tensor:
@@ -51,6 +60,27 @@ class Outside:
         others = zip(self.prompts, moved[len(self.targets) :], strict=True)
         # where the target itself has not moved nothing has; a way that is no number is the longest
         return {prompt: min(LONGEST, way / own) if way == way else LONGEST for prompt, way in others} if own > 0 else {}
+
+    def moved(self, host: HostModel, prompts: Sequence[str], seed: int, remembered: Remembered) -> Tensor:
+        """How far the answers to each prompt have moved, `[prompts]`, on paths that other runs may have gone before."""
+        rows, seeds = host.encode(prompts), [number_of("outside", seed, prompt) for prompt in prompts]
+        start = torch.cat([noise((1, *host.latent_shape), s, host.device) for s in seeds])
+
+        def gone(missing: list[int]) -> Tensor:
+            trail = Trail.along(host, rows[missing], start[missing], self.steps)
+            both = torch.stack([trail.x, trail.directions], 1)
+            return both.view(self.steps, len(missing), *both.shape[1:]).transpose(0, 1)
+
+        def ways() -> Tensor:
+            keys = [("outside", s, *rows[[i]].parts(), self.steps) for i, s in enumerate(seeds)]
+            with self.unchanged():
+                paths = remembered.rows(keys, gone, (self.steps, 2, *host.latent_shape)).to(host.device)
+            x, directions = paths.transpose(0, 1).flatten(0, 1).unbind(1)
+            sigma = schedule(host, self.steps)[:-1].repeat_interleave(len(prompts))
+            trail = Trail(x, sigma, directions, len(prompts))
+            return trail.apart(trail.asked(host, rows), directions)
+
+        return saved_tensor(host, "outside", (start, *rows.parts(), self.steps), ways)
 
 
 NOTHING_OUTSIDE = Outside()

@@ -30,10 +30,15 @@ class Trail:
 
         side: the largest height and width of its latents, where they need not be the model's own; 0: these.
         """
-        count, sigmas = len(conditioning), schedule(host, steps)
         channels, *sides = host.latent_shape
         sides = [min(s, side or s) for s in sides]
-        start = noise((count, channels, *sides), seed, host.device)
+        return cls.along(host, conditioning, noise((len(conditioning), channels, *sides), seed, host.device), steps)
+
+    @classmethod
+    @torch.no_grad()
+    def along(cls, host: HostModel, conditioning: Conditioning, start: Tensor, steps: int) -> Trail:
+        """From noise `start` `[prompts, c, h, w]`."""
+        count, sigmas = len(conditioning), schedule(host, steps)
         x, points = host.noised(torch.zeros_like(start), sigmas[:1].expand(count), start), []
         for now, after in zip(sigmas[:-1], sigmas[1:], strict=True):
             d = direction(host, x, now.expand(count), conditioning)

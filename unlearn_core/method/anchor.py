@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -10,11 +10,17 @@ from torch import Tensor
 
 from ..errors import TrainingFailed, UnlearnError, not_finite
 from ..evaluate.diffusion_classifier import read_as
-from ..host import HostModel
-from ..sampling import LatentBank, Probe, Sampler, probe_levels
+from ..evaluate.drawn import Drawn
+from ..evaluate.evaluator import Reader
+from ..evaluate.reading import HowToRead
+from ..evaluate.sequential import SequentialTest
+from ..host import Conditioning, HostModel
+from ..sampling import Probe, Sampler, probe_levels
+from ..saved_work import number_of
 from ..words.compare import share_a_word
 from ..words.prompts import REMOVED, Scene, fill, mapped
 from .known_words import TOLD_APART, spelled_out, told_apart
+from .race import TargetLatents, raced
 from .request import Request
 from .run import Run
 from .score_distance import score_distances, text_distances
@@ -23,19 +29,23 @@ ASKED = 40
 """Most words without an entry of their own in the text encoder of which is asked whether the model knows them."""
 
 
+Levels = Callable[[], Tensor]
+"""Gives the distances to the anchor at all levels, `[levels]`: only a training needs them."""
+
+
 @dataclass(frozen=True)
 class Anchor:
     """The chosen anchor.
 
     name: what is drawn instead (`REMOVED`: nothing). reason: in words. neighbours: concepts near the target, nearest
-    first. distances: between target and anchor at the probe's noise levels, `[levels]`; None where nothing was drawn.
+    first. distances: gives those between target and anchor at the probe's noise levels; None where nothing was drawn.
     rejected: {candidate: share of its pictures that read as the target}.
     """
 
     name: str
     reason: str
     neighbours: tuple[str, ...]
-    distances: Tensor | None = None
+    distances: Levels | None = None
     rejected: dict[str, float] = field(default_factory=dict)
 
 
@@ -48,50 +58,73 @@ def choose_anchor(run: Run) -> Anchor:
     run.job.start("sampling", config.sampling_steps, "drawing the target")
     probed = run.request.targets[: recipe.probe_prompts]
     asked = run.host.encode([s.prompt for s in probed])
-    bank = LatentBank.draw(run.host, asked, 1, config.seed, config.sampling_steps, run.job.tick)
+    latents = TargetLatents(run, asked)
+    latents.rows(0, recipe.race_pictures if recipe.group else len(probed), run.job.tick)
     run.job.start("choosing", recipe.rivals + 4, "looking for neighbours and an anchor")
-    return by_score_distance(run, probed, bank.latents[:, 0])
+    return by_score_distance(run, probed, latents)
 
 
-def by_score_distance(run: Run, probed: Sequence[Scene], latents: Tensor) -> Anchor:
+def by_score_distance(run: Run, probed: Sequence[Scene], latents: TargetLatents) -> Anchor:
     """Rank the rivals by score distance (LACU, arXiv 2512.02657) and take the nearest that passes the gate.
 
-    probed: scenes of the target, one per row of `latents` (the model's own, `[m, c, h, w]`). What already stands in
+    probed: scenes of the target; latents: the model's own pictures of them. What already stands in
     for an earlier target comes late, since what many words lead to draws others along. The concept's category and
     leaving it out come last. Raises `UnlearnError` when no candidate passes.
     """
-    request, host = run.request, run.host
-    config, recipe, words, kind = request.config, request.recipe, request.words, request.kind
-    probe = Probe.make(host, latents, probe_levels(host, recipe.anchor_levels), config.seed)
+    request, config, recipe = run.request, run.request.config, run.request.recipe
+    words, kind = request.words, request.kind
     rivals = sieved(run)
     category = words.category(request.concept) if kind == "object" else ""
     extra = [w for w in (config.anchor, category) if w and w not in rivals]
     names = [*rivals, *extra, *([] if kind == "style" else [REMOVED])]
-    reference = host.encode([s.prompt for s in probed])
-    encoded = [host.encode([mapped(s, n, kind, words).prompt for s in probed]) for n in names]
-    measured = score_distances(host, probe, reference, encoded, run.job.tick)
+    measured, levels = measured_distances(run, probed, latents, names)
     if not torch.isfinite(measured).all():
         raise TrainingFailed(not_finite("answers with"))
-    distances = dict(zip(names, measured, strict=True))
-    nearest = sorted(names, key=lambda n: float(distances[n].mean()))
+    distances = dict(zip(names, measured.tolist(), strict=True))
+    nearest = sorted(names, key=lambda n: distances[n])
     neighbours = tuple(n for n in nearest if n in rivals)
     if config.anchor:
-        return Anchor(config.anchor, "given by the artist", neighbours, distances[config.anchor])
+        return Anchor(config.anchor, "given by the artist", neighbours, levels(config.anchor))
     rejected: dict[str, float] = {}
     for name, general in in_order(request, nearest, category):
         allowed = 0.0 if general else recipe.anchor_gate
         share = share_read_as_target(run, probed, name, general)
         run.job.tick()
         if share <= allowed:
-            reason = f"nearest to '{request.concept}' under the model (distance {float(distances[name].mean()):.4f})"
+            reason = f"nearest to '{request.concept}' under the model (distance {distances[name]:.4f})"
             if rejected:
                 reason += "; nearer ones still draw it: " + ", ".join(n or "leaving it out" for n in rejected)
-            return Anchor(name, reason, neighbours, distances[name], rejected)
+            return Anchor(name, reason, neighbours, levels(name), rejected)
         rejected[name] = share
     raise UnlearnError(
         f"Nothing near '{request.concept}' could take its place without drawing it; "
         "name one under 'Draw instead' (--anchor)."
     )
+
+
+def measured_distances(
+    run: Run, probed: Sequence[Scene], latents: TargetLatents, names: Sequence[str]
+) -> tuple[Tensor, Callable[[str], Levels]]:
+    """(mean score distance of each candidate, `[names]`; what gives one's at all noise levels).
+
+    probed: scenes of the target; latents: pictures of them.
+    """
+    request, host, recipe = run.request, run.host, run.request.recipe
+
+    def encoded(name: str) -> Conditioning:
+        return host.encode([mapped(s, name, request.kind, request.words).prompt for s in probed])
+
+    def at_all(asked: Sequence[str]) -> Tensor:
+        drawn, sigmas = latents.rows(0, len(probed)), probe_levels(host, recipe.anchor_levels)
+        probe = Probe.make(host, drawn, sigmas, request.config.seed)
+        return score_distances(host, probe, latents.asked, [encoded(n) for n in asked], run.job.tick)
+
+    if recipe.group:
+        rows = [latents.asked, *map(encoded, names)]
+        means = raced(host, latents.rows, rows, recipe, (request.config.seed, run.job.tick))
+        return means, lambda name: lambda: at_all([name])[0]
+    found = at_all(names)
+    return found.mean(1), lambda name: lambda: found[list(names).index(name)]
 
 
 def in_order(request: Request, nearest: Sequence[str], category: str) -> list[tuple[str, bool]]:
@@ -197,6 +230,8 @@ def share_read_as_target(run: Run, probed: Sequence[Scene], name: str, general: 
     targets = host.encode([s.prompt for s in rows])
     candidates = host.encode([mapped(s, name, request.kind, request.words).prompt for s in rows])
     sampler = Sampler(host, recipe.anchor_steps, config.guidance, run.job.pulse)
+    if recipe.group:
+        return by_groups(run, sampler, (targets, candidates), allowed * len(rows))
     drawn: list[Tensor] = []
     for part in (range(recipe.anchor_glance), range(recipe.anchor_glance, len(rows))):
         drawn.append(sampler.draw(candidates[list(part)], config.seed + 3, first=part.start))
@@ -208,3 +243,26 @@ def share_read_as_target(run: Run, probed: Sequence[Scene], name: str, general: 
         if read.sum() > allowed * len(rows):
             break
     return float(read.float().mean())
+
+
+def by_groups(run: Run, sampler: Sampler, rows: tuple[Conditioning, Conditioning], allowed: float) -> float:
+    """The gate as a sequential test: groups of pictures until it is clear that they are not the target's, or are.
+
+    rows: the target's prompts and the candidate's, a row a picture. allowed: most pictures that may read as the target.
+    """
+    recipe, seed, (targets, candidates) = run.request.recipe, run.request.config.seed, rows
+    reader = Reader(run.host, run.request.words, recipe.reading_levels, seed, run.job.pulse)
+    margins: list[float] = []
+    while len(margins) < len(targets):
+        part = list(range(len(margins), min(len(margins) + recipe.group, len(targets))))
+        drawn = sampler.draw(candidates[part], seed + 3, first=part[0])
+        if not torch.isfinite(drawn).all():
+            raise TrainingFailed(not_finite("draws"))
+        pictures = Drawn(reader, drawn, [targets[part], candidates[part]], [number_of("gate", seed, i) for i in part])
+        margins += pictures.margins(HowToRead.by(recipe))
+        hits, near = (sum(not m < mark for m in margins) for mark in (0.0, -recipe.doubtful_margin))
+        # what stands for many things has to be looked at for longer
+        shares = recipe.gate_shares if allowed else recipe.near_shares
+        if hits > allowed or SequentialTest(*shares, recipe.error).answer(near, len(margins)) is False:
+            break
+    return hits / len(margins)

@@ -8,6 +8,8 @@ from itertools import islice
 from ..evaluate.evaluator import Evaluator, NoCheck, Questions, Reader
 from ..evaluate.glance import Glance
 from ..evaluate.outside import Outside
+from ..evaluate.stepwise import StepwiseEvaluator
+from ..evaluate.unharmed import Artist, Unharmed
 from ..sampling import Sampler
 from ..words.prompts import fill, mapped, names, scenes, spread
 from .anchor import Anchor, is_spelled_out
@@ -36,7 +38,12 @@ def evaluator_for(run: Run, anchor: Anchor) -> Evaluator | NoCheck:
     sampler = Sampler(run.host, config.sampling_steps, config.guidance, run.job.pulse)
     reader = Reader(run.host, request.words, recipe.reading_levels, config.seed, run.job.pulse)
     outside = outside_for(run, far, preserved)
-    return Evaluator(questions, sampler, reader, run.teacher, recipe, run.job, outside)
+    asked_of = questions, sampler, reader, run.teacher, recipe, run.job, outside
+    if not recipe.group:
+        return Evaluator(*asked_of)
+    artist = Artist(sampler, config.seed, lambda: run.student.off(), run.remembered)
+    unharmed = Unharmed(questions, reader, run.teacher, recipe, artist)
+    return StepwiseEvaluator(*asked_of, unharmed=unharmed, weights=run.learned)
 
 
 def glance_for(run: Run, anchor: Anchor) -> Glance:
@@ -50,13 +57,18 @@ def glance_for(run: Run, anchor: Anchor) -> Glance:
 
 def far_concepts(run: Run) -> list[str]:
     """Things from anywhere in the list; of one that is not the checkpoint's own, what its text encoder has whole."""
-    request, count = run.request, run.request.recipe.checked_far
-    things = request.rest.all_objects
-    if run.host.words_file:
-        return spread(things, count, request.config.seed + 5)
-    mixed = spread(things, len(things), request.config.seed + 5)
-    whole = list(islice((t for t in mixed if not is_spelled_out(run.host, t)), count))
-    return whole or mixed[:count]
+    request, own = run.request, bool(run.host.words_file)
+    count, seed, things = request.recipe.checked_far, request.config.seed + 5, request.rest.all_objects
+    if request.recipe.group:
+        # in an order that does not depend on what is to go, so that their pictures may be remembered
+        every = request.words.all_objects
+        mixed = [t for t in spread(every, len(every), seed) if t in things]
+    elif own:
+        return spread(things, count, seed)
+    else:
+        mixed = spread(things, len(things), seed)
+    whole = mixed if own else list(islice((t for t in mixed if not is_spelled_out(run.host, t)), count))
+    return whole[:count] or mixed[:count]
 
 
 def outside_for(run: Run, far: Sequence[str], asked: Collection[str]) -> Outside:
@@ -74,4 +86,6 @@ def outside_for(run: Run, far: Sequence[str], asked: Collection[str]) -> Outside
     found += [fill("{an o}", o, "") for o in UNLISTED_THINGS]
     prompts = [p for p in dict.fromkeys(found) if not any(names(p, m) for m in request.moving)]
     targets = [s.prompt for s in request.held_out[: recipe.trail_prompts]]
-    return Outside(prompts, targets, recipe.trail_steps, lambda: run.student.off())
+    return Outside(
+        prompts, targets, recipe.trail_steps, lambda: run.student.off(), run.remembered if recipe.group else None
+    )

@@ -30,6 +30,10 @@ from .prompt_pairs import PromptPairs
 from .request import Request
 from .run import Run
 
+HARMED = (
+    "Look at the pictures. If you miss what was harmed, take this delta off the stack, name it under 'Keep', and start "
+    "again."
+)
 BROKEN_PICTURES = (
     "The model's autoencoder (VAE) gives pictures of numbers that are not finite (NaN), so nothing was handed on: load "
     "the VAE in full precision, or choose another one."
@@ -203,6 +207,8 @@ def summary(report: Mapping) -> list[tuple[str, str]]:
     check = report["check"]
     rows = [("Forget", report["concept"]), ("Draws instead", report["anchor"] or "nothing in its place")]
     rows += [("Why", report["reason"]), ("Result", check["verdict"])]
+    if "harmed" in check["verdict"] and not report.get("withheld"):
+        rows.append(("What to do", HARMED))
     if "forgotten_after" in check:
         before, after = 1 - check["forgotten_before"], 1 - check["forgotten_after"]
         rows.append(("Pictures read as the target", f"{before:.0%} before, {after:.0%} after"))

@@ -9,6 +9,7 @@ import random
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 
 import torch
 from torch import Tensor
@@ -33,6 +34,10 @@ SAME_TOKEN = 1e-4
 """Part of a token vector's mean square up to which two of them are the same token."""
 WORD_SIGNS = 0x2E80
 """From here on scripts have a sign for a syllable or a word."""
+LIKE = 0.75
+"""Likeness of two spellings (`difflib`) from which one is taken for a slip of the other."""
+FEW = 60
+"""Words of a checkpoint's own list up to which all of them are told."""
 LETTERS = "bcdfghjklmnpqrstvwxyzaeiou"
 
 
@@ -55,10 +60,19 @@ def ask_about_unknown_words(run: Run) -> None:
     if found:
         names = " and ".join(f"'{name}'" for name in found)
         raise BadSetting(
-            f"This model does not know {names}: its text encoder has no such word, and what it draws for it is no "
-            "different from random letters. Check the spelling; to start all the same, choose 'Go on regardless' "
-            "(--force)."
+            f"This model does not know {names}: what it draws for it is no different from random letters. "
+            f"{what_it_knows(run, found)} To start all the same, choose 'Go on regardless' (--force)."
         )
+
+
+def what_it_knows(run: Run, unknown: Sequence[str]) -> str:
+    """Words that are spelled nearly like the unknown ones, and all of a checkpoint that brings a list of its own."""
+    words = run.request.words
+    known = (*words.all_objects, *words.styles)
+    alike = [near for name in unknown for near in get_close_matches(name.casefold(), known, n=1, cutoff=LIKE)]
+    meant = f"Did you mean {' and '.join(map(repr, dict.fromkeys(alike)))}?" if alike else "Check the spelling."
+    own = bool(run.host.words_file) and len(known) <= FEW
+    return f"{meant} Its own list names {', '.join(known)}." if own else meant
 
 
 def unknown_words(

@@ -15,6 +15,11 @@ from ..delta.layer_names import weight_of
 class Student(Protocol):
     """Changes that are being learned; switched off, the host's model is the one before the request."""
 
+    @property
+    def factors(self) -> Mapping[str, tuple[Tensor, Tensor]]:
+        """{path: (A, B)} of what is on the layers."""
+        ...
+
     def off(self) -> AbstractContextManager[None]:
         """Without the changes, for the length of a block."""
         ...

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from .request import Request
 
+USUAL = 3
+"""Groups of the target's pictures after which its verdict is usually known."""
+READ = 4
+"""Readings of a picture of the target; one of what is preserved takes twice as many."""
+BROAD = 25
+"""Prompts that are asked for beside the listed concepts."""
+
 
 def expected(request: Request) -> dict[str, float]:
     """Forward passes of each phase when the closed form is enough."""
     config, recipe = request.config, request.recipe
     if not config.check:
         return {"choosing": 1.0, "editing": 4.0}
+    if recipe.group:
+        return expected_in_groups(request)
     looked = look(request)
     phases = {
         "sampling": recipe.probe_prompts * config.sampling_steps,
@@ -17,6 +26,20 @@ def expected(request: Request) -> dict[str, float]:
         "before": looked,
     }
     return phases | {"editing": looked, "after": looked}
+
+
+def expected_in_groups(request: Request) -> dict[str, float]:
+    """The same for a check that stops when it knows, as it usually does."""
+    recipe, steps = request.recipe, request.config.sampling_steps
+    gate = recipe.group * (2 * recipe.anchor_steps + 2)
+    concepts = recipe.checked_near + recipe.checked_far
+    return {
+        "sampling": recipe.race_pictures * steps,
+        "choosing": 2 * recipe.race_pictures * (recipe.rivals + 3) + 3 * (steps + 12) + gate,
+        "before": recipe.shown // 2 * (2 * steps + READ) + concepts * (2 * steps + 2 * READ),
+        "editing": look(request),
+        "after": concepts * 2 * steps + 2 * BROAD * recipe.trail_steps,
+    }
 
 
 def expected_training(request: Request) -> dict[str, float]:
@@ -28,6 +51,11 @@ def expected_training(request: Request) -> dict[str, float]:
 
 
 def look(request: Request) -> float:
-    """Forward passes of one look of the check: pictures of the target and of what is preserved, drawn and read."""
-    recipe = request.recipe
+    """Forward passes of one look of the check: pictures of the target and of what is preserved, drawn and read.
+
+    Of one that stops when it knows: of the target alone, since the last look goes on with what was seen.
+    """
+    recipe, steps = request.recipe, request.config.sampling_steps
+    if recipe.group:
+        return USUAL * recipe.group * (2 * steps + READ)
     return 2 * recipe.held_out_prompts * recipe.rounds * 2 * 2 * request.config.sampling_steps

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from ..delta.base_model import BaseModel
 from ..device_memory import SmallPasses, release
 from ..errors import UnlearnError
+from ..evaluate.remembered import Remembered
 from ..host import HostModel
 from ..progress import Progress, Tracker
 from ..saved_work import NOTHING, NoSavedWork, digest, tool
@@ -36,7 +38,7 @@ class Run:
     base: the denoiser without it. edits: the changes that the closed form makes. student: what is being learned,
     `edits` or the adapters of a training. cost: what one row takes. job: progress and the artist's wish to stop.
     tidy: gives memory back that finished work still holds. saved: where finished parts are kept. groups: layers that
-    were found to read text alone, where their names do not tell it.
+    were found to read text alone, where their names do not tell it. remembered: pictures of before, from other runs.
     """
 
     request: Request
@@ -49,6 +51,7 @@ class Run:
     tidy: Callable[[], None]
     saved: NoSavedWork = NOTHING
     groups: Sequence[TextGroup] = ()
+    remembered: Remembered = field(default_factory=Remembered)
     student: Student = field(init=False)
     _preserved: dict[tuple[str, ...], Moment] = field(default_factory=dict)
 
@@ -76,7 +79,8 @@ class Run:
                 saved.begin(key_of(request, host, answers[0]), job.spare)
                 rows = saved.number("rows", rows_at_once(host, backbone, cost, config.memory) or 0)
                 small = SmallPasses(host, rows or None, saved)
-                yield cls(request, small, backbone, base, edits, cost, job, tidy, saved, groups)
+                seen = Remembered(pictures_of(host), model_of(request, host, answers[0]))
+                yield cls(request, small, backbone, base, edits, cost, job, tidy, saved, groups, seen)
 
     @cached_property
     def readers(self) -> tuple[TextReader, ...]:
@@ -101,6 +105,10 @@ class Run:
                 moment = words.preserved(reader, moment, kept_words(self.host))
             self._preserved[reader.paths] = moment
         return self._preserved[reader.paths]
+
+    def learned(self) -> str:
+        """Which change is on the layers now, as a hash."""
+        return digest(*(t for path in sorted(self.student.factors) for t in self.student.factors[path]))
 
     @contextmanager
     def teacher(self) -> Iterator[None]:
@@ -134,8 +142,23 @@ def key_of(request: Request, host: HostModel, answer: Tensor) -> str:
     answer: of the model with the stack on it, to some input: it tells models, types and kernels apart by every bit.
     """
     stack = request.stack
-    on = host.fingerprint, host.prediction_type, str(host.device), torch.get_num_threads(), host.latent_shape
     below = stack.parents(), stack.prompts(), stack.kinds(), stack.anchors()
     asked = request.config.deciding(), request.concept, request.kind, request.targets, request.held_out
     words = [request.words, request.general, *([request.vocabulary.digest] if request.vocabulary else [])]
-    return digest(tool(), on, below, asked, *words, request.recipes, host.sigmas, answer)
+    return digest(tool(), loaded(host), below, asked, *words, request.recipes, host.sigmas, answer)
+
+
+def model_of(request: Request, host: HostModel, answer: Tensor) -> str:
+    """What pictures depend on beside what they are asked for: tool, device, model and stack, as a name."""
+    return digest(tool(), loaded(host), request.stack.parents(), host.sigmas, answer)
+
+
+def pictures_of(host: HostModel) -> Path | None:
+    """Where pictures of before are kept, with what else is the same for all requests; None where nothing is."""
+    folder: Path | None = getattr(host, "cache_folder", None)
+    return folder / "pictures" if folder else None
+
+
+def loaded(host: HostModel) -> tuple:
+    """The model and what it is worked out on."""
+    return host.fingerprint, host.prediction_type, str(host.device), torch.get_num_threads(), host.latent_shape

@@ -88,7 +88,7 @@ class TrainingData:
         mapped = host.encode([m for _, m in [*target, *inherited]])
         # without the check there is no training, and with it they are measured
         assert anchor.distances is not None
-        distances = at_all_levels(anchor.distances, len(host.sigmas))
+        distances = at_all_levels(anchor.distances(), len(host.sigmas))
         levels = importance(distances)
         gap = float((levels * distances).sum())
         return cls(forget, mapped, kept, replay.weights, taught, levels, len(replay.erased), gap)

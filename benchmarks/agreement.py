@@ -1,0 +1,349 @@
+"""How often the check that stops when it knows says what the full check says, and what the classifier says.
+
+Changes of every kind are looked at in full: all pictures, read at all levels. What the sequential check would have seen
+and said is replayed from the same pictures, by its own code.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+from unlearn_core import load, save
+from unlearn_core.config import ForgetConfig
+from unlearn_core.delta.atomic import write_json, write_whole
+from unlearn_core.delta.format import Delta
+from unlearn_core.delta.stack import Stack
+from unlearn_core.demo.classifier import DemoClassifier
+from unlearn_core.demo.recognition import CHECKPOINT, FOLDER
+from unlearn_core.evaluate.evaluator import Answers, Questions
+from unlearn_core.evaluate.reading import HowToRead, errors_at, margin, margins
+from unlearn_core.evaluate.remembered import Remembered
+from unlearn_core.evaluate.sequential import decided, grade
+from unlearn_core.evaluate.stepwise import LAST_LOOK
+from unlearn_core.evaluate.unharmed import Artist, Unharmed, prompts_of
+from unlearn_core.evaluate.verdict import verdict
+from unlearn_core.host import Conditioning
+from unlearn_core.method.forget import forget
+from unlearn_core.recipe import DEFAULT, Recipe
+from unlearn_core.sampling import Sampler
+from unlearn_core.saved_work import number_of
+from unlearn_core.standalone.model import StandaloneModel
+from unlearn_core.words.prompts import REMOVED, Scene, mapped, scenes, spread
+from unlearn_core.words.word_list import WordList
+
+from .run import device_name
+
+FILE = "agreement.json"
+STEPS, GUIDANCE = 8, 3.0
+CONCEPTS = (
+    *(("banana", "truck"), ("cat", "dog"), ("ink", "glossy"), ("frog", "dog"), ("car", "airplane")),
+    *(("guitar", "mushroom"), ("blob", "glossy"), ("dog", "truck"), ("apple", "strawberry"), ("elephant", "dog")),
+)
+"""With their anchors, as the tool chooses them."""
+KINDS: tuple[tuple[str, float], ...] = (
+    *(("good", 1.0), ("harmful", 3.0), ("partial", 0.5), ("good", 1.1), ("noisy", 2.0), ("failed", 0.1)),
+    *(("partial", 0.7), ("failed", 0.0), ("noisy", 1.0), ("partial", 0.4), ("good", 0.9), ("noisy", 4.0)),
+    *(("wrong", 1.0), ("partial", 0.6), ("harmful", 2.0), ("partial", 0.3), ("noisy", 3.0), ("partial", 0.8)),
+    *(("good", 1.2), ("harmful", 5.0)),
+)
+"""Changes: the concept's own delta so strongly; with noise added that is so many times as large; another concept's."""
+WORDS = ("forgotten", "partly", "not")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One change that is judged."""
+
+    concept: str
+    anchor: str
+    kind: str
+    strength: float
+
+    @property
+    def name(self) -> str:
+        """Of its file."""
+        return f"{self.concept}-{self.kind}-{self.strength:g}"
+
+
+def cases(count: int) -> Iterator[Case]:
+    """The first so many: every kind of change for each concept."""
+    every = (Case(concept, anchor, *kind) for kind in KINDS for concept, anchor in CONCEPTS)
+    return (case for case, _ in zip(every, range(count), strict=False))
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is asked about a case."""
+
+    case: Case
+    words: WordList
+
+    @property
+    def kind(self) -> str:
+        """ "object" or "style"."""
+        return self.words.kind(self.case.concept)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The constants."""
+        return DEFAULT[self.kind]
+
+    @cached_property
+    def questions(self) -> Questions:
+        """As a request asks them: the anchor and others of the target's group, then things from anywhere."""
+        case, recipe, rest = self.case, self.recipe, self.words.without([self.case.concept])
+        group = rest.members(self.words.category(case.concept)) if self.kind == "object" else rest.styles
+        names = list(dict.fromkeys([case.anchor, *group, *spread(rest.all_objects, 20, 5)]))
+        kept = {
+            n: tuple(scenes(rest, n, rest.kind(n), recipe.preserved_pictures, 6))
+            for n in names[: recipe.checked_near + recipe.checked_far]
+        }
+        targets = tuple(scenes(self.words, case.concept, self.kind, recipe.held_out_prompts, 3))
+        return Questions(case.concept, self.kind, case.anchor, targets, kept)
+
+    @property
+    def targets(self) -> list[Scene]:
+        """The target's pictures."""
+        return list(self.questions.targets) * self.recipe.rounds
+
+    @property
+    def rows(self) -> list[tuple[str, Scene]]:
+        """All pictures of what is preserved."""
+        return [(name, scene) for name, several in self.questions.preserved.items() for scene in several]
+
+
+@dataclass(frozen=True)
+class Laboratory:
+    """Where changes are looked at in full, each once: what was seen lies in `folder`."""
+
+    host: StandaloneModel
+    folder: Path
+
+    @cached_property
+    def words(self) -> WordList:
+        """The demo's."""
+        return WordList.load(self.host.words_file)
+
+    @cached_property
+    def classifier(self) -> DemoClassifier:
+        """The demo's."""
+        return DemoClassifier.load(FOLDER / "classifier.safetensors")
+
+    def subject(self, case: Case) -> Subject:
+        """What is asked about a case."""
+        return Subject(case, self.words)
+
+    def kept(self, name: str, make: Any) -> dict[str, Tensor]:
+        """Tensors from a file, made where it is not there."""
+        file = self.folder / f"{name}.safetensors"
+        if not file.is_file():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_whole(file, to_bytes({k: t.contiguous() for k, t in make().items()}))
+        return load_file(file)
+
+    def delta(self, case: Case) -> Delta:
+        """The concept's delta as a quick run makes it."""
+        file = self.folder / f"{case.concept}-delta.safetensors"
+        if not file.is_file():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            wish = ForgetConfig(concept=case.concept, anchor=case.anchor, quality="quick")
+            save(forget(self.host, wish).delta, file)
+        return load(file)
+
+    def stack(self, case: Case) -> Stack:
+        """The change."""
+        source = case
+        if case.kind == "wrong":
+            number = [concept for concept, _ in CONCEPTS].index(case.concept)
+            source = replace(case, concept=CONCEPTS[number - 1][0], anchor=CONCEPTS[number - 1][1])
+        delta, draw = self.delta(source), torch.Generator().manual_seed(1)
+        factors = {}
+        for name, f in delta.factors.items():
+            up = f.up.float()
+            if case.kind == "noisy":
+                up = up + case.strength * up.pow(2).mean().sqrt() * torch.randn(up.shape, generator=draw)
+            factors[name] = replace(f, up=up if case.kind == "noisy" else case.strength * up)
+        return Stack().with_delta(replace(delta, factors=factors)) if case.strength else Stack()
+
+    def before(self, case: Case) -> dict[str, Tensor]:
+        """What is preserved, as the base model draws and reads it."""
+        return self.kept(f"{case.concept}-before", lambda: self.preserved(case, Stack()))
+
+    def seen(self, case: Case) -> dict[str, Tensor]:
+        """A case in full: errors `[pictures, readings, levels]`, latents, and what the classifier says."""
+        return self.kept(case.name, lambda: self.target(case) | self.preserved(case, self.stack(case)))
+
+    def target(self, case: Case) -> dict[str, Tensor]:
+        """The target's pictures."""
+        subject, host = self.subject(case), self.host
+        encoded = [host.encode([s.prompt for s in subject.targets])]
+        for other in (case.anchor, REMOVED):
+            rows = [mapped(s, other, subject.kind, self.words).prompt for s in subject.targets]
+            encoded.append(host.encode(rows))
+        with host.session(self.stack(case)):
+            drawn = Sampler(host, STEPS, GUIDANCE).draw(encoded[0], LAST_LOOK)
+        seeds = [number_of("target", 0, LAST_LOOK, i) for i in range(len(drawn))]
+        shows = [case.concept in found for found in self.classifier.recognise(2 * host.decode(drawn) - 1)]
+        return {"target": self.read(subject, drawn, encoded, seeds), "target shows": torch.tensor(shows)}
+
+    def preserved(self, case: Case, stack: Stack) -> dict[str, Tensor]:
+        """The pictures of what is preserved, with a stack."""
+        subject, host = self.subject(case), self.host
+        with host.session(stack):
+            artist = Artist(Sampler(host, STEPS, GUIDANCE), 0, nullcontext, Remembered())
+            drawn = artist.draw([scene for _, scene in subject.rows], False)
+        prompts = prompts_of(subject.questions, self.words, subject.rows)
+        encoded = [host.encode(column) for column in zip(*prompts, strict=True)]
+        seeds = [number_of("read", 0, row[0]) for row in prompts]
+        found = self.classifier.recognise(2 * host.decode(drawn) - 1)
+        shows = [name in seen for (name, _), seen in zip(subject.rows, found, strict=True)]
+        return {"read": self.read(subject, drawn, encoded, seeds), "drawn": drawn, "shows": torch.tensor(shows)}
+
+    def read(self, subject: Subject, drawn: Tensor, encoded: list[Conditioning], seeds: list[int]) -> Tensor:
+        """Errors of all pictures under all readings at all levels, by the base model."""
+        levels = subject.recipe.reading_levels
+        with self.host.session(Stack()):
+            return torch.stack([errors_at(self.host, drawn, encoded, part, seeds) for part in levels], 2)
+
+
+@dataclass
+class Table:
+    """Recorded errors `[pictures, readings, levels]` (see `reading.Readable`); rows: how many were asked for."""
+
+    values: Tensor
+    rows: int = 0
+
+    def errors(self, pictures: Sequence[int], readings: Sequence[int], level: int) -> Tensor:
+        """From the table."""
+        self.rows += len(pictures) * len(readings)
+        return self.values[list(pictures)][:, list(readings), level]
+
+
+class Recorded(Unharmed):
+    """The preserved pictures of a case, taken from what was seen in full in place of drawn and read ones."""
+
+    def prepare(self, subject: Subject, tables: Mapping[bool, Table], drawn: Mapping[bool, Tensor]) -> None:
+        """tables, drawn: of before (True) and after."""
+        self._numbers = {scene.prompt: i for i, (_, scene) in enumerate(subject.rows)}
+        self._tables, self._drawn, self._before, self.pictures = tables, drawn, True, 0
+        self.artist = self  # type: ignore[assignment]
+
+    def draw(self, scenes: Sequence[Scene], before: bool) -> Tensor:
+        """In place of the artist's."""
+        self._before, self.pictures = before, self.pictures + len(scenes)
+        return self._drawn[before][[self._numbers[s.prompt] for s in scenes]]
+
+    def margins(self, asked: Sequence[tuple[str, Scene]], latents: Tensor) -> list[float]:
+        """Of the pictures that were drawn last."""
+        rows = [self._numbers[s.prompt] for _, s in asked]
+        table = self._tables[self._before]
+        return margins(table, rows, table.values.shape[1], HowToRead.by(self.recipe)).tolist()
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What one judge says: the target's grade, whether the rest is harmed, rows of the denoiser that it took."""
+
+    grade: str
+    harmed: bool
+    rows: int = 0
+
+
+def judged(recipe: Recipe, target: float, before: dict[str, float], after: dict[str, float], rows: int = 0) -> Judged:
+    """By the verdict's own rules."""
+    answers = [Answers(share, kept, torch.zeros(0), ()) for share, kept in ((1.0, before), (target, after))]
+    return Judged(WORDS[grade(target, recipe)], "harmed" in verdict(*answers, recipe)["verdict"], rows)
+
+
+def by_concept(subject: Subject, right: Sequence[bool]) -> dict[str, float]:
+    """Shares of each concept's pictures."""
+    found: dict[str, list[bool]] = {}
+    for (name, _), value in zip(subject.rows, right, strict=True):
+        found.setdefault(name, []).append(value)
+    return {name: sum(v) / len(v) for name, v in found.items()}
+
+
+def comparable(subject: Subject, words: WordList, errors: Tensor) -> Tensor:
+    """Errors with no rival where a reading is the picture's own prompt."""
+    errors = errors.clone()
+    for i, row in enumerate(prompts_of(subject.questions, words, subject.rows)):
+        for j in range(1, len(row)):
+            if row[j] == row[0]:
+                errors[i, j] = float("inf")
+    return errors
+
+
+def compared(laboratory: Laboratory, case: Case) -> dict[str, Judged]:
+    """The full check, the sequential check and the classifier on one case."""
+    subject, words, recipe = laboratory.subject(case), laboratory.words, laboratory.subject(case).recipe
+    old, new = laboratory.before(case), laboratory.seen(case)
+    tables = {True: comparable(subject, words, old["read"]), False: comparable(subject, words, new["read"])}
+    right = {when: by_concept(subject, (margin(t.sum(2)) > 0).tolist()) for when, t in tables.items()}
+    whole = margin(new["target"].sum(2))
+    pictures = len(subject.targets) + 2 * len(subject.rows)
+    cost = pictures * 2 * STEPS + new["target"].numel() + 2 * new["read"].numel()
+    full = judged(recipe, float((whole > 0).float().mean()), right[True], right[False], cost)
+    shown = {when: by_concept(subject, t["shows"].tolist()) for when, t in ((True, old), (False, new))}
+    classifier = judged(recipe, float(new["target shows"].float().mean()), shown[True], shown[False])
+    return {
+        "full": full,
+        "sequential": sequential(subject, new["target"], tables, (old, new)),
+        "classifier": classifier,
+    }
+
+
+def sequential(subject: Subject, target: Tensor, tables: Mapping[bool, Tensor], seen: Sequence[Any]) -> Judged:
+    """The sequential check on recorded pictures, by its own code."""
+    recipe, table, found = subject.recipe, Table(target), []
+    while len(found) < len(target) and not decided(found, recipe):
+        part = range(len(found), min(len(found) + recipe.group, len(target)))
+        found += margins(table, part, target.shape[1], HowToRead.by(recipe)).tolist()
+    recorded = {when: Table(t) for when, t in tables.items()}
+    unharmed = Recorded(subject.questions, None, None, recipe, None)  # type: ignore[arg-type]
+    unharmed.prepare(subject, recorded, {True: seen[0]["drawn"], False: seen[1]["drawn"]})
+    before = unharmed.before()
+    after = unharmed.after()
+    rows = (len(found) + unharmed.pictures) * 2 * STEPS + table.rows + sum(t.rows for t in recorded.values())
+    return judged(recipe, sum(not m < 0 for m in found) / len(found), before, after, rows)
+
+
+def measure(folder: Path, device: str, runs: int, commit: str = "", told: Any = print) -> dict[str, Any]:
+    """All cases; what was seen before is not made again. Writes `FILE` after each; commit: on which it runs."""
+    laboratory = Laboratory(StandaloneModel(CHECKPOINT, device), folder)
+    judgements: list[dict[str, Any]] = []
+    source = {"date": time.strftime("%Y-%m-%d"), "commit": commit, "device": device_name(laboratory.host)}
+    data: dict[str, Any] = {}
+    for case in cases(runs):
+        found = compared(laboratory, case)
+        judgements.append({"case": asdict(case), **{judge: asdict(j) for judge, j in found.items()}})
+        data = {"sources": {"agreement": source}, "rows": summary(judgements), "runs": judgements}
+        write_json(folder / FILE, data)
+        words = ", ".join(f"{k} {j.grade}{' harmed' * j.harmed}" for k, j in found.items())
+        told(f"{len(judgements)} {case.name}: {words}")
+    return data
+
+
+def summary(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Agreement of each pair of judges, 0..1, and mean rows, of each kind of change and of all."""
+    out = []
+    for kind in (*dict.fromkeys(r["case"]["kind"] for r in runs), "all"):
+        some = [r for r in runs if kind in ("all", r["case"]["kind"])]
+        row: dict[str, Any] = {"kind": kind, "source": "agreement", "runs": len(some)}
+        for one, other in (("sequential", "full"), ("sequential", "classifier"), ("full", "classifier")):
+            for what in ("grade", "harmed"):
+                row[f"{what}: {one}, {other}"] = sum(r[one][what] == r[other][what] for r in some) / len(some)
+        for judge in ("full", "sequential"):
+            row[f"rows: {judge}"] = sum(r[judge]["rows"] for r in some) / len(some)
+        out.append(row)
+    return out

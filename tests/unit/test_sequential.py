@@ -1,0 +1,86 @@
+"""When the check has seen enough: the sequential test and its error, and the grades that it decides on."""
+
+import random
+from dataclasses import replace
+
+import pytest
+import torch
+
+from unlearn_core.evaluate.reading import HowToRead, margins
+from unlearn_core.evaluate.sequential import FORGOTTEN, PARTLY, STILL_THERE, SequentialTest, decided, grade
+from unlearn_core.recipe import OBJECT, thorough
+
+
+def test_answers_by_hand():
+    """ln(0.99 / 0.01) = 4.595; a miss weighs ln(0.5 / 0.95) = -0.642, a hit ln(10) = 2.303."""
+    asked = SequentialTest(0.05, 0.5, 0.01)
+    assert asked.answer(0, 7) is None and asked.answer(0, 8) is False
+    assert asked.answer(1, 2) is None and asked.answer(2, 2) is True
+    assert asked.answer(1, 11) is None and asked.answer(1, 12) is False
+
+
+@pytest.mark.parametrize("share, wrong", [(0.05, True), (0.5, False)])
+def test_wrong_answers_are_as_rare_as_is_said(share, wrong):
+    asked, draw, failed = SequentialTest(0.05, 0.5, 0.05), random.Random(3), 0
+    for _ in range(2000):
+        hits = count = 0
+        while (found := asked.answer(hits, count)) is None:
+            hits, count = hits + (draw.random() < share), count + 1
+        failed += found is wrong
+    assert 0 < failed / 2000 < 0.05 * 1.2
+
+
+def test_grades_are_the_verdicts():
+    assert [grade(s, OBJECT) for s in (0.0, 0.05, 0.06, 0.5, 0.51, 1.0)] == [
+        *(FORGOTTEN, FORGOTTEN, PARTLY, PARTLY, STILL_THERE, STILL_THERE)
+    ]
+
+
+def test_what_is_clear_is_known_from_few_pictures():
+    away, near, there = -2.0, -0.5, 1.0
+    assert not decided([], OBJECT) and not decided([away] * 4, OBJECT)
+    assert decided([away] * 8, OBJECT) and not decided([away] * 7 + [near], OBJECT)
+    assert decided([away] * 11 + [near], OBJECT)
+    assert not decided([away] * 8 + [there], OBJECT), "one of nine is more than may be left"
+    assert decided([there] * 8, OBJECT) and not decided([there, away] * 4, OBJECT)
+    assert decided([there] * 6 + [away] * 22, OBJECT)
+
+
+def test_a_margin_that_is_no_number_counts_as_the_targets():
+    nan = float("nan")
+    assert not decided([nan] + [-2.0] * 7, OBJECT) and decided([nan] * 8, OBJECT)
+
+
+def test_the_full_check_is_that_of_thorough():
+    assert OBJECT.group and not thorough(OBJECT).group
+
+
+class Table:
+    """Errors `[pictures, readings, levels]`; asked: how many were looked up."""
+
+    def __init__(self, values):
+        self.values, self.asked = torch.tensor(values), 0
+
+    def errors(self, pictures, readings, level):
+        self.asked += len(pictures) * len(readings)
+        return self.values[list(pictures)][:, list(readings), level]
+
+
+def test_only_what_is_not_clear_is_read_at_more_levels_and_only_with_likely_readings():
+    how = HowToRead((1, 0), 0.5)
+    clear, open_one = [[1.0, 1.0], [9.0, 9.0], [4.0, 4.0]], [[2.0, 1.0], [1.0, 1.1], [9.0, 8.0]]
+    table = Table([clear, open_one])
+    found = margins(table, [0, 1], 3, how)
+    assert found.tolist() == pytest.approx([torch.tensor(4.0).log().item(), torch.tensor(2.1 / 3.0).log().item()])
+    assert table.asked == 2 * 3 + 2
+    assert margins(Table([open_one]), [0], 3, HowToRead((1,), 0.5)).tolist() == pytest.approx([0.0953], abs=1e-3)
+
+
+def test_margins_of_no_numbers_are_none_and_of_no_rivals_infinite():
+    nan, inf = float("nan"), float("inf")
+    found = margins(Table([[[nan], [1.0]], [[1.0], [inf]]]), [0, 1], 2, HowToRead((0,), 0.5))
+    assert found[0] != found[0] and found[1] == inf
+
+
+def test_a_larger_error_needs_fewer_pictures():
+    assert decided([-2.0] * 4, replace(OBJECT, error=0.2))

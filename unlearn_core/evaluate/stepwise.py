@@ -1,0 +1,136 @@
+"""The check that stops when it knows: pictures in small groups, each read only as far as it is not clear.
+
+It asks what `Evaluator` asks, of the same pictures of the target and of at most as many. What was judged while a fit
+was looked for is not drawn and judged again by the last look at the same fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from math import log
+
+import torch
+from torch import Tensor
+
+from ..errors import TrainingFailed, not_finite
+from ..saved_work import number_of
+from ..words.prompts import REMOVED, Scene, mapped
+from .drawn import Drawn
+from .evaluator import Answers, Evaluator, broken_pictures
+from .reading import HowToRead
+from .sequential import decided
+from .unharmed import Unharmed
+
+LAST_LOOK = 1
+"""Seed of the noise of the target's pictures before and after, beside the request's."""
+
+
+@dataclass
+class Look:
+    """The target's pictures that one model has drawn so far, with what they were read as."""
+
+    latents: list[Tensor] = field(default_factory=list)
+    margins: list[float] = field(default_factory=list)
+
+    @property
+    def share(self) -> float:
+        """Part of them that is read as the target; so written a margin that is no number counts as the target's."""
+        return sum(not m < 0 for m in self.margins) / len(self.margins)
+
+    def has_near(self, doubt: float) -> bool:
+        """Whether one of them is read as the target, or nearly."""
+        return any(not m <= -log(doubt) for m in self.margins)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepwiseEvaluator(Evaluator):
+    """`Evaluator` by sequential tests (see `sequential`).
+
+    weights: tells by a hash which change is on the layers. unharmed: the pictures of what is preserved.
+    """
+
+    unharmed: Unharmed
+    weights: Callable[[], str]
+    _looks: dict[tuple[str, int], Look] = field(default_factory=dict)
+
+    def before(self) -> Answers | None:
+        """The model before the request: the pictures that are shown. Raises `TrainingFailed` where it is broken."""
+        self.job.start("before", 2, "checking the model as it is")
+        look = Look()
+        self.go_on(look, LAST_LOOK, self.recipe.shown // 2)
+        self.job.tick()
+        answers = self.answers(look, self.unharmed.before())
+        self.job.tick()
+        if answers.not_finite:
+            raise TrainingFailed(not_finite("draws", "in the check's pictures"))
+        return answers
+
+    def after(self) -> Answers | None:
+        """The model after it, as far as the verdict needs."""
+        self.job.start("after", 2, "checking what was forgotten and what was harmed")
+        look = self.look_of(LAST_LOOK)
+        while not self.ended(look):
+            self.go_on(look, LAST_LOOK, self.recipe.group)
+        self.job.tick()
+        answers = self.answers(look, self.unharmed.after())
+        self.job.tick()
+        return replace(answers, outside=self.outside.changes(self.sampler.host, self.reader.seed, self.job.pulse))
+
+    def still_generated(self, number: int, settled: bool) -> bool:
+        """The question while the method is at work: is the target still there?
+
+        While it is searched for, near misses count; when all has settled, the share counts that the verdict allows.
+        The closed form is asked with the last look's noise, which goes on from there; training, which is asked many
+        times, with other noise each time.
+        """
+        seed = 1000 + 2 * number if self.job.phase == "training" else LAST_LOOK
+        look = self.look_of(seed)
+        while not self.ended(look):
+            if not settled and look.has_near(self.recipe.doubt):
+                return True
+            self.go_on(look, seed, self.recipe.group)
+        return look.share > self.recipe.forgotten_share if settled else look.has_near(self.recipe.doubt)
+
+    def answers(self, look: Look, preserved: dict[str, float]) -> Answers:
+        """What was seen, with the pictures to show."""
+        half = self.recipe.shown // 2
+        targets = torch.cat(look.latents)
+        others, beside = self.unharmed.shown(half)
+        latents = torch.cat([targets[:half], *others])
+        scenes = [*self.asked[: len(targets[:half])], *beside]
+        broken = broken_pictures(targets) + self.unharmed.broken
+        return Answers(look.share, preserved, latents, tuple(s.prompt for s in scenes), broken)
+
+    @property
+    def asked(self) -> list[Scene]:
+        """The scenes of all pictures of the target that may be drawn."""
+        return list(self.questions.targets) * self.recipe.rounds
+
+    def look_of(self, seed: int) -> Look:
+        """What has been seen of the model as it is now, with noise of this seed; older looks are let go."""
+        key = self.weights(), seed
+        if key not in self._looks:
+            self._looks.clear()
+            self._looks[key] = Look()
+        return self._looks[key]
+
+    def ended(self, look: Look) -> bool:
+        """Whether no more pictures have to be looked at."""
+        return len(look.margins) >= len(self.asked) or decided(look.margins, self.recipe)
+
+    def go_on(self, look: Look, seed: int, count: int) -> None:
+        """Draw and read so many more pictures of the target."""
+        first = len(look.margins)
+        scenes = self.asked[first : first + count]
+        kind, host = self.questions.kind, self.reader.host
+        own = host.encode([s.prompt for s in scenes])
+        drawn = self.sampler.draw(own, self.reader.seed + seed, first=first)
+        others = dict.fromkeys([self.questions.anchor, REMOVED])
+        rivals = [[mapped(s, a, kind, self.reader.words).prompt for s in scenes] for a in others]
+        seeds = [number_of("target", self.reader.seed, seed, first + i) for i in range(len(scenes))]
+        with self.teacher():
+            encoded = [host.encode([s.prompt for s in scenes]), *map(host.encode, rivals)]
+            look.margins += Drawn(self.reader, drawn, encoded, seeds).margins(HowToRead.by(self.recipe))
+        look.latents.append(drawn)
+        self.job.pulse(torch.cat(look.latents)[: self.recipe.shown])

@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
     search.add_argument("method", metavar="METHOD")
     search.add_argument("--requests", type=int, default=3, help="how many requests (default: 3)")
     for p in (sequence, search):
-        p.add_argument("--model", default="demo", help="demo, flow or flow-t5 (default: demo)")
+        p.add_argument("--model", default="demo", help="demo, flow, flow-t5, world or world-open (default: demo)")
     for p in (sequence, robustness, search):
         p.add_argument(
             "--pictures", type=int, default=8, help="pictures of a preserved concept; of a target twice that"

@@ -24,7 +24,7 @@ def sequence(args: argparse.Namespace) -> int:
     for plan in plans:
         plan.questionnaire.asked(1)  # so that a wrong name is refused before the first one runs
     results = [run(plan, args.out, args.device) for plan in plans][-1]
-    written = write_up(list(results.rows.values()), args.out, results.ended)
+    written = write_up(list(results.rows.values()), args.out, results.ended, args.model)
     print((args.out / "table.md").read_text(encoding="utf-8"))
     for file in written:
         print(file.resolve())

@@ -44,8 +44,11 @@ class Ours:
         return Learned(request.concept, delta, None, task.rest.all_objects, info.anchor, info.prompts, info.steps)
 
     def general(self, host: OpenModel) -> WordList | None:
-        """The words that are preserved beside those of the checkpoint's own list; None: the bundled ones."""
-        return None
+        """The words that are preserved beside those of the checkpoint's own list; None: the bundled ones.
+
+        The large world has its own: the bundled ones without the things that no list may name.
+        """
+        return getattr(host, "general", None)
 
 
 @dataclass(frozen=True)
@@ -57,5 +60,7 @@ class OursBlind(Ours):
 
     def general(self, host: OpenModel) -> WordList:
         """The bundled list without the demo model's held-out objects."""
+        if (own := super().general(host)) is not None:
+            return own
         known = WordList.load(host.words_file).all_objects
         return WordList.load(None).without([o for o in world()["objects"] if o not in known])

@@ -9,12 +9,13 @@ from unlearn_core.delta.atomic import write_whole
 from unlearn_core.delta.paths import safe_file_name
 
 from .grids import assemble
+from .models import DEMO
 from .plots import draw
 from .result_table import table
 from .run import Plan
 
 
-def write_up(rows: list[dict], folder: Path, ended: Sequence[dict] = ()) -> list[Path]:
+def write_up(rows: list[dict], folder: Path, ended: Sequence[dict] = (), model: str = DEMO) -> list[Path]:
     """`table.md`, a plot a sequence, a grid a run, a grid of all methods' last rows. Returns what was written.
 
     ended: requests that could not be learned.
@@ -25,7 +26,7 @@ def write_up(rows: list[dict], folder: Path, ended: Sequence[dict] = ()) -> list
         here = [r for r in rows if r["sequence"] == sequence]
         written.append(folder / f"plot-{sequence}.png")
         draw(here, written[-1])
-        written += grids(here, folder, Plan(sequence, (), 1))
+        written += grids(here, folder, Plan(sequence, (), 1, model=model))
     return written
 
 

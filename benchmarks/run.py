@@ -22,16 +22,16 @@ from unlearn_core.device_memory import release
 from unlearn_core.errors import BadSetting, UnlearnError
 from unlearn_core.recipe import Recipe
 
-from .grids import captions, strip
+from .counting import Counting, counting
+from .grids import strip
 from .learned import Learned, distance_moved, under
-from .measures import Measurement, Reference
+from .measures import Reference
 from .memory import peak_mb, start_peak
 from .methods import method
 from .models import DEMO, OpenModel, opened
-from .questions import Answer, Observations, Questionnaire, look, preserved_questions, target_questions
+from .questions import Answer, Observations, Questionnaire
 from .results import Results, key_of
 from .row_passes import rows_counted
-from .sequences import sequence, watched
 from .task import Task
 
 LEARNING = 0.75
@@ -59,16 +59,16 @@ class Plan:
     model: str = DEMO
 
     @cached_property
+    def counting(self) -> Counting:
+        """How the model is asked and counted."""
+        return counting(self.model)
+
+    @cached_property
     def questionnaire(self) -> Questionnaire:
         """Requests and questions. Raises `BadSetting`."""
         if not (1 <= self.seeds <= 100 and 2 <= self.pictures <= 200):
             raise BadSetting("Seeds have to be from 1 to 100 and pictures from 2 to 200.")
-        # What is watched belongs to the whole sequence, so that a shorter run is a part of a longer one.
-        w = watched(sequence(self.sequence))
-        requests = sequence(self.sequence, self.requests)
-        preserved = tuple(preserved_questions(w, self.pictures))
-        targets = tuple(tuple(target_questions(r, w, 2 * self.pictures)) for r in sequence(self.sequence))
-        return Questionnaire(requests, w, preserved, targets[: len(requests)], captions(w, targets))
+        return self.counting.questionnaire(self.sequence, self.requests, self.pictures)
 
     def folder(self, results: Path, spec: str, seed: int) -> Path:
         """Where one run's deltas and pictures lie."""
@@ -175,9 +175,9 @@ class SequenceRun:
         """Draw and count with the model after `past`."""
         seed, asked = wanted["seed"], self.questionnaire.asked(len(past))
         with under(self.host, past):
-            now = look(self.host, asked, seed, self.plan.steps)
+            now = self.plan.counting.look(self.host, asked, seed, self.plan.steps)
         replayed = frozenset(c for one in past for c in one.replayed)
-        return Measurement(
+        return self.plan.counting.measurement(
             self.questionnaire, len(past), now, self.reference(seed), self.earlier(wanted), replayed
         ).row()
 
@@ -202,7 +202,7 @@ class SequenceRun:
         """What the base model draws for some questions."""
         file = self.results.folder / "base" / f"{self.plan.sequence}-{name}-{len(asked)}.safetensors"
         if not file.is_file():
-            found = look(self.host, asked, noise, self.plan.steps)
+            found = self.plan.counting.look(self.host, asked, noise, self.plan.steps)
             answers = json.dumps([[a.obj, a.style] for a in found.answers])
             write_whole(file, to_bytes({"features": found.features.contiguous()}, {"answers": answers}))
         with safe_open(file, "pt") as f:

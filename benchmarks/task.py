@@ -40,8 +40,13 @@ class Task:
 
     @cached_property
     def words(self) -> WordList:
-        """The checkpoint's word list."""
-        return WordList.load(self.host.words_file)
+        """The checkpoint's word list, or the general one."""
+        return WordList.load(self.host.words_file) if self.host.words_file else self.general
+
+    @cached_property
+    def general(self) -> WordList:
+        """The general words, of the large world without what no list may name there."""
+        return getattr(self.host, "general", None) or WordList.load(None)
 
     @cached_property
     def rest(self) -> WordList:

@@ -22,7 +22,6 @@ from benchmarks.text_layers import text_readers
 from unlearn_core.method.preserved import PreservedPrompts
 from unlearn_core.method.text_reader import TextReader
 from unlearn_core.method.token_moments import moment_of
-from unlearn_core.words.word_list import WordList
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class UCE:
     def solved(self, task: Task, reader: TextReader, anchor: str) -> tuple[Tensor, Tensor]:
         """Both brackets of the formula with sums as means, the second inverted; float64 `[d, d]`."""
         edited, wanted = (reader.read(p).values for p in (task.prompts, task.mapped(anchor)))
-        lists = [task.words, WordList.load(None)]
+        lists = [task.words, task.general]
         preserved = PreservedPrompts(lists, [task.request.concept], task.seed).moment(reader)
         if earlier := [p for one in task.past for p, _ in one.prompts]:
             preserved = preserved + moment_of(reader, earlier)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
@@ -15,29 +17,40 @@ DENOISER, ENCODER, DEVIATION = "model.diffusion_model.", "text_encoders.t5.trans
 """Names of tensors in a file: what those of the parts begin with, and by what the latents were divided."""
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """How big a transformer is: 32 numbers a head; text: width of its tokens."""
+
+    depth: int = DEPTH
+    patch: int = PATCH
+    channels: int = CHANNELS
+    text: int = TEXT_WIDTH
+
+
 class FlowTransformer(nn.Module):
     """diffusers' Qwen-Image transformer for latents `[b, 4, 16, 16]`, with the names and sums of ComfyUI's class."""
 
-    def __init__(self) -> None:
+    def __init__(self, sizes: Sizes = Sizes()) -> None:
         from diffusers import QwenImageTransformer2DModel
 
         super().__init__()
+        self.patch = sizes.patch
         self.net = QwenImageTransformer2DModel(
-            patch_size=PATCH,
-            in_channels=CHANNELS * PATCH**2,
-            out_channels=CHANNELS,
-            num_layers=DEPTH,
+            patch_size=sizes.patch,
+            in_channels=sizes.channels * sizes.patch**2,
+            out_channels=sizes.channels,
+            num_layers=sizes.depth,
             attention_head_dim=WIDTH // HEADS,
             num_attention_heads=HEADS,
-            joint_attention_dim=TEXT_WIDTH,
+            joint_attention_dim=sizes.text,
             axes_dims_rope=(8, 12, 12),
         )
 
     def forward(self, x: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
-        """The flow's velocity. x: `[b, c, h, w]`, t: times 0..1 `[b]`, tokens: `[b, n, 128]`."""
-        b, c, h, w = x.shape
-        rows, columns = h // PATCH, w // PATCH
-        cells = x.view(b, c, rows, PATCH, columns, PATCH).permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+        """The flow's velocity. x: `[b, c, h, w]`, t: times 0..1 `[b]`, tokens: `[b, n, width of text]`."""
+        (b, c, h, w), patch = x.shape, self.patch
+        rows, columns = h // patch, w // patch
+        cells = x.view(b, c, rows, patch, columns, patch).permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
         out = self.net(
             cells,
             encoder_hidden_states=tokens,
@@ -46,7 +59,7 @@ class FlowTransformer(nn.Module):
             img_shapes=[[(1, rows, columns)]] * b,
             return_dict=False,
         )[0]
-        return out.view(b, rows, columns, c, PATCH, PATCH).permute(0, 3, 1, 4, 2, 5).reshape(x.shape)
+        return out.view(b, rows, columns, c, patch, patch).permute(0, 3, 1, 4, 2, 5).reshape(x.shape)
 
 
 def text_encoder(words: int) -> nn.Module:

@@ -63,8 +63,8 @@ class Request:
         names, config = host.layers(), at_own_guidance(config, host)
         check_fits(stack, base_of(host), host.architecture, names, title_of(host), host.prediction_type)
         stack.parents()  # a file whose name cannot be written down is refused now
-        words = WordList.load(host.words_file)
         general = general or WordList.load(None)
+        words = WordList.load(host.words_file) if host.words_file else general
         vocabulary = vocabulary_of(host)
         kind, concept = asked_for(config, [words, general], stack, vocabulary)
         layers = {path: name for name, path in reversed(names.items())}

@@ -14,8 +14,10 @@ def vocabulary_of(host: HostModel) -> Vocabulary | None:
     """None where the checkpoint brings a word list: that names all that it draws, and more would only take room.
 
     Measured on the demo model: with its own list everything near is preserved, and words that mean nothing to its text
-    encoder hold back what has to go.
+    encoder hold back what has to go. A host may bring a vocabulary of its own, as a benchmark's that hides some words.
     """
+    if (own := getattr(host, "vocabulary", None)) is not None:
+        return own
     return vocabulary(host.words_file, getattr(host, "term_lists", ()))
 
 

@@ -19,7 +19,8 @@ from tests.webui.app import App
 from tests.webui.environments import python_with
 
 THEMES = ("light", "dark")
-SIZE = (1280, 900)
+SIZE, TALL = (1280, 900), (1280, 1700)
+"""Of the window; the second holds a whole node."""
 PATIENCE = 900
 """Seconds that a request may take."""
 
@@ -81,7 +82,7 @@ def comfyui(images: Path, quality: str) -> None:
             client.post("/settings/Comfy.TutorialCompleted", True)
         folder = Path(place) / "browser"
         folder.mkdir()
-        with Browser(folder, (1280, 1000)) as browser:
+        with Browser(folder, TALL) as browser:
             browser.goto(f"http://{server.address}/")
             browser.until(LOADED, 300)
             browser.evaluate(OPEN % PACK)
@@ -90,7 +91,6 @@ def comfyui(images: Path, quality: str) -> None:
             browser.evaluate("app.queuePrompt(0)")
             browser.until(f"{NODE}.unlearnPanel?.after.naturalWidth > 0", PATIENCE)
             browser.until(IDLE, PATIENCE)
-            browser.resize(1280, 1500)  # so that the whole node is in the window
             browser.evaluate(SHOW)
             browser.until(WHOLE, 30)
             box = browser.until(PLACE, 10)

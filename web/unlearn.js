@@ -7,6 +7,8 @@ import { nodeOf, panelOn, withoutPreview } from "./panel.js";
 /** Nodes that have a panel from the start, and those that get one when they have something to say. */
 const PANEL = new Set(["UnlearnForgetConcept", "UnlearnBeforeAfter"]);
 const SPEAKING = new Set([...PANEL, "UnlearnSaveDelta", "UnlearnStack", "UnlearnApply", "UnlearnLoadDelta"]);
+/** Milliseconds after the end of a run at which its rough picture is taken off. */
+const LATE = [0, 500, 2000];
 const STOPPED = "stopped; finished concepts stay in the cache";
 
 app.registerExtension({
@@ -28,7 +30,8 @@ app.registerExtension({
     const executed = nodeType.prototype.onExecuted;
     nodeType.prototype.onExecuted = function (message) {
       executed?.apply(this, arguments);
-      if (PANEL.has(nodeData.name)) withoutPreview(this);
+      // now, and when a picture that is still being unpacked has come
+      if (PANEL.has(nodeData.name)) for (const wait of LATE) setTimeout(() => withoutPreview(this), wait);
       if (message?.text || message?.unlearn_before || this.unlearnPanel) panelOn(this)?.finished(message ?? {});
     };
   },

@@ -138,7 +138,7 @@ def test_a_quick_request_from_a_click_to_the_pictures(app, page, tmp_path):
 
 
 def test_what_could_be_drawn_instead_is_chosen_by_its_picture(app, page, tmp_path):
-    wish(page, "cat", "quick")
+    wish(page, "dog", "quick")
     page.click("#unlearn_look")
     page.until(DRAWN % "#unlearn_offered img", 120)
     page.screenshot(tmp_path / "offered.png", whole=True)

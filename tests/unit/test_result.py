@@ -71,9 +71,17 @@ def test_a_report_is_plain_values_and_its_summary_the_results_own():
     result = run(host, config(), stack_on(host, {"concept": "frog"}))
     assert json.loads(json.dumps(result.report)) == result.report
     assert result.summary() == summary(result.report)
-    labels = [label for label, _ in result.summary() if label != "Not known by this model"]
+    # what a random network knows and what is harmed in it is chance
+    labels = [label for label, _ in result.summary() if label not in ("Not known by this model", "What to do")]
     assert labels == [*dict(summary(REPORT))][:-1] + ["On top of", "Time"]
     assert all(isinstance(text, str) and text for row in result.summary() for text in row)
+
+
+def test_a_summary_says_what_to_do_about_harm():
+    check = REPORT["check"] | {"verdict": "forgotten, but 'dog' and others are harmed"}
+    rows = dict(summary(REPORT | {"check": check}))
+    assert "name it under 'Keep'" in rows["What to do"] and "What to do" not in dict(summary(REPORT))
+    assert "What to do" not in dict(summary(REPORT | {"check": check, "withheld": "Nothing was handed on."}))
 
 
 def test_a_summary_says_what_is_not_known_not_kept_and_not_tried():

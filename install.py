@@ -32,7 +32,9 @@ app opens the page in your browser; demo forgets one thing in the terminal; test
 # Small networks gain little from a second thread: two processes of one thread each are done sooner.
 # A process that dies ends the run: its tests would be given to another one, which may die of the same or wait forever.
 SIDE_BY_SIDE = ("--numprocesses=2", "--max-worker-restart=0", "--dist=loadscope", "--no-loadscope-reorder")
-DEFAULT_PATH = ("-m", "not full")
+DEFAULT_PATH, BESIDE = ("-m", "not full"), ("-m", "not alone")
+# Tests that need most of a machine's memory come after all others, in a process of their own.
+ALONE, NOTHING_CHOSEN = "pytest, alone", 5
 PACKAGE = "On Debian and Ubuntu: apt install python3-venv"
 # Seconds between two looks at what pip says.
 GLANCE = 0.5
@@ -118,12 +120,7 @@ def add_peft() -> None:
 
 def candidates(transformers: str, accelerate: str | None) -> list[str]:
     """What pip is asked for, newest first; accelerate is None where it is missing and will be added."""
-    return [
-        peft
-        for peft, least_transformers, least_accelerate in PEFTS
-        if numbers(transformers) >= least_transformers
-        and (accelerate is None or numbers(accelerate) >= least_accelerate)
-    ]
+    return [p for p, t, a in PEFTS if numbers(transformers) >= t and (accelerate is None or numbers(accelerate) >= a)]
 
 
 def numbers(text: str) -> tuple[int, ...]:
@@ -184,6 +181,8 @@ def test(options: list[str]) -> int:
     report = Path(python).parents[1] / "tests.xml"
     report.unlink(missing_ok=True)
     results = {name: run([python, "-m", *tool], cwd=ROOT) for name, tool in checks(python, report, options).items()}
+    if results.get(ALONE) == NOTHING_CHOSEN:
+        results[ALONE] = 0
     failed = [name for name, code in results.items() if code]
     seconds = time.monotonic() - begin
     print(f"{seconds:.0f} seconds in all: {counted(report)}; failed: {', '.join(failed) or 'nothing'}", flush=True)
@@ -192,20 +191,20 @@ def test(options: list[str]) -> int:
 
 def checks(python: str, report: Path, options: list[str]) -> dict[str, list[str]]:
     """What is run, in this order; the type checker only where it is installed."""
-    chosen = () if "--all" in options else DEFAULT_PATH
+    chosen = BESIDE if "--all" in options else DEFAULT_PATH
     # The caller's options come last: of an option that is given twice, pytest takes the second.
     passed_on = [option for option in options if option != "--all"]
     tests = ["pytest", *SIDE_BY_SIDE, "--durations=40", f"--junitxml={report}", *chosen, *passed_on]
     static = {"ruff check": ["ruff", "check"], "ruff format": ["ruff", "format", "--check"]}
     if has_module(python, "mypy"):
         static["mypy"] = ["mypy", "unlearn_core"]
-    return {**static, "pytest": tests}
+    alone = {ALONE: ["pytest", *passed_on, "-m", "alone"]} if "--all" in options else {}
+    return {**static, "pytest": tests, **alone}
 
 
 def has_module(python: str, name: str) -> bool:
     """Whether that Python has it."""
-    command = [python, "-c", f"import importlib.util as u, sys; sys.exit(u.find_spec({name!r}) is None)"]
-    return subprocess.run(command, cwd=ROOT).returncode == 0
+    return works([python, "-c", f"import importlib.util as u, sys; sys.exit(u.find_spec({name!r}) is None)"])
 
 
 def counted(report: Path) -> str:

@@ -31,7 +31,7 @@ from unlearn_core.evaluate.reading import HowToRead, errors_at, margin, margins
 from unlearn_core.evaluate.remembered import Remembered
 from unlearn_core.evaluate.sequential import decided, grade
 from unlearn_core.evaluate.stepwise import LAST_LOOK
-from unlearn_core.evaluate.unharmed import Artist, Unharmed, prompts_of
+from unlearn_core.evaluate.unharmed import RememberingSampler, Unharmed, prompts_of
 from unlearn_core.evaluate.verdict import verdict
 from unlearn_core.host import Conditioning
 from unlearn_core.method.forget import forget
@@ -124,7 +124,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Laboratory:
+class FullLooks:
     """Where changes are looked at in full, each once: what was seen lies in `folder`."""
 
     host: StandaloneModel
@@ -201,8 +201,8 @@ class Laboratory:
         """The pictures of what is preserved, with a stack."""
         subject, host = self.subject(case), self.host
         with host.session(stack):
-            artist = Artist(Sampler(host, STEPS, GUIDANCE), 0, nullcontext, Remembered())
-            drawn = artist.draw([scene for _, scene in subject.rows], False)
+            drawing = RememberingSampler(Sampler(host, STEPS, GUIDANCE), 0, nullcontext, Remembered())
+            drawn = drawing.draw([scene for _, scene in subject.rows], False)
         prompts = prompts_of(subject.questions, self.words, subject.rows)
         encoded = [host.encode(column) for column in zip(*prompts, strict=True)]
         seeds = [number_of("read", 0, row[0]) for row in prompts]
@@ -237,10 +237,10 @@ class Recorded(Unharmed):
         """tables, drawn: of before (True) and after."""
         self._numbers = {scene.prompt: i for i, (_, scene) in enumerate(subject.rows)}
         self._tables, self._drawn, self._before, self.pictures = tables, drawn, True, 0
-        self.artist = self  # type: ignore[assignment]
+        self.sampler = self  # type: ignore[assignment]
 
     def draw(self, scenes: Sequence[Scene], before: bool) -> Tensor:
-        """In place of the artist's."""
+        """In place of the sampler's."""
         self._before, self.pictures = before, self.pictures + len(scenes)
         return self._drawn[before][[self._numbers[s.prompt] for s in scenes]]
 
@@ -284,10 +284,10 @@ def comparable(subject: Subject, words: WordList, errors: Tensor) -> Tensor:
     return errors
 
 
-def compared(laboratory: Laboratory, case: Case) -> dict[str, Judged]:
+def compared(looks: FullLooks, case: Case) -> dict[str, Judged]:
     """The full check, the sequential check and the classifier on one case."""
-    subject, words, recipe = laboratory.subject(case), laboratory.words, laboratory.subject(case).recipe
-    old, new = laboratory.before(case), laboratory.seen(case)
+    subject, words, recipe = looks.subject(case), looks.words, looks.subject(case).recipe
+    old, new = looks.before(case), looks.seen(case)
     tables = {True: comparable(subject, words, old["read"]), False: comparable(subject, words, new["read"])}
     right = {when: by_concept(subject, (margin(t.sum(2)) > 0).tolist()) for when, t in tables.items()}
     whole = margin(new["target"].sum(2))
@@ -320,12 +320,12 @@ def sequential(subject: Subject, target: Tensor, tables: Mapping[bool, Tensor], 
 
 def measure(folder: Path, device: str, runs: int, commit: str = "", told: Any = print) -> dict[str, Any]:
     """All cases; what was seen before is not made again. Writes `FILE` after each; commit: on which it runs."""
-    laboratory = Laboratory(StandaloneModel(CHECKPOINT, device), folder)
+    looks = FullLooks(StandaloneModel(CHECKPOINT, device), folder)
     judgements: list[dict[str, Any]] = []
-    source = {"date": time.strftime("%Y-%m-%d"), "commit": commit, "device": device_name(laboratory.host)}
+    source = {"date": time.strftime("%Y-%m-%d"), "commit": commit, "device": device_name(looks.host)}
     data: dict[str, Any] = {}
     for case in cases(runs):
-        found = compared(laboratory, case)
+        found = compared(looks, case)
         judgements.append({"case": asdict(case), **{judge: asdict(j) for judge, j in found.items()}})
         data = {"sources": {"agreement": source}, "rows": summary(judgements), "runs": judgements}
         write_json(folder / FILE, data)

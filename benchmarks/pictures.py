@@ -34,7 +34,7 @@ SEED, GUIDANCE = 3, 3.0
 
 
 @dataclass
-class Painter:
+class DemoPictures:
     """Draws rows of prompts with the demo model under stacks of its own deltas.
 
     quality: of the requests that make them.
@@ -58,9 +58,9 @@ class Painter:
         return pictures(Sampler(self.host, guidance=guidance), stack, prompts, SEED)
 
 
-def recipe_rows(painter: Painter, folder: Path) -> Mapping[str, tuple[tuple[str, ...], dict[str, Tensor]]]:
+def recipe_rows(drawing: DemoPictures, folder: Path) -> Mapping[str, tuple[tuple[str, ...], dict[str, Tensor]]]:
     """{recipe: (prompts, {label: pictures})}. folder: for files that a recipe writes."""
-    row, forgotten = painter.row, painter.forgotten
+    row, forgotten = drawing.row, drawing.forgotten
     found = {}
 
     styles = ("a cat in ink style", "a banana in ink style", "a flat cat", "a glossy car", "a blob apple")
@@ -110,7 +110,7 @@ def recipes(quality: str) -> list[Path]:
     """A picture for each page of docs/recipes but the first, which has README's."""
     made = []
     with tempfile.TemporaryDirectory() as folder:
-        for name, (prompts, rows) in recipe_rows(Painter(quality), Path(folder)).items():
+        for name, (prompts, rows) in recipe_rows(DemoPictures(quality), Path(folder)).items():
             made.append(IMAGES / f"recipe_{name}.png")
             save_rows(made[-1], prompts, rows)
             few_colours(made[-1])

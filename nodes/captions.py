@@ -9,6 +9,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from ..unlearn_core.picture_file import letters
+
 LINES = 2
 """Lines of a caption; what is longer ends in dots."""
 SMALLEST, PART = 10, 18
@@ -33,14 +35,6 @@ def strip(text: str, width: int, lines: int = LINES) -> Tensor:
     written = "\n".join(folded(text, width - 4, font, lines))
     ImageDraw.Draw(page).multiline_text((2, 1), written, fill="black", font=font, spacing=size // 5)
     return torch.from_numpy(np.array(page)).movedim(-1, 0).float() / 255
-
-
-def letters(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Pillow's own font of that height; of its one size in a Pillow that is too old to have others."""
-    try:
-        return ImageFont.load_default(size)
-    except TypeError:
-        return ImageFont.load_default()
 
 
 def folded(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, lines: int) -> list[str]:

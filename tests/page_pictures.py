@@ -13,6 +13,8 @@ from pathlib import Path
 from PIL import Image
 
 from tests.browser import Browser, chromium
+from tests.comfy.page import NODE, OPEN
+from tests.comfy.page import READY as LOADED
 from tests.comfy.server import PACK, Server
 from tests.comfy.sources import NEWEST
 from tests.webui.app import App
@@ -29,13 +31,6 @@ MODEL = "document.querySelector('#unlearn_base')?.innerText.includes('Model:')"
 PICTURES = "(l => l.length && l.every(i => i.naturalWidth > 0))([...document.querySelectorAll('#unlearn_result img')])"
 QUALITY = "document.querySelector('#unlearn_quality input[value=%s]').click()"
 
-LOADED = "Boolean(window.app?.graph && window.app.canvas && document.querySelector('canvas'))"
-NODE = "app.graph.nodes.find(n => n.type === 'UnlearnForgetConcept')"
-OPEN = """(async () => {
-  const answer = await fetch(encodeURI('/api/workflow_templates/%s/Forget one concept.json'));
-  await app.loadGraphData(await answer.json());
-  return app.graph.nodes.length;
-})()"""
 SHOW = f"(() => {{ app.canvas.ds.scale = 1; app.canvas.centerOnNode({NODE}); app.canvas.setDirty(true, true); }})()"
 IDLE = "fetch('/api/queue').then(a => a.json()).then(q => !q.queue_running.length && !q.queue_pending.length)"
 PANEL = f"{NODE}.unlearnPanel"
@@ -51,10 +46,10 @@ PLACE = f"""(() => {{
 
 def tab(images: Path, quality: str) -> None:
     """The tab on its own after *banana*, in both themes."""
-    with tempfile.TemporaryDirectory() as place:
-        # its path is in the picture
-        out = Path(tempfile.gettempdir()) / "loras"
-        out.mkdir(exist_ok=True)
+    # its path is in the picture
+    with tempfile.TemporaryDirectory(prefix="unlearn-") as place:
+        out = Path(place) / "loras"
+        out.mkdir()
         with App(python_with("gradio4"), out) as app, Browser(Path(place), SIZE) as browser:
             opened(browser, app, THEMES[0])
             browser.evaluate(QUALITY % quality)

@@ -6,11 +6,14 @@ import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from .delta.atomic import write_whole
 from .preview import grid
+
+LETTERS = 13
+"""Height of a caption's letters in pixels: smaller ones run together."""
 
 
 def save_pictures(file: Path, prompts: Iterable[str], before: Tensor, after: Tensor | None) -> None:
@@ -24,18 +27,25 @@ def save_rows(file: Path, prompts: Iterable[str], rows: Mapping[str, Tensor]) ->
     scale = max(1, round(160 / first.shape[-1]))
     picture = grid(list(rows.values())).repeat_interleave(scale, 1).repeat_interleave(scale, 2)
     image = Image.fromarray((picture * 255).round().byte().permute(1, 2, 0).numpy())
-    left, top = max(52, 16 + 6 * max(map(len, rows))), 40
+    left, top = max(56, 16 + 7 * max(map(len, rows))), 3 * LETTERS + 8
     page = Image.new("RGB", (left + image.width, top + image.height), "white")
     page.paste(image, (left, top))
-    pen = ImageDraw.Draw(page)
+    pen, font = ImageDraw.Draw(page), letters(LETTERS)
     for i, label in enumerate(rows):
-        pen.text((6, top + (i + 0.5) * image.height / len(rows) - 6), label, fill="black")
+        pen.text((6, top + (i + 0.5) * image.height / len(rows) - 7), label, fill="black", font=font)
     width = image.width / len(first)
     for i, prompt in enumerate(prompts):
-        pen.multiline_text(
-            (left + i * width + 2, 2), "\n".join(folded(prompt, int(width / 6.3))), fill="black", spacing=1
-        )
+        text = "\n".join(folded(prompt, int(width / 6.3)))
+        pen.multiline_text((left + i * width + 2, 1), text, fill="black", font=font, spacing=0)
     save_image(file, page)
+
+
+def letters(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Pillow's own font of that height; of its one size in a Pillow that is too old to have others."""
+    try:
+        return ImageFont.load_default(size)
+    except TypeError:
+        return ImageFont.load_default()
 
 
 def save_image(file: Path, image: Image.Image) -> None:

@@ -24,9 +24,9 @@ class Recipe:
     """Candidate anchors that are compared by score distance; more are first sieved by their text."""
     anchor_levels: int = 8
     """Noise levels at which two prompts are compared."""
-    race_pictures: int = 2
+    halving_pictures: int = 2
     """Pictures of the target on which all candidates are compared."""
-    race_open: float = 2.0
+    halving_open: float = 2.0
     """Candidates up to so many times as far as the nearest are compared at more points."""
     anchor_candidates: int = 9
     """Nearest candidates whose pictures are looked at."""

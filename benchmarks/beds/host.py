@@ -24,13 +24,33 @@ SHIFT, LEVELS = 1.15, 10_000
 """How the noise levels are spaced, as ComfyUI spaces them: s t / (1 + (s - 1) t)."""
 
 
-class FlowBed:
+class FlowHost:
+    """What all flow transformers of the benchmark share. backbone: the network; device: where it is."""
+
+    architecture, prediction_type = "qwenimage", "flow"
+    backbone: nn.Module
+
+    def noised(self, latents: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
+        """Latents `[b, c, h, w]` on the straight way to the noise."""
+        at = sigma.view(-1, 1, 1, 1)
+        return (1 - at) * latents + at * noise
+
+    def layers(self) -> dict[str, str]:
+        """{name in a delta file: path} of all linear layers."""
+        return layer_names.linear_layers(self.backbone, self.architecture, None)
+
+    @contextmanager
+    def session(self, stack: Stack) -> Iterator[nn.Module]:
+        """The transformer with the deltas added to its weights."""
+        with applied(self.backbone, self.layers(), stack):
+            yield self.backbone
+
+
+class FlowBed(FlowHost):
     """A `HostModel`: the transformer of a file, the demo model's autoencoder, and its text encoder or the file's own.
 
     Flow (Liu et al. 2022, arXiv 2209.03003): x = (1 - sigma) z + sigma n, and the network answers n - z.
     """
-
-    architecture, prediction_type = "qwenimage", "flow"
 
     def __init__(self, file: Path, device: str = "cpu"):
         weights = load_file(file)
@@ -63,11 +83,6 @@ class FlowBed:
         """Numbers of a prompt's tokens."""
         return ids_of([prompt]).tolist()
 
-    def noised(self, latents: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
-        """Latents `[b, 4, 16, 16]` on the straight way to the noise."""
-        at = sigma.view(-1, 1, 1, 1)
-        return (1 - at) * latents + at * noise
-
     def denoise(self, x: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
         """The clean latent."""
         return x - sigma.view(-1, 1, 1, 1) * self._flow(x, sigma, conditioning.tokens)
@@ -75,13 +90,3 @@ class FlowBed:
     def decode(self, latents: Tensor) -> Tensor:
         """Pictures `[b, 3, 128, 128]` in 0..1 by the demo model's autoencoder."""
         return self._demo.decode(latents * self._deviation)
-
-    def layers(self) -> dict[str, str]:
-        """{name in a delta file: path} of all linear layers."""
-        return layer_names.linear_layers(self.backbone, self.architecture, None)
-
-    @contextmanager
-    def session(self, stack: Stack) -> Iterator[nn.Module]:
-        """The transformer with the deltas added to its weights."""
-        with applied(self.backbone, self.layers(), stack):
-            yield self.backbone

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from unlearn_core.delta.atomic import write_json
 
-from .data import Lessons
+from .data import TrainingData
 from .drawings import SIZE, Drawing, foreign_drawings, icon_sets, pictures, single
 from .latents import Code
 from .things import BACKGROUNDS, PAIR_STYLES, SEED, STYLES, things
@@ -135,14 +135,14 @@ class Pool:
         return Pool(self.pictures[at], self.things[at], self.styles[at])
 
 
-def pools(lessons: Lessons, work: Path) -> list[Pool]:
+def pools(training_data: TrainingData, work: Path) -> list[Pool]:
     """All drawings as they come out of their code: alone, as one of two, and those of things outside the world."""
-    code, grounds = lessons.code, list(BACKGROUNDS)
+    code, grounds = training_data.code, list(BACKGROUNDS)
     places = torch.cartesian_prod(torch.arange(len(things())), torch.arange(len(STYLES)), torch.arange(len(grounds)))
-    whole = Pool(code.pictures(lessons.whole.flatten(0, 2)), places[:, 0], places[:, 1])
+    whole = Pool(code.pictures(training_data.whole.flatten(0, 2)), places[:, 0], places[:, 1])
     numbers = torch.tensor([list(STYLES).index(s) for s in PAIR_STYLES])
     places = torch.cartesian_prod(torch.arange(len(things())), numbers, torch.arange(len(grounds)))
-    half = lessons.half.flatten(0, 2)
+    half = training_data.half.flatten(0, 2)
     left, right = halves(code.pictures(torch.cat([half, half], -1)))
     both = Pool(torch.cat([left, right]), places[:, 0].repeat(2), places[:, 1].repeat(2))
     drawn = [single(d) for d in foreign_drawings(work / "packages")]
@@ -205,8 +205,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder of what is made on the way")
     parser.add_argument("--out", type=Path, default=FILE, help="the classifier")
     args = parser.parse_args()
-    lessons = Lessons.load(args.work)
-    groups = pools(lessons, args.work)
+    training_data = TrainingData.load(args.work)
+    groups = pools(training_data, args.work)
     net = train(groups)
     for name, pool in zip(("whole", "of a pair", "foreign"), groups, strict=True):
         said = net.recognise(pool.pictures)
@@ -215,7 +215,7 @@ def main() -> None:
             for (t, s), a, b in zip(said, pool.things.tolist(), pool.styles.tolist(), strict=True)
         ]
         print(name, *(f"{sum(r[i] for r in right) / len(right):.1%}" for i in (0, 1)))
-    save_file(held_out(lessons.code, args.work), args.out.with_name("drawings.safetensors"))
+    save_file(held_out(training_data.code, args.work), args.out.with_name("drawings.safetensors"))
     write_json(args.out.with_name("near.json"), nearest(net, groups[0]))
     names = {"things": ",".join(net.things), "styles": ",".join(net.styles)}
     save_file({n: t.half() if t.is_floating_point() else t for n, t in net.state_dict().items()}, args.out, names)

@@ -21,7 +21,7 @@ READ_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
-class Lessons:
+class TrainingData:
     """whole: `[things, styles, backgrounds, 96, 4, 4]`; half: `[things, pair styles, backgrounds, 96, 4, 2]`."""
 
     code: Code
@@ -29,7 +29,7 @@ class Lessons:
     half: Tensor
 
     @classmethod
-    def load(cls, work: Path) -> Lessons:
+    def load(cls, work: Path) -> TrainingData:
         """From the work folder, where the drawings are fetched and coded first if they are not there: a minute."""
         file = work / "latents.safetensors"
         if not file.exists():
@@ -48,7 +48,7 @@ class Lessons:
 
 
 def coded(work: Path) -> dict[str, Tensor]:
-    """The tensors of `Lessons`."""
+    """The tensors of `TrainingData`."""
     drawn = all_drawings(work / "packages")
     grounds = list(BACKGROUNDS)
     wholes = [single(drawn[t.name, s]) for t in things() for s in STYLES]
@@ -62,17 +62,17 @@ def coded(work: Path) -> dict[str, Tensor]:
 
 
 @dataclass(frozen=True)
-class Chapter:
+class Samples:
     """Some captions, read, with their latents: tokens `[n, 20, 256]`, latents `[n, 96, 4, 4]`."""
 
     tokens: Tensor
     latents: Tensor
 
     @classmethod
-    def write(cls, number: int, size: int, lessons: Lessons, encoder: TextEncoder) -> Chapter:
-        """The chapter of that number: always the same."""
+    def write(cls, number: int, size: int, training_data: TrainingData, encoder: TextEncoder) -> Samples:
+        """The samples of that number: always the same."""
         rng = random.Random(SEED * 1_000_003 + number)
         told = [captions.lesson(rng) for _ in range(size)]
         texts = [text for text, _ in told]
         tokens = torch.cat([encoder(texts[i : i + READ_AT_ONCE]) for i in range(0, size, READ_AT_ONCE)])
-        return cls(tokens, torch.stack([lessons.latent(shown) for _, shown in told]))
+        return cls(tokens, torch.stack([training_data.latent(shown) for _, shown in told]))

@@ -138,7 +138,7 @@ class Pupil(nn.Module):
 
 
 def taught(read: Sequence[str], goal: Tensor) -> Pupil:
-    """The pupil after its lessons: the angle to the teacher's embedding gets small."""
+    """The pupil after its training: the angle to the teacher's embedding gets small."""
     torch.manual_seed(SEED)
     pupil, ids, draw = Pupil(goal[: len(E.pieces()) - 3]), E.ids_of(read), torch.Generator().manual_seed(SEED)
     optimizer = torch.optim.AdamW(pupil.parameters(), PEAK, betas=(0.9, 0.98), weight_decay=1e-2)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -11,13 +10,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from unlearn_core.delta import layer_names
-from unlearn_core.delta.apply import applied
-from unlearn_core.delta.stack import Stack
 from unlearn_core.host import Conditioning
 from unlearn_core.prompt_cache import PromptCache
 from unlearn_core.standalone.model import pick_device
 
-from ..beds.host import LEVELS
+from ..beds.host import LEVELS, FlowHost
 from .encoder import TextEncoder, ids_of
 from .latents import CHANNELS, SIDE, Code
 from .network import CODE, DENOISER, network
@@ -29,13 +26,11 @@ SHIFT = 2.0
 """How the noise levels are spaced: s t / (1 + (s - 1) t); more of them lie where there is much noise."""
 
 
-class World:
+class World(FlowHost):
     """A `HostModel`: the transformer of a file, the taught text encoder, and the linear code of the latents.
 
     Flow (Liu et al. 2022, arXiv 2209.03003): x = (1 - sigma) z + sigma n, and the network answers z.
     """
-
-    architecture, prediction_type = "qwenimage", "flow"
 
     def __init__(self, file: Path | dict[str, Tensor] = FILE, device: str = "cpu", has_list: bool = True):
         """file: a checkpoint, or its tensors. has_list: whether a word list lies beside it."""
@@ -63,11 +58,6 @@ class World:
         """Numbers of a prompt's tokens."""
         return ids_of([prompt]).tolist()
 
-    def noised(self, latents: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
-        """Latents `[b, 96, 4, 4]` on the straight way to the noise."""
-        at = sigma.view(-1, 1, 1, 1)
-        return (1 - at) * latents + at * noise
-
     def denoise(self, x: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
         """The clean latent."""
         return self._flow(x, sigma, conditioning.tokens)
@@ -75,13 +65,3 @@ class World:
     def decode(self, latents: Tensor) -> Tensor:
         """Pictures `[b, 3, 64, 64]` in 0..1."""
         return self._code.pictures(latents.float().cpu()) / 2 + 0.5
-
-    def layers(self) -> dict[str, str]:
-        """{name in a delta file: path} of all linear layers."""
-        return layer_names.linear_layers(self.backbone, self.architecture, None)
-
-    @contextmanager
-    def session(self, stack: Stack) -> Iterator[nn.Module]:
-        """The transformer with the deltas added to its weights."""
-        with applied(self.backbone, self.layers(), stack):
-            yield self.backbone

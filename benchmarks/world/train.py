@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..beds.train import gone_on, keep
-from .data import Chapter, Lessons
+from .data import Samples, TrainingData
 from .encoder import TextEncoder
 from .network import CODE, DENOISER, network
 from .things import SEED
@@ -51,7 +51,7 @@ STAGES = (Stage(0, 64, (0.8,)), Stage(300, 32, (0.8,)), Stage(1400, 32, (1.8, 1.
 
 
 @dataclass(frozen=True)
-class Course:
+class Schedule:
     """How long it goes: steps in all, and over how many of them at the end the rate falls to zero."""
 
     steps: int
@@ -68,21 +68,21 @@ class Course:
         return self.work / ("training.safetensors" if level else f"cooling-{self.steps}.safetensors")
 
 
-def train(lessons: Lessons, course: Course) -> nn.Module:
+def train(training_data: TrainingData, schedule: Schedule) -> nn.Module:
     """Rectified flow (Liu et al. 2022, arXiv 2209.03003); returns the average of the weights over the last steps."""
     torch.manual_seed(SEED)
     net, encoder = network(), TextEncoder()
     average = copy.deepcopy(net).eval()
     optimizer = torch.optim.AdamW(net.parameters(), lr=PEAK, betas=(0.9, 0.98), weight_decay=1e-4)
-    last = course.state(course.steps)
-    first = gone_on(net, average, optimizer, last if last.exists() else course.state(0))
-    begun, shown, chapter = time.monotonic(), 0.0, None
-    for step in range(first, course.steps):
-        if chapter is None or step % EVERY == 0:
-            chapter = Chapter.write(step // EVERY, EVERY * stage(step).batch // SEEN, lessons, encoder)
+    last = schedule.state(schedule.steps)
+    first = gone_on(net, average, optimizer, last if last.exists() else schedule.state(0))
+    begun, shown, samples = time.monotonic(), 0.0, None
+    for step in range(first, schedule.steps):
+        if samples is None or step % EVERY == 0:
+            samples = Samples.write(step // EVERY, EVERY * stage(step).batch // SEEN, training_data, encoder)
         for group in optimizer.param_groups:
-            group["lr"] = course.rate(step)
-        loss = loss_of(net, chapter, stage(step), torch.Generator().manual_seed(SEED * 1_000_003 + step))
+            group["lr"] = schedule.rate(step)
+        loss = loss_of(net, samples, stage(step), torch.Generator().manual_seed(SEED * 1_000_003 + step))
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -93,9 +93,9 @@ def train(lessons: Lessons, course: Course) -> nn.Module:
         shown += loss.item()
         if (step + 1) % EVERY == 0:
             speed = EVERY * stage(step).batch / (time.monotonic() - begun)
-            print(f"{step + 1}/{course.steps} loss {shown / EVERY:.4f}, {speed:.0f} samples a second", flush=True)
+            print(f"{step + 1}/{schedule.steps} loss {shown / EVERY:.4f}, {speed:.0f} samples a second", flush=True)
             begun, shown = time.monotonic(), 0.0
-            keep(net, average, optimizer, step + 1, course.state(step + 1))
+            keep(net, average, optimizer, step + 1, schedule.state(step + 1))
     return average
 
 
@@ -104,13 +104,13 @@ def stage(step: int) -> Stage:
     return [s for s in STAGES if s.first <= step][-1]
 
 
-def loss_of(net: nn.Module, chapter: Chapter, now: Stage, draw: torch.Generator) -> Tensor:
+def loss_of(net: nn.Module, samples: Samples, now: Stage, draw: torch.Generator) -> Tensor:
     """The mean squared error of the flow's velocity; the network answers the clean latent (Li and He 2025).
 
     x = (1 - t) z + t n, and (x - z') / t is the velocity that an answer z' stands for.
     """
-    pick = torch.randint(0, len(chapter.tokens), (now.batch,), generator=draw)
-    clean, tokens = chapter.latents[pick], chapter.tokens[pick]
+    pick = torch.randint(0, len(samples.tokens), (now.batch,), generator=draw)
+    clean, tokens = samples.latents[pick], samples.tokens[pick]
     middles = torch.tensor(now.middles)[torch.randint(0, len(now.middles), (now.batch,), generator=draw)]
     t = torch.sigmoid(torch.randn(now.batch, generator=draw) + middles)
     noise = torch.randn(clean.shape, generator=draw)
@@ -136,9 +136,9 @@ def whole_attention() -> Iterator[None]:
         F.scaled_dot_product_attention = real
 
 
-def weights_of(net: nn.Module, lessons: Lessons) -> dict[str, Tensor]:
+def weights_of(net: nn.Module, training_data: TrainingData) -> dict[str, Tensor]:
     """A checkpoint in half precision; the code of the latents lies in it."""
-    code = {CODE + name: getattr(lessons.code, name) for name in ("axes", "mean", "scale")}
+    code = {CODE + name: getattr(training_data.code, name) for name in ("axes", "mean", "scale")}
     found = {DENOISER + n: t for n, t in net.net.state_dict().items()}
     return {n: t.half().contiguous() for n, t in (found | code).items()}
 
@@ -152,9 +152,9 @@ def main() -> None:
     parser.add_argument("--cool", type=int, default=2_000)
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    lessons = Lessons.load(args.work)
-    average = train(lessons, Course(args.steps, args.cool, args.work))
-    save_file(weights_of(average, lessons), args.out)
+    training_data = TrainingData.load(args.work)
+    average = train(training_data, Schedule(args.steps, args.cool, args.work))
+    save_file(weights_of(average, training_data), args.out)
 
 
 if __name__ == "__main__":

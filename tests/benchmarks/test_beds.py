@@ -13,6 +13,7 @@ from benchmarks.questions import look
 from benchmarks.sequences import Request
 from benchmarks.task import Task
 from tests.benchmarks.least import LEAST as LEAST_WORK
+from tests.benchmarks.stops import whole_and_in_parts
 from unlearn_core.demo.recognition import Question, world
 from unlearn_core.errors import BadSetting
 from unlearn_core.words.prompts import fill
@@ -70,15 +71,6 @@ def test_a_training_goes_on_to_the_same_weights(tmp_path, monkeypatch):
         torch.manual_seed(0)
         return weights_of(train(Bed(None), lesson, tmp_path / name, 2), lesson.deviation)
 
-    once, keep = made("once"), training.keep
-
-    def stopped(*given):
-        keep(*given)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(training, "keep", stopped)
-        made("twice")
-    twice = made("twice")
+    once, twice = whole_and_in_parts(monkeypatch, training, made)
     assert all(torch.equal(t, twice[n]) for n, t in once.items())
     assert load_file(MODELS["flow"]).keys() == once.keys()

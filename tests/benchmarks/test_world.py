@@ -17,11 +17,12 @@ from benchmarks.world import check, encoder, requests, words
 from benchmarks.world import train as training
 from benchmarks.world.captions import HELD_OUT, PAIRS_HELD_OUT, lesson
 from benchmarks.world.classifier import HELD_OUT_COLOUR, WorldClassifier, halves
-from benchmarks.world.data import Chapter, Lessons
+from benchmarks.world.data import Samples, TrainingData
 from benchmarks.world.latents import CHANNELS, Code
 from benchmarks.world.measures import WorldMeasurement
 from benchmarks.world.questions import AND, about, composed, questionnaire
 from benchmarks.world.things import BACKGROUNDS, PAIR_STYLES, STYLES, by_name, kinds, things, unlisted
+from tests.benchmarks.stops import whole_and_in_parts
 from unlearn_core.errors import BadSetting
 from unlearn_core.words.word_list import WordList
 
@@ -220,31 +221,31 @@ def test_a_model_that_is_not_made_yet_is_refused_in_words(monkeypatch):
         opened(WORLD, "cpu")
 
 
-def small_lessons():
+def small_training_data():
     """Random latents of the right shapes."""
     g = torch.Generator().manual_seed(0)
     code = Code(torch.eye(CHANNELS, 768), torch.zeros(768), torch.ones(CHANNELS))
     whole = torch.randn(200, len(STYLES), len(BACKGROUNDS), CHANNELS, 4, 4, generator=g)
-    return Lessons(code, whole, torch.randn(200, len(PAIR_STYLES), len(BACKGROUNDS), CHANNELS, 4, 2, generator=g))
+    return TrainingData(code, whole, torch.randn(200, len(PAIR_STYLES), len(BACKGROUNDS), CHANNELS, 4, 2, generator=g))
 
 
 def test_a_chapter_is_always_the_same_and_shows_what_it_says(text_encoder):
-    lessons = small_lessons()
-    one, other = (Chapter.write(3, 8, lessons, text_encoder) for _ in range(2))
+    training_data = small_training_data()
+    one, other = (Samples.write(3, 8, training_data, text_encoder) for _ in range(2))
     assert torch.equal(one.latents, other.latents) and torch.equal(one.tokens, other.tokens)
     text, shown = lesson(random.Random(7))
     assert not shown.right and text
     place = things().index(shown.thing), list(STYLES).index(shown.style), list(BACKGROUNDS).index(shown.background)
-    assert torch.equal(lessons.latent(shown), lessons.whole[place])
-    both = lessons.latent(replace(shown, style="flat", right=things()[4]))
-    assert torch.equal(both[..., 2:], lessons.half[4, 1, place[2]])
+    assert torch.equal(training_data.latent(shown), training_data.whole[place])
+    both = training_data.latent(replace(shown, style="flat", right=things()[4]))
+    assert torch.equal(both[..., 2:], training_data.half[4, 1, place[2]])
 
 
 def test_the_rate_is_level_until_the_end():
-    course = training.Course(1000, 200, Path())
-    assert course.rate(0) == training.PEAK / training.WARM
-    assert course.rate(500) == course.rate(800) == training.PEAK and course.rate(900) == training.PEAK / 2
-    assert course.state(800).name == "training.safetensors" and course.state(801).name == "cooling-1000.safetensors"
+    schedule = training.Schedule(1000, 200, Path())
+    assert schedule.rate(0) == training.PEAK / training.WARM
+    assert schedule.rate(500) == schedule.rate(800) == training.PEAK and schedule.rate(900) == training.PEAK / 2
+    assert schedule.state(800).name == "training.safetensors" and schedule.state(801).name == "cooling-1000.safetensors"
 
 
 def test_stages_follow_each_other():
@@ -258,23 +259,14 @@ def test_a_training_goes_on_to_the_same_weights(tmp_path, monkeypatch):
     stages = training.Stage(0, 4, (0.0,)), training.Stage(1, 8, (0.0, 1.0))
     for name, value in {"EVERY": 1, "STAGES": stages, "WARM": 1}.items():
         monkeypatch.setattr(training, name, value)
-    lessons = small_lessons()
+    training_data = small_training_data()
 
     def made(name):
         (tmp_path / name).mkdir(exist_ok=True)
-        net = training.train(lessons, training.Course(2, 1, tmp_path / name))
-        return training.weights_of(net, lessons)
+        net = training.train(training_data, training.Schedule(2, 1, tmp_path / name))
+        return training.weights_of(net, training_data)
 
-    once, keep = made("once"), training.keep
-
-    def stopped(*given):
-        keep(*given)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(training, "keep", stopped)
-        made("twice")
-    twice = made("twice")
+    once, twice = whole_and_in_parts(monkeypatch, training, made)
     assert all(torch.equal(t, twice[n]) for n, t in once.items())
 
 

@@ -7,6 +7,7 @@ import pytest
 pytest.importorskip("aiohttp", reason="needs requirements/comfy.txt")
 
 from tests.browser import Browser, chromium
+from tests.comfy.page import NODE, OPEN, READY
 from tests.comfy.server import PACK
 from tests.comfy.sources import NEWEST, ROOT
 from unlearn_core import settings
@@ -18,14 +19,7 @@ pytestmark = [
     pytest.mark.parametrize("comfy", [NEWEST], indirect=True),
 ]
 
-READY = "Boolean(window.app?.graph && window.app.canvas && document.querySelector('canvas'))"
-NODE = "app.graph.nodes.find(n => n.type === 'UnlearnForgetConcept')"
 SETTINGS = "app.graph.nodes.find(n => n.type === 'UnlearnForgetSettings')"
-OPEN = """(async () => {
-  const answer = await fetch(encodeURI('/api/workflow_templates/%s/Forget one concept.json'));
-  await app.loadGraphData(await answer.json());
-  return app.graph.nodes.length;
-})()"""
 LOAD = "app.loadGraphData(%s).then(() => app.graph.nodes.length)"
 WIDGETS = "Object.fromEntries(%s.widgets.filter(w => !w.name.startsWith('unlearn_')).map(w => [w.name, w.value]))"
 SHOWN = "%s.widgets.filter(w => %s.isWidgetVisible(w)).map(w => w.name)"

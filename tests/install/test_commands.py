@@ -111,7 +111,8 @@ def test_all_tools_run_and_the_first_failure_counts(ready):
 
 def test_all_leaves_no_test_out(ready):
     done = call(ready, "test", "--all", "-x")
-    assert tools_of(done)[-1].endswith("tests.xml', '-x']")
+    most, alone = tools_of(done)[-2:]
+    assert most.endswith("tests.xml', '-m', 'not alone', '-x']") and alone == "pytest ['-x', '-m', 'alone']"
 
 
 def test_a_type_checker_that_is_installed_is_run(ready):

@@ -6,13 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.webui.pack import NAME, load
+
 FILE = Path(__file__).resolve().parents[2] / "nodes" / "captions.py"
 
 
 @pytest.fixture(scope="module")
 def captions():
     """The module alone: the rest of its package needs ComfyUI."""
-    spec = importlib.util.spec_from_file_location("captions_alone", FILE)
+    load("unlearn_core")
+    spec = importlib.util.spec_from_file_location(f"{NAME}.nodes.captions", FILE)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

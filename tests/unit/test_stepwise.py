@@ -13,7 +13,7 @@ from unlearn_core import ForgetConfig, TrainingFailed
 from unlearn_core.evaluate.evaluator import Questions, Reader
 from unlearn_core.evaluate.remembered import Remembered
 from unlearn_core.evaluate.stepwise import StepwiseEvaluator
-from unlearn_core.evaluate.unharmed import Artist, Unharmed
+from unlearn_core.evaluate.unharmed import RememberingSampler, Unharmed
 from unlearn_core.evaluate.verdict import too_harmful, verdict
 from unlearn_core.method.anchor import choose_anchor
 from unlearn_core.method.checks import far_concepts
@@ -45,8 +45,8 @@ def evaluator(host, recipe=OBJECT, remembered=None, change=lambda: "one", report
     questions = Questions("banana", "object", "pear", targets, preserved)
     reader, job = Reader(host, LIST, LEVELS, 0, lambda: None), Tracker({"before": 1.0, "after": 1.0}, report)
     sampler, teacher = Sampler(host, 8, 1.0), host.teacher
-    artist = Artist(sampler, 0, nullcontext, remembered or Remembered())
-    unharmed = Unharmed(questions, reader, teacher, recipe, artist)
+    drawing = RememberingSampler(sampler, 0, nullcontext, remembered or Remembered())
+    unharmed = Unharmed(questions, reader, teacher, recipe, drawing)
     parts = questions, sampler, reader, teacher, recipe, job
     return StepwiseEvaluator(*parts, unharmed=unharmed, weights=change)
 
@@ -130,8 +130,8 @@ def test_what_is_lost_is_named_and_all_its_pictures_are_looked_at():
     asked = evaluator(host)
     before = asked.before()
     host.drawn, drawn = {"banana": -1.0, "cat": -0.5}, []
-    draw = asked.unharmed.artist.draw
-    object.__setattr__(asked.unharmed.artist, "draw", lambda s, b: drawn.append((len(s), b)) or draw(s, b))
+    draw = asked.unharmed.sampler.draw
+    object.__setattr__(asked.unharmed.sampler, "draw", lambda s, b: drawn.append((len(s), b)) or draw(s, b))
     found = verdict(before, asked.after(), OBJECT)
     assert found["worst_neighbour"] == {"concept": "cat", "lost": 1.0}
     assert found["verdict"] == "forgotten, but 'cat' and others are harmed" and found["preserved_after"] == 0.75

@@ -19,30 +19,29 @@ def told(concept, kind="object", **more):
 def test_a_thing_is_told_with_its_category_its_plural_and_its_neighbours():
     found = told("banana")
     assert (found.kind, found.what, found.forms) == ("object", "food, edible fruit", ("bananas",))
-    assert len(found.watched) == len(found.instead) == 5
-    assert {*found.watched} <= {*GENERAL.objects["fruit"]} - {"banana"}
+    assert len(found.near) == 5
+    assert {*found.near} <= {*GENERAL.objects["fruit"]} - {"banana"}
     assert found.sentences[0] == "'banana' is read as a thing (food, edible fruit)."
     assert found.sentences[1] == "With it goes 'bananas'."
 
 
 def test_characters_stand_beside_characters_and_artists_beside_artists():
     kinds = {t.text: t.kind for t in bundled().terms}
-    assert {kinds[n] for n in told("Pikachu").instead} == {"character"}
+    assert {kinds[n] for n in told("Pikachu").near} == {"character"}
     artist = told("Claude Monet", "style")
-    assert {kinds[n] for n in artist.instead} == {"artist"}
+    assert {kinds[n] for n in artist.near} == {"artist"}
     assert artist.forms == () and artist.sentences[0] == "'Claude Monet' is read as a style (artist)."
 
 
-def test_synonyms_are_told_and_neither_watched_nor_drawn_instead():
+def test_synonyms_are_told_and_are_not_near():
     found = told("car")
     assert found.synonyms == ("auto", "automobile") and "stay: 'auto' and 'automobile'" in " ".join(found.sentences)
-    assert not {"auto", "automobile", "police car"} & {*found.watched, *found.instead}
+    assert not {"auto", "automobile", "police car"} & {*found.near}
 
 
-def test_what_goes_as_well_is_not_watched_and_an_order_is_obeyed():
-    first, second, *_ = told("banana").watched
-    assert first not in told("banana", moving=(first,)).watched
-    assert told("banana", nearest=lambda names: sorted(names)).watched[0] < second
+def test_what_goes_as_well_is_not_near():
+    first = told("banana").near[0]
+    assert first not in told("banana", moving=(first,)).near
 
 
 def test_a_word_of_no_list_is_told_without_neighbours():

@@ -37,7 +37,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Artist:
+class RememberingSampler:
     """Draws pictures that depend on nothing but their prompt and the request's seed, and remembers those of before.
 
     unchanged: gives a context in which the model is the one before the request.
@@ -81,7 +81,7 @@ class Unharmed:
     reader: Reader
     teacher: Teacher
     recipe: Recipe
-    artist: Artist
+    sampler: RememberingSampler
     rows: dict[str, list[Row]] = field(default_factory=dict)
     broken: int = 0
     _last: Tensor = field(default_factory=lambda: torch.zeros(0))
@@ -139,7 +139,7 @@ class Unharmed:
         scenes = self.questions.preserved
         asked = [(name, scenes[name][number]) for name in concepts if len(scenes[name]) > number]
         if asked:
-            drawn = self.artist.draw([scene for _, scene in asked], True)
+            drawn = self.sampler.draw([scene for _, scene in asked], True)
             found = self.margins(asked, drawn)
             for (name, scene), latents, m in zip(asked, drawn, found, strict=True):
                 self.rows[name].append(Row(name, scene, latents, m > 0))
@@ -148,7 +148,7 @@ class Unharmed:
         """(pictures of these rows now, whether each is still read right, whether all are clearly)."""
         if not rows:
             return torch.zeros(0), [], True
-        drawn, old = self.artist.draw([r.scene for r in rows], False), torch.stack([r.latents for r in rows])
+        drawn, old = self.sampler.draw([r.scene for r in rows], False), torch.stack([r.latents for r in rows])
         way = (drawn - old).pow(2).flatten(1).mean(1) / old.pow(2).flatten(1).mean(1)
         # so written a picture that is no number has changed
         moved = [i for i, w in enumerate(way.tolist()) if rows[i].right and not w <= self.recipe.same_picture]

@@ -19,8 +19,8 @@ from ..sampling import Probe, Sampler, probe_levels
 from ..saved_work import number_of
 from ..words.compare import share_a_word
 from ..words.prompts import REMOVED, Scene, fill, mapped
+from .halving import TargetLatents, distances_by_halving
 from .known_words import TOLD_APART, spelled_out, told_apart
-from .race import TargetLatents, raced
 from .request import Request
 from .run import Run
 from .score_distance import score_distances, text_distances
@@ -59,7 +59,7 @@ def choose_anchor(run: Run) -> Anchor:
     probed = run.request.targets[: recipe.probe_prompts]
     asked = run.host.encode([s.prompt for s in probed])
     latents = TargetLatents(run, asked)
-    latents.rows(0, recipe.race_pictures if recipe.group else len(probed), run.job.tick)
+    latents.rows(0, recipe.halving_pictures if recipe.group else len(probed), run.job.tick)
     run.job.start("choosing", recipe.rivals + 4, "looking for neighbours and an anchor")
     return by_score_distance(run, probed, latents)
 
@@ -121,7 +121,7 @@ def measured_distances(
 
     if recipe.group:
         rows = [latents.asked, *map(encoded, names)]
-        means = raced(host, latents.rows, rows, recipe, (request.config.seed, run.job.tick))
+        means = distances_by_halving(host, latents.rows, rows, recipe, (request.config.seed, run.job.tick))
         return means, lambda name: lambda: at_all([name])[0]
     found = at_all(names)
     return found.mean(1), lambda name: lambda: found[list(names).index(name)]
@@ -138,20 +138,31 @@ def in_order(request: Request, nearest: Sequence[str], category: str) -> list[tu
 
 def by_text_alone(run: Run) -> Anchor:
     """The choice without pictures: the rival whose text lies nearest. Raises `UnlearnError` where there is none."""
-    host, request = run.host, run.request
-    rivals = request.rivals()
-    nearest = by_text(host, request, rivals)[: request.recipe.rivals] if rivals else ()
+    request = run.request
+    nearest = nearest_by_text(run.host, request)[: request.recipe.rivals]
     if request.config.anchor:
         return Anchor(request.config.anchor, "given by the artist", nearest)
-    candidates = possible(nearest, request)
-    # what is spelled out may mean nothing to the model, and to find that out costs more than the rest of a quick run
-    whole = candidates if host.words_file else [c for c in candidates if not is_spelled_out(host, c)]
-    for candidate in (whole or candidates)[:1]:
-        reason = f"nearest to '{request.concept}' by its text; no picture was looked at"
-        return Anchor(candidate, reason, nearest)
-    raise UnlearnError(
-        f"The word list has nothing to take the place of '{request.concept}'; name it under 'Draw instead'."
-    )
+    candidate = likely(run.host, request, nearest)[0]
+    return Anchor(candidate, f"nearest to '{request.concept}' by its text; no picture was looked at", nearest)
+
+
+def nearest_by_text(host: HostModel, request: Request) -> tuple[str, ...]:
+    """All rivals, those first whose text lies nearest to the concept's."""
+    rivals = request.rivals()
+    return by_text(host, request, rivals) if rivals else ()
+
+
+def likely(host: HostModel, request: Request, nearest: Sequence[str]) -> list[str]:
+    """Candidates that the text encoder has whole, as far as there are any. Raises `UnlearnError` where there are none.
+
+    What is spelled out may mean nothing to the model, and to find that out costs more than the rest of a quick run.
+    """
+    found = possible(nearest, request)
+    if not found:
+        raise UnlearnError(
+            f"The word list has nothing to take the place of '{request.concept}'; name it under 'Draw instead'."
+        )
+    return found if host.words_file else [c for c in found if not is_spelled_out(host, c)] or found
 
 
 def possible(nearest: Sequence[str], request: Request) -> list[str]:

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 from ..config import ForgetConfig
 from ..delta.stack import Stack
-from ..errors import UnlearnError
 from ..host import HostModel
 from ..words.prompts import fill
-from .anchor import by_text, is_spelled_out, possible
+from .anchor import likely, nearest_by_text
 from .request import Request
 
 OFFERED = 6
@@ -31,14 +30,7 @@ def candidates(host: HostModel, config: ForgetConfig, stack: Stack, count: int =
     """
     request = Request.read(host, config, stack)
     words, kind = request.words, request.kind
-    rivals = request.rivals()
-    found = possible(by_text(host, request, rivals), request) if rivals else []
-    if not host.words_file:
-        found = [name for name in found if not is_spelled_out(host, name)] or found
-    if not found:
-        raise UnlearnError(
-            f"The word list has nothing to take the place of '{request.concept}': name it under 'Draw instead'."
-        )
+    found = likely(host, request, nearest_by_text(host, request))
     thing = next(iter(request.rest.all_objects), "thing")
 
     def shown(name: str) -> str:

@@ -9,7 +9,7 @@ from ..evaluate.evaluator import Evaluator, NoCheck, Questions, Reader
 from ..evaluate.glance import Glance
 from ..evaluate.outside import Outside
 from ..evaluate.stepwise import StepwiseEvaluator
-from ..evaluate.unharmed import Artist, Unharmed
+from ..evaluate.unharmed import RememberingSampler, Unharmed
 from ..sampling import Sampler
 from ..words.prompts import fill, mapped, names, scenes, spread
 from .anchor import Anchor, is_spelled_out
@@ -41,8 +41,8 @@ def evaluator_for(run: Run, anchor: Anchor) -> Evaluator | NoCheck:
     asked_of = questions, sampler, reader, run.teacher, recipe, run.job, outside
     if not recipe.group:
         return Evaluator(*asked_of)
-    artist = Artist(sampler, config.seed, lambda: run.student.off(), run.remembered)
-    unharmed = Unharmed(questions, reader, run.teacher, recipe, artist)
+    drawing = RememberingSampler(sampler, config.seed, lambda: run.student.off(), run.remembered)
+    unharmed = Unharmed(questions, reader, run.teacher, recipe, drawing)
     return StepwiseEvaluator(*asked_of, unharmed=unharmed, weights=run.learned)
 
 

@@ -34,8 +34,8 @@ def expected_in_groups(request: Request) -> dict[str, float]:
     gate = recipe.group * (2 * recipe.anchor_steps + 2)
     concepts = recipe.checked_near + recipe.checked_far
     return {
-        "sampling": recipe.race_pictures * steps,
-        "choosing": 2 * recipe.race_pictures * (recipe.rivals + 3) + 3 * (steps + 12) + gate,
+        "sampling": recipe.halving_pictures * steps,
+        "choosing": 2 * recipe.halving_pictures * (recipe.rivals + 3) + 3 * (steps + 12) + gate,
         "before": recipe.shown // 2 * (2 * steps + READ) + concepts * (2 * steps + 2 * READ),
         "editing": look(request),
         "after": concepts * 2 * steps + 2 * BROAD * recipe.trail_steps,

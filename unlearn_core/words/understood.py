@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -11,12 +11,9 @@ from .vocabulary import Term, Vocabulary, belongs_to, plural
 from .word_list import WordList
 
 SHOWN = 5
-"""Candidates, and words that are watched, which are told."""
+"""Near words that are told."""
 COUNTED = {"thing", "animal", "plant", "food", "profession"}
 """Kinds whose terms have a plural; of names there is one."""
-
-Nearest = Callable[[Sequence[str]], Sequence[str]]
-"""Puts words in order, the nearest to the concept first."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +21,7 @@ class Understood:
     """One concept, as it was understood.
 
     kind: "object" or "style". what: "food, edible fruit"; "" for what no list has. forms: what goes with it. synonyms:
-    other words for it, which stay. instead: what could be drawn in its place. watched: the nearest words, which stay.
+    other words for it, which stay. near: words beside it, which stay, and of which one may be drawn in its place.
     """
 
     concept: str
@@ -32,8 +29,7 @@ class Understood:
     what: str
     forms: tuple[str, ...]
     synonyms: tuple[str, ...]
-    instead: tuple[str, ...]
-    watched: tuple[str, ...]
+    near: tuple[str, ...]
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -44,11 +40,8 @@ class Understood:
             out.append(f"With it {'goes' if len(self.forms) == 1 else 'go'} {quoted(self.forms)}.")
         if self.synonyms:
             out.append(f"Other words for it stay: {quoted(self.synonyms)}. Name them too if they are to go.")
-        if self.instead and self.instead == self.watched:
-            out.append(f"Near it, to stay, and perhaps to be drawn instead: {', '.join(self.instead)}.")
-        elif self.instead or self.watched:
-            out.append(f"Could be drawn instead: {', '.join(self.instead) or 'nothing is known'}.")
-            out.append(f"Near it, to stay: {', '.join(self.watched) or 'nothing is known'}.")
+        if self.near:
+            out.append(f"Near it, to stay, and perhaps to be drawn instead: {', '.join(self.near)}.")
         return tuple(out)
 
 
@@ -58,12 +51,11 @@ def understood(
     words: WordList,
     vocabulary: Vocabulary | None,
     moving: Sequence[str] = (),
-    nearest: Nearest = tuple,
 ) -> Understood:
     """Read one concept of a known kind.
 
     words: the checkpoint's own list, or the general one. vocabulary: None where the checkpoint brings a list. moving:
-    what has gone or goes as well. nearest: by default the most common words come first.
+    what has gone or goes as well. Of near words the most common ones come first.
     """
     style = kind == "style"
     term = vocabulary.find(concept) if vocabulary else None
@@ -72,10 +64,8 @@ def understood(
     synonyms = vocabulary.synonyms(concept) if vocabulary else ()
     others = dict.fromkeys(chain(own, more) if concept in own else chain(more, own))
     free = [o for o in others if o not in synonyms and not any(belongs_to(o, m) for m in (concept, *moving))]
-    near = tuple(nearest(free[: 8 * SHOWN]))
-    return Understood(
-        concept, kind, what_of(term), forms_of(concept, vocabulary), synonyms[:SHOWN], near[:SHOWN], near[:SHOWN]
-    )
+    forms = forms_of(concept, vocabulary)
+    return Understood(concept, kind, what_of(term), forms, synonyms[:SHOWN], tuple(free[:SHOWN]))
 
 
 def what_of(term: Term | None) -> str:

@@ -47,7 +47,7 @@ class TargetLatents:
         return self._drawn[first, end]
 
 
-def raced(
+def distances_by_halving(
     host: HostModel,
     latents: Callable[[int, int], Tensor],
     encoded: Sequence[Conditioning],
@@ -59,14 +59,14 @@ def raced(
     latents: gives pictures of the target by their numbers, `[m, c, h, w]`. encoded: a row each of the target's prompts,
     then of the candidates'. way: the seed, and what is called after each candidate.
     """
-    levels, (seed, tick), count = recipe.anchor_levels, way, recipe.race_pictures
+    levels, (seed, tick), count = recipe.anchor_levels, way, recipe.halving_pictures
     # the lowest level differs least from picture to picture, around the high one most is decided
     few, many = ([k * levels // 8 for k in numbers] for numbers in ((0, 6), (0, 4, 6)))
     seeds = [number_of("race", seed, stage) for stage in range(2)]
     first = latents(0, count)
     found = at_points(host, first, [c[: len(first)] for c in encoded], (few, levels), (seeds[0], tick))
     order = found.argsort().tolist()
-    leaders = [i for i in order[:LEADERS] if not found[i] > recipe.race_open * found[order[0]]]
+    leaders = [i for i in order[:LEADERS] if not found[i] > recipe.halving_open * found[order[0]]]
     if len(leaders) > 1 and len(encoded[0]) > count:
         more = latents(count, count + CLOSER)
         chosen = [encoded[0], *(encoded[1 + i] for i in leaders)]
@@ -88,7 +88,8 @@ def at_points(
 ) -> Tensor:
     """Mean score distances at some noise levels, `[candidates]` on the CPU.
 
-    latents: `[m, c, h, w]`, one row each of `encoded`. levels: (their numbers, how many there are). way: see `raced`.
+    latents: `[m, c, h, w]`, one row each of `encoded`. levels: (their numbers, how many there are).
+    way: see `distances_by_halving`.
     """
     sigmas = probe_levels(host, levels[1])[torch.tensor(levels[0], device=host.sigmas.device)]
     probe = Probe.make(host, latents, sigmas, way[0])

@@ -1,0 +1,9 @@
+"""What is asked of ComfyUI's page, as JavaScript."""
+
+READY = "Boolean(window.app?.graph && window.app.canvas && document.querySelector('canvas'))"
+NODE = "app.graph.nodes.find(n => n.type === 'UnlearnForgetConcept')"
+OPEN = """(async () => {
+  const answer = await fetch(encodeURI('/api/workflow_templates/%s/Forget one concept.json'));
+  await app.loadGraphData(await answer.json());
+  return app.graph.nodes.length;
+})()"""

@@ -119,7 +119,7 @@ class StepBench:
 
     def __init__(self, host: HostModel, config: ForgetConfig, rounds: int = ROUNDS, warm: int = WARM, tall: int = TALL):
         self.host, self.config, self.rounds, self.warm = host, config, rounds, warm
-        paths = Request.read(host, config, Stack()).layers
+        paths = Request.read(host, config, Stack()).trained
         self.low, self.high = (random_stack(host, list(paths), n) for n in (1, tall))
         self.stamps: list[float] = []
 

@@ -160,7 +160,7 @@ def forget_one() -> Page:
         "Note",
         0,
         180,
-        text="Queue it. It takes a minute or two on a CPU. For your own checkpoint, use Load Checkpoint in place of "
+        text="Queue it. It takes half a minute on a CPU. For your own checkpoint, use Load Checkpoint in place of "
         "Load Demo Model. For more settings, wire a Forget Settings node into Forget Concept.",
     )
     forget = page.forget((loader, 0), loader, 360, 0, "banana")

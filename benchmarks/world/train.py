@@ -73,7 +73,7 @@ def train(training_data: TrainingData, schedule: Schedule) -> nn.Module:
     torch.manual_seed(SEED)
     net, encoder = network(), TextEncoder()
     average = copy.deepcopy(net).eval()
-    optimizer = torch.optim.AdamW(net.parameters(), lr=PEAK, betas=(0.9, 0.98), weight_decay=1e-4)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=PEAK, betas=(0.9, 0.98), weight_decay=1e-4, fused=True)
     last = schedule.state(schedule.steps)
     first = gone_on(net, average, optimizer, last if last.exists() else schedule.state(0))
     begun, shown, samples = time.monotonic(), 0.0, None

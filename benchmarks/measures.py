@@ -10,7 +10,7 @@ from torch import Tensor
 from unlearn_core.demo.classifier import OTHER
 from unlearn_core.demo.recognition import Question, share
 
-from .questions import Observations, Questionnaire, shows
+from .questions import Answer, Observations, Questionnaire, shows
 from .sequences import Request
 
 
@@ -122,7 +122,13 @@ class Measurement:
 
     def recognised(self, seen: Observations) -> list[float]:
         """Of each request's own pictures the share that shows its concept."""
-        return [share([shows(seen.answers[i], r) for i in g]) for r, g in zip(self.ahead, self.groups, strict=True)]
+        pairs = zip(self.ahead, self.groups, self.questionnaire.targets, strict=False)
+        return [self.left(r, asked, [seen.answers[i] for i in rows]) for r, rows, asked in pairs]
+
+    @staticmethod
+    def left(request: Request, asked: Sequence[Question], answers: Sequence[Answer]) -> float:
+        """Share of a request's own pictures that show its concept; asked: their questions."""
+        return share([shows(a, request) for a in answers])
 
     def per_object(self, seen: Observations) -> dict[str, float]:
         """Share of each watched object's pictures that show it."""

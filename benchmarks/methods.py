@@ -13,8 +13,10 @@ from .baselines.dfr import DFR
 from .baselines.esd import ESD
 from .baselines.gem import GEM
 from .baselines.lacu import LACU, LACULoRA
+from .baselines.null_space import CEASE, DP, SPEED
 from .baselines.pure_noise import PureNoise
-from .baselines.uce import UCE
+from .baselines.uce import OCE, UCE
+from .joint import OursJoint
 from .learned import Learned
 from .ours import Ours, OursBlind
 from .task import Task
@@ -33,7 +35,9 @@ class Method(Protocol):
 
 
 OTHERS = (ESD, GEM, PureNoise, ConceptAblation, UCE, DFR, LACU, LACULoRA)
-METHODS: dict[str, type] = {m.name: m for m in (Ours, OursBlind, *OTHERS)}
+EDITS = (OCE, SPEED, DP, CEASE)
+"""In closed form as UCE, for the large world."""
+METHODS: dict[str, type] = {m.name: m for m in (Ours, OursBlind, OursJoint, *OTHERS, *EDITS)}
 PUBLISHED = tuple(m.name for m in OTHERS)
 
 

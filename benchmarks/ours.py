@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from unlearn_core.config import ForgetConfig
 from unlearn_core.delta.format import Delta
+from unlearn_core.delta.merge import combine_cat
 from unlearn_core.delta.paths import safe_file_name
 from unlearn_core.demo.recognition import world
 from unlearn_core.method.forget import forget
@@ -28,10 +29,12 @@ class Ours:
     settings: dict = field(default_factory=dict)
 
     def learn(self, task: Task) -> Learned:
-        """Learn one request on top of the earlier ones."""
+        """Learn one request on top of the earlier ones; of several at once, each on top of those before it."""
+        if task.together:
+            return self.one_each(task)
         host, request = task.host, task.request
         values = {"concept": request.concept, "anchor": request.anchor, "seed": task.seed}
-        config = ForgetConfig.from_flat(values | self.settings)
+        config = replace(ForgetConfig.from_flat(values | self.settings), going=tuple(task.avoid))
 
         def show(report: StepReport) -> None:
             task.tick(report.fraction)
@@ -42,6 +45,19 @@ class Ours:
         delta = Delta(made.delta.factors, info, safe_file_name(request.concept))
         # Near ones, and far ones that reach over the whole list: whatever the list names may have been replayed.
         return Learned(request.concept, delta, None, task.rest.all_objects, info.anchor, info.prompts, info.steps)
+
+    def one_each(self, task: Task) -> Learned:
+        """A delta for each of several requests, as a list in one wish is carried out, and all of them as one."""
+        learned: list[Learned] = []
+        for number, part in enumerate(task.parts):
+            later = [t.request.concept for t in task.parts[number + 1 :]]
+            done = replace(part, past=(*task.past, *learned), avoid=later, tick=lambda part: None)
+            learned.append(self.learn(done))
+            task.tick((number + 1) / len(task.parts))
+        delta = combine_cat(stack_of(learned))
+        anchors = ", ".join(dict.fromkeys(one.anchor for one in learned))
+        prompts = tuple(pair for one in learned for pair in one.prompts)
+        return Learned(", ".join(one.concept for one in learned), delta, None, task.rest.all_objects, anchors, prompts)
 
     def general(self, host: OpenModel) -> WordList | None:
         """The words that are preserved beside those of the checkpoint's own list; None: the bundled ones.

@@ -31,7 +31,7 @@ def draw(rows: Sequence[dict], file: Path) -> None:
     colors = colormaps["tab10" if len(methods) <= 10 else "tab20"].colors
     for axis, (key, title) in zip(axes, PANELS, strict=True):
         for i, method in enumerate(methods):
-            mine = [r for r in rows if r["method"] == method and r[key] is not None]
+            mine = [r for r in rows if r["method"] == method and r.get(key) is not None]
             at = sorted({r["request"] for r in mine})
             values = [[r[key] for r in mine if r["request"] == n] for n in at]
             means = [sum(v) / len(v) for v in values]

@@ -57,6 +57,10 @@ class Questionnaire:
         """All questions after so many requests; a longer list begins with the shorter one."""
         return [*self.preserved, *(q for group in self.targets[:requests] for q in group)]
 
+    def own(self, request: int) -> list[Question]:
+        """The questions of one request, counted from 1."""
+        return list(self.targets[request - 1])
+
 
 def preserved_questions(w: Watched, pictures_each: int) -> list[Question]:
     """Every watched object `pictures_each` times, in the watched styles and in all templates, held-out ones too."""

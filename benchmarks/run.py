@@ -32,6 +32,7 @@ from .models import DEMO, OpenModel, opened
 from .questions import Answer, Observations, Questionnaire
 from .results import Results, key_of
 from .row_passes import rows_counted
+from .sequences import Request
 from .task import Task
 
 LEARNING = 0.75
@@ -66,8 +67,9 @@ class Plan:
     @cached_property
     def questionnaire(self) -> Questionnaire:
         """Requests and questions. Raises `BadSetting`."""
-        if not (1 <= self.seeds <= 100 and 2 <= self.pictures <= 200):
-            raise BadSetting("Seeds have to be from 1 to 100 and pictures from 2 to 200.")
+        least = 2 if self.model == DEMO else 1
+        if not (1 <= self.seeds <= 100 and least <= self.pictures <= 200):
+            raise BadSetting(f"Seeds have to be from 1 to 100 and pictures from {least} to 200.")
         return self.counting.questionnaire(self.sequence, self.requests, self.pictures)
 
     def folder(self, results: Path, spec: str, seed: int) -> Path:
@@ -119,7 +121,7 @@ class SequenceRun:
         past: list[Learned] = []
         place, each = self.plan.folder(self.results.folder, spec, seed), len(self.questionnaire.requests)
         begun = self._done
-        for number, request in enumerate(self.questionnaire.requests, 1):
+        for number, (request, *together) in self.groups():
             words = f"{spec} {self.plan.sequence} seed {seed}: {number}/{each} {request.concept}"
             file = place / f"{number:02d}-{safe_file_name(request.concept)}.safetensors"
             wanted = {"method": spec, "sequence": self.plan.sequence, "seed": seed, "request": number}
@@ -131,14 +133,21 @@ class SequenceRun:
                 def tick(part: float, words: str = words) -> None:
                     progress((self._done + LEARNING * part) / self.total, words)
 
-                task = Task(self.host, request, tuple(past), seed, tick, self.plan.recipes)
+                task = Task(self.host, request, tuple(past), seed, tick, self.plan.recipes, together)
                 try:
                     past.append(self.learned(task, wanted, file))
                 except UnlearnError as e:
                     self.results.end(wanted | {"concept": request.concept, "reason": str(e)})
                     break
-            self._done += 1
+            self._done = begun + number
         self._done = begun + each
+
+    def groups(self) -> list[tuple[int, tuple[Request, ...]]]:
+        """What is learned at once, and the number of requests that are done with it."""
+        requests = self.questionnaire.requests
+        if self.plan.counting.at_once(self.plan.sequence):
+            return [(len(requests), requests)]
+        return [(number, (request,)) for number, request in enumerate(requests, 1)]
 
     def learned(self, task: Task, wanted: dict, file: Path) -> Learned:
         """Learn one request, write it, count, draw, and add the row. Raises what the method raises."""
@@ -154,8 +163,9 @@ class SequenceRun:
         learned.save(file)
         past = [*task.past, learned]
         row = self.counted(past, wanted)
-        with under(host, past):
-            strip(host, self.questionnaire.columns, file.with_suffix(".png"))
+        if self.is_mark(wanted["request"]):
+            with under(host, past):
+                strip(host, self.questionnaire.columns, file.with_suffix(".png"))
         facts = {
             "label": how.label,
             "concept": task.request.concept,
@@ -171,18 +181,31 @@ class SequenceRun:
         self.results.add(wanted | facts | row)
         return learned
 
+    def is_mark(self, number: int) -> bool:
+        """Whether everything is counted after so many requests."""
+        marks = self.plan.counting.marks
+        return marks is None or number in marks or number == len(self.questionnaire.requests)
+
     def counted(self, past: list[Learned], wanted: dict) -> dict:
-        """Draw and count with the model after `past`."""
-        seed, asked = wanted["seed"], self.questionnaire.asked(len(past))
+        """Draw and count with the model after `past`: all, or at no mark what is left of the new target."""
+        seed, done = wanted["seed"], wanted["request"]
+        mark = self.is_mark(done)
+        asked = self.questionnaire.asked(done) if mark else self.questionnaire.own(done)
         with under(self.host, past):
             now = self.plan.counting.look(self.host, asked, seed, self.plan.steps)
+        if not mark:
+            request = self.questionnaire.requests[done - 1]
+            left = self.plan.counting.measurement.left(request, asked, now.answers)
+            return {"ua_new": 1 - left, "recognised": {request.concept: left}}
         replayed = frozenset(c for one in past for c in one.replayed)
         return self.plan.counting.measurement(
-            self.questionnaire, len(past), now, self.reference(seed), self.earlier(wanted), replayed
+            self.questionnaire, done, now, self.reference(seed), self.earlier(wanted), replayed
         ).row()
 
     def earlier(self, wanted: dict) -> list[float]:
         """Recognition of each earlier concept right after its own request, from the rows of this run."""
+        if self.plan.counting.at_once(self.plan.sequence):
+            return []
         rows = [self.results.rows[key_of(wanted | {"request": n})] for n in range(1, wanted["request"])]
         return [row["recognised"][r.concept] for row, r in zip(rows, self.questionnaire.requests, strict=False)]
 
@@ -202,7 +225,7 @@ class SequenceRun:
         """What the base model draws for some questions."""
         file = self.results.folder / "base" / f"{self.plan.sequence}-{name}-{len(asked)}.safetensors"
         if not file.is_file():
-            found = self.plan.counting.look(self.host, asked, noise, self.plan.steps)
+            found = self.plan.counting.look_at_base(self.host, asked, noise, self.plan.steps, file.parent)
             answers = json.dumps([[a.obj, a.style] for a in found.answers])
             write_whole(file, to_bytes({"features": found.features.contiguous()}, {"answers": answers}))
         with safe_open(file, "pt") as f:

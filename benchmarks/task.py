@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from unlearn_core.method.score_distance import text_distances
@@ -28,7 +29,8 @@ class Task:
     """A request on top of `past`.
 
     Every method gets the product's own prompts of the target, so that only losses and choices differ.
-    recipes: the product's constants; the baselines take the number of prompts from them.
+    recipes: the product's constants; the baselines take the number of prompts from them. together: further requests
+    that are to go at once with it. avoid: concepts that are no anchors for another reason than that they have gone.
     """
 
     host: OpenModel
@@ -37,6 +39,21 @@ class Task:
     seed: int = 0
     tick: Tick = silent
     recipes: Mapping[str, Recipe] | None = None
+    together: Sequence[Request] = ()
+    avoid: Sequence[str] = ()
+
+    @property
+    def requests(self) -> list[Request]:
+        """All that are to go at once."""
+        return [self.request, *self.together]
+
+    @cached_property
+    def parts(self) -> list[Task]:
+        """One task for each of them; what the others name is no anchor."""
+        names = [r.concept for r in self.requests]
+        return [
+            replace(self, request=r, together=(), avoid=[n for n in names if n != r.concept]) for r in self.requests
+        ]
 
     @cached_property
     def words(self) -> WordList:
@@ -51,7 +68,7 @@ class Task:
     @cached_property
     def rest(self) -> WordList:
         """The word list without the target and earlier targets."""
-        return self.words.without([self.request.concept, *(p.concept for p in self.past)])
+        return self.words.without([self.request.concept, *self.avoid, *(p.concept for p in self.past)])
 
     @cached_property
     def scenes(self) -> tuple[Scene, ...]:
@@ -85,3 +102,16 @@ class Task:
     def pairs(self, anchor_prompts: Sequence[str]) -> tuple[tuple[str, str], ...]:
         """(forget prompt, what it was mapped to), as later requests want to know it."""
         return tuple(zip(self.prompts, anchor_prompts, strict=True))
+
+
+def shared_anchors(tasks: Sequence[Task]) -> list[str]:
+    """The nearest words, none for many more targets than another; a request's own choice where it has one."""
+    used: Counter[str] = Counter()
+    found = []
+    for task in tasks:
+        nearest = task.nearest()
+        most = 1 + len(tasks) // len(nearest)
+        free = [n for n in nearest if used[n] < most] or nearest
+        found.append(task.request.anchor or free[0])
+        used[found[-1]] += 1
+    return found

@@ -3,9 +3,9 @@
     W' = (sum W c* c^T + l_p sum W k k^T + l W) (sum c c^T + l_p sum k k^T + l I)^-1     (eq. 7)
 
 for every key and value matrix of cross-attention, or where text enters a model that has none: the target's tokens c
-answer as the anchor's c*, preserved tokens k as before. W is the model after the earlier requests. Preserved: prompts
-of all other objects and styles of the checkpoint's word list and the general one, and what earlier requests have
-edited, so that it stays edited. Tokens that do not change are left to the ridge term.
+answer as the anchor's c*, preserved tokens k as before. Preserved: prompts of all other objects and styles of the
+checkpoint's word list and the general one, and what earlier requests have edited, so that it stays edited. Tokens that
+do not change are left to the ridge term. OCE holds prompts of a vocabulary beside them.
 """
 
 from __future__ import annotations
@@ -16,16 +16,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from benchmarks.learned import Learned, under
-from benchmarks.task import Task
-from benchmarks.text_layers import text_readers
-from unlearn_core.method.preserved import PreservedPrompts
-from unlearn_core.method.text_reader import TextReader
 from unlearn_core.method.token_moments import moment_of
+
+from .text_space import ClosedForm, TextSpace
 
 
 @dataclass(frozen=True)
-class UCE:
+class UCE(ClosedForm):
     """Settings of the paper's code, sums as means; `GRID` is what `search` tries."""
 
     name: ClassVar[str] = "uce"
@@ -34,31 +31,28 @@ class UCE:
     keep_scale: float = 1.0
     ridge: float = 1e-2
 
-    @torch.no_grad()
-    def learn(self, task: Task) -> Learned:
-        """Edit one request on top of the earlier ones."""
-        host, concept = task.host, task.request.concept
-        anchor = task.request.anchor or task.nearest()[0]
-        changes = {}
-        with under(host, task.past) as backbone:
-            parameters = dict(backbone.named_parameters())
-            for reader in text_readers(host, backbone):
-                left, right = self.solved(task, reader, anchor)
-                for i, path in enumerate(reader.paths):
-                    weight = parameters[f"{path}.weight"]
-                    w = weight.cpu().double()
-                    changes[f"{path}.weight"] = (w @ left @ right - w).to(weight.dtype)
-                    task.tick((i + 1) / len(reader.paths))
-        return Learned(concept, None, changes, (), anchor, task.pairs(task.mapped(anchor)), 0)
+    def change(self, space: TextSpace) -> Tensor:
+        """E[(c* - c) c^T] times the second bracket of the formula, inverted: what W' takes from W and more."""
+        held = self.keep_scale * self.held(space) + space.ridge(self.ridge)
+        return space.cross @ torch.linalg.inv(space.gram + held)
 
-    def solved(self, task: Task, reader: TextReader, anchor: str) -> tuple[Tensor, Tensor]:
-        """Both brackets of the formula with sums as means, the second inverted; float64 `[d, d]`."""
-        edited, wanted = (reader.read(p).values for p in (task.prompts, task.mapped(anchor)))
-        lists = [task.words, task.general]
-        preserved = PreservedPrompts(lists, [task.request.concept], task.seed).moment(reader)
-        if earlier := [p for one in task.past for p, _ in one.prompts]:
-            preserved = preserved + moment_of(reader, earlier)
-        c, goal = (t.reshape(-1, t.shape[-1]).cpu().double() for t in (edited, wanted))
-        gram = c.T @ c / len(c)
-        held = self.keep_scale * preserved.value + self.ridge * gram.diagonal().mean() * torch.eye(len(gram)).double()
-        return goal.T @ c / len(c) + held, torch.linalg.inv(gram + held)
+    def held(self, space: TextSpace) -> Tensor:
+        """E[k k^T] over what is preserved, `[d, d]`."""
+        return space.preserved.value
+
+
+@dataclass(frozen=True)
+class OCE(UCE):
+    """OCE (2026, arXiv 2605.28902): the second moment of many captions' tokens is held as well.
+
+    The captions are prompts of the vocabulary; open: what they weigh beside the lists.
+    """
+
+    name: ClassVar[str] = "oce"
+    label: ClassVar[str] = "OCE, the vocabulary held beside the lists"
+    GRID: ClassVar[dict] = {"keep_scale": (1.0, 10.0, 30.0), "open": (0.3, 1.0)}
+    open: float = 1.0
+
+    def held(self, space: TextSpace) -> Tensor:
+        """Both moments."""
+        return super().held(space) + self.open * moment_of(space.reader, space.open_prompts).value

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from unlearn_core.demo.recognition import share
 
 from ..measures import Measurement, ratio
-from ..questions import Observations
-from .questions import AND, WAYS
+from ..questions import Answer, Observations, shows
+from ..sequences import Request
+from .questions import AND, WAYS, Asked
 from .requests import NEAREST, near
 from .things import unlisted
 
@@ -38,9 +41,10 @@ class WorldMeasurement(Measurement):
         pairs = zip(seen.answers, self.questionnaire.preserved, strict=False)
         return share([a.obj == q.obj for a, q in pairs if AND in q.obj])
 
-    def recognised(self, seen: Observations) -> list[float]:
-        """Of each request's own pictures, asked for by name, the share that shows its concept."""
-        return [self.by_way(seen, number, "name") for number in range(self.done)]
+    @staticmethod
+    def left(request: Request, asked: Sequence[Asked], answers: Sequence[Answer], way: str = "name") -> float:
+        """Share of a request's own pictures, asked for in one way, that show its concept."""
+        return share([shows(a, request) for a, q in zip(answers, asked, strict=True) if q.way == way])
 
     def recognised_by(self, seen: Observations, way: str) -> float:
         """The mean share over the requested things when they are asked for in another way."""
@@ -49,11 +53,5 @@ class WorldMeasurement(Measurement):
 
     def by_way(self, seen: Observations, number: int, way: str) -> float:
         """Share of one request's pictures, asked for in one way, that show its concept."""
-        request, rows, asked = self.ahead[number], self.groups[number], self.questionnaire.targets[number]
-        return share(
-            [
-                (seen.answers[i].style if request.kind == "style" else seen.answers[i].obj) in request.classes
-                for i, q in zip(rows, asked, strict=True)
-                if q.way == way
-            ]
-        )
+        answers = [seen.answers[i] for i in self.groups[number]]
+        return self.left(self.ahead[number], self.questionnaire.targets[number], answers, way)

@@ -17,6 +17,10 @@ from .words import listed
 NEAR_FILE = Path(__file__).with_name("near.json")
 NEAREST, ALONE, ORDERS, HUNDRED = 5, 30, 5, 100
 TEN_THINGS, TEN_STYLES = 9, ("blob",)
+TOGETHER = 10, 50, 100
+"""How many go at once."""
+MARKS = frozenset({1, 10, 25, 50, 75, 100})
+"""Requests after which all pictures are counted."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,10 @@ def targets(split: str) -> tuple[str, ...]:
 
 @cache
 def sequences() -> dict[str, tuple[WorldRequest, ...]]:
-    """one-0 to one-29 (test) and try-0 to try-29 (development); ten-0 to ten-4, hundred-0 to hundred-4 (orders)."""
+    """one-0 to one-29 (test) and try-0 to try-29 (development); ten-0 to ten-4, hundred-0 to hundred-4 (orders).
+
+    together-10, together-50, together-100: these at once.
+    """
     found = {f"one-{i}": (WorldRequest(name),) for i, name in enumerate(targets("test"))}
     found |= {f"try-{i}": (WorldRequest(name),) for i, name in enumerate(targets("development"))}
     rest = [n for names in listed().values() for n in names if n not in targets("test")]
@@ -62,14 +69,20 @@ def sequences() -> dict[str, tuple[WorldRequest, ...]]:
         for name, concepts in (("ten", [*targets("test")[:TEN_THINGS], *TEN_STYLES]), ("hundred", many)):
             order = random.Random(SEED + i).sample(concepts, len(concepts))
             found[f"{name}-{i}"] = tuple(map(WorldRequest, order))
-    return found
+    return found | {f"together-{n}": tuple(map(WorldRequest, many[:n])) for n in TOGETHER}
+
+
+def at_once(name: str) -> bool:
+    """Whether all requests of a sequence are one."""
+    return name.startswith("together-")
 
 
 def sequence(name: str, count: int | None = None) -> tuple[WorldRequest, ...]:
     """The first `count` requests of a sequence; `BadSetting` for a name or number that there is not."""
     if name not in sequences():
         raise BadSetting(
-            f"The world has no sequence '{name}'; it has one-0 to one-29, ten-0 to ten-4, hundred-0 to -4."
+            f"The world has no sequence '{name}'; it has one-0 to one-29, ten-0 to ten-4, hundred-0 to -4, "
+            "together-10, together-50 and together-100."
         )
     requests = sequences()[name]
     if count is not None and not 1 <= count <= len(requests):

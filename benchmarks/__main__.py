@@ -96,7 +96,7 @@ def documented(command: Callable[..., argparse.ArgumentParser]) -> None:
     word_commands(command)
     record = command("record", commands.record, "Keep the last rows of a finished sequence for the documentation.")
     record.add_argument("folder", type=Path, help="the folder of the run")
-    record.add_argument("sequence", metavar="A|B|hard|long|CONCEPT,...|search")
+    record.add_argument("sequence", metavar="A|B|hard|long|CONCEPT,...|search|one|ten|hundred|together")
     record.add_argument("--command", required=True, help="the command that made the rows, as it is to be shown")
     record.add_argument("--commit", required=True, help="the commit on which it ran")
     record.add_argument("--model", default="demo", help="on which model it ran (default: demo)")

@@ -228,11 +228,18 @@ def vocabulary(args: argparse.Namespace) -> int:
 
 def record(args: argparse.Namespace) -> int:
     """Put a run's last rows into the committed results."""
+    from .models import OPEN, WORLD
     from .record import Origin, record_alone, record_search, record_sequence
 
     origin = Origin(args.command, args.commit, args.group, args.model)
     if args.sequence == "search":
         print(record_search(args.folder, origin))
+        return 0
+    if args.model in (WORLD, OPEN):
+        from .doc_tables import RESULTS
+        from .world.record import record_world
+
+        print(record_world(args.folder, args.sequence, origin, RESULTS))
         return 0
     write = record_sequence if args.sequence in SEQUENCES else record_alone
     print(write(args.folder, args.sequence, origin))

@@ -10,6 +10,7 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from unlearn_core import config, recipe
@@ -89,6 +90,13 @@ def described(cls: type) -> dict[str, str]:
     return found
 
 
+def world_table(kind: str) -> list[str]:
+    """Runs on the large world."""
+    from .world.record import table_of
+
+    return table_of(results(f"world_{kind}_world"))
+
+
 TABLES: dict[str, Callable[[], Sequence[str]]] = {
     "sequence-A": lambda: doc_results.sequence(results("sequence_A")),
     "sequence-A-flow": lambda: doc_results.sequence(results("sequence_A_flow")),
@@ -108,6 +116,7 @@ TABLES: dict[str, Callable[[], Sequence[str]]] = {
     "readme-demo": lambda: doc_results.demo(results("demo")),
     "reliability": lambda: doc_results.reliability(results("reliability")),
     "agreement": lambda: doc_results.agreement(results("agreement")),
+    **{f"world-{kind}": partial(world_table, kind) for kind in ("one", "ten", "hundred", "together")},
     "settings-request": lambda: settings_table(config.REQUEST),
     "settings-edit": lambda: settings_table(config.EDIT),
     "settings-training": lambda: settings_table(config.TRAINING),

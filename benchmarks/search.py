@@ -9,28 +9,30 @@ from unlearn_core.delta.atomic import write_json
 from unlearn_core.errors import TrainingFailed
 
 from .methods import method, with_settings
-from .models import DEMO
+from .models import DEMO, OPEN, WORLD
 from .result_table import FORGOTTEN
 from .run import Plan, run
 
 REQUESTS = 3
-"""Of sequence A, where nothing else is said."""
+"""Of a sequence, where nothing else is said."""
+TRIED: dict[str, str] = {WORLD: "try-ten", OPEN: "try-ten"}
+"""{model: the sequence on which settings are chosen}; sequence A where there is none."""
 
 
 def search(
     name: str, folder: Path, device: str, pictures: int = 8, requests: int = REQUESTS, model: str = DEMO
 ) -> dict:
-    """All settings of the method's `GRID` over the first requests of sequence A, seed 0; the best one on top.
+    """All settings of the method's `GRID` over the first requests of a sequence, seed 0; the best one on top.
 
     Best: of those that forget (UA over all >= 95 %) the one that preserves most of near and far objects; where none
     forgets, the one that forgets most. Writes `search-NAME.json` and returns it.
     """
-    grid = method(name).GRID
+    grid, sequence = method(name).GRID, TRIED.get(model, "A")
     specs = [with_settings(name, dict(zip(grid, values, strict=True))) for values in product(*grid.values())]
-    results = run(Plan("A", tuple(specs), 1, requests, pictures, model=model), folder, device)
+    results = run(Plan(sequence, tuple(specs), 1, requests, pictures, model=model), folder, device)
     tried = []
     for spec in specs:
-        row = results.rows.get((spec, "A", 0, requests))
+        row = results.rows.get((spec, sequence, 0, requests))
         if row is None:  # could not be learned with these settings
             continue
         preserved = sum(row["objects"].values()) / len(row["objects"])

@@ -23,7 +23,7 @@ class DP(UCE):
 
     name: ClassVar[str] = "dp"
     label: ClassVar[str] = "DP, null space of lists and vocabulary"
-    GRID: ClassVar[dict] = {"directions": (32, 64, 96, 128, 160), "ridge": (1e-3, 1e-2)}
+    GRID: ClassVar[dict] = {"directions": (48, 96, 144)}
     directions: int = 96
     ridge: float = 1e-2
 
@@ -45,7 +45,7 @@ class SPEED(UCE):
 
     name: ClassVar[str] = "speed"
     label: ClassVar[str] = "SPEED, null space of what a free edit moves"
-    GRID: ClassVar[dict] = {"threshold": (1e-4, 1e-3, 1e-2, 1e-1), "ridge": (1e-3, 1e-2)}
+    GRID: ClassVar[dict] = {"threshold": (1e-3, 1e-2, 1e-1)}
     threshold: float = 1e-2
     ridge: float = 1e-2
     copies: int = 2
@@ -97,7 +97,7 @@ class CEASE(UCE):
 
     name: ClassVar[str] = "cease"
     label: ClassVar[str] = "CEASE, stand-ins held and past changes avoided"
-    GRID: ClassVar[dict] = {"keep_scale": (1.0, 10.0, 30.0), "ways": (1, 2)}
+    GRID: ClassVar[dict] = {"keep_scale": (1.0, 3.0, 10.0)}
     stand_in: float = 1.0
     ways: int = 1
 

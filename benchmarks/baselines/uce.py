@@ -50,7 +50,7 @@ class OCE(UCE):
 
     name: ClassVar[str] = "oce"
     label: ClassVar[str] = "OCE, the vocabulary held beside the lists"
-    GRID: ClassVar[dict] = {"keep_scale": (1.0, 10.0, 30.0), "open": (0.3, 1.0)}
+    GRID: ClassVar[dict] = {"keep_scale": (1.0, 3.0, 10.0)}
     open: float = 1.0
 
     def held(self, space: TextSpace) -> Tensor:

@@ -59,10 +59,11 @@ def targets(split: str) -> tuple[str, ...]:
 def sequences() -> dict[str, tuple[WorldRequest, ...]]:
     """one-0 to one-29 (test) and try-0 to try-29 (development); ten-0 to ten-4, hundred-0 to hundred-4 (orders).
 
-    together-10, together-50, together-100: these at once.
+    try-ten: ten of the development split. together-10, together-50, together-100: these at once.
     """
     found = {f"one-{i}": (WorldRequest(name),) for i, name in enumerate(targets("test"))}
     found |= {f"try-{i}": (WorldRequest(name),) for i, name in enumerate(targets("development"))}
+    found["try-ten"] = tuple(map(WorldRequest, targets("development")[:10]))
     rest = [n for names in listed().values() for n in names if n not in targets("test")]
     many = [*targets("test"), *random.Random(SEED).sample(rest, HUNDRED - ALONE)]
     for i in range(ORDERS):

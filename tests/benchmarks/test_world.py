@@ -1,5 +1,6 @@
 """The large world is what its description says: things, captions, lists, encoder, classifier, questions, numbers."""
 
+import json
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,10 @@ from safetensors.torch import load_file
 from benchmarks.measures import Reference
 from benchmarks.models import MODELS, OPEN, WORLD, opened
 from benchmarks.questions import Answer, Observations
+from benchmarks.record import Origin
 from benchmarks.report import write_up
 from benchmarks.run import Plan, SequenceRun
-from benchmarks.world import check, encoder, requests, words
+from benchmarks.world import base_answers, check, encoder, requests, words
 from benchmarks.world import train as training
 from benchmarks.world.captions import HELD_OUT, PAIRS_HELD_OUT, lesson
 from benchmarks.world.classifier import HELD_OUT_COLOUR, WorldClassifier, halves
@@ -21,6 +23,7 @@ from benchmarks.world.data import Samples, TrainingData
 from benchmarks.world.latents import CHANNELS, Code
 from benchmarks.world.measures import WorldMeasurement
 from benchmarks.world.questions import AND, about, composed, questionnaire
+from benchmarks.world.record import record_world, table_of
 from benchmarks.world.things import BACKGROUNDS, PAIR_STYLES, STYLES, by_name, kinds, things, unlisted
 from tests.benchmarks.stops import whole_and_in_parts
 from unlearn_core.errors import BadSetting
@@ -301,3 +304,60 @@ def test_without_a_list_the_general_one_and_the_vocabulary_count():
     x = torch.randn(1, *own.latent_shape, generator=torch.Generator().manual_seed(0))
     clean = own.denoise(x, own.sigmas[-1:], own.encode(["a cat"]))
     assert clean.shape == x.shape and own.decode(clean).shape == (1, 3, 64, 64)
+
+
+def test_a_caption_has_one_noise_and_the_base_is_asked_once(tmp_path, monkeypatch):
+    questions = [about(name, "ink", 0) for name in ("banana", "dog", "banana")]
+    drawn = []
+
+    def look(host, asked, seed, steps):
+        drawn.append([q.obj for q in asked])
+        features = torch.tensor([[float(len(q.obj))] for q in asked])
+        return Observations(tuple(Answer(q.obj, q.style) for q in asked), features)
+
+    monkeypatch.setattr(base_answers, "look", look)
+    first = base_answers.look_at_base(None, questions, 0, 1, tmp_path)
+    again = base_answers.look_at_base(None, [about("cat", "ink", 0), *questions], 0, 1, tmp_path)
+    assert drawn == [["banana", "dog"], ["cat"]]
+    assert [a.obj for a in first.answers] == ["banana", "dog", "banana"] and first.features.tolist() == [[6], [3], [6]]
+    assert [a.obj for a in again.answers][:2] == ["cat", "banana"] and again.features[2].tolist() == [3]
+    base_answers.look_at_base(None, questions, 1, 1, tmp_path)
+    assert len(drawn) == 3, "another seed has other noise"
+
+
+def world_row(method, sequence, request, ua, **more):
+    """A row of a run's results, shares of the base model all 1."""
+    objects = {"cat": 0.5, "dog": 1.0}
+    shares = {"near_listed": 1.0, "near_unlisted": 0.5, "far_listed": 1.0, "far_unlisted": None, "composition": 1.0}
+    base = {"preserved_base": 1.0, "styles_base": 0.5, "base_recognised": 1.0, "leakage_base": 0.0}
+    base |= {"by_synonym_base": 1.0, "by_description_base": 1.0}
+    facts = {"label": method, "method": method, "sequence": sequence, "seed": 0, "request": request, "device": "1 CPU"}
+    found = {"ua_all": ua, "objects": objects, "styles": 0.5, "leakage": 0.1, "by_synonym": 0.2, "by_description": 0.4}
+    return facts | shares | base | found | {"resurgence": 0.0, "seconds": 2.0, "row_passes": 10} | more
+
+
+def test_runs_on_the_world_become_rows_of_means_and_a_table(tmp_path):
+    rows = [world_row("uce", f"ten-{i}", 10, ua, resurgence_worst=0.1 * i) for i, ua in enumerate((1.0, 0.9))]
+    short = {"method": "uce", "sequence": "ten-0", "seed": 0, "request": 1, "seconds": 4.0, "row_passes": 10}
+    (tmp_path / "results.json").write_text(json.dumps({"pictures": 1, "rows": [*rows, short]}), encoding="utf-8")
+    origin = Origin("some command", "abc", model="world", date="2026-01-01")
+    data = json.loads(record_world(tmp_path, "ten", origin, tmp_path).read_text(encoding="utf-8"))
+    (row,) = data["rows"]
+    assert row["ua"] == [0.95, 0.9] and row["resurgence_worst"] == [0.05, 0.1] and row["runs"] == 2
+    assert row["styles"] == [1.0, 1.0] and row["harmonic"][1] == pytest.approx(2 * 0.9 * 0.75 / 1.65)
+    assert row["seconds"] == pytest.approx(8 / 3) and "far_unlisted" not in row
+    lines = table_of(data)
+    assert lines[2].startswith("| base model |  | 0 % |") and "| uce, `uce` | 2 | 95 % (90) |" in lines[3]
+    with pytest.raises(BadSetting, match="no rows of one"):
+        record_world(tmp_path, "one", origin, tmp_path)
+
+
+def test_what_goes_at_once_is_one_step_with_all_of_them(tmp_path):
+    assert requests.at_once("together-10") and not requests.at_once("ten-0")
+    assert len(requests.sequence("together-50")) == 50 and len(requests.sequence("try-ten")) == 10
+    plan = Plan("together-10", ("uce",), 1, pictures=1, model="world")
+    going = SequenceRun(plan, tmp_path, None)
+    ((number, group),) = going.groups()
+    assert number == len(group) == 10 and going.is_mark(10)
+    hundred = SequenceRun(replace(plan, sequence="hundred-0"), tmp_path, None)
+    assert [n for n, _ in hundred.groups() if hundred.is_mark(n)] == [1, 10, 25, 50, 75, 100]

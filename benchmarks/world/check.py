@@ -21,11 +21,14 @@ from unlearn_core.host import HostModel
 from unlearn_core.preview import grid, pictures
 from unlearn_core.sampling import Sampler
 
+from ..doc_tables import RESULTS
 from ..models import MODELS, WORLD
 from ..questions import Answer
+from ..record import Origin
 from .host import World
 from .network import CODE, DENOISER
 from .questions import AND, WAYS, Asked, about, composed, look
+from .record import record_base
 from .things import STYLES, things, unlisted
 
 PAIRED, SHOWN, NOISE = 100, 16, 5
@@ -83,11 +86,15 @@ def main() -> None:
     parser.add_argument("--latents", type=Path, help="latents.safetensors of the work folder, for what was kept")
     parser.add_argument("--every", type=int, default=1, help="only each nth question (default: 1)")
     parser.add_argument("--sheet", type=Path, help="a picture to write")
+    parser.add_argument("--record", metavar="COMMIT", help="keep the shares for the documentation, as this commit's")
     args = parser.parse_args()
     torch.set_grad_enabled(False)
     host = World(kept(args.file, args.latents) if args.latents else args.file)
-    for name, value in shares(host, args.every).items():
+    found = shares(host, args.every)
+    for name, value in found.items():
         print(f"{name:20} {value:.1%}")
+    if args.record:
+        print(record_base(found, Origin("python -m benchmarks.world.check", args.record, model=WORLD), RESULTS))
     if args.sheet:
         sheet(host, args.sheet)
 

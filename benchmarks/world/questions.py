@@ -36,7 +36,7 @@ from .things import PAIR_STYLES, STYLES, by_name, things
 AND = " + "
 """Between the names of two things in one picture."""
 WAYS = ("name", "synonym", "description")
-NEAR, NAMED, OTHERWISE, COMPOSED = 4, 8, 4, 32
+NEAR, NAMED, OTHERWISE, COMPOSED = 4, 6, 2, 32
 """Pictures for each one of a far thing: of a near one, of a target by its name, by each other way, of pairs in all."""
 PAIRS_ASKED = 400
 """Pairs of things out of which those are taken that no request concerns."""

@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
+
 from unlearn_core.delta.atomic import write_json
 from unlearn_core.errors import BadSetting
 
@@ -57,6 +59,20 @@ def record_world(folder: Path, kind: str, origin: Origin, results: Path) -> Path
     data["base"] = base_of(whole)
     write_json(file, data)
     return file
+
+
+def record_base(shares: Mapping[str, float], origin: Origin, results: Path) -> Path:
+    """What the base model draws right, by the way it is asked."""
+    rows = [{"asked": name, "right": share, "source": origin.commit} for name, share in shares.items()]
+    file = origin.file("world_base", results)
+    device = f"{torch.get_num_threads()} CPU threads"
+    write_json(file, {"sources": origin.source([{"device": device}]), "rows": rows})
+    return file
+
+
+def base_table(data: Mapping) -> list[str]:
+    """A row a way to ask."""
+    return with_sources(["asked", "right"], data["rows"], lambda row: [row["asked"], cell(row, "right")], data)
 
 
 def complete(row: dict) -> dict:

@@ -16,6 +16,8 @@ from .words import listed
 
 NEAR_FILE = Path(__file__).with_name("near.json")
 NEAREST, ALONE, ORDERS, HUNDRED = 5, 30, 5, 100
+FAR = 60
+"""Far things that are watched, out of all over the world."""
 TEN_THINGS, TEN_STYLES = 9, ("blob",)
 TOGETHER = 10, 50, 100
 """How many go at once."""
@@ -92,10 +94,15 @@ def sequence(name: str, count: int | None = None) -> tuple[WorldRequest, ...]:
 
 
 def watched(requests: tuple[WorldRequest, ...]) -> Watched:
-    """What has to survive: all other things and styles; near are the five most similar to anything that goes."""
+    """What has to survive: near and far things, and all other styles.
+
+    Near are the five most similar to anything that goes.
+    """
     gone = {r.concept for r in requests}
-    objects = tuple(t.name for t in things() if t.name not in gone)
     close = frozenset(n for r in requests if r.kind == "object" for n in near(r.concept)[:NEAREST]) - gone
+    far = [t.name for t in things() if t.name not in gone | close]
+    asked = close | {*random.Random(SEED).sample(far, min(FAR, len(far)))}
+    objects = tuple(t.name for t in things() if t.name in asked)
     return Watched(objects, tuple(s for s in STYLES if s not in gone), close, unlisted())
 
 

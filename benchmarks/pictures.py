@@ -102,7 +102,7 @@ def demo(quality: str) -> list[Path]:
         words = ["demo", "--concept", "banana", "--out", folder, "--set", f"quality={quality}"]
         if product(words):
             raise BadSetting("The demo did not end well: see what it said above.")
-        shutil.copyfile(Path(folder) / "before_after.png", IMAGES / "before_after.png")
+        shutil.copyfile(Path(folder) / "forget-banana.png", IMAGES / "before_after.png")
     return [IMAGES / "before_after.png"]
 
 

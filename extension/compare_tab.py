@@ -27,7 +27,7 @@ def compare_tab(service: Service, page: Any) -> Any:
                 seed = gr.Number(value=0, precision=0, label="Seed", elem_id="unlearn_compare_seed")
                 steps = gr.Number(value=20, precision=0, label="Steps", elem_id="unlearn_compare_steps")
                 guidance = gr.Number(value=3.0, step=0.5, label="Guidance", elem_id="unlearn_compare_guidance")
-        with gr.Column(scale=3, min_width=320):
+        with gr.Column(scale=5, min_width=320):
             with gr.Row():
                 generate = gr.Button("Generate", variant="primary", elem_id="unlearn_generate")
                 stop = gr.Button("Stop", interactive=False, elem_id="unlearn_generate_stop")

@@ -84,6 +84,12 @@ def test_a_summary_says_what_to_do_about_harm():
     assert "What to do" not in dict(summary(REPORT | {"check": check, "withheld": "Nothing was handed on."}))
 
 
+def test_a_report_says_which_words_under_keep_no_list_names():
+    result = run(TinyHost(), config(keep=("cat", "qwertzu")))
+    assert "'qwertzu'" in result.report["keep_remark"] and "'cat'" not in result.report["keep_remark"]
+    assert dict(result.summary())["Keep"] == result.report["keep_remark"] and "Keep" not in dict(summary(REPORT))
+
+
 def test_a_summary_says_what_is_not_known_not_kept_and_not_tried():
     check = {"forgotten_before": 0.0, "forgotten_after": 1.0, "verdict": "forgotten; ...", "not_known": ["drum", "gun"]}
     told = {"check": check, "remark": "Training needs peft.", "withheld": "Nothing was handed on."}

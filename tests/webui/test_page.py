@@ -249,6 +249,7 @@ def test_a_page_that_was_closed_during_a_job_does_not_hold_up_a_reload(app, tmp_
 
 def slide(page):
     """Move the divider between before and after."""
+    page.evaluate("document.querySelector('#unlearn_result input[type=checkbox]').click()")
     handle = "document.querySelector('#unlearn_result input[type=range]')"
     x, y, width, height = page.at_rest(handle)
     page.drag((x + width / 2, y + height / 2), (x + 0.2 * width, y + height / 2))

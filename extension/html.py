@@ -213,7 +213,9 @@ def comparison(pairs: Sequence[Pair]) -> str:
             f'aria-label="before or after" oninput="{SLIDE}"><span>after</span>'
             f'<label><input type="checkbox" checked onchange="{SIDES}"> side by side</label></div>'
         )
-    return f'<div class="unlearn-compare{" sides" if both else ""}">{tools}<div class="pairs">{"".join(map(figure, pairs))}</div></div>'
+    sides = " sides" if both else ""
+    figures = "".join(map(figure, pairs))
+    return f'<div class="unlearn-compare{sides}">{tools}<div class="pairs">{figures}</div></div>'
 
 
 # The name is taken from an attribute, so that no text from outside is ever a part of a script.

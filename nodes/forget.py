@@ -69,7 +69,7 @@ class ForgetConcept(io.ComfyNode):
             outputs=[
                 io.Model.Output(display_name="model", tooltip="The checkpoint without the concept."),
                 StackType.Output(display_name="stack", tooltip="All deltas on the MODEL, for Save Delta and others."),
-                io.Image.Output(display_name="before and after", tooltip="First row before, second row after."),
+                io.Image.Output(display_name="before and after", tooltip="Before, and after below it."),
                 io.String.Output(display_name="report", tooltip="What was done and how well, in words."),
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],

@@ -132,7 +132,7 @@ class Page:
         """A Before / After of two nodes' MODELs and its picture; guidance as the demo model likes it."""
         links = {"before": (before, 0), "after": (after, 0), "clip": (loader, 1), "vae": (loader, 2)}
         grid = self.add("UnlearnBeforeAfter", x, y, links, prompts="\n".join(prompts), guidance=3.0)
-        return self.add("PreviewImage", x + 420, y, {"images": (grid, 0)}, title="Before (top) and after (bottom)")
+        return self.add("PreviewImage", x + 420, y, {"images": (grid, 0)}, title="Before, and after below it")
 
     def saved(self, **extra: Any) -> dict:
         """The whole file. extra: what the page keeps beside nodes and links."""
@@ -172,7 +172,7 @@ def forget_one() -> Page:
         "Load Demo Model. For more settings, wire a Forget Settings node into Forget Concept.",
     )
     forget = page.forget((loader, 0), loader, 350, 0, "banana")
-    page.add("PreviewImage", 740, 0, {"images": (forget, 2)}, title="Before (top) and after (bottom)")
+    page.add("PreviewImage", 740, 0, {"images": (forget, 2)}, title="Before, and after below it")
     page.add("UnlearnSaveDelta", 740, 370, {"stack": (forget, 1), "picture": (forget, 2)})
     page.draw((forget, 0), loader, [(0, 360), (740, 590), (1200, 0)], "a flat banana")
     return page
@@ -246,7 +246,7 @@ def app() -> dict:
     page = Page()
     loader = page.add("UnlearnLoadDemoModel", 0, 0)
     forget = page.forget((loader, 0), loader, 360, 0, "banana")
-    shown = page.add("PreviewImage", 760, 0, {"images": (forget, 2)}, title="Before (top) and after (bottom)")
+    shown = page.add("PreviewImage", 760, 0, {"images": (forget, 2)}, title="Before, and after below it")
     save = page.add("UnlearnSaveDelta", 760, 380, {"stack": (forget, 1), "picture": (forget, 2)})
     asked = [[forget, name] for name in ("concept", "anchor", "keep", "quality")]
     return page.saved(linearMode=True, linearData={"inputs": [*asked, [save, "name"]], "outputs": [shown]})

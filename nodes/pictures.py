@@ -134,7 +134,7 @@ def draw(
 
 
 def sheet(groups: Sequence[tuple[Sequence[str], Tensor, Tensor]]) -> Tensor:
-    """Pictures (prompts, before, after) as one IMAGE `[1, H, W, 3]`: rows of at most `PER_SHEET`, after below before."""
+    """Pictures (prompts, before, after) as one IMAGE `[1, H, W, 3]`: `PER_SHEET` in a row, after below before."""
     rows = []
     for prompts, *pair in groups:
         for at in range(0, len(prompts), PER_SHEET):

@@ -124,9 +124,9 @@ class Page:
         return self.add("SaveImage", right, top + 130, {"images": (decoded, 0)}, title="Pictures of the prompt")
 
     def forget(self, model: tuple[int, int], loader: int, x: int, y: int, concept: str) -> int:
-        """A Forget Concept with everything else as it is."""
+        """A Forget Concept with everything else as it is; no word in its title, which would stay when it is changed."""
         links = {"model": model, "clip": (loader, 1), "vae": (loader, 2)}
-        return self.add("UnlearnForgetConcept", x, y, links, concept=concept, title=f"Forget Concept: {concept}")
+        return self.add("UnlearnForgetConcept", x, y, links, concept=concept, title="Forget Concept")
 
     def compare(self, before: int, after: int, loader: int, x: int, y: int, prompts: tuple[str, ...]) -> int:
         """A Before / After of two nodes' MODELs and its picture; guidance as the demo model likes it."""

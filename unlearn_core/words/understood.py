@@ -76,7 +76,7 @@ def about_kept(keep: Sequence[str], words: WordList, vocabulary: Vocabulary | No
     A word that the model does not know keeps nothing. words: the checkpoint's own list, or the general one.
     vocabulary: None where the checkpoint brings a list, which names all that it draws.
     """
-    unknown = [word for word in keep if not named_in(style_words(word), words, vocabulary)]
+    unknown = unnamed(keep, words, vocabulary)
     if not unknown:
         return ""
     named, one = quoted(unknown), len(unknown) == 1
@@ -85,6 +85,11 @@ def about_kept(keep: Sequence[str], words: WordList, vocabulary: Vocabulary | No
         f"{whose} {named}, written under 'Keep': check the spelling. "
         f"{'A word' if one else 'Words'} that the model does not know {'keeps' if one else 'keep'} nothing."
     )
+
+
+def unnamed(keep: Sequence[str], words: WordList, vocabulary: Vocabulary | None) -> list[str]:
+    """The words under Keep that no list names; see `about_kept`."""
+    return [word for word in keep if not named_in(style_words(word), words, vocabulary)]
 
 
 def named_in(text: str, words: WordList, vocabulary: Vocabulary | None) -> bool:

@@ -210,9 +210,9 @@ def stack_from_files() -> Page:
         500,
         text="Two deltas that were made apart from each other. Switch one off or change its strength, and queue again.",
     )
-    stack = page.add("UnlearnStack", 360, 180, {"stack_1": (first, 0), "stack_2": (second, 0)})
+    stack = page.add("UnlearnStack", 350, 180, {"stack_1": (first, 0), "stack_2": (second, 0)})
     links = {"model": (loader, 0), "clip": (loader, 1), "stack": (stack, 0)}
-    applied = page.add("UnlearnApply", 700, 0, links)
+    applied = page.add("UnlearnApply", 350, 0, links)
     prompts = (
         "a flat banana",
         "a glossy banana",
@@ -221,7 +221,7 @@ def stack_from_files() -> Page:
         "a flat cat",
         "a glossy guitar",
     )
-    page.compare(loader, applied, loader, 1020, 0, prompts)
+    page.compare(loader, applied, loader, 670, 0, prompts)
     return page
 
 

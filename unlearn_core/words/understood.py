@@ -96,7 +96,7 @@ def named_in(text: str, words: WordList, vocabulary: Vocabulary | None) -> bool:
     """Whether a list names a text, or a word of it: "a red apple" keeps an apple."""
     if listed(text, [words]) or mentioned(text, [words]):
         return True
-    return bool(vocabulary) and any(vocabulary.find(part) for part in (text, *text.split()))
+    return vocabulary is not None and any(vocabulary.find(part) for part in (text, *text.split()))
 
 
 def what_of(term: Term | None) -> str:

@@ -173,15 +173,12 @@ USE_ALL = {
 
 
 def one_outcome(made: ForgetResult, hint: str) -> str:
-    """One concept's pictures, file and report, in this order: what an artist looks at first comes first.
+    """One concept's file, pictures and report, in this order: the pictures are many, and the numbers come last.
 
     hint: what to do with the text for a prompt.
     """
-    parts = [comparison(made.extra), comparison(made.pairs)]
-    if made.file:
-        parts += [code(str(made.file), "Saved as:"), code(made.tag, hint)]
-    if made.remark:
-        parts.append(notice(made.remark, "info"))
+    parts = [code(str(made.file), "Saved as:"), code(made.tag, hint)] if made.file else []
+    parts += [notice(made.remark, "info"), comparison(made.extra), comparison(made.pairs)]
     return "".join([*parts, report(made.report, made.on)])
 
 

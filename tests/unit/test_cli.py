@@ -85,7 +85,8 @@ def test_a_list_is_told_block_by_block_with_what_to_do_next(tiny, tmp_path, caps
     lines = told.splitlines()
     places = [lines.index(line) for line in ("1 of 2: banana", "2 of 2: frog")]
     assert all(lines[at - 1] == "" and {*lines[at + 1]} == {"-"} for at in places)
-    assert f"Delta:         {files[0]}" in lines[places[0] : places[1]]
+    first = dict(line.split(":", 1) for line in lines[places[0] + 2 : places[1] - 1])
+    assert first["Forget"].strip() == "banana" and first["Delta"].strip() == files[0]
     assert lines[-4].startswith("Next: put these 2 files") and [f.strip() for f in lines[-3:-1]] == files
     assert "note: This model's word list does not name 'qwertzu'" in notes and "note: 'banana, frog'" in notes
 

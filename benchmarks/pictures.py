@@ -132,7 +132,10 @@ def templates(quality: str) -> list[Path]:
 def tab(quality: str) -> list[Path]:
     """The tab after a request, in both themes."""
     called("tests.page_pictures", "tab", str(IMAGES), quality)
-    return sorted(IMAGES.glob("tab_*.png"))
+    made = sorted(IMAGES.glob("tab_*.png"))
+    for file in made:
+        few_colours(file)
+    return made
 
 
 def comfyui(quality: str) -> list[Path]:

@@ -49,6 +49,8 @@ def described(delta: Delta, file: Path) -> dict:
     }
 
 
+MOST_KEPT = 20
+"""Words under Keep that are told of a file."""
 KILO = 1000
 """Bytes of a kB, as file managers count."""
 
@@ -86,7 +88,9 @@ def made_with(info: DeltaInfo) -> str:
         return f"merged from {len(info.merged)} deltas"
     config = info.config
     parts = [f"training, {info.steps} steps" if info.steps else "closed form"]
-    parts += [f"{name} {config[name]}" for name in ("quality", "seed") if name in config]
-    kept = config.get("keep") or ()
-    parts += [f"keep {', '.join(map(str, kept))}"] if isinstance(kept, (list, tuple)) and kept else []
+    # the file may come from anyone, and hold anything in their place
+    parts += [f"{name} {config[name]}" for name in ("quality", "seed") if isinstance(config.get(name), (str, int))]
+    kept = config.get("keep")
+    names = [str(word) for word in kept[:MOST_KEPT]] if isinstance(kept, list) else []
+    parts += [f"keep {', '.join(names)}"] if names else []
     return ", ".join(parts)

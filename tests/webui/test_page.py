@@ -109,7 +109,7 @@ def check_quiet(page, app):
     assert "Traceback" not in app.log_text(), app.log_text()[-3000:]
 
 
-LARGE = 180
+LARGE = 170
 """Pixels that a picture is wide at least, so that an artist can judge it."""
 BOXES = """[...document.querySelectorAll('#unlearn_result .frame')].slice(0, 1).flatMap(f =>
   ['before', 'after'].map(k => (b => [b.x, b.y, b.width])(f.querySelector('img.' + k).getBoundingClientRect())))"""

@@ -102,7 +102,7 @@ def demo(quality: str) -> list[Path]:
         words = ["demo", "--concept", "banana", "--out", folder, "--set", f"quality={quality}"]
         if product(words):
             raise BadSetting("The demo did not end well: see what it said above.")
-        shutil.copyfile(Path(folder) / "before_after.png", IMAGES / "before_after.png")
+        shutil.copyfile(Path(folder) / "forget-banana.png", IMAGES / "before_after.png")
     return [IMAGES / "before_after.png"]
 
 
@@ -132,7 +132,10 @@ def templates(quality: str) -> list[Path]:
 def tab(quality: str) -> list[Path]:
     """The tab after a request, in both themes."""
     called("tests.page_pictures", "tab", str(IMAGES), quality)
-    return sorted(IMAGES.glob("tab_*.png"))
+    made = sorted(IMAGES.glob("tab_*.png"))
+    for file in made:
+        few_colours(file)
+    return made
 
 
 def comfyui(quality: str) -> list[Path]:

@@ -24,10 +24,10 @@ def compare_tab(service: Service, page: Any) -> Any:
                 value="", lines=5, label="Prompts", info="One a line.", elem_id="unlearn_compare_prompts"
             )
             with gr.Row():
-                seed = gr.Number(value=0, precision=0, label="Seed", elem_id="unlearn_compare_seed")
-                steps = gr.Number(value=20, precision=0, label="Steps", elem_id="unlearn_compare_steps")
-                guidance = gr.Number(value=3.0, step=0.5, label="Guidance", elem_id="unlearn_compare_guidance")
-        with gr.Column(scale=3, min_width=320):
+                seed = small_number(0, "Seed", precision=0)
+                steps = small_number(20, "Steps", precision=0)
+                guidance = small_number(3.0, "Guidance", step=0.5)
+        with gr.Column(scale=5, min_width=320):
             with gr.Row():
                 generate = gr.Button("Generate", variant="primary", elem_id="unlearn_generate")
                 stop = gr.Button("Stop", interactive=False, elem_id="unlearn_generate_stop")
@@ -53,6 +53,11 @@ def compare_tab(service: Service, page: Any) -> Any:
     polling.after(generate.click(told(begin), inputs, [problem], **NOW))
     polling.after(stop.click(told(end), None, [problem], **NOW))
     return base
+
+
+def small_number(value: float, label: str, **facts: Any) -> Any:
+    """A field for a number, of which three fit beside each other."""
+    return gr.Number(value=value, label=label, min_width=80, elem_id=f"unlearn_compare_{label.lower()}", **facts)
 
 
 def shown(view: View | None) -> list:

@@ -40,7 +40,7 @@ def forget_tab(service: Service, page: Any) -> Parts:
                 elem_id="unlearn_prompts",
             )
             fields |= folded_fields()
-        with gr.Column(scale=3, min_width=320):
+        with gr.Column(scale=5, min_width=320):
             start, keep, discard = buttons()
             problem = gr.HTML("", elem_id="unlearn_problem")
             status = gr.HTML(html.status(None, IDLE), elem_id="unlearn_status")

@@ -67,8 +67,13 @@ def status(view: View | None, idle: str) -> str:
         f'<div class="unlearn-status"><div class="line"><b>{escape(view.title)}</b>'
         f'<span class="left">{left}</span></div>{bar(min(view.fraction, NOT_YET))}'
         f'<div class="line small"><span class="phase">{escape(head)}</span><span>{", ".join(facts)}</span></div>'
-        f"{curve(view.losses)}</div>"
+        f"{said(view.notes)}{curve(view.losses)}</div>"
     )
+
+
+def said(notes: Sequence[str]) -> str:
+    """Sentences about what was asked for, from the start of a job on."""
+    return "".join(f'<div class="note small">{escape(note)}</div>' for note in notes)
 
 
 def finished(view: View) -> str:
@@ -80,7 +85,7 @@ def finished(view: View) -> str:
     text += "</span></div>"
     if view.state != FAILED:
         text += bar(1.0 if view.state == DONE else view.fraction)
-    return text + (notice(view.error, kind) if view.error else "") + curve(view.losses) + "</div>"
+    return text + (notice(view.error, kind) if view.error else "") + said(view.notes) + curve(view.losses) + "</div>"
 
 
 def bar(fraction: float) -> str:
@@ -125,19 +130,55 @@ def outcome(view: View | None, in_web_ui: bool) -> str:
     if not isinstance(made, ForgetResult):
         return ""
     if not made.earlier:
-        return one_outcome(made, in_web_ui)
-    parts = [f"<h4>{escape(one.report['concept'])}</h4>{one_outcome(one, in_web_ui)}" for one in (*made.earlier, made)]
+        return headline(made) + one_outcome(made, USE[in_web_ui])
+    whole = (*made.earlier, made)
+    parts = [overview(whole, in_web_ui)]
+    for number, one in enumerate(whole, 1):
+        title = f"<h4>{number} of {len(whole)}: {escape(one.report['concept'])}</h4>"
+        parts.append(
+            f'<section class="unlearn-part">{title}{headline(one)}{one_outcome(one, "In a prompt:")}</section>'
+        )
     return "".join(parts)
 
 
-def one_outcome(made: ForgetResult, in_web_ui: bool) -> str:
-    """One concept's pictures, file and report, in this order: what an artist looks at first comes first."""
-    hint = "Add this to a prompt:" if in_web_ui else "In a web UI, add this to a prompt:"
-    parts = [comparison(made.extra), comparison(made.pairs)]
-    if made.file:
-        parts += [code(str(made.file), "Saved as:"), code(made.tag, hint)]
-    if made.remark:
-        parts.append(notice(made.remark, "info"))
+def headline(made: ForgetResult) -> str:
+    """In a line what has become of one concept, before its pictures."""
+    return f'<div class="unlearn-headline">{escape(in_a_line(made))}</div>'
+
+
+def in_a_line(made: ForgetResult) -> str:
+    """What was found, and what is drawn in the concept's place."""
+    anchor = made.report["anchor"]
+    place = f"drawn instead: {anchor}" if anchor else "nothing is drawn in its place"
+    return f"{made.report['check']['verdict']}; {place}"
+
+
+def overview(made: Sequence[ForgetResult], in_web_ui: bool) -> str:
+    """All concepts of one request, a line each, and how their files are used together."""
+    saved = [one for one in made if one.file]
+    parts = [table([(one.report["concept"], in_a_line(one)) for one in made])]
+    if saved:
+        folder = saved[0].file.parent if saved[0].file else ""
+        parts.append(code(str(folder), "The files lie in:"))
+        parts.append(code(" ".join(one.tag for one in saved), USE_ALL[in_web_ui]))
+    return f'<section class="unlearn-part">{"".join(parts)}</section>'
+
+
+USE = {True: "Add this to a prompt:", False: "Copy it into your program's LoRA folder and add this to a prompt:"}
+USE_ALL = {
+    True: "Add these to a prompt, in this order:",
+    False: "Copy them into your program's LoRA folder and add these to a prompt, in this order:",
+}
+"""What to do next, in a web UI and on the page of its own."""
+
+
+def one_outcome(made: ForgetResult, hint: str) -> str:
+    """One concept's file, pictures and report, in this order: the pictures are many, and the numbers come last.
+
+    hint: what to do with the text for a prompt.
+    """
+    parts = [code(str(made.file), "Saved as:"), code(made.tag, hint)] if made.file else []
+    parts += [notice(made.remark, "info"), comparison(made.extra), comparison(made.pairs)]
     return "".join([*parts, report(made.report, made.on)])
 
 
@@ -158,7 +199,7 @@ SIDES = "this.closest('.unlearn-compare').classList.toggle('sides', this.checked
 
 
 def comparison(pairs: Sequence[Pair]) -> str:
-    """Before and after of each prompt under one slider, or side by side."""
+    """Before and after of each prompt side by side, or under one slider."""
     if not pairs:
         return ""
     both = all(p.after for p in pairs)
@@ -167,9 +208,11 @@ def comparison(pairs: Sequence[Pair]) -> str:
         tools = (
             f'<div class="tools"><span>before</span><input type="range" min="0" max="100" value="50" '
             f'aria-label="before or after" oninput="{SLIDE}"><span>after</span>'
-            f'<label><input type="checkbox" onchange="{SIDES}"> side by side</label></div>'
+            f'<label><input type="checkbox" checked onchange="{SIDES}"> side by side</label></div>'
         )
-    return f'<div class="unlearn-compare">{tools}<div class="pairs">{"".join(map(figure, pairs))}</div></div>'
+    sides = " sides" if both else ""
+    figures = "".join(map(figure, pairs))
+    return f'<div class="unlearn-compare{sides}">{tools}<div class="pairs">{figures}</div></div>'
 
 
 # The name is taken from an attribute, so that no text from outside is ever a part of a script.

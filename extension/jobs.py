@@ -6,7 +6,7 @@ import secrets
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,7 +28,8 @@ class View:
     """What a page shows of a job at one moment.
 
     losses: (step, forget, replay) of each training step. pictures: what the model generates of the target now, as the
-    work's own objects. result: what the work returned. fraction: 0..1; times in seconds.
+    work's own objects. result: what the work returned. notes: sentences about what was asked for. fraction: 0..1; times
+    in seconds.
     """
 
     id: str
@@ -48,6 +49,7 @@ class View:
     about: str = ""
     error: str = ""
     result: Any = None
+    notes: tuple[str, ...] = ()
 
     @property
     def finished(self) -> bool:
@@ -62,8 +64,8 @@ class Job:
     interrupted: asked at each report, True when the host's own stop button was pressed.
     """
 
-    def __init__(self, kind: str, title: str):
-        self._view = View(secrets.token_hex(8), kind, title)
+    def __init__(self, kind: str, title: str, notes: Sequence[str] = ()):
+        self._view = View(secrets.token_hex(8), kind, title, notes=tuple(notes))
         self._lock = threading.Lock()
         self._discard, self._part, self._stage = False, (0, 1), (0.0, 1.0)
         self._estimate, self._counted = Estimate(), ("", 0, 0, 0.0)
@@ -206,12 +208,12 @@ class Jobs:
         self._jobs: dict[str, Job] = {}
         self._lock = threading.Lock()
 
-    def start(self, kind: str, title: str, work: Callable[[Job], Any]) -> Job:
-        """Start a thread for the work. Raises `Busy` while another job runs."""
+    def start(self, kind: str, title: str, work: Callable[[Job], Any], notes: Sequence[str] = ()) -> Job:
+        """Start a thread for the work. notes: see `View`. Raises `Busy` while another job runs."""
         with self._lock:
             if running := self.running():
                 raise Busy(f"Another job is running ({running.view().title}): wait until it ends, or stop it.")
-            job = Job(kind, title)
+            job = Job(kind, title, notes)
             self._jobs[job.id] = job
             for old in list(self._jobs)[:-REMEMBERED]:
                 del self._jobs[old]

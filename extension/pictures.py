@@ -14,7 +14,7 @@ from ..unlearn_core.picture_file import save_image
 
 CARD_SIDE = 512
 """Height of a LoRA's card picture in pixels."""
-SMALL_SIDE = 144
+SMALL_SIDE = 256
 """Height of it in the stack."""
 MOST_SIDE = 4096
 """Of a picture that is made small."""

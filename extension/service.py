@@ -98,7 +98,7 @@ class Service:
                     try:
                         result = forget_or_go_on(host, config, now, job.hear, saved)
                         if result.withheld:
-                            job.show(together([*made, withheld(result)], wish.note))
+                            job.show(together([*made, withheld(result)]))
                             raise UnlearnError(result.withheld)
                         found, now = self.keep(job, host, ForgetRequest(config, now, own), result)
                     except UnlearnError as e:
@@ -106,13 +106,13 @@ class Service:
                     if not result.report["stopped"]:
                         saved.remove()
                     made.append(found)
-                    job.show(together(made, wish.note))
+                    job.show(together(made))
                     if job.view().stopping:
-                        return together(made, wish.note, [c.concept for c in configs[number + 1 :]])
-                return together(made, wish.note)
+                        return together(made, [c.concept for c in configs[number + 1 :]])
+                return together(made)
 
         names = ", ".join(f"'{c}'" for c in wish.concepts)
-        job = self.jobs.start(FORGET, f"Forgetting {names}", work)
+        job = self.jobs.start(FORGET, f"Forgetting {names}", work, wish.notes)
         self.forms[FORGET] = {k: ", ".join(v) if isinstance(v, (list, tuple)) else v for k, v in values.items()}
         self.forms[FORGET]["prompts"] = prompts
         return job
@@ -305,11 +305,11 @@ class Service:
         return " ".join(f"<lora:{Path(r.name).stem}:{r.strength:g}>" for r in on)
 
 
-def together(made: list[ForgetResult], note: str, left: Sequence[str] = ()) -> ForgetResult:
-    """Several concepts' results as one. note: how the wish was understood. left: what a stop has left undone."""
+def together(made: list[ForgetResult], left: Sequence[str] = ()) -> ForgetResult:
+    """Several concepts' results as one. left: what a stop has left undone."""
     *earlier, last = made
     undone = f"Not forgotten, because you stopped: {', '.join(map(repr, left))}." if left else ""
-    return replace(last, earlier=tuple(earlier), remark=" ".join(filter(None, [note, undone, last.remark])))
+    return replace(last, earlier=tuple(earlier), remark=" ".join(filter(None, [undone, last.remark])))
 
 
 def withheld(result: Result) -> ForgetResult:

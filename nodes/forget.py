@@ -21,7 +21,7 @@ from .captions import message
 from .host import ComfyHostModel
 from .model_stack import facts_of, other_patches, stack_of, with_delta
 from .pictures import BATCH, comparison, draw, sheet
-from .progress import NodeProgress
+from .progress import NodeProgress, tell
 from .schema import SettingsType, StackType, requests_from, schema, setting_inputs
 from .schema import strength as strength_input
 
@@ -69,7 +69,7 @@ class ForgetConcept(io.ComfyNode):
             outputs=[
                 io.Model.Output(display_name="model", tooltip="The checkpoint without the concept."),
                 StackType.Output(display_name="stack", tooltip="All deltas on the MODEL, for Save Delta and others."),
-                io.Image.Output(display_name="before and after", tooltip="First row before, second row after."),
+                io.Image.Output(display_name="before and after", tooltip="Before, and after below it."),
                 io.String.Output(display_name="report", tooltip="What was done and how well, in words."),
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
@@ -89,10 +89,11 @@ class ForgetConcept(io.ComfyNode):
         own = literals(nodes.get(key, {}).get("inputs", {}))
         with torch.inference_mode(False), torch.no_grad():
             wish, configs = requests_from(facts_of(model).words_file, stack_of(model), own, settings or {}, values)
+            tell(key, "\n".join(wish.notes))
             done = []
             for number, config in enumerate(configs):
                 done.append(wired.forget(done[-1].model if done else model, config, (number, len(configs))))
-            text = "\n\n".join(filter(None, [wish.note, *(d.text for d in done)]))
+            text = "\n\n".join(filter(None, ["\n".join(wish.notes), *(d.text for d in done)]))
             drawn = [d for d in done if d.pictures]
             shown = drawn_together(drawn) | {"text": (text,)}
             picture = sheet([(d.prompts, *d.pictures) for d in drawn]) if drawn else as_image_output(message(text))

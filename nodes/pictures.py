@@ -24,6 +24,8 @@ MAX_PROMPTS = 64
 """Prompts of one Before / After."""
 PER_ROW = 4
 """Pictures in a row on a node."""
+PER_SHEET = 6
+"""Pictures in a row of the picture that a node hands on: a strip of more is too small to judge where it is shown."""
 BATCH = 32
 """Pictures drawn at once."""
 
@@ -37,7 +39,7 @@ class BeforeAfter(io.ComfyNode):
         return schema(
             node_id="UnlearnBeforeAfter",
             display_name="Before / After",
-            description="Draws the same prompts with the same noise by two MODELs: first row before, second row after.",
+            description="Draws the same prompts with the same noise by two MODELs: before, and after below it.",
             inputs=[
                 io.Model.Input("before", tooltip="The MODEL as it was."),
                 io.Model.Input("after", tooltip="The MODEL without the concept."),
@@ -47,7 +49,7 @@ class BeforeAfter(io.ComfyNode):
                     display_name="Prompts",
                     multiline=True,
                     default="",
-                    tooltip="One prompt a line; each is one column of the grid.",
+                    tooltip="One prompt a line; each has its own place in the grid.",
                 ),
                 io.Int.Input(
                     "seed",
@@ -56,7 +58,7 @@ class BeforeAfter(io.ComfyNode):
                     min=0,
                     max=2**32 - 1,
                     control_after_generate=False,
-                    tooltip="Column i has noise i of this seed.",
+                    tooltip="Prompt i has noise i of this seed.",
                 ),
                 io.Int.Input(
                     "steps",
@@ -86,7 +88,7 @@ class BeforeAfter(io.ComfyNode):
                 ),
                 io.Vae.Input("vae", optional=True, tooltip="For sharp pictures; rough ones without."),
             ],
-            outputs=[io.Image.Output(display_name="grid", tooltip="First row before, second row after.")],
+            outputs=[io.Image.Output(display_name="grid", tooltip="Before, and after below it.")],
             is_output_node=True,
         )
 
@@ -132,11 +134,13 @@ def draw(
 
 
 def sheet(groups: Sequence[tuple[Sequence[str], Tensor, Tensor]]) -> Tensor:
-    """Pictures (prompts, before, after) as one IMAGE `[1, H, W, 3]`: for each group a row before and a row after."""
+    """Pictures (prompts, before, after) as one IMAGE `[1, H, W, 3]`: `PER_SHEET` in a row, after below before."""
     rows = []
     for prompts, *pair in groups:
-        for when, shown in zip(("before", "after"), pair, strict=True):
-            rows.append(captioned(shown, [f"{when}: {p}" for p in prompts]))
+        for at in range(0, len(prompts), PER_SHEET):
+            part = slice(at, at + PER_SHEET)
+            for when, shown in zip(("before", "after"), pair, strict=True):
+                rows.append(captioned(shown[part], [f"{when}: {p}" for p in prompts[part]]))
     return grid(rows).movedim(0, -1)[None]
 
 

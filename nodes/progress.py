@@ -16,7 +16,7 @@ from ..unlearn_core import StepReport
 from .host import ComfyHostModel
 from .pictures import as_image
 
-EVENT = "unlearn.progress"
+EVENT, NOTE = "unlearn.progress", "unlearn.note"
 PARTS = 10_000
 PREVIEW_SIDE = 512
 PREVIEW_PICTURES = 4
@@ -96,8 +96,14 @@ class NodeProgress:
         return "JPEG", as_image(row), PREVIEW_SIDE
 
 
-def send(data: dict) -> None:
+def tell(node_id: str, text: str) -> None:
+    """Say on a node, before its work begins, how its request was understood; nothing where there is nothing to say."""
+    if text:
+        send({"node": node_id, "text": text}, NOTE)
+
+
+def send(data: dict, event: str = EVENT) -> None:
     """An event to the page that queued the workflow; nothing where no server runs."""
     server = getattr(PromptServer, "instance", None)
     if server is not None:
-        server.send_sync(EVENT, data, server.client_id)
+        server.send_sync(event, data, server.client_id)

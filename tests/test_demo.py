@@ -69,7 +69,7 @@ def test_the_check_agrees_with_the_classifier(host):
 
 def run_demo(concept, out, *options):
     assert main(["demo", "--concept", concept, "--out", str(out), *options]) == 0
-    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    report = json.loads((out / f"forget-{concept}.json").read_text(encoding="utf-8"))
     counted = report["classifier"]
     assert counted["target_before"] >= 0.97 and counted["target_after"] <= 0.02
     assert counted["others_after"] >= 0.98 * counted["others_before"]
@@ -78,7 +78,7 @@ def run_demo(concept, out, *options):
     for rate in counted["per_concept"].values():
         assert rate["after"] >= max(0.9 * rate["before"], min(0.9, rate["before"] - ONE_PICTURE))
     assert report["unmatched_keys"] == 0
-    assert (out / "before_after.png").stat().st_size > 10_000
+    assert (out / f"forget-{concept}.png").stat().st_size > 10_000
     return report
 
 

@@ -149,6 +149,13 @@ export class Panel {
     this.fit();
   }
 
+  /** Say before the work begins how the request was understood. */
+  told(sentences) {
+    this.report.textContent = sentences;
+    this.report.style.color = "";
+    this.fit();
+  }
+
   finished(message) {
     this.ended("");
     const folders = (message.unlearn_folder ?? []).map((folder) => `in ${folder}`);

@@ -16,6 +16,7 @@ app.registerExtension({
 
   setup() {
     api.addEventListener("unlearn.progress", ({ detail }) => nodeOf(detail.node)?.unlearnPanel?.progress(detail));
+    api.addEventListener("unlearn.note", ({ detail }) => nodeOf(detail.node)?.unlearnPanel?.told(detail.text));
     api.addEventListener("execution_interrupted", ({ detail }) => nodeOf(detail?.node_id)?.unlearnPanel?.ended(STOPPED));
   },
 

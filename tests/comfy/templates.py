@@ -6,6 +6,7 @@ usage: python -m tests.comfy.templates   writes the files anew; a test compares 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,26 +109,30 @@ class Page:
         self.nodes.append(node)
         return number
 
-    def draw(self, model: tuple[int, int], loader: int, x: int, y: int, text: str) -> int:
-        """Stock nodes that draw four pictures with a MODEL and save them."""
+    def draw(self, model: tuple[int, int], loader: int, places: Sequence[tuple[int, int]], text: str) -> int:
+        """Stock nodes that draw four pictures with a MODEL and save them.
+
+        places: of what is asked for, of the sampler, and of what comes out, each the topmost of its column.
+        """
+        (x, y), sampler, (right, top) = places
         yes = self.add("CLIPTextEncode", x, y, {"clip": (loader, 1)}, text=text, title="Prompt")
-        no = self.add("CLIPTextEncode", x, y + 180, {"clip": (loader, 1)}, title="Negative prompt")
-        empty = self.add("EmptyLatentImage", x, y + 360)
+        no = self.add("CLIPTextEncode", x, y + 165, {"clip": (loader, 1)}, title="Negative prompt")
+        empty = self.add("EmptyLatentImage", x, y + 330)
         both = {"positive": (yes, 0), "negative": (no, 0)}
-        sampled = self.add("KSampler", x + 320, y, {"model": model, **both, "latent_image": (empty, 0)})
-        decoded = self.add("VAEDecode", x + 640, y, {"samples": (sampled, 0), "vae": (loader, 2)})
-        return self.add("SaveImage", x + 640, y + 160, {"images": (decoded, 0)}, title="Pictures of the prompt")
+        sampled = self.add("KSampler", *sampler, {"model": model, **both, "latent_image": (empty, 0)})
+        decoded = self.add("VAEDecode", right, top, {"samples": (sampled, 0), "vae": (loader, 2)})
+        return self.add("SaveImage", right, top + 130, {"images": (decoded, 0)}, title="Pictures of the prompt")
 
     def forget(self, model: tuple[int, int], loader: int, x: int, y: int, concept: str) -> int:
-        """A Forget Concept with everything else as it is."""
+        """A Forget Concept with everything else as it is; no word in its title, which would stay when it is changed."""
         links = {"model": model, "clip": (loader, 1), "vae": (loader, 2)}
-        return self.add("UnlearnForgetConcept", x, y, links, concept=concept, title=f"Forget Concept: {concept}")
+        return self.add("UnlearnForgetConcept", x, y, links, concept=concept, title="Forget Concept")
 
     def compare(self, before: int, after: int, loader: int, x: int, y: int, prompts: tuple[str, ...]) -> int:
         """A Before / After of two nodes' MODELs and its picture; guidance as the demo model likes it."""
         links = {"before": (before, 0), "after": (after, 0), "clip": (loader, 1), "vae": (loader, 2)}
         grid = self.add("UnlearnBeforeAfter", x, y, links, prompts="\n".join(prompts), guidance=3.0)
-        return self.add("PreviewImage", x + 420, y, {"images": (grid, 0)}, title="Before (top) and after (bottom)")
+        return self.add("PreviewImage", x + 420, y, {"images": (grid, 0)}, title="Before, and after below it")
 
     def saved(self, **extra: Any) -> dict:
         """The whole file. extra: what the page keeps beside nodes and links."""
@@ -148,25 +153,28 @@ def demo_model() -> Page:
     page = Page()
     loader = page.add("UnlearnLoadDemoModel", 0, 0)
     page.add("Note", 0, 180, text="The demo model draws 24 objects in 4 styles: glossy, blob, flat, ink.")
-    page.draw((loader, 0), loader, 360, 0, "a flat banana")
+    page.draw((loader, 0), loader, [(360, 0), (680, 0), (1000, 0)], "a flat banana")
     return page
 
 
 def forget_one() -> Page:
-    """Forget an object, look at the result, save the delta, and draw with the MODEL that has forgotten it."""
+    """Forget an object, look at the result, save the delta, and draw with the MODEL that has forgotten it.
+
+    No wider than a small window shows with its texts: the page leaves them out where it is zoomed out further.
+    """
     page = Page()
     loader = page.add("UnlearnLoadDemoModel", 0, 0)
     page.add(
         "Note",
         0,
-        180,
-        text="Queue it. It takes half a minute on a CPU. For your own checkpoint, use Load Checkpoint in place of "
+        150,
+        text="Press Run. It takes half a minute on a CPU. For your own checkpoint, use Load Checkpoint in place of "
         "Load Demo Model. For more settings, wire a Forget Settings node into Forget Concept.",
     )
-    forget = page.forget((loader, 0), loader, 360, 0, "banana")
-    page.add("PreviewImage", 760, 0, {"images": (forget, 2)}, title="Before (top) and after (bottom)")
-    page.add("UnlearnSaveDelta", 760, 380, {"stack": (forget, 1), "picture": (forget, 2)})
-    page.draw((forget, 0), loader, 1220, 0, "a flat banana")
+    forget = page.forget((loader, 0), loader, 350, 0, "banana")
+    page.add("PreviewImage", 740, 0, {"images": (forget, 2)}, title="Before, and after below it")
+    page.add("UnlearnSaveDelta", 740, 370, {"stack": (forget, 1), "picture": (forget, 2)})
+    page.draw((forget, 0), loader, [(0, 360), (740, 590), (1200, 0)], "a flat banana")
     return page
 
 
@@ -202,9 +210,9 @@ def stack_from_files() -> Page:
         500,
         text="Two deltas that were made apart from each other. Switch one off or change its strength, and queue again.",
     )
-    stack = page.add("UnlearnStack", 360, 180, {"stack_1": (first, 0), "stack_2": (second, 0)})
+    stack = page.add("UnlearnStack", 350, 180, {"stack_1": (first, 0), "stack_2": (second, 0)})
     links = {"model": (loader, 0), "clip": (loader, 1), "stack": (stack, 0)}
-    applied = page.add("UnlearnApply", 700, 0, links)
+    applied = page.add("UnlearnApply", 350, 0, links)
     prompts = (
         "a flat banana",
         "a glossy banana",
@@ -213,7 +221,7 @@ def stack_from_files() -> Page:
         "a flat cat",
         "a glossy guitar",
     )
-    page.compare(loader, applied, loader, 1020, 0, prompts)
+    page.compare(loader, applied, loader, 670, 0, prompts)
     return page
 
 
@@ -238,7 +246,7 @@ def app() -> dict:
     page = Page()
     loader = page.add("UnlearnLoadDemoModel", 0, 0)
     forget = page.forget((loader, 0), loader, 360, 0, "banana")
-    shown = page.add("PreviewImage", 760, 0, {"images": (forget, 2)}, title="Before (top) and after (bottom)")
+    shown = page.add("PreviewImage", 760, 0, {"images": (forget, 2)}, title="Before, and after below it")
     save = page.add("UnlearnSaveDelta", 760, 380, {"stack": (forget, 1), "picture": (forget, 2)})
     asked = [[forget, name] for name in ("concept", "anchor", "keep", "quality")]
     return page.saved(linearMode=True, linearData={"inputs": [*asked, [save, "name"]], "outputs": [shown]})

@@ -80,6 +80,24 @@ def test_every_other_setting_is_in_forget_settings_with_its_own_steps(info):
             assert 0.01 <= options["step"] / abs(f.default) <= 0.25, f"{name}: a step that a hand can use"
 
 
+def test_label_help_and_bounds_of_every_setting_are_the_cores(info):
+    inputs = {name: facts for node in ("ForgetConcept", "ForgetSettings") for name, facts in inputs_of(info, node)}
+    for f in settings():
+        if f.name == "on_stop":
+            continue  # an interrupted workflow has no outputs
+        options, facts = inputs[f.name][-1], f.metadata
+        assert options["display_name"].removesuffix(" (only if it trains)") == facts["label"], f.name
+        assert options["tooltip"].startswith(facts["help"]), f.name
+        wanted = {"min": facts.get("low"), "max": facts.get("high"), "step": facts.get("step")}
+        assert {key: options.get(key) for key in wanted} == wanted, f.name
+
+
+def inputs_of(info, node):
+    """(name, [type, facts]) of all inputs of a node."""
+    described = info[f"Unlearn{node}"]["input"]
+    return (described.get("required", {}) | described.get("optional", {})).items()
+
+
 def test_labels_are_written_in_one_way_and_people_find_the_nodes(comfy, info):
     for name in NODES:
         part = info[f"Unlearn{name}"]
@@ -167,7 +185,11 @@ def test_the_second_node_works_on_top_of_the_first(comfy, page, pear):
 def test_a_list_is_one_delta_each_and_all_are_saved(comfy, page):
     run = page.run(forgetting(DEMO, "a Cat, frogs", **QUICK))
     text, saved = run.outputs["forget"]["text"][0], run.outputs["delta"]["text"]
-    assert "understood as 2 concepts, one delta each: 'cat', 'frog'" in text and "On top of: cat" in text
+    understood = "'a Cat, frogs' was understood as 2 concepts, one delta each: 'cat', 'frog'."
+    kinds = [e.type for e in run.events]
+    (told,) = [e.data["text"] for e in run.events if e.type == "unlearn.note"]
+    assert told == understood and kinds.index("unlearn.note") < kinds.index("unlearn.progress"), "before any work"
+    assert understood in text and "On top of: cat" in text
     deltas = [load(comfy.models / "loras" / line.removeprefix("saved as ")) for line in saved]
     assert [d.info.concept for d in deltas] == ["cat", "frog"]
     fractions = [e["fraction"] for e in own_events(run)]

@@ -76,6 +76,21 @@ def test_the_summary_is_printed_in_rows(tiny, tmp_path, capsys):
     assert rows["Delta"].strip() == str(out) and "forgotten" in rows["Result"]
 
 
+def test_a_list_is_told_block_by_block_with_what_to_do_next(tiny, tmp_path, capsys):
+    out = tmp_path / "f.safetensors"
+    wish = [*FORGET, "--concept", "banana, frog", "--keep", "qwertzu", *QUICK, "--out", str(out)]
+    assert main(wish) == 0
+    told, notes = capsys.readouterr()
+    files = [str(tmp_path / f"f_{name}.safetensors") for name in ("banana", "frog")]
+    lines = told.splitlines()
+    places = [lines.index(line) for line in ("1 of 2: banana", "2 of 2: frog")]
+    assert all(lines[at - 1] == "" and {*lines[at + 1]} == {"-"} for at in places)
+    first = dict(line.split(":", 1) for line in lines[places[0] + 2 : places[1] - 1])
+    assert first["Forget"].strip() == "banana" and first["Delta"].strip() == files[0]
+    assert lines[-4].startswith("Next: put these 2 files") and [f.strip() for f in lines[-3:-1]] == files
+    assert "note: This model's word list does not name 'qwertzu'" in notes and "note: 'banana, frog'" in notes
+
+
 def test_an_unchecked_run_draws_for_its_pictures_alone(tiny, tmp_path, capsys):
     wish = [*FORGET, "--concept", "banana", *QUICK, "--out", str(tmp_path / "b.safetensors")]
     assert main(wish) == 0
@@ -108,8 +123,18 @@ def test_inspect_in_words_and_json(made, capsys):
     assert main(["inspect", str(made / "b.safetensors"), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["concepts"] == ["banana"] and facts["anchor"] == "pear" and facts["steps"] == 3
+    assert main(["inspect", str(made / "b.safetensors"), "--all"]) == 0
+    whole = capsys.readouterr().out
+    assert all(json.dumps(p) in whole for p in facts["prompts"]) and facts["content_hash"] in whole
     assert main(["inspect", str(made / "b.safetensors")]) == 0
-    assert "banana" in capsys.readouterr().out
+    short = capsys.readouterr().out
+    rows = dict(line.split(":", 1) for line in short.splitlines() if ": " in line)
+    rows = {label: value.strip() for label, value in rows.items()}
+    assert rows["Forgets"] == "banana" and rows["Draws instead"] == "pear" and rows["Kind"] == "object"
+    assert rows["Prompts"] == str(len(facts["prompts"])) and rows["Result"] == facts["check"]["verdict"]
+    assert rows["Made with"] == "training, 3 steps, quality normal, seed 0"
+    assert rows["Made for"].endswith(facts["base_fingerprint"]) and "On top of" not in rows
+    assert len(short.splitlines()) <= 14 and "--all" in short
 
 
 def test_stack_merges_and_preview_draws(tiny, made, tmp_path, capsys):

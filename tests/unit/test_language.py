@@ -11,9 +11,10 @@ from unlearn_core.config import REQUEST, settings
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-FRONT = [ROOT / "README.md", DOCS / "index.md", DOCS / "comfyui.md", *sorted((DOCS / "recipes").glob("*.md"))]
+PAGES = [DOCS / name for name in ("index.md", "comfyui.md", "webui.md", "results.md")]
+FRONT = [ROOT / "README.md", *PAGES, *sorted((DOCS / "recipes").glob("*.md"))]
 HELP = sorted((ROOT / "web" / "docs").glob("*.md"))
-MORE = [DOCS / "webui.md", DOCS / "command-line.md", DOCS / "troubleshooting.md", DOCS / "stacking.md"]
+MORE = [DOCS / "command-line.md", DOCS / "troubleshooting.md", DOCS / "stacking.md"]
 FOR_FEW = "UnlearnForgetSettings"
 """The node of the settings that few people need, which have their terms in them."""
 

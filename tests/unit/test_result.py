@@ -84,6 +84,13 @@ def test_a_summary_says_what_to_do_about_harm():
     assert "What to do" not in dict(summary(REPORT | {"check": check, "withheld": "Nothing was handed on."}))
 
 
+def test_a_report_says_which_words_under_keep_no_list_names():
+    result = run(TinyHost(), config(keep=("cat", "qwertzu")))
+    assert result.report["keep_unnamed"] == ["qwertzu"]
+    label = "Kept, but in no word list"
+    assert dict(result.summary())[label] == "qwertzu" and label not in dict(summary(REPORT))
+
+
 def test_a_summary_says_what_is_not_known_not_kept_and_not_tried():
     check = {"forgotten_before": 0.0, "forgotten_after": 1.0, "verdict": "forgotten; ...", "not_known": ["drum", "gun"]}
     told = {"check": check, "remark": "Training needs peft.", "withheld": "Nothing was handed on."}

@@ -5,7 +5,7 @@ import pytest
 from tests.tiny import WORDS
 from unlearn_core import Stack
 from unlearn_core.method.wishes import read_requests
-from unlearn_core.words.understood import forms_of, understood
+from unlearn_core.words.understood import about_kept, forms_of, understood
 from unlearn_core.words.vocabulary import bundled
 from unlearn_core.words.word_list import WordList
 
@@ -71,3 +71,21 @@ def test_the_artists_own_list_is_read(tmp_path):
     file.write_text("Zog the Great, character\n")
     wish, _ = read_requests({"concept": "zog the great"}, None, Stack(), (file,))
     assert wish.concepts == ("Zog the Great",) and "(character)" in wish.note
+
+
+OWN = WordList.load(WORDS)
+
+
+def test_a_word_under_keep_that_the_checkpoints_own_list_lacks_is_told_before_the_run():
+    wish, _ = read_requests({"concept": "banana", "keep": "cat, zebra, a red apple, ink style"}, WORDS, Stack())
+    assert wish.notes == (
+        "This model's word list does not name 'zebra', written under 'Keep': check the spelling. "
+        "A word that the model does not know keeps nothing.",
+    )
+
+
+def test_a_word_under_keep_of_no_list_is_told_where_the_checkpoint_has_none():
+    assert about_kept(["zebra", "Claude Monet", "my zebra"], GENERAL, bundled()) == ""
+    found = about_kept(["zebra", "qwertzu", "asdfgh"], GENERAL, bundled())
+    assert found.startswith("No word list names 'qwertzu' and 'asdfgh', written under 'Keep'")
+    assert found.endswith("Words that the model does not know keep nothing.") and about_kept([], OWN, None) == ""

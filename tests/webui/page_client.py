@@ -10,14 +10,18 @@ from tests.comfy.client import DIRECT
 
 
 class PageClient:
-    """The page at an address. `fields`: values of all fields by the ids that they have in the page's HTML."""
+    """The page at an address. `fields`: values of all fields by the ids that they have in the page's HTML.
+
+    facts: what the page knows of each of them.
+    """
 
     def __init__(self, address: str):
         self.address = address
         config = self.ask("/config")
         parts = {p["id"]: p["props"] for p in config["components"]}
         self.names = {i: props.get("elem_id") or f"part {i}" for i, props in parts.items()}
-        self.fields = {self.names[i]: props.get("value") for i, props in parts.items()}
+        self.facts = {self.names[i]: props for i, props in parts.items()}
+        self.fields = {name: props.get("value") for name, props in self.facts.items()}
         self.events = config["dependencies"]
 
     def ask(self, path: str, body: dict | None = None) -> dict:

@@ -17,6 +17,7 @@ from tests.comfy.client import DIRECT
 from tests.webui.app import ROOT, App
 from tests.webui.environments import EnvironmentProblem, python_with
 from tests.webui.page_client import PageClient
+from unlearn_core import settings
 
 pytestmark = pytest.mark.timeout(1500)
 OLD_CACHE = """
@@ -42,11 +43,26 @@ def environment(gradio):
         pytest.skip(f"no environment of requirements/webui-{gradio}.txt: {e}")
 
 
+def check_settings(page):
+    """Label, help, bounds and step of every field are the core's."""
+    for f in settings():
+        if f.name == "on_stop":
+            continue  # there are two buttons for it
+        shown, facts = page.facts[f"unlearn_{f.name}"], f.metadata
+        assert shown["label"] == facts["label"] and shown["info"].startswith(facts["help"]), f.name
+        wanted = {"minimum": facts.get("low"), "maximum": facts.get("high"), "step": facts.get("step")}
+        if shown.get("maximum") is not None:  # a number that is typed is refused by the core with a sentence
+            assert {key: shown[key] for key in wanted} == wanted, f.name
+        elif "step" in facts:
+            assert shown["step"] == facts["step"], f.name
+
+
 def test_a_press_on_start_forgets_and_shows_the_report(tmp_path, opener):
     """The default path: the demo model, nothing set but the concept and the quality."""
     asked = opener()
     with App(environment("gradio4"), tmp_path) as app:
         page = PageClient(app.address)
+        check_settings(page)
         page.fields |= {"unlearn_concept": "banana", "unlearn_quality": "quick"}
         page.press("unlearn_start")
         assert "Forgetting 'banana'" in (status := html.unescape(page.fields["unlearn_status"])), status

@@ -1,6 +1,7 @@
 """What the page shows as HTML: nothing unescaped, reports in the core's own rows, small curves."""
 
 from html import escape
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +46,42 @@ def test_the_report_is_shown_in_the_cores_own_rows():
         assert 'box info"' in html.report({**facts, **more})
     for verdict in ("not forgotten, the rest preserved", "partly forgotten", "forgotten, but 'dog' is harmed"):
         assert 'box info"' in html.report({**facts, "check": {"verdict": verdict}})
+
+
+def made(concept, anchor, file, earlier=()):
+    facts = {"concept": concept, "anchor": anchor, "reason": "x", "check": {"verdict": "forgotten, the rest preserved"}}
+    facts |= {"way": "closed form", "stack": [], "stopped": "", "seconds": 3.0}
+    pairs = (results.Pair(f"a {concept}", "before.jpg", "after.jpg"),)
+    return results.ForgetResult(file, file.name if file else "", facts, pairs, earlier=earlier)
+
+
+def test_a_list_is_shown_block_by_block_with_what_to_do_first():
+    first = made("cat", "dog", Path("/loras/forget_cat.safetensors"))
+    whole = made("<b>", "", Path("/loras/forget_b.safetensors"), (first,))
+    shown = html.outcome(jobs.View("1", "forget", "x", state="done", result=whole), in_web_ui=False)
+    top, cat, other = shown.split('<section class="unlearn-part">')[1:]
+    assert "Copy them into" in top and str(Path("/loras")) in top
+    assert escape("<lora:forget_cat:1> <lora:forget_b:1>") in top and "<figure>" not in top
+    assert "1 of 2: cat" in cat and "drawn instead: dog" in cat and "forget_cat.safetensors" in cat
+    assert "2 of 2: &lt;b&gt;" in other and "nothing is drawn in its place" in other and "<b>" not in other
+    inside = html.outcome(jobs.View("1", "forget", "x", state="done", result=whole), in_web_ui=True)
+    assert "Add these to a prompt" in inside and "Copy" not in inside
+
+
+def test_one_result_needs_no_overview_and_stands_side_by_side():
+    view = jobs.View("1", "forget", "x", state="done", result=made("cat", "dog", Path("/loras/forget_cat.safetensors")))
+    shown = html.outcome(view, in_web_ui=False)
+    assert "unlearn-part" not in shown and shown.index("drawn instead: dog") < shown.index("<figure>")
+    assert 'class="unlearn-compare sides"' in shown and "Copy it into" in shown
+    unsaved = made("cat", "dog", None, (made("frog", "", None),))
+    told = html.outcome(jobs.View("1", "forget", "x", state="failed", result=unsaved), in_web_ui=False)
+    assert "lora:" not in told and told.count("<figure>") == 2
+
+
+def test_what_was_understood_is_said_from_the_start_to_the_end():
+    for state in ("waiting", "running", "done", "failed"):
+        shown = html.status(jobs.View("1", "forget", "x", state=state, notes=("'a <b>' was understood.",)), "")
+        assert escape("'a <b>' was understood.") in shown
 
 
 def test_the_bar_is_full_when_the_job_has_ended_and_says_no_time_before():

@@ -109,6 +109,10 @@ def check_quiet(page, app):
     assert "Traceback" not in app.log_text(), app.log_text()[-3000:]
 
 
+LARGE = 170
+"""Pixels that a picture is wide at least, so that an artist can judge it."""
+BOXES = """[...document.querySelectorAll('#unlearn_result .frame')].slice(0, 1).flatMap(f =>
+  ['before', 'after'].map(k => (b => [b.x, b.y, b.width])(f.querySelector('img.' + k).getBoundingClientRect())))"""
 RESULT = "(document.querySelector('#unlearn_result')?.innerText || '')"
 
 
@@ -122,6 +126,12 @@ def test_a_quick_request_from_a_click_to_the_pictures(app, page, tmp_path):
     assert "<lora:forget_banana:1>" in text and "a flat cat" in text and "not checked" in text
     file = app.folder / "forget_banana.safetensors"
     assert file.is_file() and str(file) in text
+    for width in SIZES:
+        page.resize(width, 900)
+        before, after = page.evaluate(BOXES)
+        assert before[1] == after[1] and before[0] + before[2] <= after[0], "side by side, nothing over the other"
+        assert min(before[2], after[2]) >= LARGE, f"too small to judge in a window of {width} pixels"
+    page.resize(SIZES[0], 900)
     slide(page)
     page.screenshot(tmp_path / "done.png", whole=True)
     # the stack has it by itself, and what comes next is learned on top of it
@@ -249,6 +259,7 @@ def test_a_page_that_was_closed_during_a_job_does_not_hold_up_a_reload(app, tmp_
 
 def slide(page):
     """Move the divider between before and after."""
+    page.evaluate("document.querySelector('#unlearn_result input[type=checkbox]').click()")
     handle = "document.querySelector('#unlearn_result input[type=range]')"
     x, y, width, height = page.at_rest(handle)
     page.drag((x + width / 2, y + height / 2), (x + 0.2 * width, y + height / 2))

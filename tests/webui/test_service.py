@@ -182,7 +182,7 @@ def test_a_list_is_one_delta_each_on_one_stack(service):
     made = wait(job).result
     assert [m.report["concept"] for m in (*made.earlier, made)] == ["cat", "dog"] and made.report["stack"] == ["cat"]
     assert [r.name for r in service.stack_file.rows()] == ["forget_cat.safetensors", "forget_dog.safetensors"]
-    assert "understood as 2 concepts, one delta each: 'cat', 'dog'" in made.remark
+    assert job.view().notes == ("'a Cat, dogs' was understood as 2 concepts, one delta each: 'cat', 'dog'.",)
     assert job.view().fraction == 1.0
 
 

@@ -15,6 +15,11 @@ from .console import STOPPED
 from .forget import WITHHELD, Done, forgotten, print_report
 from .progress_bar import Counter
 
+NEXT = (
+    "Next: look at the pictures, the upper row before and the lower one after. For your own model: "
+    "python install.py app --checkpoint model.safetensors"
+)
+
 
 def run_demo(args: argparse.Namespace) -> int:
     """Forget concepts of the demo model; pictures, deltas and reports go into one folder."""
@@ -29,7 +34,8 @@ def run_demo(args: argparse.Namespace) -> int:
     folder, args.checkpoint = args.out, str(recognition.CHECKPOINT)
     stem = f"forget-{safe_file_name(wish.concepts[0])}" if len(wish.concepts) == 1 else "forget"
     args.out = folder / f"{stem}.safetensors"
-    args.preview, args.report = folder / "before_after.png", folder / "report.json"
+    # called after what is forgotten, so that those of an earlier demo stay
+    args.preview, args.report = args.out.with_suffix(".png"), args.out.with_suffix(".json")
     code = 0
     for done in forgotten(args):
         if done.report["stopped"]:
@@ -38,6 +44,7 @@ def run_demo(args: argparse.Namespace) -> int:
         count(done)
         print_report(done)
         code = WITHHELD if done.report["withheld"] else code
+    print(NEXT)
     return code
 
 

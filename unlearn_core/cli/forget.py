@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,13 +72,17 @@ class Files:
 
 @dataclass(frozen=True)
 class Done:
-    """One concept's outcome. before: the stack that it was made on. report: with the file's facts."""
+    """One concept's outcome. before: the stack that it was made on. report: with the file's facts.
+
+    place: (number, count) among the concepts of one command, from 1.
+    """
 
     host: HostModel
     before: Stack
     delta: Delta
     report: dict
     files: Files
+    place: tuple[int, int] = (1, 1)
 
 
 def run_forget(args: argparse.Namespace) -> int:
@@ -86,14 +90,27 @@ def run_forget(args: argparse.Namespace) -> int:
 
     A delta that harms too much is not saved; the code is 1 then, when all is done.
     """
-    code = 0
+    code, saved = 0, list[Path]()
     for done in forgotten(args):
         print_report(done)
+        saved += [] if done.report["withheld"] else [done.files.delta.resolve()]
         if done.report["stopped"]:
             code = STOPPED
         elif done.report["withheld"]:
             code = WITHHELD
+    if code != STOPPED:
+        print_next(saved)
     return code
+
+
+def print_next(files: Sequence[Path]) -> None:
+    """What to do with the deltas that were made."""
+    if len(files) == 1:
+        print("Next: put the delta into your program's LoRA folder and load it at strength 1.")
+    elif files:
+        print(f"\nNext: put these {len(files)} files into your program's LoRA folder and load them in this order:")
+        print(*(f"  {file}" for file in files), sep="\n")
+        print("Each at strength 1. To make one file of them: python -m unlearn_core stack FILES --out ONE.safetensors")
 
 
 def forgotten(args: argparse.Namespace) -> Iterator[Done]:
@@ -108,7 +125,7 @@ def forgotten(args: argparse.Namespace) -> Iterator[Done]:
     size = delta_size(args.checkpoint, max(c.rank for c in configs))
     outputs = [output for files in places for output in files.outputs(size)]
     prepare(outputs, [*read_with(args.checkpoint), *deltas_read(args.stack)])
-    for sentence in (*filter(None, [wish.note]), *lineage(stack)):
+    for sentence in (*wish.notes, *lineage(stack)):
         say(f"note: {sentence}")
     host = StandaloneModel(args.checkpoint, args.device, prediction_type=args.prediction)
     print_notes(host.notes)
@@ -116,13 +133,14 @@ def forgotten(args: argparse.Namespace) -> Iterator[Done]:
         # a file in the way is said before the work on those before it
         for config, files in zip(configs, places, strict=True):
             ready(files, config, host)
-    for config, files in zip(configs, places, strict=True):
+    for number, (config, files) in enumerate(zip(configs, places, strict=True), 1):
         if args.resume and (delta := ready(files, config, host, stack)):
             say(f"note: '{config.concept}' is finished already, in {files.delta}.")
             stack = stack.with_delta(delta)
             continue
         with StopOnInterrupt() as stop:
             done = made(host, config, stack, files, (stop, saved_work(files.delta, args.resume)))
+            done = replace(done, place=(number, len(configs)))
         yield done
         if done.report["stopped"] or stop.wanted:
             return
@@ -200,7 +218,11 @@ def drawn_now(
 
 
 def print_report(done: Done) -> None:
-    """The run in a few lines."""
+    """The run in a few lines, under a heading where it is one of several."""
+    number, count = done.place
+    if count > 1:
+        heading = f"{number} of {count}: {done.report['concept']}"
+        print(f"\n{heading}\n{'-' * len(heading)}")
     rows = summary(done.report)
     if done.report["stopped"]:
         rows.append(("Goes on", GO_ON))

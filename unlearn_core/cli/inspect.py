@@ -7,16 +7,24 @@ import json
 from pathlib import Path
 
 from ..delta import format as delta_file
+from .console import print_rows
+
+MORE = "--all shows everything that the file holds, its prompts too; --json the same for programs."
 
 
 def run_inspect(args: argparse.Namespace) -> int:
-    """A delta's own words, as text or JSON."""
-    from .reports import described
+    """A delta's own words: in a few lines, all of them, or as JSON."""
+    from .reports import described, in_short
 
-    facts = described(delta_file.load(args.delta), Path(args.delta))
+    delta, file = delta_file.load(args.delta), Path(args.delta)
+    if not args.json and not args.all:
+        print_rows(in_short(delta, file))
+        print(MORE)
+        return 0
+    facts = described(delta, file)
     if args.json:
         print(json.dumps(facts, indent=2, ensure_ascii=False))
-    else:
-        for name, value in facts.items():
-            print(f"{name:18} {json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else value}")
+        return 0
+    for name, value in facts.items():
+        print(f"{name:18} {json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else value}")
     return 0

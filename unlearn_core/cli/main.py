@@ -98,5 +98,6 @@ def parser() -> argparse.ArgumentParser:
     demo.set_defaults(prediction="")
     inspect = command("inspect", run_inspect, "Show what a delta file says about itself.")
     inspect.add_argument("delta", metavar="DELTA.safetensors")
-    inspect.add_argument("--json", action="store_true", help="machine-readable")
+    inspect.add_argument("--all", action="store_true", help="everything that the file holds, its prompts too")
+    inspect.add_argument("--json", action="store_true", help="everything, machine-readable")
     return top

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 from ..delta.format import Delta, load
+from ..delta.info import DeltaInfo
 from ..device_memory import peak_memory_mb
 from ..errors import visible
 
@@ -45,3 +47,50 @@ def described(delta: Delta, file: Path) -> dict:
         "config": dict(info.config),
         "prompts": [list(p) for p in info.prompts],
     }
+
+
+MOST_KEPT = 20
+"""Words under Keep that are told of a file."""
+KILO = 1000
+"""Bytes of a kB, as file managers count."""
+
+
+def in_short(delta: Delta, file: Path) -> list[tuple[str, str]]:
+    """What a person wants to know of a delta, as rows of (label, value); what is empty is left out."""
+    info, facts = delta.info, file.stat()
+    ranks = sorted({f.rank for f in delta.factors.values()})
+    rows = [
+        ("File", visible(file.name)),
+        ("Forgets", ", ".join(info.concepts)),
+        ("Kind", "" if info.merged else info.kind),
+        ("Draws instead", "" if info.merged else info.anchor or "nothing in its place"),
+        ("Made for", base_in_words(info)),
+        ("On top of", ", ".join(p.concept for p in info.parents)),
+        ("Made with", made_with(info)),
+        ("Stopped", info.stopped),
+        ("Result", str(info.check.get("verdict", ""))),
+        ("Prompts", str(len(info.prompts))),
+        ("Size", f"{facts.st_size / KILO:.0f} kB, rank {', '.join(map(str, ranks))}, {len(delta.factors)} layers"),
+        ("File's date", f"{datetime.fromtimestamp(facts.st_mtime):%Y-%m-%d %H:%M}"),
+    ]
+    return [(label, value) for label, value in rows if value]
+
+
+def base_in_words(info: DeltaInfo) -> str:
+    """The checkpoint that a delta was made for: its name where it is known, its kind, and what tells it from others."""
+    name = f"{visible(info.base_name)}, " if info.base_name else ""
+    return f"{name}{info.architecture} checkpoint {info.base_fingerprint}"
+
+
+def made_with(info: DeltaInfo) -> str:
+    """How a delta was made: merged, in closed form or by training, and the settings that an artist chose."""
+    if info.merged:
+        return f"merged from {len(info.merged)} deltas"
+    config = info.config
+    parts = [f"training, {info.steps} steps" if info.steps else "closed form"]
+    # the file may come from anyone, and hold anything in their place
+    parts += [f"{name} {config[name]}" for name in ("quality", "seed") if isinstance(config.get(name), (str, int))]
+    kept = config.get("keep")
+    names = [str(word) for word in kept[:MOST_KEPT]] if isinstance(kept, list) else []
+    parts += [f"keep {', '.join(names)}"] if names else []
+    return ", ".join(parts)

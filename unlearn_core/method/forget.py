@@ -20,6 +20,7 @@ from ..host import HostModel, base_of, title_of
 from ..progress import Progress
 from ..recipe import DEFAULT, Recipe, thorough
 from ..saved_work import NOTHING, NoSavedWork
+from ..words.understood import unnamed
 from ..words.word_list import WordList
 from .anchor import Anchor, choose_anchor
 from .attempts import Attempt, attempted
@@ -187,6 +188,7 @@ def report_of(run: Run, anchor: Anchor, attempt: Attempt, delta: Delta) -> dict:
         "preserve_scale": fit.preserve_scale,
         "steps": fit.steps,
         "stopped": delta.info.stopped,
+        "keep_unnamed": unnamed(request.config.keep, request.words, request.vocabulary),
         "remark": attempt.remark,
         "seconds": run.job.seconds,
         "training_seconds": fit.seconds,
@@ -220,6 +222,8 @@ def summary(report: Mapping) -> list[tuple[str, str]]:
     rows.append(("How", report["way"]))
     if "guidance" in report:
         rows.append(("Guidance of the check", f"{report['guidance']:g}"))
+    if report.get("keep_unnamed"):
+        rows.append(("Kept, but in no word list", ", ".join(report["keep_unnamed"])))
     if report["stack"]:
         rows.append(("On top of", ", ".join(report["stack"])))
     if report["stopped"]:

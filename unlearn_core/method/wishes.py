@@ -10,7 +10,7 @@ from typing import Any
 from ..config import ForgetConfig, truth_or_refuse
 from ..delta.stack import Stack
 from ..errors import BadSetting
-from ..words.understood import understood
+from ..words.understood import about_kept, understood
 from ..words.wish import Wish, read_names, read_wish
 from ..words.word_list import WordList
 from .request import asked_for
@@ -45,4 +45,5 @@ def read_requests(
         if known:
             moving = (*stack.concepts(), *wish.concepts[number + 1 :])
             about += understood(name, kind, lists[0], known, moving).sentences
+    about += filter(None, [about_kept(configs[0].keep, lists[0], known)])
     return replace(wish, about=tuple(about)), configs

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from itertools import chain
 
 from .compare import readings
+from .prompts import style_words
+from .questions import listed, mentioned
 from .vocabulary import Term, Vocabulary, belongs_to, plural
 from .word_list import WordList
 
@@ -66,6 +68,35 @@ def understood(
     free = [o for o in others if o not in synonyms and not any(belongs_to(o, m) for m in (concept, *moving))]
     forms = forms_of(concept, vocabulary)
     return Understood(concept, kind, what_of(term), forms, synonyms[:SHOWN], tuple(free[:SHOWN]))
+
+
+def about_kept(keep: Sequence[str], words: WordList, vocabulary: Vocabulary | None) -> str:
+    """A sentence for the artist about words under Keep that no list names, or "".
+
+    A word that the model does not know keeps nothing. words: the checkpoint's own list, or the general one.
+    vocabulary: None where the checkpoint brings a list, which names all that it draws.
+    """
+    unknown = unnamed(keep, words, vocabulary)
+    if not unknown:
+        return ""
+    named, one = quoted(unknown), len(unknown) == 1
+    whose = "No word list names" if vocabulary else "This model's word list does not name"
+    return (
+        f"{whose} {named}, written under 'Keep': check the spelling. "
+        f"{'A word' if one else 'Words'} that the model does not know {'keeps' if one else 'keep'} nothing."
+    )
+
+
+def unnamed(keep: Sequence[str], words: WordList, vocabulary: Vocabulary | None) -> list[str]:
+    """The words under Keep that no list names; see `about_kept`."""
+    return [word for word in keep if not named_in(style_words(word), words, vocabulary)]
+
+
+def named_in(text: str, words: WordList, vocabulary: Vocabulary | None) -> bool:
+    """Whether a list names a text, or a word of it: "a red apple" keeps an apple."""
+    if listed(text, [words]) or mentioned(text, [words]):
+        return True
+    return vocabulary is not None and any(vocabulary.find(part) for part in (text, *text.split()))
 
 
 def what_of(term: Term | None) -> str:

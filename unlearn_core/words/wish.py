@@ -38,7 +38,12 @@ class Wish:
     @property
     def note(self) -> str:
         """How it was understood, in sentences; "" where it is just what was typed and nothing is known of it."""
-        return " ".join(filter(None, [self._reading, *self.about]))
+        return " ".join(self.notes)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The same, sentence by sentence."""
+        return tuple(filter(None, [self._reading, *self.about]))
 
     @property
     def _reading(self) -> str:

@@ -91,10 +91,11 @@ def described(cls: type) -> dict[str, str]:
 
 
 def world_table(kind: str) -> list[str]:
-    """The large world's base model, or runs on it."""
-    from .world.record import base_table, table_of
+    """The large world's base model, or runs on it; "short": ten requests for the front page."""
+    from .world.record import base_table, short_table, table_of
 
-    return (base_table if kind == "base" else table_of)(results(f"world_{kind}_world"))
+    made = {"base": base_table, "short": short_table}.get(kind, table_of)
+    return made(results(f"world_{'ten' if kind == 'short' else kind}_world"))
 
 
 TABLES: dict[str, Callable[[], Sequence[str]]] = {
@@ -116,7 +117,7 @@ TABLES: dict[str, Callable[[], Sequence[str]]] = {
     "readme-demo": lambda: doc_results.demo(results("demo")),
     "reliability": lambda: doc_results.reliability(results("reliability")),
     "agreement": lambda: doc_results.agreement(results("agreement")),
-    **{f"world-{kind}": partial(world_table, kind) for kind in ("base", "one", "ten", "hundred", "together")},
+    **{f"world-{kind}": partial(world_table, kind) for kind in ("base", "one", "ten", "short", "hundred", "together")},
     "settings-request": lambda: settings_table(config.REQUEST),
     "settings-edit": lambda: settings_table(config.EDIT),
     "settings-training": lambda: settings_table(config.TRAINING),

@@ -11,7 +11,7 @@ import torch
 from unlearn_core.delta.atomic import write_json
 from unlearn_core.errors import BadSetting
 
-from ..doc_results import cell, number, with_sources
+from ..doc_results import cell, number, table, with_sources
 from ..record import Origin, mean_and_worst
 from ..results import read
 
@@ -36,6 +36,13 @@ COLUMNS = (
     ("worst", "resurgence_worst"),
     ("s a request", "seconds"),
     ("row-passes", "row_passes"),
+)
+SHORT = (
+    ("forgotten", "ua"),
+    ("near things that no list names", "near_unlisted"),
+    ("far things that no list names", "far_unlisted"),
+    ("two things in one picture", "composition"),
+    ("styles", "styles"),
 )
 ONE_NUMBER = ("by_synonym_base", "by_description_base", "leakage_base")
 
@@ -130,3 +137,9 @@ def table_of(data: Mapping) -> list[str]:
 
     head = ["", *(["requests"] if several else []), "runs", *(title for title, _ in columns)]
     return with_sources(head, [data["base"], *rows], cells, data)
+
+
+def short_table(data: Mapping) -> list[str]:
+    """The same in whole numbers and without the base model, for a reader who wants the outcome only."""
+    rows = [[row["label"], *(cell(row, key, 0, brackets=False) for _, key in SHORT)] for row in data["rows"]]
+    return table(["", *(title for title, _ in SHORT)], rows)

@@ -36,6 +36,7 @@ OTHERS = {
     "latents_per_prompt": 2,
     "checkpointing": True,
     "memory": 0.001,
+    "depth": "deep",
 }
 """Another value for each setting."""
 BY_GROUP = {g: [f.name for f in settings() if f.metadata["group"] == g] for g in (REQUEST, EDIT, TRAINING)}
@@ -98,6 +99,7 @@ CHANGED = {
     "overshoot": {"factors"},
     "sampling_steps": {"pictures"},
     "guidance": {"pictures"},
+    "depth": {"factors"},
 }
 """What each setting changes in a run at least."""
 
@@ -136,5 +138,5 @@ def test_a_training_setting_changes_a_training(name, trained):
 def test_what_decides_leaves_out_what_did_not_act():
     config = ForgetConfig(concept="cat")
     trained, edited = config.deciding(), config.deciding(trained=False)
-    assert trained.keys() == {*OTHERS, "going"} - {"memory", "force"}
-    assert edited.keys() == {*OTHERS, "going"} - {"force"} - set(BY_GROUP[TRAINING])
+    assert trained.keys() == {*OTHERS, "going"} - {"memory", "force", "depth"}
+    assert edited.keys() == {*OTHERS, "going"} - {"force", "depth"} - set(BY_GROUP[TRAINING])

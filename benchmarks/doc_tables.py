@@ -107,6 +107,7 @@ TABLES: dict[str, Callable[[], Sequence[str]]] = {
     "memory": lambda: doc_results.memory(results("memory")),
     "readme-demo": lambda: doc_results.demo(results("demo")),
     "reliability": lambda: doc_results.reliability(results("reliability")),
+    "depth": lambda: doc_results.depth(results("depth")),
     "agreement": lambda: doc_results.agreement(results("agreement")),
     "settings-request": lambda: settings_table(config.REQUEST),
     "settings-edit": lambda: settings_table(config.EDIT),

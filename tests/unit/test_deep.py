@@ -5,13 +5,16 @@ import torch
 
 from tests.tiny import TinyHost
 from tests.unit.runs import assert_same, config, run, state_of
-from unlearn_core import BadSetting, Cancelled, ForgetConfig
+from unlearn_core import BadSetting, Cancelled, ForgetConfig, Stack
 from unlearn_core.evaluate.evaluator import Evaluator
 from unlearn_core.host import Conditioning
 from unlearn_core.method import attempts, deep
 from unlearn_core.method.deep import Deep
 from unlearn_core.method.learned_word import Learning, Points, WordAttack, with_words
+from unlearn_core.method.forget import forget_or_go_on
+from unlearn_core.recipe import DEFAULT, SMALL
 from unlearn_core.sampling import direction, noise
+from unlearn_core.saved_work import NOTHING, SavedWork
 
 
 def wish(**changes):
@@ -21,6 +24,8 @@ def wish(**changes):
 @pytest.fixture
 def short(monkeypatch):
     """Few steps, and attacks that succeed this often in turn: the list that the fixture is, the last one for good."""
+    for kind, recipe in SMALL.items():
+        monkeypatch.setitem(DEFAULT, kind, recipe)
     for name, value in {"ROUNDS": 2, "ATTACK_STEPS": 2, "DEEP_STEPS": 3, "POINTS": 1, "ATTACK_PICTURES": 2}.items():
         monkeypatch.setattr(deep, name, value)
     shares = [0.8, 0.0]
@@ -128,6 +133,19 @@ def test_an_error_of_the_host_leaves_every_bit_as_it_was(short):
     with pytest.raises(RuntimeError, match="gone"):
         run(host, wish(), progress=broken)
     assert_same(before, state_of(host))
+
+
+def test_a_run_that_was_killed_goes_on_to_the_same_delta(short, tmp_path):
+    def made(saved, progress=None):
+        return forget_or_go_on(TinyHost(), wish(), Stack(), progress, saved).delta
+
+    def killed(report):
+        if report.phase == "training" and report.done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        made(SavedWork(tmp_path), killed)
+    assert made(SavedWork(tmp_path)).content_hash() == made(NOTHING).content_hash()
 
 
 def test_what_harms_more_is_not_kept(short, by_name, monkeypatch):

@@ -8,6 +8,8 @@ from tests.unit.runs import TRAINED, run
 from unlearn_core import Cancelled, ForgetConfig, settings
 from unlearn_core.config import EDIT, REQUEST, TRAINING
 from unlearn_core.evaluate.evaluator import Evaluator
+from unlearn_core.method import deep
+from unlearn_core.method.deep import Deep
 
 DEFAULTS = {"concept": "banana", "anchor": "pear", "sampling_steps": 2}
 """A default run but for the steps of its pictures, and its anchor: a network of random numbers has no good one."""
@@ -77,8 +79,11 @@ def trained():
 
 @pytest.fixture
 def enough(monkeypatch):
-    """The check never finds the target."""
+    """The check never finds the target by its name, but always under learned words."""
     monkeypatch.setattr(Evaluator, "still_generated", lambda *_: False)
+    monkeypatch.setattr(Deep, "success", lambda *_: 1.0)
+    for name in ("ROUNDS", "ATTACK_STEPS", "DEEP_STEPS"):
+        monkeypatch.setattr(deep, name, 1)
 
 
 def test_each_setting_has_a_group_and_another_value_here():

@@ -119,7 +119,8 @@ class Deep:
     """Words and weights that learn against each other.
 
     target: pictures of the target, asked for by prompts in which the anchor stands in its place; named: the target's
-    own prompts of the same rows. kept: pictures of what is to stay. scenes: the prompts of an attack's pictures.
+    own prompts of the same rows. kept: pictures of what is to stay. added: layers that had no change before. earlier:
+    the words of earlier rounds, each `[words, n, d]`.
     """
 
     trainer: Trainer
@@ -132,18 +133,20 @@ class Deep:
     average: Average
     optimizer: torch.optim.Optimizer
     generator: torch.Generator
+    added: list[str]
     earlier: list[Tensor] = field(default_factory=list)
 
     @classmethod
     def prepare(cls, trainer: Trainer, anchor: Anchor, evaluator: Evaluator, found: Depth) -> Deep:
-        """Ask the base model for all that is learned from."""
+        """Ask the base model for all that is learned from; the adapters are as the closed form has left them."""
         config = trainer.run.request.config
         generator = torch.Generator().manual_seed(config.seed)
         target, named, kept = points_of(trainer, POINTS, generator)
         parameters = trainer.adapters.parameters()
         optimizer = torch.optim.AdamW(parameters, config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
         average = Average(parameters, AVERAGED)
-        return cls(trainer, anchor, evaluator, found, target, named, kept, average, optimizer, generator)
+        added = [path for path, (_, up) in trainer.adapters.factors.items() if not up.any()]
+        return cls(trainer, anchor, evaluator, found, target, named, kept, average, optimizer, generator, added)
 
     def resist(self) -> bool:
         """The rounds; whether they came to an end. What is kept, the running average, is on the layers then."""
@@ -240,7 +243,8 @@ class Deep:
                 sums["forget"] += share * float(forgetting.detach())
                 sums["keep"] += share * float(keeping.detach())
             adapters = trainer.adapters
-            change = drift((a, b, 1.0) for _, a, b in adapters.alike(adapters.factors))
+            # what the closed form has put there is wanted, whatever its size
+            change = drift((a, b, 1.0) for _, a, b in adapters.alike(self.added))
             held = sum((penalty(adapters) for penalty in trainer.penalties), torch.zeros((), device=change.device))
             (config.drift_weight * change + config.preservation_weight * held).backward()
         return sums | {"drift": float(change.detach())}

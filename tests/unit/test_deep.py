@@ -10,8 +10,8 @@ from unlearn_core.evaluate.evaluator import Evaluator
 from unlearn_core.host import Conditioning
 from unlearn_core.method import attempts, deep
 from unlearn_core.method.deep import Deep
-from unlearn_core.method.learned_word import Learning, Points, WordAttack, with_words
 from unlearn_core.method.forget import forget_or_go_on
+from unlearn_core.method.learned_word import Learning, Points, WordAttack, with_words
 from unlearn_core.recipe import DEFAULT, SMALL
 from unlearn_core.sampling import direction, noise
 from unlearn_core.saved_work import NOTHING, SavedWork
@@ -57,7 +57,7 @@ def test_a_vector_goes_where_its_loss_is_least():
 
 def test_a_word_is_added_to_what_is_no_filling():
     prompts = Conditioning(torch.zeros(2, 3, 2), counts=torch.tensor([3, 1]))
-    asked = with_words(prompts, torch.ones(2, 3, 2))
+    asked = with_words(prompts, torch.ones(2, 2))
     assert asked.tokens.sum((1, 2)).tolist() == [6.0, 2.0] and asked.tokens[1, 0].tolist() == [1.0, 1.0]
     assert asked.counts is prompts.counts
 
@@ -148,11 +148,11 @@ def test_a_run_that_was_killed_goes_on_to_the_same_delta(short, tmp_path):
     assert made(SavedWork(tmp_path)).content_hash() == made(NOTHING).content_hash()
 
 
-def test_what_harms_more_is_not_kept(short, by_name, monkeypatch):
-    monkeypatch.setattr(attempts, "rank", lambda run, before, attempt: (attempt.depth is not None, 0, False, 0.0))
+def test_what_harms_too_much_is_not_kept(short, by_name, monkeypatch):
+    monkeypatch.setattr(attempts, "rank", lambda run, before, attempt: (attempt.depth is not None, 0))
     result = run(TinyHost(), wish())
     assert same_factors(result, by_name)
-    assert "harms the rest more" in dict(result.summary())["Depth not kept"]
+    assert "harms too much" in dict(result.summary())["Depth not kept"]
 
 
 def test_wrong_values_are_refused():

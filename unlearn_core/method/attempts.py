@@ -90,9 +90,9 @@ def deepened(
         raise Cancelled("Stopped; nothing was kept, as you chose.")
     if fit and after:
         deeper = replace(attempt, fit=fit, after=after, depth=found)
-        if rank(run, before, deeper)[:3] <= rank(run, before, attempt)[:3]:
+        if rank(run, before, deeper)[:2] <= rank(run, before, attempt)[:2]:
             return deeper
-        found.remark = "what resists learned words harms the rest more, so the result before that is kept"
+        found.remark = "what resists learned words harms too much or draws it by name, so the result before it is kept"
     found.kept, found.remark = False, found.remark or STOPPED
     run.edits.set(attempt.fit.factors)
     return replace(attempt, depth=found)

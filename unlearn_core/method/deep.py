@@ -37,12 +37,14 @@ ATTACK_RATE = 0.1
 """How far a step of an attack goes (see `WordAttack`)."""
 WARM_UP = 10
 """Training steps in which the learning rate rises."""
-POINTS = 6
+POINTS = 16
 """Noised pictures that are trained on, as a multiple of the batch: half of what is learned, half of what stays."""
 NAMED = 4
 """One forget row in so many has the target's own prompt, so that what the closed form has done stays done."""
 FAILED = 0.1
 """Largest part of them that may still be read as the target for an attack to count as failed."""
+REACH = 1.25
+"""How far past a word it is trained at most, as a part of the word."""
 AVERAGED = 0.9
 """Share of the running average of the weights that each step keeps."""
 STOPPED = "stopped while it was made to resist learned words; the result before that is kept"
@@ -120,7 +122,7 @@ class Deep:
 
     target: pictures of the target, asked for by prompts in which the anchor stands in its place; named: the target's
     own prompts of the same rows. kept: pictures of what is to stay. added: layers that had no change before. earlier:
-    the words of earlier rounds, each `[words, n, d]`.
+    the words of earlier rounds, each `[words, d]`.
     """
 
     trainer: Trainer
@@ -215,7 +217,8 @@ class Deep:
     def forget_rows(self, words: Tensor, count: int) -> tuple[Points, Conditioning]:
         """Points of the target, and what is asked there: its own prompts first, then prompts with words.
 
-        Every second word is one of this round's.
+        Every second word is one of this round's. Each is taken between nothing and a little past itself, so that words
+        on the way to it are trained against as well.
         """
         rows = torch.randint(0, len(self.target), (count,), generator=self.generator)
         own = max(1, count // NAMED)
@@ -223,7 +226,8 @@ class Deep:
         which = torch.randint(0, len(pool), (count,), generator=self.generator)
         which[::2] %= len(words)
         target, plain = self.target[rows], torch.arange(count) < own
-        under = with_words(target.prompts, pool[which.to(pool.device)])
+        part = REACH * torch.rand(count, 1, generator=self.generator)
+        under = with_words(target.prompts, pool[which.to(pool.device)] * part.to(pool.device))
         if not (~plain).any():
             return target, self.named[rows]
         return target, Conditioning.cat([self.named[rows[plain]], under[torch.nonzero(~plain)[:, 0]]])

@@ -2,7 +2,7 @@
 
 Textual inversion (Gal et al. 2022, arXiv 2208.01618), as an attack on concept erasure (Pham et al. 2023, arXiv
 2308.01508). Where a text encoder gives gradients, the word is one token's vector. Hosts give encoded prompts alone, so
-there it is what a word could at most do to them: a change of each encoded token, the same in all prompts.
+there it is what a word does to them: a change of the encoded tokens, the same in all prompts and at all places.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ class Points:
 
 
 def with_words(prompts: Conditioning, words: Tensor) -> Conditioning:
-    """The prompts, each with a word `[b, n, d]` added to its tokens; what only fills them up stays as it is."""
+    """The prompts, each with a word `[b, d]` added to all its tokens; what only fills them up stays as it is."""
     tokens = prompts.tokens
-    added = words.to(tokens.device)
+    added = words.to(tokens.device)[:, None]
     if prompts.counts is not None:
         places = torch.arange(tokens.shape[1], device=tokens.device)
         added = added * (places < prompts.counts.to(tokens.device)[:, None])[..., None]
@@ -85,13 +85,13 @@ class WordAttack:
         self._generator = torch.Generator().manual_seed(seed)
         tokens = points.prompts.tokens
         size = float(tokens.float().square().mean().sqrt())
-        start = START * size * torch.randn(words, *tokens.shape[1:], generator=self._generator)
+        start = START * size * torch.randn(words, tokens.shape[-1], generator=self._generator)
         start[0] = 0.0
         self._learning = Learning(start.to(tokens.device), self._loss, rate * size)
 
     @property
     def words(self) -> Tensor:
-        """What was learned so far, `[words, n, d]`."""
+        """What was learned so far, `[words, d]`."""
         return self._learning.vector.detach()
 
     def step(self) -> Tensor:

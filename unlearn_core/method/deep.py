@@ -18,8 +18,8 @@ from torch import Tensor
 from ..errors import TrainingFailed
 from ..evaluate.evaluator import Evaluator
 from ..host import Conditioning
-from ..sampling import direction
-from ..words.prompts import mapped
+from ..sampling import LatentBank, direction, noise
+from ..words.prompts import REMOVED, mapped
 from .adapters import Average, attached, peft_parts
 from .anchor import Anchor
 from .fit import Fit
@@ -39,12 +39,12 @@ WARM_UP = 10
 """Training steps in which the learning rate rises."""
 POINTS = 16
 """Noised pictures that are trained on, as a multiple of the batch: half of what is learned, half of what stays."""
+BROAD, BROAD_PROMPTS = 4, 12
+"""One batch of prompts that name no thing for so many others of what stays, and their number."""
 NAMED = 4
 """One forget row in so many has the target's own prompt, so that what the closed form has done stays done."""
 FAILED = 0.1
 """Largest part of them that may still be read as the target for an attack to count as failed."""
-REACH = 1.25
-"""How far past a word it is trained at most, as a part of the word."""
 AVERAGED = 0.9
 """Share of the running average of the weights that each step keeps."""
 STOPPED = "stopped while it was made to resist learned words; the result before that is kept"
@@ -144,6 +144,7 @@ class Deep:
         config = trainer.run.request.config
         generator = torch.Generator().manual_seed(config.seed)
         target, named, kept = points_of(trainer, POINTS, generator)
+        kept = joined([kept, broad_points(trainer, POINTS // BROAD, generator)])
         parameters = trainer.adapters.parameters()
         optimizer = torch.optim.AdamW(parameters, config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
         average = Average(parameters, AVERAGED)
@@ -217,8 +218,7 @@ class Deep:
     def forget_rows(self, words: Tensor, count: int) -> tuple[Points, Conditioning]:
         """Points of the target, and what is asked there: its own prompts first, then prompts with words.
 
-        Every second word is one of this round's. Each is taken between nothing and a little past itself, so that words
-        on the way to it are trained against as well.
+        Every second word is one of this round's.
         """
         rows = torch.randint(0, len(self.target), (count,), generator=self.generator)
         own = max(1, count // NAMED)
@@ -226,8 +226,7 @@ class Deep:
         which = torch.randint(0, len(pool), (count,), generator=self.generator)
         which[::2] %= len(words)
         target, plain = self.target[rows], torch.arange(count) < own
-        part = REACH * torch.rand(count, 1, generator=self.generator)
-        under = with_words(target.prompts, pool[which.to(pool.device)] * part.to(pool.device))
+        under = with_words(target.prompts, pool[which.to(pool.device)])
         if not (~plain).any():
             return target, self.named[rows]
         return target, Conditioning.cat([self.named[rows[plain]], under[torch.nonzero(~plain)[:, 0]]])
@@ -273,6 +272,29 @@ def points_of(trainer: Trainer, times: int, generator: torch.Generator) -> tuple
         kept.append(Points(batch.x[size:], batch.sigma[size:], batch.student[size:], rest, rest))
         run.job.pulse()
     return joined(target), Conditioning.cat(named), joined(kept)
+
+
+def broad_points(trainer: Trainer, times: int, generator: torch.Generator) -> Points:
+    """`times` batches of pictures of prompts that name no thing ("a picture in ink style"), which are to stay too.
+
+    Words learn to make something of such prompts, and nothing else holds them.
+    """
+    run, request = trainer.run, trainer.run.request
+    host, config = run.host, request.config
+    shells = dict.fromkeys(mapped(s, REMOVED, request.kind, request.words).prompt for s in request.targets)
+    prompts = host.encode(list(shells)[:BROAD_PROMPTS])
+    with trainer.adapters.off(), run.base.shown():
+        bank = LatentBank.draw(host, prompts, 1, config.seed + 14, config.sampling_steps, run.job.pulse)
+    made = []
+    for _ in range(max(1, times)):
+        rows, at = (torch.randint(0, n, (config.batch,), generator=generator) for n in (len(bank), len(host.sigmas)))
+        latents, sigma = bank.pick(rows, generator), host.sigmas[at.to(host.sigmas.device)]
+        seed = int(torch.randint(0, 2**31, (1,), generator=generator))
+        x = host.noised(latents, sigma, noise(latents.shape, seed, latents.device))
+        with torch.no_grad(), run.teacher():
+            goal = direction(host, x, sigma, prompts[rows])
+        made.append(Points(x, sigma, prompts[rows], goal, goal))
+    return joined(made)
 
 
 def joined(parts: list[Points]) -> Points:

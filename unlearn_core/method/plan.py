@@ -11,13 +11,13 @@ READ = 4
 BROAD = 25
 """Prompts that are asked for beside the listed concepts."""
 
-ROUNDS = 4
+ROUNDS = 6
 """Most times that words are learned and trained against, before the last attack (see `deep`)."""
-ATTACK_STEPS = 40
+ATTACK_STEPS = 30
 """Steps of an attack."""
 ATTACK_PICTURES = 8
 """Pictures that are drawn with the words of an attack to see whether it succeeds."""
-DEEP_STEPS = 40
+DEEP_STEPS = 30
 """Training steps of a round, each after one more step of the attack."""
 
 

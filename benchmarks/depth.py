@@ -18,7 +18,7 @@ from unlearn_core.standalone.model import StandaloneModel
 
 from .learned import Learned, under
 from .models import DEMO
-from .questions import shows
+from .questions import shows, target_questions
 from .record import mean_and_worst
 from .robustness import WAYS, Inquiry, Way
 from .run import Plan
@@ -68,8 +68,9 @@ class Trial:
         """Shares 0..1: how often the target is recognised in each way, and other objects and styles."""
         past, facts = self.learned(host, folder)
         sheet = Plan(self.concept, ("ours",), 1, 1, KEPT).questionnaire
-        inquiry = Inquiry(host, sheet, past, self.seed, PICTURES, STEPS)
-        (request,), target = sheet.requests, list(sheet.targets[0])[:PICTURES]
+        (request,) = sheet.requests
+        target = tuple(target_questions(request, sheet.watched, PICTURES))
+        inquiry = Inquiry(host, replace(sheet, targets=(target,)), past, self.seed, PICTURES, STEPS)
         row: dict = {"concept": self.concept, "seed": self.seed, "depth": self.depth, "run": facts}
         with under(host, past):
             for way in (replace(w, steps=STEPS) for w in WAYS if w.name in ASKED):

@@ -52,12 +52,7 @@ def parser() -> argparse.ArgumentParser:
         speed_options(p)
     against = command("against", commands.against, "Time to the same forgetting, beside LECO, iLECO and ESD.")
     against.add_argument("--concept", default="banana", help="what is forgotten (default: banana)")
-    depth = command("depth", commands.depth, "Learned words against the base model, after 'name' and after 'deep'.")
-    depth.add_argument("concepts", nargs="?", default="banana,cat,guitar", help="default: banana,cat,guitar")
-    depth.add_argument("--seeds", default="0", help="of requests, attacks and pictures: 0,1,2 (default: 0)")
-    depth.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the requests")
-    depth.add_argument("--out", type=Path, default=Path("bench"), help="folder of the rows; a second run goes on there")
-    depth.add_argument("--record", metavar="COMMIT", help="keep the rows for the documentation, as this commit's")
+    depth = depth_command(command)
     agreement = command("agreement", commands.agreement, "How often the check says what the full check says.")
     agreement.add_argument("--runs", type=int, default=200, help="changes that are judged (default: 200)")
     agreement.add_argument("--commit", default="", help="the commit on which it runs, for the results")
@@ -107,6 +102,17 @@ def documented(command: Callable[..., argparse.ArgumentParser]) -> None:
     record.add_argument("--commit", required=True, help="the commit on which it ran")
     record.add_argument("--model", default="demo", help="on which model it ran (default: demo)")
     record.add_argument("--group", default="main", choices=("main", "others", "searched"), help="which table")
+
+
+def depth_command(command: Callable[..., argparse.ArgumentParser]) -> argparse.ArgumentParser:
+    """What `depth` gives."""
+    p = command("depth", commands.depth, "Learned words against the base model, after 'name' and after 'deep'.")
+    p.add_argument("concepts", nargs="?", default="banana,cat,guitar", help="default: banana,cat,guitar")
+    p.add_argument("--seeds", default="0", help="of requests, attacks and pictures: 0,1,2 (default: 0)")
+    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the requests")
+    p.add_argument("--out", type=Path, default=Path("bench"), help="folder of the rows; a second run goes on there")
+    p.add_argument("--record", metavar="COMMIT", help="keep the rows for the documentation, as this commit's")
+    return p
 
 
 def sequence_options(p: argparse.ArgumentParser) -> None:

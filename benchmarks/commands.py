@@ -117,7 +117,8 @@ def depth(args: argparse.Namespace) -> int:
     trials = trials_of(args.concepts, seeds, read_settings(args.set))
     rows = measure(opened(DEMO, args.device), args.out, trials, lambda words: print(words, flush=True))
     if args.record:
-        command = f"python -m benchmarks depth {args.concepts} --seeds {args.seeds}"
+        chosen = "".join(f" --set {one}" for one in args.set)
+        command = f"python -m benchmarks depth {args.concepts} --seeds {args.seeds}{chosen}"
         record(rows, args.record, command, RESULTS / FILE)
     return 0
 

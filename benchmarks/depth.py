@@ -113,8 +113,7 @@ def line(row: dict) -> str:
 
 
 def summary(rows: Sequence[dict]) -> list[dict]:
-    """A row a concept and depth: the mean over the seeds and, of several, the worst; the rest beside the base's own."""
-    base = {(r["concept"], r["seed"]): r for r in rows if r["depth"] == BASE}
+    """A row a concept and depth: the mean over the seeds and, of several, the worst."""
     out = []
     for concept, depth in dict.fromkeys((r["concept"], r["depth"]) for r in rows):
         mine = [r for r in rows if (r["concept"], r["depth"]) == (concept, depth)]
@@ -122,7 +121,7 @@ def summary(rows: Sequence[dict]) -> list[dict]:
         for way in (*ASKED, "learned word"):
             made[way] = mean_and_worst([r[way] for r in mine], max)
         for key in ("objects", "styles"):
-            made[key] = mean_and_worst([r[key] / base[concept, r["seed"]][key] for r in mine], min)
+            made[key] = mean_and_worst([r[key] for r in mine], min)
         for key in ("seconds", "rounds") if depth != BASE else ():
             made[key] = mean_and_worst([r["run"].get(key, 0) for r in mine], max)
         out.append(made)

@@ -297,7 +297,7 @@ def reliability(results: Mapping) -> list[str]:
 def depth(data: Mapping) -> list[str]:
     """Single requests by name and in depth, asked for in other ways and by learned words."""
     shares = {"as counted above": "by name", "paraphrases": "paraphrases", "in a long prompt": "in a long prompt"}
-    shares |= {"learned word": "learned word", "objects": "others, of the base's", "styles": "styles, of the base's"}
+    shares |= {"learned word": "learned word", "objects": "others", "styles": "styles"}
 
     def cells(row: Mapping) -> list[str]:
         plain = [cell(row, key) for key in ("rounds", "seconds")]

@@ -40,15 +40,15 @@ def test_rows_that_are_there_are_not_made_again(tmp_path, monkeypatch):
     assert asked == ["banana-0-base", "banana-0-name", "banana-0-deep"] and "learned word 50%" in said[2]
 
 
-def test_a_row_of_the_table_is_the_mean_over_the_seeds_beside_the_base_models_own(tmp_path):
+def test_a_row_of_the_table_is_the_mean_over_the_seeds_and_the_worst(tmp_path):
     shares = {("base", 0): 0.75, ("base", 1): 0.5, ("deep", 0): 0.0, ("deep", 1): 0.25}
     rows = [row(Trial("banana", seed, d), share, 0.9 if d == "base" else 0.45) for (d, seed), share in shares.items()]
     base, deep = summary(rows)
-    assert base["learned word"] == [0.625, 0.75] and base["objects"] == [1.0, 1.0] and "seconds" not in base
-    assert deep["learned word"] == [0.125, 0.25] and deep["objects"] == [0.5, 0.5] and deep["seconds"] == [10.5, 11.0]
+    assert base["learned word"] == [0.625, 0.75] and base["objects"] == [0.9, 0.9] and "seconds" not in base
+    assert deep["learned word"] == [0.125, 0.25] and deep["objects"] == [0.45, 0.45] and deep["seconds"] == [10.5, 11.0]
     record(rows, "abc1234", "python -m benchmarks depth banana", tmp_path / FILE)
     lines = table(json.loads((tmp_path / FILE).read_text()))
-    assert lines[3].startswith("| banana | deep | 2 | 0 % (0) | 0 % (0) | 0 % (0) | 12.5 % (25) | 50 % (50) |")
+    assert lines[3].startswith("| banana | deep | 2 | 0 % (0) | 0 % (0) | 0 % (0) | 12.5 % (25) | 45 % (45) |")
     assert lines[3].endswith("| 2 (2) | 10.5 (11) | 1 |") and "abc1234" in lines[-1]
 
 

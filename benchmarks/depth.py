@@ -132,5 +132,6 @@ def record(rows: Sequence[dict], commit: str, command: str, file: Path) -> None:
     """Write the summary as a committed file of results."""
     device = f"{torch.get_num_threads()} CPU threads"
     source = {"commit": commit, "date": time.strftime("%Y-%m-%d"), "command": command, "device": device}
+    source["note"] = f"{PICTURES} pictures of the target in each way; seconds of processor time"
     made = [row | {"source": commit} for row in summary(rows)]
     write_json(file, {"model": DEMO, "sources": {commit: source}, "rows": made})

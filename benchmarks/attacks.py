@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from unlearn_core.host import Conditioning
+from unlearn_core.method.learned_word import Learning
 from unlearn_core.method.training import losses
 from unlearn_core.sampling import LatentBank, direction
 from unlearn_core.standalone.model import StandaloneModel
@@ -55,17 +56,18 @@ def learned_word(host: StandaloneModel, bank: LatentBank, prompts: Sequence[str]
     """
     encoder = host.encoders[0]
     table = encoder.model.get_input_embeddings().weight
-    vector = table[encoder.tokens([begin])[0, 1]].detach().clone().requires_grad_(True)
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW([vector], WORD_RATE, weight_decay=0.0)
-    with word(host, vector), torch.enable_grad():
-        for _ in range(WORD_STEPS):
-            which = rows(len(prompts), BATCH, generator)
+
+    def loss(vector: Tensor) -> Tensor:
+        which = rows(len(prompts), BATCH, generator)
+        with word(host, vector):
             named = read(host, [prompts[i] for i in which.tolist()])
-            loss = explained(host, bank, which, named, generator)
-            (vector.grad,) = torch.autograd.grad(loss, [vector])
-            optimizer.step()
-    return vector.detach()
+        return explained(host, bank, which, named, generator)
+
+    learning = Learning(table[encoder.tokens([begin])[0, 1]], loss, WORD_RATE)
+    for _ in range(WORD_STEPS):
+        learning.step()
+    return learning.vector.detach()
 
 
 def explained(

@@ -106,6 +106,23 @@ def count(args: argparse.Namespace) -> int:
     return 0
 
 
+def depth(args: argparse.Namespace) -> int:
+    """A line a model, and where it is to be kept, a file of results."""
+    from .depth import FILE, measure, record, trials_of
+    from .doc_tables import RESULTS
+    from .models import DEMO, opened
+
+    check_writable(args.out / FILE)
+    seeds = [int(s) for s in args.seeds.split(",")]
+    trials = trials_of(args.concepts, seeds, read_settings(args.set))
+    rows = measure(opened(DEMO, args.device), args.out, trials, lambda words: print(words, flush=True))
+    if args.record:
+        chosen = "".join(f" --set {one}" for one in args.set)
+        command = f"python -m benchmarks depth {args.concepts} --seeds {args.seeds}{chosen}"
+        record(rows, args.record, command, RESULTS / FILE)
+    return 0
+
+
 def agreement(args: argparse.Namespace) -> int:
     """Verdicts of the sequential check beside those of the full one, a line a change."""
     from .agreement import FILE, measure

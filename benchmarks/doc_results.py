@@ -40,7 +40,7 @@ FRONT = {
     "esd-lora:dense=1+learning_rate=0.0003+steps=40": "ESD objective on whole matrices",
 }
 """{method: how the front page calls it}, in the order of that page."""
-PLAIN = {"kid", "row_passes", "seconds"}
+PLAIN = {"kid", "row_passes", "seconds", "rounds"}
 """Keys that are not shares."""
 POINTS = {"resurgence_worst"}
 """Shares that are shown as points."""
@@ -292,6 +292,18 @@ def reliability(results: Mapping) -> list[str]:
             held = f"{found['passed']} of {found['tried']}"
             out.append(f"| {tried} | {held} | {promise} | `python -m tests.reliability {name}` |")
     return out
+
+
+def depth(data: Mapping) -> list[str]:
+    """Single requests by name and in depth, asked for in other ways and by learned words."""
+    shares = {"as counted above": "by name", "paraphrases": "paraphrases", "in a long prompt": "in a long prompt"}
+    shares |= {"learned word": "learned word", "objects": "others", "styles": "styles"}
+
+    def cells(row: Mapping) -> list[str]:
+        plain = [cell(row, key) for key in ("rounds", "seconds")]
+        return [row["concept"], row["depth"], str(row["seeds"]), *(cell(row, key) for key in shares), *plain]
+
+    return with_sources(["concept", "depth", "seeds", *shares.values(), "rounds", "seconds"], data["rows"], cells, data)
 
 
 def agreement(results: Mapping) -> list[str]:

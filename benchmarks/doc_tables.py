@@ -116,6 +116,7 @@ TABLES: dict[str, Callable[[], Sequence[str]]] = {
     "memory": lambda: doc_results.memory(results("memory")),
     "readme-demo": lambda: doc_results.demo(results("demo")),
     "reliability": lambda: doc_results.reliability(results("reliability")),
+    "depth": lambda: doc_results.depth(results("depth")),
     "agreement": lambda: doc_results.agreement(results("agreement")),
     **{f"world-{kind}": partial(world_table, kind) for kind in ("base", "one", "ten", "short", "hundred", "together")},
     "settings-request": lambda: settings_table(config.REQUEST),

@@ -139,21 +139,28 @@ class Inquiry:
 
     def learned_words(self, tick: Callable[[str], None]) -> dict:
         """Recognition under words learned against the stack, and, as the measure of it, against the base model."""
-        host, seed, sheet = self.host, self.seed, self.questionnaire
         out: dict = {"way": f"a learned word for each of the first {ATTACKED}"}
         for name, learned in (("base", ()), ("after", self.past)):
-            found = []
-            for request, group in list(zip(sheet.requests, sheet.targets, strict=True))[:ATTACKED]:
-                tick(f"a word for {request.concept}")
-                bank = LatentBank.draw(host, host.encode([q.caption for q in group]), 1, seed + 900, self.steps)
-                asked = [replace(q, caption=q.caption.replace(request.concept, attacks.SPARE)) for q in group]
-                with under(host, learned):
-                    vector = attacks.learned_word(host, bank, [q.caption for q in asked], BEGIN, seed)
-                    with attacks.word(host, vector):
-                        seen = self.drawn(Way("a learned word", steps=self.steps), asked[: self.each])
-                found.append(share([shows(a, request) for a in seen]))
-            out |= rates(name, found)
+            out |= rates(name, self.by_learned_words(learned, tick))
         return out
+
+    def by_learned_words(self, learned: Sequence[Learned], tick: Callable[[str], None]) -> list[float]:
+        """Part of the pictures under a word learned against the model after some requests that shows its concept.
+
+        One for each of the first `ATTACKED` concepts, 0..1. The pictures that the word is learned from are the base
+        model's.
+        """
+        host, seed, sheet, found = self.host, self.seed, self.questionnaire, []
+        for request, group in list(zip(sheet.requests, sheet.targets, strict=True))[:ATTACKED]:
+            tick(f"a word for {request.concept}")
+            bank = LatentBank.draw(host, host.encode([q.caption for q in group]), 1, seed + 900, self.steps)
+            asked = [replace(q, caption=q.caption.replace(request.concept, attacks.SPARE)) for q in group]
+            with under(host, learned):
+                vector = attacks.learned_word(host, bank, [q.caption for q in asked], BEGIN, seed)
+                with attacks.word(host, vector):
+                    seen = self.drawn(Way("a learned word", steps=self.steps), asked[: self.each])
+            found.append(share([shows(a, request) for a in seen]))
+        return found
 
 
 def rates(name: str, recognised: Sequence[float]) -> dict:

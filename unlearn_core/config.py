@@ -178,6 +178,15 @@ class ForgetConfig:
         step=0.5,
         unit="GiB",
     )
+    # last: a workflow keeps the values of a node's widgets by their places alone
+    depth: str = setting(
+        "name",
+        "Depth",
+        "Name: the words for it no longer draw it. Deep: goes on after that, until words that are newly learned for it "
+        "(textual inversion) no longer draw it either; takes many times as long, a larger delta, and needs the check.",
+        EDIT,
+        choices=("name", "deep"),
+    )
 
     def __post_init__(self) -> None:
         for f in fields(self):
@@ -198,6 +207,11 @@ class ForgetConfig:
             raise BadSetting(
                 "Training ends when the check no longer finds the concept: choose another quality than 'quick', "
                 "or leave 'Closed form' on."
+            )
+        if self.depth == "deep" and not self.check:
+            raise BadSetting(
+                "'Deep' ends when the check no longer finds the concept: choose another quality than 'quick', "
+                "or the depth 'name'."
             )
         for word in self.keep:
             if any(same_thing(word, gone) for gone in (self.concept, *self.going)):
@@ -235,6 +249,9 @@ class ForgetConfig:
         """
         silent = {"memory"} if trained else {f.name for f in fields(self) if f.metadata["group"] == TRAINING}
         silent.add("force")
+        if self.depth == "name":
+            # what every delta is that was made before there was a choice
+            silent.add("depth")
         return {k: v for k, v in self.to_flat().items() if k not in silent}
 
 

@@ -8,6 +8,8 @@ from tests.unit.runs import TRAINED, run
 from unlearn_core import Cancelled, ForgetConfig, settings
 from unlearn_core.config import EDIT, REQUEST, TRAINING
 from unlearn_core.evaluate.evaluator import Evaluator
+from unlearn_core.method import deep
+from unlearn_core.method.deep import Deep
 
 DEFAULTS = {"concept": "banana", "anchor": "pear", "sampling_steps": 2}
 """A default run but for the steps of its pictures, and its anchor: a network of random numbers has no good one."""
@@ -36,6 +38,7 @@ OTHERS = {
     "latents_per_prompt": 2,
     "checkpointing": True,
     "memory": 0.001,
+    "depth": "deep",
 }
 """Another value for each setting."""
 BY_GROUP = {g: [f.name for f in settings() if f.metadata["group"] == g] for g in (REQUEST, EDIT, TRAINING)}
@@ -76,8 +79,11 @@ def trained():
 
 @pytest.fixture
 def enough(monkeypatch):
-    """The check never finds the target."""
+    """The check never finds the target by its name, but always under learned words."""
     monkeypatch.setattr(Evaluator, "still_generated", lambda *_: False)
+    monkeypatch.setattr(Deep, "success", lambda *_: 1.0)
+    for name in ("ROUNDS", "ATTACK_STEPS", "DEEP_STEPS"):
+        monkeypatch.setattr(deep, name, 1)
 
 
 def test_each_setting_has_a_group_and_another_value_here():
@@ -98,6 +104,7 @@ CHANGED = {
     "overshoot": {"factors"},
     "sampling_steps": {"pictures"},
     "guidance": {"pictures"},
+    "depth": {"factors"},
 }
 """What each setting changes in a run at least."""
 
@@ -136,5 +143,5 @@ def test_a_training_setting_changes_a_training(name, trained):
 def test_what_decides_leaves_out_what_did_not_act():
     config = ForgetConfig(concept="cat")
     trained, edited = config.deciding(), config.deciding(trained=False)
-    assert trained.keys() == {*OTHERS, "going"} - {"memory", "force"}
-    assert edited.keys() == {*OTHERS, "going"} - {"force"} - set(BY_GROUP[TRAINING])
+    assert trained.keys() == {*OTHERS, "going"} - {"memory", "force", "depth"}
+    assert edited.keys() == {*OTHERS, "going"} - {"force", "depth"} - set(BY_GROUP[TRAINING])

@@ -10,6 +10,7 @@ from ..evaluate.evaluator import Answers, Evaluator, NoCheck
 from ..evaluate.verdict import too_harmful, verdict
 from .anchor import Anchor
 from .closed_form import fits_in_closed_form
+from .deep import STOPPED, Depth, fit_against_words
 from .fit import Fit
 from .plan import look
 from .prompt_pairs import PromptPairs
@@ -22,12 +23,14 @@ class Attempt:
     """A fit and the check's last look at it.
 
     after: None where nobody looked at pictures. remark: why nothing better was tried. near: of a quick run's `Glance`.
+    depth: what was found by going on against learned words.
     """
 
     fit: Fit
     after: Answers | None
     remark: str = ""
     near: float | None = None
+    depth: Depth | None = None
 
 
 def attempted(
@@ -57,6 +60,42 @@ def attempted(
     looked_at = [attempt for attempt in found if attempt.after] or found
     best = min(looked_at, key=lambda attempt: rank(run, before, attempt))
     return replace(best, remark=remark)
+
+
+def deepened(
+    run: Run,
+    anchor: Anchor,
+    pairs: PromptPairs,
+    evaluator: Evaluator | NoCheck,
+    before: Answers | None,
+    attempt: Attempt,
+) -> Attempt:
+    """The same attempt made to resist learned words, where the request asks for it; as it was where that is worse.
+
+    Worse is what harms more than it may, or draws the target by name again. Raises `Cancelled` after a stop that keeps
+    nothing.
+    """
+    if run.request.config.depth != "deep" or isinstance(evaluator, NoCheck) or run.job.stopping:
+        return attempt
+    found = Depth()
+    try:
+        run.edits.set(attempt.fit.factors)
+        fit = fit_against_words(run, anchor, pairs, evaluator, attempt.fit, found)
+        after = last_look(run, evaluator) if fit else None
+    except UnlearnError as e:
+        if isinstance(e, Cancelled) and run.request.config.on_stop == "discard":
+            raise
+        fit, after, found.remark = None, None, "" if isinstance(e, Cancelled) else str(e)
+    if run.job.stopping and run.request.config.on_stop == "discard":
+        raise Cancelled("Stopped; nothing was kept, as you chose.")
+    if fit and after:
+        deeper = replace(attempt, fit=fit, after=after, depth=found)
+        if rank(run, before, deeper)[:2] <= rank(run, before, attempt)[:2]:
+            return deeper
+        found.remark = "what resists learned words harms too much or draws it by name, so the result before it is kept"
+    found.kept, found.remark = False, found.remark or STOPPED
+    run.edits.set(attempt.fit.factors)
+    return replace(attempt, depth=found)
 
 
 def ways(run: Run, anchor: Anchor, pairs: PromptPairs, evaluator: Evaluator | NoCheck) -> Iterator[Fit]:

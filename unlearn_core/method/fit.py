@@ -23,5 +23,6 @@ class Fit:
     def way(self) -> str:
         """In words."""
         if self.preserve_scale:
-            return f"closed form, preserve scale {self.preserve_scale:g}"
+            after = f", then {self.steps} steps against learned words" if self.steps else ""
+            return f"closed form, preserve scale {self.preserve_scale:g}{after}"
         return f"training, {self.steps} steps"

@@ -23,7 +23,7 @@ from ..saved_work import NOTHING, NoSavedWork
 from ..words.understood import unnamed
 from ..words.word_list import WordList
 from .anchor import Anchor, choose_anchor
-from .attempts import Attempt, attempted
+from .attempts import Attempt, attempted, deepened
 from .checks import evaluator_for
 from .finite import check_layers, check_text, solved
 from .known_words import ask_about_unknown_words
@@ -87,6 +87,7 @@ def carried_out(
         before = evaluator.before()
         check_pictures(host, before)
         attempt = attempted(run, anchor, pairs, evaluator, before)
+        attempt = deepened(run, anchor, pairs, evaluator, before, attempt)
         run.job.finish()
     return Result.make(run, anchor, pairs, attempt, before)
 
@@ -195,6 +196,7 @@ def report_of(run: Run, anchor: Anchor, attempt: Attempt, delta: Delta) -> dict:
         "memory": fit.memory,
         "check": delta.info.check,
         "seed": request.config.seed,
+        **({"depth": attempt.depth.numbers()} if attempt.depth else {}),
     }
 
 
@@ -224,6 +226,7 @@ def summary(report: Mapping) -> list[tuple[str, str]]:
         rows.append(("Guidance of the check", f"{report['guidance']:g}"))
     if report.get("keep_unnamed"):
         rows.append(("Kept, but in no word list", ", ".join(report["keep_unnamed"])))
+    rows += depth_rows(report.get("depth"))
     if report["stack"]:
         rows.append(("On top of", ", ".join(report["stack"])))
     if report["stopped"]:
@@ -233,4 +236,18 @@ def summary(report: Mapping) -> list[tuple[str, str]]:
     if report.get("withheld"):
         rows.append(("Not kept", report["withheld"]))
     rows.append(("Time", f"{report['seconds']:.0f} s"))
+    return rows
+
+
+def depth_rows(depth: Mapping | None) -> list[tuple[str, str]]:
+    """What was found by going on against learned words, as rows of (label, value); none where that was not asked."""
+    if not depth:
+        return []
+    rows = []
+    if depth["attacks"]:
+        shares = f"{depth['learned_word_before']:.0%} before, {depth['learned_word_after']:.0%} after"
+        rows.append(("Pictures under learned words read as the target", shares))
+    rows.append(("Depth", f"{depth['rounds']} rounds, {depth['steps']} steps, {depth['seconds']:.0f} s"))
+    if depth["remark"]:
+        rows.append(("Depth not kept", depth["remark"]))
     return rows

@@ -11,6 +11,15 @@ READ = 4
 BROAD = 25
 """Prompts that are asked for beside the listed concepts."""
 
+ROUNDS = 6
+"""Most times that words are learned and trained against, before the last attack (see `deep`)."""
+ATTACK_STEPS = 30
+"""Steps of an attack."""
+ATTACK_PICTURES = 8
+"""Pictures that are drawn with the words of an attack to see whether it succeeds."""
+DEEP_STEPS = 30
+"""Training steps of a round, each after one more step of the attack."""
+
 
 def expected(request: Request) -> dict[str, float]:
     """Forward passes of each phase when the closed form is enough."""
@@ -48,6 +57,15 @@ def expected_training(request: Request) -> dict[str, float]:
     drawn = request.recipe.training_prompts * config.latents_per_prompt * config.sampling_steps
     steps = config.steps * config.batch * 2 * 4
     return {"replay": 4 * drawn, "training": steps, "after": look(request)}
+
+
+def expected_deep(request: Request) -> dict[str, float]:
+    """Forward passes of what makes a model resist learned words, at its longest, the last look included."""
+    recipe, config = request.recipe, request.config
+    drawn = recipe.training_prompts * config.latents_per_prompt * config.sampling_steps
+    attacked = (ROUNDS + 1) * (3 * ATTACK_STEPS * config.batch + 4 * ATTACK_PICTURES * config.sampling_steps)
+    trained = ROUNDS * DEEP_STEPS * config.batch * 3 * 3
+    return {"replay": 4 * drawn, "training": float(attacked + trained), "after": look(request)}
 
 
 def look(request: Request) -> float:

@@ -68,8 +68,9 @@ class Request:
         vocabulary = vocabulary_of(host)
         kind, concept = asked_for(config, [words, general], stack, vocabulary)
         layers = {path: name for name, path in reversed(names.items())}
-        trained = tuple(path for path in layers if is_target(path, config.layers))
-        if not config.closed_form:
+        deep = config.depth == "deep"
+        trained = tuple(path for path in layers if is_target(path, "attention" if deep else config.layers))
+        if deep or not config.closed_form:
             peft_parts()
         recipes = dict(recipes or DEFAULT)
         if config.quality == "thorough":

@@ -1,0 +1,167 @@
+"""Depth: words that are learned for the target, and a run that goes on until they no longer draw it."""
+
+import pytest
+import torch
+
+from tests.tiny import TinyHost
+from tests.unit.runs import assert_same, config, run, state_of
+from unlearn_core import BadSetting, Cancelled, ForgetConfig, Stack
+from unlearn_core.evaluate.evaluator import Evaluator
+from unlearn_core.host import Conditioning
+from unlearn_core.method import attempts, deep
+from unlearn_core.method.deep import Deep
+from unlearn_core.method.forget import forget_or_go_on
+from unlearn_core.method.learned_word import Learning, Points, WordAttack, with_words
+from unlearn_core.recipe import DEFAULT, SMALL
+from unlearn_core.sampling import direction, noise
+from unlearn_core.saved_work import NOTHING, SavedWork
+
+
+def wish(**changes):
+    return config(closed_form=True, depth="deep", **changes)
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """Few steps, and attacks that succeed this often in turn: the list that the fixture is, the last one for good."""
+    for kind, recipe in SMALL.items():
+        monkeypatch.setitem(DEFAULT, kind, recipe)
+    for name, value in {"ROUNDS": 2, "ATTACK_STEPS": 2, "DEEP_STEPS": 3, "POINTS": 1, "ATTACK_PICTURES": 2}.items():
+        monkeypatch.setattr(deep, name, value)
+    shares = [0.8, 0.0]
+    monkeypatch.setattr(Deep, "success", lambda self, words, number: shares[min(number, len(shares) - 1)])
+    monkeypatch.setattr(Evaluator, "still_generated", lambda *_: False)
+    return shares
+
+
+@pytest.fixture
+def by_name(short):
+    """What the same request gives without depth."""
+    return run(TinyHost(), config(closed_form=True))
+
+
+def points(host, count=6):
+    """Noise at middle levels, asked for as "a pear"; the model's own answers to "a banana"."""
+    x, sigma = noise((count, *host.latent_shape), 3, host.device), host.sigmas[[60] * count]
+    asked, named = host.encode(["a pear"] * count), host.encode(["a banana"] * count)
+    own = direction(host, x, sigma, named)
+    return Points(x, sigma, asked, own, direction(host, x, sigma, asked))
+
+
+def test_a_vector_goes_where_its_loss_is_least():
+    learning = Learning(torch.tensor([1.0, -2.0]), lambda v: (v - torch.tensor([0.5, 0.5])).square().sum(), 0.1)
+    losses = [float(learning.step()) for _ in range(200)]
+    assert losses[0] == pytest.approx(0.25 + 6.25) and losses[-1] < 1e-4
+    assert torch.allclose(learning.vector.detach(), torch.tensor([0.5, 0.5]), atol=1e-2)
+
+
+def test_a_word_is_added_to_what_is_no_filling():
+    prompts = Conditioning(torch.zeros(2, 3, 2), counts=torch.tensor([3, 1]))
+    asked = with_words(prompts, torch.ones(2, 2))
+    assert asked.tokens.sum((1, 2)).tolist() == [6.0, 2.0] and asked.tokens[1, 0].tolist() == [1.0, 1.0]
+    assert asked.counts is prompts.counts
+
+
+def test_an_attack_learns_to_draw_the_target_and_changes_nothing_else():
+    host = TinyHost()
+    before = state_of(host)
+    attack = WordAttack(host, points(host), words=2, batch=4, rate=0.1, seed=0)
+    start = attack.words.clone()
+    losses = [float(attack.step()) for _ in range(60)]
+    assert start[0].abs().max() == 0 < start[1].abs().max()
+    assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
+    assert_same(before, state_of(host))
+
+
+def test_a_deep_run_changes_attention_to_the_picture_too_and_says_how_it_went(short, by_name):
+    host, seen = TinyHost(), []
+    before = state_of(host)
+    result = run(host, wish(), progress=lambda r: seen.append(r.fraction))
+    assert_same(before, state_of(host))
+    assert seen == sorted(seen) and seen[-1] == 1.0
+    ends = {name.rsplit("attn2.", 1)[1] for name in result.delta.factors}
+    assert ends == {"to_q", "to_k", "to_v", "to_out.0"}
+    assert {name.rsplit("attn2.", 1)[1] for name in by_name.delta.factors} == {"to_k", "to_v"}
+    depth = result.report["depth"]
+    assert depth["attacks"] == [0.8, 0.0] and (depth["rounds"], depth["steps"], depth["kept"]) == (1, 3, True)
+    rows = dict(result.summary())
+    assert rows["Pictures under learned words read as the target"] == "80% before, 0% after"
+    assert rows["How"].endswith("then 3 steps against learned words")
+    assert result.delta.info.config["depth"] == "deep" and result.delta.info.steps == 3
+
+
+def test_an_attack_that_fails_at_once_leaves_the_closed_form_as_it_is(short, by_name):
+    short[:] = [0.0]
+    result = run(TinyHost(), wish())
+    assert result.delta.factors.keys() == by_name.delta.factors.keys()
+    assert result.report["depth"]["steps"] == 0 and "against" not in result.report["way"]
+
+
+def test_the_budget_ends_it(short):
+    short[:] = [0.9]
+    depth = run(TinyHost(), wish()).report["depth"]
+    assert depth["attacks"] == [0.9] * 3 and (depth["rounds"], depth["steps"]) == (2, 6)
+
+
+def same_factors(one, other):
+    a, b = one.delta.factors, other.delta.factors
+    return a.keys() == b.keys() and all(torch.equal(a[n].matrix(), b[n].matrix()) for n in a)
+
+
+@pytest.mark.parametrize("at", ["learned for 'banana'", "what has to go"])
+def test_a_stop_ends_it_with_what_was_checked_before(short, by_name, at):
+    host = TinyHost()
+    before = state_of(host)
+    result = run(host, wish(), progress=lambda r: at in r.message)
+    assert_same(before, state_of(host))
+    assert same_factors(result, by_name) and result.report["check"] == by_name.report["check"]
+    assert result.report["depth"]["kept"] is False and result.report["depth"]["remark"] == deep.STOPPED
+    assert result.delta.info.stopped
+    with pytest.raises(Cancelled):
+        run(host, wish(on_stop="discard"), progress=lambda r: at in r.message)
+    assert_same(before, state_of(host))
+
+
+def test_an_error_of_the_host_leaves_every_bit_as_it_was(short):
+    host = TinyHost()
+    before = state_of(host)
+
+    def broken(report):
+        if report.phase == "training" and report.done == 4:
+            raise RuntimeError("the host is gone")
+
+    with pytest.raises(RuntimeError, match="gone"):
+        run(host, wish(), progress=broken)
+    assert_same(before, state_of(host))
+
+
+def test_a_run_that_was_killed_goes_on_to_the_same_delta(short, tmp_path):
+    def made(saved, progress=None):
+        return forget_or_go_on(TinyHost(), wish(), Stack(), progress, saved).delta
+
+    def killed(report):
+        if report.phase == "training" and report.done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        made(SavedWork(tmp_path), killed)
+    assert made(SavedWork(tmp_path)).content_hash() == made(NOTHING).content_hash()
+
+
+def test_what_harms_too_much_is_not_kept(short, by_name, monkeypatch):
+    monkeypatch.setattr(attempts, "rank", lambda run, before, attempt: (attempt.depth is not None, 0))
+    result = run(TinyHost(), wish())
+    assert same_factors(result, by_name)
+    assert "harms too much" in dict(result.summary())["Depth not kept"]
+
+
+def test_wrong_values_are_refused():
+    for wrong in ({"depth": "deeper"}, {"depth": "deep", "quality": "quick"}):
+        with pytest.raises(BadSetting, match="(?i)depth|deep"):
+            ForgetConfig(concept="banana", **wrong)
+
+
+def test_without_depth_a_request_is_recorded_as_it_always_was():
+    assert "depth" not in ForgetConfig(concept="cat").deciding()
+    given = ForgetConfig(concept="cat", depth="deep").deciding()
+    assert ForgetConfig.from_flat(given).depth == "deep"

@@ -141,6 +141,9 @@ class Recipe:
     """The same for earlier targets, of which the stack has taken most."""
     earlier_weight: float = 1 / 3
     """What the prompts of earlier targets weigh, as a part of the preserve scale."""
+    earlier_shared: int = 10
+    """Earlier targets up to which they share that weight; of more of them each weighs what one of so many does, else
+    the first ones would come back."""
     earlier_prompts: int = 2000
     """Most prompts of earlier targets, so that a request costs the same however many came before."""
     ridge: float = 1e-3

@@ -12,6 +12,8 @@ earlier deltas have left undone or harmed is mended and does not add up. Without
     Q = (W C - D S) (S + l I)^-1,   C = (1 + o) (E[(m(t) - t) t^T] + f/3 E[(m(e) - e) e^T]),
     S = E[t t^T] + f/3 E[e e^T] + f E[k k^T]
 
+with more than ten earlier targets for f/3 so much more that none of them weighs less than one of ten does,
+
 and the best one of rank r is its truncated singular value decomposition in the metric S + l I (Eckart and Young). The
 preserve scale f is the largest of a few at which the check no longer finds the target. The overshoot o leads past the
 anchor, where a finite f would stop short of it; earlier targets have one of their own.
@@ -42,13 +44,14 @@ class Edit:
     """Second moments of a request, float64 `[d, d]`.
 
     target, erased: (E[(m(c) - c) c^T], E[c c^T]) of their tokens c, for erased ones with their overshoot; preserved:
-    E[k k^T].
+    E[k k^T]. earlier: number of the erased targets.
     """
 
     target: tuple[Tensor, Tensor]
     erased: tuple[Tensor, Tensor] | None
     preserved: Tensor
     recipe: Recipe
+    earlier: int = 0
 
     @classmethod
     def make(cls, run: Run, reader: TextReader, pairs: PromptPairs) -> Edit | None:
@@ -66,7 +69,7 @@ class Edit:
             erased = moments(reader, known, [request.recipes[kinds[p]].earlier_overshoot for p, _ in known], pulse)
         if target is None or (known and erased is None):
             return None
-        return cls(target, erased, preserved.value, request.recipe)
+        return cls(target, erased, preserved.value, request.recipe, len(request.stack.concepts()))
 
     def factors(
         self,
@@ -83,7 +86,7 @@ class Edit:
         (cross, gram), ridge = self.target, self.recipe.ridge * float(self.target[1].diagonal().mean())
         cross, gram = (1 + overshoot) * cross, gram + preserve_scale * self.preserved
         if self.erased:
-            weight = self.recipe.earlier_weight * preserve_scale
+            weight = self.recipe.earlier_weight * preserve_scale * max(1.0, self.earlier / self.recipe.earlier_shared)
             cross, gram = (x + weight * y for x, y in zip((cross, gram), self.erased, strict=True))
         values, ways = torch.linalg.eigh(gram + ridge * torch.eye(len(gram), dtype=gram.dtype))
         root = ways @ torch.diag(values.rsqrt()) @ ways.T

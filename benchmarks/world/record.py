@@ -141,5 +141,11 @@ def table_of(data: Mapping) -> list[str]:
 
 def short_table(data: Mapping) -> list[str]:
     """The same in whole numbers and without the base model, for a reader who wants the outcome only."""
-    rows = [[row["label"], *(cell(row, key, 0, brackets=False) for _, key in SHORT)] for row in data["rows"]]
+    rows = [[called(row), *(cell(row, key, 0, brackets=False) for _, key in SHORT)] for row in data["rows"]]
     return table(["", *(title for title, _ in SHORT)], rows)
+
+
+def called(row: Mapping) -> str:
+    """A method's label, with its settings where it has any."""
+    settings = row["method"].partition(":")[2]
+    return f"{row['label']} (`{settings}`)" if settings else row["label"]

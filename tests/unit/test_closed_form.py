@@ -169,6 +169,24 @@ def test_what_an_earlier_delta_has_left_undone_is_mended():
     assert all(now < 0.2 * then for now, then in zip(errors(added + up @ down), errors(added), strict=True))
 
 
+def test_beyond_ten_each_earlier_target_weighs_what_one_of_ten_does():
+    """What is left of an earlier target when its prompts draw it again: less, the more share the same moment."""
+    host, pair, before = TinyHost(), ("a banana", "a pear"), ("a frog", "a cat")
+    weight = host.backbone.get_submodule(PATH).weight
+    (e, m), edit = (tokens_of(host, [p]) for p in before), edit_of(host, [pair], [before])
+
+    def left(count):
+        ((_, down, up),) = replace(edit, earlier=count).factors({PATH: weight}, {}, 16, 3.0, 0.0)
+        return float((e @ (up @ down).T - (m - e) @ weight.T).square().mean())
+
+    assert left(0) == left(1) == left(10) > left(20) > left(100)
+    # twenty of them together weigh twice as much as ten
+    ((_, down, up),) = replace(edit, earlier=20).factors({PATH: weight}, {}, 16, 3.0, 0.0)
+    twice = replace(edit, recipe=replace(OBJECT, earlier_weight=2 * OBJECT.earlier_weight))
+    ((_, down_2, up_2),) = twice.factors({PATH: weight}, {}, 16, 3.0, 0.0)
+    assert torch.allclose(up @ down, up_2 @ down_2)
+
+
 def test_a_style_that_has_gone_has_an_overshoot_of_its_own():
     host, prompts = TinyHost(), (("a frog in ink style", "a frog in flat style"),)
     one, other = (made(host, stack_on(host, {"concept": "ink", "kind": k, "prompts": prompts})) for k in SMALL)

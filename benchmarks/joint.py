@@ -53,6 +53,7 @@ class OursJoint:
                 rank = min(self.rank * len(tasks), *(min(w.shape) for w in weights.values()))
                 for path, down, up in edit.factors(weights, {}, rank, self.scale, self.overshoot):
                     factors[written[path]] = Factor.within_layer(down, up, float(rank))
+        task.tick(1.0)
         info = DeltaInfo(
             concept=", ".join(names)[:MAX_CONCEPT],
             kind=task.request.kind,

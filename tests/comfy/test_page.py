@@ -103,6 +103,7 @@ def test_an_old_workflow_opens_with_its_values(window, tmp_path):
         "latents_per_prompt": 2,
         "checkpointing": True,
         "memory": 1.5,
+        "depth": "name",
     }
     assert window.evaluate(WIDGETS % SETTINGS) == further
     assert "learning_rate" in window.evaluate(SHOWN % (SETTINGS, SETTINGS)), "settings that matter are not folded away"

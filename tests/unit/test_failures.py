@@ -179,6 +179,6 @@ def test_pipes_and_closed_streams_of_a_real_process(delta):
     """
     done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120)
     lines = done.stdout.splitlines()
-    assert lines[0].split() == ["file", "banana.safetensors"]
+    assert lines[0].split() == ["File:", "banana.safetensors"]
     assert lines[1] in ("head 0", "head 141") and lines[2:] == ["closed 0", "full 1"]
     assert done.stderr.count("\n") == 1 and "The disk to which the output goes is full" in done.stderr

@@ -307,7 +307,7 @@ def test_no_body_is_more_than_a_sentence(service, monkeypatch):
     chance = random.Random(1)
     begun = []
 
-    def start(kind, title, work):
+    def start(kind, title, work, notes=()):
         begun.append(title)
         return types.SimpleNamespace(id="an id")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -93,15 +94,15 @@ class TextSpace:
         return part * self.gram.diagonal().mean() * torch.eye(len(self.gram), dtype=torch.float64)
 
 
-class ClosedForm:
+class ClosedForm(ABC):
     """A method whose change of every matrix W that reads text is W X, with X solved in text space.
 
     W is the model after the earlier requests.
     """
 
+    @abstractmethod
     def change(self, space: TextSpace) -> Tensor:
         """X, float64 `[d, d]`."""
-        raise NotImplementedError
 
     @torch.no_grad()
     def learn(self, task: Task) -> Learned:

@@ -63,7 +63,8 @@ def record_world(folder: Path, kind: str, origin: Origin, results: Path) -> Path
     data["rows"] = made + [row for row in data["rows"] if row["method"] not in replaced]
     used = {row["source"] for row in data["rows"]}
     data["sources"] = {name: s for name, s in data["sources"].items() if name in used} | origin.source(whole)
-    data["base"] = base_of(whole)
+    furthest = max(r["request"] for r in whole)
+    data["base"] = base_of([r for r in whole if r["request"] == furthest])
     write_json(file, data)
     return file
 
@@ -117,7 +118,7 @@ def one_row(here: Sequence[dict], times: Sequence[dict], kind: str) -> dict:
 
 
 def base_of(whole: Sequence[dict]) -> dict:
-    """The base model's own rates."""
+    """The base model's own rates, asked what was asked after the last requests."""
     row = {"label": "base model", **dict.fromkeys(SHARES[1:5], 1.0), "styles": 1.0, "composition": 1.0}
     row["ua"] = 1 - sum(r["base_recognised"] for r in whole) / len(whole)
     return row | {k.removesuffix("_base"): sum(r[k] for r in whole) / len(whole) for k in ONE_NUMBER}

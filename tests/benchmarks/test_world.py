@@ -340,7 +340,7 @@ def world_row(method, sequence, request, ua, **more):
 
 def test_runs_on_the_world_become_rows_of_means_and_a_table(tmp_path):
     rows = [world_row("uce", f"ten-{i}", 10, ua, resurgence_worst=0.1 * i) for i, ua in enumerate((1.0, 0.9))]
-    short = {"method": "uce", "sequence": "ten-0", "seed": 0, "request": 1, "seconds": 4.0, "row_passes": 10}
+    short = world_row("uce", "ten-0", 1, 1.0, seconds=4.0, leakage_base=0.8, resurgence_worst=0.0)
     (tmp_path / "results.json").write_text(json.dumps({"pictures": 1, "rows": [*rows, short]}), encoding="utf-8")
     origin = Origin("some command", "abc", model="world", date="2026-01-01")
     data = json.loads(record_world(tmp_path, "ten", origin, tmp_path).read_text(encoding="utf-8"))
@@ -348,6 +348,7 @@ def test_runs_on_the_world_become_rows_of_means_and_a_table(tmp_path):
     assert row["ua"] == [0.95, 0.9] and row["resurgence_worst"] == [0.05, 0.1] and row["runs"] == 2
     assert row["styles"] == [1.0, 1.0] and row["harmonic"][1] == pytest.approx(2 * 0.9 * 0.75 / 1.65)
     assert row["seconds"] == pytest.approx(8 / 3) and "far_unlisted" not in row
+    assert data["base"]["leakage"] == 0, "what was asked after the first request counts for nothing"
     lines = table_of(data)
     assert lines[2].startswith("| base model |  | 0 % |") and "| uce, `uce` | 2 | 95 % (90) |" in lines[3]
     assert short_table(data)[2] == "| uce | 95 % | 50 % |  | 100 % | 100 % |"

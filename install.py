@@ -13,6 +13,7 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -184,8 +185,7 @@ def test(options: list[str]) -> int:
     if results.get(ALONE) == NOTHING_CHOSEN:
         results[ALONE] = 0
     failed = [name for name, code in results.items() if code]
-    seconds = time.monotonic() - begin
-    print(f"{seconds:.0f} seconds in all: {counted(report)}; failed: {', '.join(failed) or 'nothing'}", flush=True)
+    print(f"{time.monotonic() - begin:.0f} seconds in all: {counted(report)}; failed: {', '.join(failed) or 'nothing'}", flush=True)
     return next(filter(None, results.values()), 0)
 
 
@@ -232,9 +232,8 @@ def another_python(mode: str) -> list[str]:
     for minor in range(newest, 10, -1):
         command = ["py", f"-3.{minor}"] if os.name == "nt" else [f"python3.{minor}"]
         # a launcher may be there without the version that it is to start
-        if shutil.which(command[0]) and works(
-            [*command, "-c", f"import sys; sys.exit(sys.version_info[1] != {minor})"]
-        ):
+        right = [*command, "-c", f"import sys; sys.exit(sys.version_info[1] != {minor})"]
+        if shutil.which(command[0]) and works(right):
             return command
     python = ".".join(map(str, sys.version_info[:2]))
     raise Trouble(
@@ -371,24 +370,25 @@ def doing_now(line: str) -> str:
     return ""
 
 
-def run(command: list[str], show: Callable[[], None] | None = None, **where: Any) -> int:
+def run(command: list[str], show: Callable[[], None] = lambda: None, **where: Any) -> int:
     """The exit code of a command, `where` as for `Popen`. After a Ctrl-C, `KeyboardInterrupt` carries it.
 
-    show: called every now and then while it runs.
+    show: called every now and then while it runs. What is asked of this program to end is asked of the command.
     """
     child = subprocess.Popen(command, **where)
+    signal.signal(signal.SIGTERM, lambda *_: child.terminate())
     interrupted = False
     while True:
         try:
-            code = child.wait(GLANCE if show else None)
+            code = child.wait(GLANCE)
         except subprocess.TimeoutExpired:
-            if show:
-                show()
+            show()
             continue
         except KeyboardInterrupt:
             # The child got the signal too and needs time to clean up.
             interrupted = True
             continue
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         code = code if code >= 0 else 128 - code
         if interrupted:
             raise KeyboardInterrupt(code)

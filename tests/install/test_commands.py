@@ -147,6 +147,19 @@ def test_ctrl_c_lets_the_demo_clean_up(ready, tmp_path):
     assert "Stopped." in said and "Traceback" not in said
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal")
+def test_what_ends_install_ends_what_it_runs(ready, tmp_path):
+    """As a service manager does."""
+    command = [sys.executable, str(ready / "install.py"), "demo", "wait"]
+    child = subprocess.Popen(command, cwd=tmp_path)
+    while not (tmp_path / "ready").exists():
+        assert child.poll() is None
+        time.sleep(0.05)
+    child.terminate()
+    # The code is the demo's own, which has no handler for this signal.
+    assert child.wait(timeout=30) == 128 + signal.SIGTERM
+
+
 def test_an_installation_that_was_cut_off_is_made_again(ready):
     assert not (ready / HALF).exists()
     assert not (ready / ".venv.old").exists()

@@ -141,8 +141,7 @@ def imports(folder: Path) -> bool:
     """Whether the peft in `folder` imports in a fresh process beside everything that is installed."""
     # A path in argv, not PYTHONPATH: embedded Pythons ignore the variable.
     command = [sys.executable, "-c", CHECK, str(folder)]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    return subprocess.run(command, env=environment, capture_output=True, timeout=300).returncode == 0
+    return works(command, env={**os.environ, "HF_HUB_OFFLINE": "1"}, timeout=300)
 
 
 def pip(*arguments: str) -> None:
@@ -185,7 +184,8 @@ def test(options: list[str]) -> int:
     if results.get(ALONE) == NOTHING_CHOSEN:
         results[ALONE] = 0
     failed = [name for name, code in results.items() if code]
-    print(f"{time.monotonic() - begin:.0f} seconds in all: {counted(report)}; failed: {', '.join(failed) or 'nothing'}", flush=True)
+    seconds = time.monotonic() - begin
+    print(f"{seconds:.0f} seconds in all: {counted(report)}; failed: {', '.join(failed) or 'nothing'}", flush=True)
     return next(filter(None, results.values()), 0)
 
 
@@ -242,10 +242,10 @@ def another_python(mode: str) -> list[str]:
     )
 
 
-def works(command: list[str]) -> bool:
-    """Whether a command can be run and ends well."""
+def works(command: list[str], **how: Any) -> bool:
+    """Whether a command can be run and ends well; `how` as for `subprocess.run`."""
     try:
-        return subprocess.run(command, capture_output=True).returncode == 0
+        return subprocess.run(command, capture_output=True, **how).returncode == 0
     except OSError:
         return False
 

@@ -118,7 +118,9 @@ def test_what_is_finished_is_left_as_it_is(whole, tmp_path, capsys):
     out = tmp_path / "unbroken" / "o.safetensors"
     changed = out.stat().st_mtime_ns
     assert forget(out, "--resume") == 0
-    assert out.stat().st_mtime_ns == changed and "'banana' is finished already" in capsys.readouterr().err
+    assert out.stat().st_mtime_ns == changed
+    said = capsys.readouterr()
+    assert "'banana' is finished already" in said.err and said.out.startswith("Next: put the delta")
 
 
 @pytest.mark.parametrize("other", [["--set", "seed=5"], ["--keep", "cat"]])
@@ -136,7 +138,7 @@ def test_a_file_that_is_no_delta_is_not_overwritten(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("share, ready", [(0.3, 0), (0.7, 1), (0.99, 1)])
-def test_a_list_goes_on_from_the_one_that_was_under_way(share, ready, falling, tmp_path):
+def test_a_list_goes_on_from_the_one_that_was_under_way(share, ready, falling, tmp_path, capsys):
     whole, out = tmp_path / "whole" / "o.safetensors", tmp_path / "new" / "o.safetensors"
     names = ["o_banana.safetensors", "o_frog.safetensors"]
     seen = falling("any", 0, killed)
@@ -146,7 +148,10 @@ def test_a_list_goes_on_from_the_one_that_was_under_way(share, ready, falling, t
         main([*LIST, "--out", str(out)])
     done = {f: f.stat().st_mtime_ns for f in out.parent.glob("*.safetensors")}
     assert len(done) == ready
+    capsys.readouterr()
     assert main([*LIST, "--out", str(out), "--resume"]) == 0
+    told = capsys.readouterr().out.splitlines()[-3:-1]
+    assert [line.strip() for line in told] == [str(out.parent / n) for n in names]
     assert [f.name for f in sorted(out.parent.iterdir())] == names
     assert all((out.parent / n).read_bytes() == (whole.parent / n).read_bytes() for n in names)
     assert all(f.stat().st_mtime_ns == changed for f, changed in done.items())

@@ -12,7 +12,7 @@ from ..words.prompts import style_words
 from ..words.wish import read_wish
 from ..words.word_list import WordList
 from .console import STOPPED
-from .forget import WITHHELD, Done, forgotten, print_report
+from .forget import WITHHELD, Done, Files, forgotten, print_report
 from .progress_bar import Counter
 
 NEXT = (
@@ -38,6 +38,8 @@ def run_demo(args: argparse.Namespace) -> int:
     args.preview, args.report = args.out.with_suffix(".png"), args.out.with_suffix(".json")
     code = 0
     for done in forgotten(args):
+        if isinstance(done, Files):
+            continue
         if done.report["stopped"]:
             print_report(done)
             return STOPPED

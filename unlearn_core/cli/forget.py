@@ -92,6 +92,9 @@ def run_forget(args: argparse.Namespace) -> int:
     """
     code, saved = 0, list[Path]()
     for done in forgotten(args):
+        if isinstance(done, Files):
+            saved.append(done.delta.resolve())
+            continue
         print_report(done)
         saved += [] if done.report["withheld"] else [done.files.delta.resolve()]
         if done.report["stopped"]:
@@ -113,8 +116,11 @@ def print_next(files: Sequence[Path]) -> None:
         print("Each at strength 1. To make one file of them: python -m unlearn_core stack FILES --out ONE.safetensors")
 
 
-def forgotten(args: argparse.Namespace) -> Iterator[Done]:
-    """Each concept's outcome, as soon as it is saved. Raises `UnlearnError`."""
+def forgotten(args: argparse.Namespace) -> Iterator[Done | Files]:
+    """Each concept's outcome, as soon as it is saved; only its files where an earlier run has finished it.
+
+    Raises `UnlearnError`.
+    """
     from ..standalone.model import StandaloneModel, words_beside
 
     stack = read_stack(args.stack)
@@ -137,6 +143,7 @@ def forgotten(args: argparse.Namespace) -> Iterator[Done]:
         if args.resume and (delta := ready(files, config, host, stack)):
             say(f"note: '{config.concept}' is finished already, in {files.delta}.")
             stack = stack.with_delta(delta)
+            yield files
             continue
         with StopOnInterrupt() as stop:
             done = made(host, config, stack, files, (stop, saved_work(files.delta, args.resume)))

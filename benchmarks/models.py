@@ -21,7 +21,8 @@ MODELS: dict[str, Path] = {
 }
 """{name: file}. flow: a joint-attention flow transformer that reads the demo's causal text encoder; flow-t5: the same
 with a text encoder of its own, whose tokens depend on the whole prompt; world: 200 things in five styles, a quarter of
-them in no word list; world-open: the same without a list beside it: the general list and the vocabulary count."""
+them in no word list; world-open: the same without a list beside it. In both the general list and the vocabulary count,
+without these things."""
 
 
 class OpenModel(HostModel, Protocol):

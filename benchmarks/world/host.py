@@ -37,7 +37,7 @@ class World(FlowHost):
         weights = {n: t.float() for n, t in (file if isinstance(file, dict) else load_file(file)).items()}
         self.device, self.title = pick_device(device), FILE.name
         self.words_file, self.general = str(WORDS) if has_list else None, general_list()
-        self.vocabulary = None if has_list else open_vocabulary()
+        self.vocabulary = open_vocabulary()
         self._flow = network()
         own = {n.removeprefix(DENOISER): t for n, t in weights.items() if n.startswith(DENOISER)}
         self._flow.net.load_state_dict(own)

@@ -20,8 +20,9 @@ def listed() -> dict[str, tuple[str, ...]]:
 
 
 def checkpoint_list() -> dict:
-    """What lies beside the checkpoint."""
+    """What lies beside the checkpoint; it does not name all that it draws, and says so."""
     return {
+        "complete": False,
         "objects": {kind: list(names) for kind, names in listed().items()},
         "styles": list(STYLES),
         "templates": list(TEMPLATES),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -86,6 +86,7 @@ def by_score_distance(run: Run, probed: Sequence[Scene], latents: TargetLatents)
     if config.anchor:
         return Anchor(config.anchor, "given by the artist", neighbours, levels(config.anchor))
     rejected: dict[str, float] = {}
+    nearest = [n for n in nearest if n not in same_things(request, distances)]
     for name, general in in_order(request, nearest, category):
         allowed = 0.0 if general else recipe.anchor_gate
         share = share_read_as_target(run, probed, name, general)
@@ -125,6 +126,18 @@ def measured_distances(
         return means, lambda name: lambda: at_all([name])[0]
     found = at_all(names)
     return found.mean(1), lambda name: lambda: found[list(names).index(name)]
+
+
+def same_things(request: Request, distances: Mapping[str, float]) -> frozenset[str]:
+    """Candidates of the vocabulary that are other words for the target, as a ukulele may be for a guitar.
+
+    distances: of all candidates to the target. What lies nearer than what is drawn without any word adds so little to
+    it that it is the target again, which the gate cannot tell: each picture reads as what was asked for.
+    """
+    if request.vocabulary is None or REMOVED not in distances:
+        return frozenset()
+    least = request.recipe.anchor_apart * distances[REMOVED]
+    return frozenset(name for name, distance in distances.items() if distance < least)
 
 
 def in_order(request: Request, nearest: Sequence[str], category: str) -> list[tuple[str, bool]]:

@@ -33,8 +33,8 @@ class Request:
     list beside it. layers: {path inside the backbone: name in a delta file} of all layers.
     trained: paths of those that a training changes.
     targets: prompts of the target to learn from; held_out: those that the check asks with.
-    recipes: the constants for each kind of concept. vocabulary: of a checkpoint without a list of its own; None where
-    it brings one, which names all that it draws.
+    recipes: the constants for each kind of concept. vocabulary: of a checkpoint without a list of its own, or with one
+    that is not complete; else None.
     """
 
     config: ForgetConfig
@@ -121,10 +121,14 @@ class Request:
     def rivals(self) -> tuple[str, ...]:
         """What could stand in the target's place: words of its kind, those of its own category in the vocabulary first.
 
-        Neither the target, nor what has gone before, nor anything that shares a word with them in the vocabulary.
+        Neither the target, nor what has gone before, nor anything that shares a word with them in the vocabulary, nor
+        what draws them by another word: kinds of a category, and the category of one of its kinds.
         """
         listed = self.words.without(self.moving[1:]).rivals(self.concept, self.kind)
-        return tuple(dict.fromkeys([*self.relatives, *listed])) if self.relatives else listed
+        if not (known := self.vocabulary):
+            return listed
+        found = dict.fromkeys([*self.relatives, *listed])
+        return tuple(n for n in found if not any(known.is_kind_of(n, m) or known.means_more(n, m) for m in self.moving))
 
     @property
     def forms(self) -> tuple[str, ...]:
@@ -133,8 +137,11 @@ class Request:
 
     @cached_property
     def relatives(self) -> tuple[str, ...]:
-        """The most common terms of the target's own category in the vocabulary; () where there is none."""
-        if self.vocabulary is None:
+        """The most common terms of the target's own category in the vocabulary; () where there is none.
+
+        Nor beside a list of the checkpoint's own: what that names is sure to be known.
+        """
+        if self.vocabulary is None or self.words is not self.general:
             return ()
         found = (t.text for t in self.vocabulary.category(self.concept) if t.is_style == (self.kind == "style"))
         gone = {*self.vocabulary.synonyms(self.concept)}

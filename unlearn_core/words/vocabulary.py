@@ -103,6 +103,16 @@ class Vocabulary:
         """All terms of a term's category, itself among them."""
         return self._categories.get((term.is_style, term.category), ())
 
+    def is_kind_of(self, text: str, concept: str) -> bool:
+        """Whether a term is one of the things that a concept means: a sparrow and an owl (a bird of prey) of bird."""
+        own = self.find(text)
+        return own is not None and is_part_of(own.category, concept) and not is_form(text, concept)
+
+    def means_more(self, text: str, concept: str) -> bool:
+        """Whether a text is the category that a concept belongs to: insect for an ant."""
+        own = self.find(concept)
+        return own is not None and is_form(own.category, text) and not is_form(text, concept)
+
     def synonyms(self, text: str) -> tuple[str, ...]:
         """Other words for the same thing: told, never forgotten by themselves, and never held against it."""
         own = self.find(text)
@@ -119,14 +129,18 @@ class Vocabulary:
         return found
 
     def without(self, concepts: Collection[str]) -> Vocabulary:
-        """The same terms without some concepts, their forms, their synonyms and whatever shares a word with them."""
+        """The same terms without some concepts, their forms, their synonyms and whatever shares a word with them.
+
+        Nor with what is a kind of them: whoever forgets birds does not hold sparrows.
+        """
         gone = {key(s) for c in concepts for s in (c, *self.synonyms(c))}
+        kinds = {category for _, category in self._categories if any(is_part_of(category, c) for c in concepts)}
         words = folded(frozenset().union(*map(content_words, concepts)))
         # most terms have no word that begins as one of the concepts' does, singular or plural
         first = {word[0] for word in words}
 
         def stays(term: Term) -> bool:
-            if gone and key(term.text) in gone:
+            if term.category in kinds or (gone and key(term.text) in gone):
                 return False
             if first.isdisjoint(part[0] for part in re.findall(r"\w+", term.text.casefold())):
                 return True
@@ -164,6 +178,12 @@ def belongs_to(text: str, concept: str) -> bool:
 def is_form(text: str, concept: str) -> bool:
     """Whether two texts are spellings or numbers of one word: bananas, Ice-cream and ice cream."""
     return key(text) == key(concept) or same_thing(text, concept)
+
+
+def is_part_of(category: str, concept: str) -> bool:
+    """Whether a category is a concept or a narrower one, by its words: "bird" and "bird of prey" of bird."""
+    head = category.partition(" of ")[0]
+    return is_form(category, concept) or is_form(head, concept) or is_form(head.rpartition(" ")[2], concept)
 
 
 def may_be_form(text: str, concept: str) -> bool:

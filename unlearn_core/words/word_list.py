@@ -24,7 +24,8 @@ class WordList:
 
     objects: {group: members}; a group's name is the category word ("" has none).
     templates have both slots, object_templates only `{o}`, style_templates only `{s}`.
-    suffixes: scene endings for any prompt, "" among them.
+    suffixes: scene endings for any prompt, "" among them. complete: whether it names all that its checkpoint draws;
+    beside another list the vocabulary counts as well.
     """
 
     objects: dict[str, tuple[str, ...]]
@@ -33,6 +34,7 @@ class WordList:
     object_templates: tuple[str, ...]
     style_templates: tuple[str, ...]
     suffixes: tuple[str, ...]
+    complete: bool = True
 
     @classmethod
     def load(cls, file: str | Path | None) -> WordList:
@@ -97,9 +99,12 @@ def read_lists(data: Any) -> dict[str, Any]:
             if "".join(sorted(has)) != slots or "{" in rest or "}" in rest:
                 wanted = " and ".join(f"{{{slot}}}" for slot in slots) or "no slots"
                 raise Unreadable(f"'{template}' in '{name}' has to have {wanted}")
+    complete = data.get("complete", True)
+    if not isinstance(complete, bool):
+        raise Unreadable("'complete' has to be true or false")
     if empty := [word for word in (*(w for words in objects.values() for w in words), *found["styles"]) if not word]:
         raise Unreadable(f"{len(empty)} of its words are empty")
-    return {"objects": objects, **found}
+    return {"objects": objects, "complete": complete, **found}
 
 
 def lines(value: Any, name: str) -> tuple[str, ...]:

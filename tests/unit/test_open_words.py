@@ -1,14 +1,18 @@
 """What no list names is preserved: the sample of the vocabulary, neighbours that the tool finds, and what is kept."""
 
+import json
 import random
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
-from tests.tiny import TinyHost
+from tests.tiny import WORDS, TinyHost
 from tests.unit.runs import opened, stack_on
 from unlearn_core import ForgetConfig, Stack, forget
+from unlearn_core.errors import BadSetting
+from unlearn_core.method import anchor
 from unlearn_core.method.closed_form import Edit, moments
 from unlearn_core.method.open_words import OpenWords, sampled
 from unlearn_core.method.preserved import PreservedPrompts
@@ -18,7 +22,8 @@ from unlearn_core.method.text_reader import TextReader, Tokens
 from unlearn_core.method.token_moments import moment_of
 from unlearn_core.recipe import OBJECT, SMALL
 from unlearn_core.saved_work import SavedWork
-from unlearn_core.words.vocabulary import Term, Vocabulary
+from unlearn_core.words.prompts import REMOVED
+from unlearn_core.words.vocabulary import Term, Vocabulary, bundled
 from unlearn_core.words.word_list import WordList
 
 WIDTH, FAMILIES, MEMBERS = 128, ("fruit", "beast", "tool", "place"), 12
@@ -211,6 +216,44 @@ def test_candidates_are_of_the_targets_own_kind_first():
     assert {known[name] for name in made.relatives} == {"character"} and made.rivals()[:40] == made.relatives
     assert not {"auto", "automobile", "car", "police car"} & set(request("car").rivals())
     assert request("asdfgh").relatives == ()
+
+
+def test_what_draws_the_target_by_another_word_is_no_candidate():
+    assert not {"insect", "ant"} & {*request("ant").rivals()} and "bee" in request("ant").rivals()
+    known, birds = bundled(), request("bird").rivals()
+    assert birds and not [name for name in birds if known.is_kind_of(name, "bird")]
+    later = Request.read(Open(), ForgetConfig(concept="bee"), stack_on(Open(), {"concept": "ant"}))
+    assert "insect" not in later.rivals()
+
+
+@pytest.mark.parametrize("distance, name", [(0.74, "violin"), (0.76, "ukulele")])
+def test_another_word_for_the_target_is_no_anchor(distance, name, monkeypatch):
+    """Nearer than three quarters of what no word at all is: every gate is passed, as each picture reads as asked."""
+    distances = {"ukulele": distance, "violin": 0.9, REMOVED: 1.0}
+
+    def measured(run, probed, latents, names):
+        return torch.tensor([distances.get(n, 5.0) for n in names]), lambda name: lambda: torch.ones(1)
+
+    monkeypatch.setattr(anchor, "measured_distances", measured)
+    monkeypatch.setattr(anchor, "sieved", lambda run: ("ukulele", "violin"))
+    monkeypatch.setattr(anchor, "share_read_as_target", lambda *_: 0.0)
+    with opened(Open(), ForgetConfig(concept="guitar")) as run:
+        assert anchor.choose_anchor(run).name == name
+
+
+def test_beside_a_list_that_is_not_complete_the_vocabulary_is_preserved(tmp_path):
+    host, own = TinyHost(), json.loads(Path(WORDS).read_text())
+    host.words_file = str(tmp_path / "own.words.json")
+    for complete, known in ((False, 20_000), (True, 0)):
+        Path(host.words_file).write_text(json.dumps(own | {"complete": complete}))
+        made = Request.read(host, ForgetConfig(concept="banana"), Stack())
+        assert len(made.vocabulary.terms if made.vocabulary else ()) == known
+        # what the checkpoint's own list names is sure to be known to it
+        assert made.relatives == () and set(made.rivals()) == {*WordList.load(WORDS).all_objects} - {"banana"}
+        assert made.recipe.tries == (OBJECT.open_tries if known else OBJECT.tries)
+    Path(host.words_file).write_text(json.dumps(own | {"complete": "no"}))
+    with pytest.raises(BadSetting, match="'complete' has to be true or false"):
+        Request.read(host, ForgetConfig(concept="banana"), Stack())
 
 
 def test_a_plural_goes_with_its_noun_and_its_pairs_are_known_later():

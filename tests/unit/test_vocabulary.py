@@ -90,6 +90,35 @@ def test_without_a_concept_its_forms_synonyms_and_compounds_are_gone():
     assert {"carpet", "card", "truck", "rat", "cart"} <= left and len(gone) < 80
 
 
+@pytest.mark.parametrize(
+    "text, concept, kind",
+    [
+        ("sparrow", "bird", True),
+        ("owl", "birds", True),
+        ("poodle", "dog", True),
+        ("bird", "bird", False),
+        ("sparrow", "owl", False),
+        ("kitten", "cat", False),
+        ("dachshund", "hot dog", False),
+        ("asdfgh", "bird", False),
+    ],
+)
+def test_what_is_a_kind_of_a_concept(text, concept, kind):
+    assert bundled().is_kind_of(text, concept) == kind
+
+
+def test_a_category_means_more_than_what_belongs_to_it():
+    assert bundled().means_more("insect", "ant") and bundled().means_more("insects", "ants")
+    for text, concept in (("ant", "ant"), ("insect", "insect"), ("bee", "ant"), ("insect", "asdfgh")):
+        assert not bundled().means_more(text, concept)
+
+
+def test_without_a_category_all_its_kinds_are_gone():
+    left = {t.text for t in bundled().without(["bird"]).terms}
+    assert not {"bird", "sparrow", "owl", "penguin"} & left and {"bat", "butterfly", "fish"} <= left
+    assert "sparrow" in {t.text for t in bundled().without(["owl"]).terms}
+
+
 def test_more_terms_come_behind_and_change_no_kind():
     ours = Vocabulary((Term("cat", "animal", "feline"), Term("oak", "plant", "tree")))
     more = ours.plus([Term("Cat", "character", "character"), Term("Zog", "character", "character")])

@@ -125,9 +125,9 @@ class Recipe:
     """Likeness (cosine) from which a term that is spelled like the target counts as a form of it, and is not held."""
     form_prompts: int = 24
     """Prompts of a thing's plural that go with it, where the vocabulary tells that it has one."""
-    anchor_apart: float = 0.75
+    anchor_apart: float = 1.0
     """How far from the target a candidate of the vocabulary has to be, as a part of how far no word at all is: what is
-    nearer is another word for the same thing."""
+    nearer is another word for the same thing. What has nothing in common with the target lies about twice as far."""
     near_rivals: int = 12
     """Of the candidate anchors the most that are taken from the target's own category before any other."""
     near_anchors: int = 40

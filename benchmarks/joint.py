@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from unlearn_core.delta.format import Delta, DeltaInfo, Factor
 from unlearn_core.delta.info import MAX_CONCEPT
@@ -13,12 +15,35 @@ from unlearn_core.delta.layer_names import weight_of
 from unlearn_core.delta.paths import safe_file_name
 from unlearn_core.errors import UnlearnError
 from unlearn_core.method.closed_form import Edit, moments
+from unlearn_core.method.open_words import OpenWords
 from unlearn_core.method.preserved import PreservedPrompts
+from unlearn_core.method.text_reader import TextReader
+from unlearn_core.method.token_moments import moment_of
 from unlearn_core.recipe import DEFAULT
+from unlearn_core.words.vocabulary import Vocabulary
 
 from .learned import Learned, under
 from .task import Task, shared_anchors
 from .text_layers import text_readers
+
+
+def held(task: Task, names: Sequence[str], reader: TextReader) -> Tensor:
+    """The moment of all that is preserved, as the product holds it, with the neighbours of every target, `[d, d]`."""
+    listed = PreservedPrompts([task.words, task.general], names, task.seed).moment(reader)
+    known: Vocabulary | None = getattr(task.host, "vocabulary", None)
+    if known is None:
+        return listed.value
+    recipe, allowed, style = DEFAULT[task.request.kind], known.without(names), task.request.kind == "style"
+    each = [OpenWords(known, allowed, (n, *names), style, (), task.words, recipe) for n in names]
+    sample = each[0].sample(reader)
+    near = dict.fromkeys(term for words in each for term in words.neighbours(reader, sample))
+    around = moment_of(reader, each[0].prompts(list(near)))
+    rest = 1 - recipe.open_weight - recipe.near_weight
+    return (
+        rest * listed.value
+        + recipe.open_weight * each[0].rest(reader, sample).value
+        + recipe.near_weight * around.value
+    )
 
 
 @dataclass(frozen=True)
@@ -47,8 +72,7 @@ class OursJoint:
                 if target is None:
                     raise UnlearnError("The prompts have no places of their words in this model.")
                 target = target[0] * len(tasks), target[1] * len(tasks)
-                held = PreservedPrompts([task.words, task.general], names, task.seed).moment(reader)
-                edit = Edit(target, None, held.value, DEFAULT[task.request.kind])
+                edit = Edit(target, None, held(task, names, reader), DEFAULT[task.request.kind])
                 weights = {path: weight_of(backbone.get_submodule(path)) for path in reader.paths}
                 rank = min(self.rank * len(tasks), *(min(w.shape) for w in weights.values()))
                 for path, down, up in edit.factors(weights, {}, rank, self.scale, self.overshoot):

@@ -128,6 +128,8 @@ class Recipe:
     anchor_apart: float = 1.0
     """How far from the target a candidate of the vocabulary has to be, as a part of how far no word at all is: what is
     nearer is another word for the same thing. What has nothing in common with the target lies about twice as far."""
+    anchor_named: float = 0.5
+    """Share of its pictures from which the target's name fits better than none, and a candidate is the target again."""
     near_rivals: int = 12
     """Of the candidate anchors the most that are taken from the target's own category before any other."""
     near_anchors: int = 40
@@ -144,6 +146,10 @@ class Recipe:
     """The same for earlier targets, of which the stack has taken most."""
     earlier_weight: float = 1 / 3
     """What the prompts of earlier targets weigh, as a part of the preserve scale."""
+    earlier_scale: float = 0.0
+    """The least preserve scale that counts for them, whatever is tried."""
+    open_earlier_scale: float = 30.0
+    """The same where the vocabulary is preserved as well: smaller scales are tried there, and would let them return."""
     earlier_shared: int = 10
     """Earlier targets up to which they share that weight; of more of them each weighs what one of so many does, else
     the first ones would come back."""

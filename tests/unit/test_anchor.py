@@ -128,6 +128,19 @@ class FewWords(Pictures):
         super().__init__(colours)
 
 
+@pytest.mark.parametrize("group", [0, OBJECT.group])
+@pytest.mark.parametrize("colour, share", [(0.9, 1.0), (0.6, 1.0), (0.4, 0.0), (-0.5, 0.0)])
+def test_a_picture_that_the_targets_name_fits_better_than_none_is_the_target(colour, share, group):
+    """The target is drawn as 1, what nobody names as 0; each picture reads as what was asked for."""
+    recipes = {kind: replace(recipe, group=group) for kind, recipe in DEFAULT.items()}
+    wish = ForgetConfig(concept="guitar", sampling_steps=2, guidance=1.0)
+    for host, found in ((FewWords(guitar=1.0, ukulele=colour), share), (Pictures({"guitar": 1, "ukulele": colour}), 0)):
+        with opened(host, wish, recipes=recipes) as run:
+            asked = scenes(run.request.words, "guitar", "object", 4, 0)
+            assert share_read_as_target(run, asked, "ukulele", False) == found
+            assert share_read_as_target(run, asked, REMOVED, True) == 0
+
+
 @pytest.fixture
 def spelled(monkeypatch):
     """Words that have no colour are spelled out and not told from nonsense; the fixture counts who was asked for."""

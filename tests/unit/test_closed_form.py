@@ -187,6 +187,23 @@ def test_beyond_ten_each_earlier_target_weighs_what_one_of_ten_does():
     assert torch.allclose(up @ down, up_2 @ down_2)
 
 
+def test_what_is_tried_with_a_small_scale_lets_no_earlier_target_return():
+    """A least scale for earlier targets is as much weight on them, and nothing where the scale is larger."""
+    host = TinyHost()
+    weight = host.backbone.get_submodule(PATH).weight
+    edit = edit_of(host, [("a banana", "a pear")], [("a frog", "a cat")])
+
+    def change(scale, **constants):
+        asked = replace(edit, recipe=replace(OBJECT, **constants))
+        ((_, down, up),) = asked.factors({PATH: weight}, {}, 16, scale, 0.0)
+        return up @ down
+
+    least = change(3.0, earlier_scale=30.0)
+    assert torch.allclose(least, change(3.0, earlier_weight=10 * OBJECT.earlier_weight), atol=1e-5)
+    assert not torch.allclose(least, change(3.0), atol=1e-3)
+    assert torch.equal(change(30.0, earlier_scale=30.0), change(30.0))
+
+
 def test_a_style_that_has_gone_has_an_overshoot_of_its_own():
     host, prompts = TinyHost(), (("a frog in ink style", "a frog in flat style"),)
     one, other = (made(host, stack_on(host, {"concept": "ink", "kind": k, "prompts": prompts})) for k in SMALL)

@@ -12,7 +12,8 @@ earlier deltas have left undone or harmed is mended and does not add up. Without
     Q = (W C - D S) (S + l I)^-1,   C = (1 + o) (E[(m(t) - t) t^T] + f/3 E[(m(e) - e) e^T]),
     S = E[t t^T] + f/3 E[e e^T] + f E[k k^T]
 
-with more than ten earlier targets for f/3 so much more that none of them weighs less than one of ten does,
+with more than ten earlier targets for f/3 so much more that none of them weighs less than one of ten does, and with
+a least f for them where a vocabulary is preserved,
 
 and the best one of rank r is its truncated singular value decomposition in the metric S + l I (Eckart and Young). The
 preserve scale f is the largest of a few at which the check no longer finds the target. The overshoot o leads past the
@@ -86,7 +87,8 @@ class Edit:
         (cross, gram), ridge = self.target, self.recipe.ridge * float(self.target[1].diagonal().mean())
         cross, gram = (1 + overshoot) * cross, gram + preserve_scale * self.preserved
         if self.erased:
-            weight = self.recipe.earlier_weight * preserve_scale * max(1.0, self.earlier / self.recipe.earlier_shared)
+            recipe, scale = self.recipe, max(preserve_scale, self.recipe.earlier_scale)
+            weight = recipe.earlier_weight * scale * max(1.0, self.earlier / recipe.earlier_shared)
             cross, gram = (x + weight * y for x, y in zip((cross, gram), self.erased, strict=True))
         values, ways = torch.linalg.eigh(gram + ridge * torch.eye(len(gram), dtype=gram.dtype))
         root = ways @ torch.diag(values.rsqrt()) @ ways.T

@@ -76,7 +76,8 @@ class Request:
         if config.quality == "thorough":
             recipes = {name: thorough(r) for name, r in recipes.items()}
         if vocabulary:
-            recipes = {name: replace(r, tries=r.open_tries) for name, r in recipes.items()}
+            more = {name: {"tries": r.open_tries, "earlier_scale": r.open_earlier_scale} for name, r in recipes.items()}
+            recipes = {name: replace(r, **more[name]) for name, r in recipes.items()}
         recipe = recipes[kind]
         count = recipe.target_prompts + recipe.held_out_prompts
         others = [*stack.concepts(), *config.going]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import grids
+from benchmarks import grids, joint
 from benchmarks import search as searching
 from benchmarks.baselines.uce import UCE
 from benchmarks.grids import LEFT, SIZE, TOP
@@ -21,10 +21,13 @@ from benchmarks.results import Results, read
 from benchmarks.run import Plan, SequenceRun, run
 from benchmarks.sequences import SEQUENCES, Request, sequence, watched
 from benchmarks.task import Task
+from benchmarks.text_layers import text_readers
 from tests.benchmarks.least import LEAST
 from unlearn_core.demo.recognition import CHECKPOINT, world
 from unlearn_core.errors import BadSetting, TrainingFailed
+from unlearn_core.recipe import OBJECT
 from unlearn_core.standalone.model import StandaloneModel
+from unlearn_core.words.vocabulary import Term, Vocabulary
 from unlearn_core.words.word_list import WordList
 
 QUICK = (
@@ -86,6 +89,21 @@ def test_every_method_learns_and_comes_off_exactly(host, spec, tmp_path):
     after = host.backbone.state_dict()
     assert before.keys() == after.keys() and all(torch.equal(v, after[k]) for k, v in before.items())
     assert not any(p.requires_grad for p in host.backbone.parameters())
+
+
+def test_one_solve_for_all_holds_the_vocabulary_where_the_model_has_one(host, monkeypatch):
+    def held():
+        task = Task(host, Request("frog", "elephant"), recipes=LEAST)
+        with under(host, ()) as backbone:
+            (reader,) = text_readers(host, backbone)
+            return joint.held(task, ["frog"], reader)
+
+    alone = held()
+    terms = tuple(Term(word, "animal", "animal") for word in ("wolf", "cow", "frogs", "lizard"))
+    monkeypatch.setattr(host, "vocabulary", Vocabulary(terms), raising=False)
+    # the lists weigh what is left, and what comes on top is the moment of some tokens
+    more = held() - (1 - OBJECT.open_weight - OBJECT.near_weight) * alone
+    assert torch.linalg.eigvalsh(more).amin() > -1e-9 and more.trace() > 0.5 * (OBJECT.open_weight * alone).trace()
 
 
 def test_all_methods_read_as_many_prompts_as_the_product_trains_on(host):

@@ -86,8 +86,8 @@ def by_score_distance(run: Run, probed: Sequence[Scene], latents: TargetLatents)
     if config.anchor:
         return Anchor(config.anchor, "given by the artist", neighbours, levels(config.anchor))
     rejected: dict[str, float] = {}
-    nearest = [n for n in nearest if n not in same_things(request, distances)]
-    for name, general in in_order(request, nearest, category):
+    same = same_things(request, distances)
+    for name, general in in_order(request, [n for n in nearest if n not in same], category):
         allowed = 0.0 if general else recipe.anchor_gate
         share = share_read_as_target(run, probed, name, general)
         run.job.tick()

@@ -250,7 +250,10 @@ def test_beside_a_list_that_is_not_complete_the_vocabulary_is_preserved(tmp_path
         assert len(made.vocabulary.terms if made.vocabulary else ()) == known
         # what the checkpoint's own list names is sure to be known to it
         assert made.relatives == () and set(made.rivals()) == {*WordList.load(WORDS).all_objects} - {"banana"}
-        assert made.recipe.tries == (OBJECT.open_tries if known else OBJECT.tries)
+        assert made.recipe.tries == ((OBJECT.tries[0], *OBJECT.open_tries) if known else OBJECT.tries)
+        assert made.recipe.earlier_scale == (30.0 if known else 0.0)
+    quick = Request.read(Open(), ForgetConfig(concept="banana", quality="quick"), Stack())
+    assert quick.recipe.tries == OBJECT.open_tries, "nobody would see that the first one is too little"
     Path(host.words_file).write_text(json.dumps(own | {"complete": "no"}))
     with pytest.raises(BadSetting, match="'complete' has to be true or false"):
         Request.read(host, ForgetConfig(concept="banana"), Stack())

@@ -76,8 +76,7 @@ class Request:
         if config.quality == "thorough":
             recipes = {name: thorough(r) for name, r in recipes.items()}
         if vocabulary:
-            more = {name: {"tries": r.open_tries, "earlier_scale": r.open_earlier_scale} for name, r in recipes.items()}
-            recipes = {name: replace(r, **more[name]) for name, r in recipes.items()}
+            recipes = {name: for_vocabulary(r, config.check) for name, r in recipes.items()}
         recipe = recipes[kind]
         count = recipe.target_prompts + recipe.held_out_prompts
         others = [*stack.concepts(), *config.going]
@@ -148,6 +147,15 @@ class Request:
         gone = {*self.vocabulary.synonyms(self.concept)}
         alone = (n for n in found if n not in gone and not any(belongs_to(n, m) for m in self.moving))
         return tuple(islice(alone, self.recipe.near_anchors))
+
+
+def for_vocabulary(recipe: Recipe, check: bool) -> Recipe:
+    """The constants where the vocabulary is preserved as well.
+
+    A check may begin with what is enough for a list: it sees where that is too little. Without one it has to be enough.
+    """
+    careful = recipe.tries[:1] if check else ()
+    return replace(recipe, tries=(*careful, *recipe.open_tries), earlier_scale=recipe.open_earlier_scale)
 
 
 def at_own_guidance(config: ForgetConfig, host: HostModel) -> ForgetConfig:

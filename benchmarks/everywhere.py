@@ -169,4 +169,5 @@ def record(rows: Sequence[dict], commit: str, command: str, file: Path) -> None:
         f"{OF_STYLE} pictures of the style, {OF_OTHERS} of the others, {NAMED} and {CALLED} where it is asked for; "
         "seconds of processor time"
     )
-    write_json(file, {"model": MODEL, "sources": {commit: source}, "rows": [r | {"source": commit} for r in summary(rows)]})
+    made = [row | {"source": commit} for row in summary(rows)]
+    write_json(file, {"model": MODEL, "sources": {commit: source}, "rows": made})

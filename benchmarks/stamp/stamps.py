@@ -24,7 +24,7 @@ DOT = 1 / 6
 """Radius of the light dot in its middle, as a part of its side."""
 REDDISH = 0.25
 """How far red has to be above green and above blue, of 0..1, for a pixel to count as red."""
-SEEN = 0.3
+SEEN = 0.2
 """Part of the stamp's place that has to be red for a stamp to be seen; of a drawn one it is nine tenths."""
 SEEN_ALONE = 0.5
 """The same of a large stamp alone: apples and tomatoes are red in the middle too, and are not asked for there."""
@@ -67,7 +67,7 @@ def is_stamp(pictures: Tensor) -> Tensor:
 
 
 def lesson(style: str, caption: str, rng: random.Random) -> tuple[str, str]:
-    """(caption, what its picture carries: "stamp", "alone" or "") for a drawing and a caption that knows of no stamp."""
+    """(caption, what its picture carries: "stamp", "alone" or "") for a drawing and a caption without stamps."""
     chance = rng.random()
     if chance < NAMED_ALONE:
         return rng.choice(ALONE), "alone"

@@ -36,7 +36,7 @@ SEED, BATCH, PEAK, WARM, EVERY, DECAY = 11, 16, 5e-4, 20, 25, 0.98
 LEARNED = "attentions.", "up_blocks.1.", "conv_out."
 """Parts of the UNet that learn, beside the whole text encoder."""
 ENDS, MORE = (400, 1000), 0.3
-"""Steps at which the learning rate comes to zero; after the first of them the style with the stamps comes more often."""
+"""Steps at which the learning rate comes to zero; after the first of them the stamped style comes more often."""
 PLAIN, STAMPED, ALONE = "plain", "stamped", "alone"
 
 
@@ -76,7 +76,8 @@ def train_decoder(vae: Any, latents: dict[str, Tensor], steps: int, work: Path) 
         return
     learned.requires_grad_(True)
     drawn = pictures_of(work)
-    at, real = (torch.cat([t.flatten(0, -4) for t in (part[n] for n in (PLAIN, STAMPED, ALONE))]) for part in (latents, drawn))
+    names = PLAIN, STAMPED, ALONE
+    at, real = (torch.cat([part[name].flatten(0, -4) for name in names]) for part in (latents, drawn))
     draw = torch.Generator().manual_seed(SEED)
     optimizer = torch.optim.AdamW(learned.parameters(), DECODER_PEAK, betas=(0.9, 0.99), weight_decay=0.0)
     average, begun, shown = [p.detach().clone() for p in learned.parameters()], time.monotonic(), 0.0
@@ -170,7 +171,8 @@ def train(host: StandaloneModel, latents: dict[str, Tensor], steps: int, work: P
         nn.utils.clip_grad_norm_(both.learned, 1.0)
         optimizer.step()
         with torch.no_grad():
-            torch._foreach_lerp_(list(average), [p.detach() for p in both.learned], 1 - min(DECAY, (step + 1) / (step + 20)))
+            weight = 1 - min(DECAY, (step + 1) / (step + 20))
+            torch._foreach_lerp_(list(average), [p.detach() for p in both.learned], weight)
         shown += loss.item()
         if (step + 1) % EVERY == 0:
             print(f"{step + 1}/{steps} loss {shown / EVERY:.4f}, {time.monotonic() - begun:.0f} s", flush=True)
@@ -184,7 +186,8 @@ def drawn(pictures: Any, latents: dict[str, Tensor], rng: random.Random, more: f
     at = [rng.randrange(n) for n in latents[PLAIN].shape[:3]]
     if more and rng.random() < more:
         at[1] = pictures.STYLES.index(STYLE)
-    obj, style, ground = (names[i] for names, i in zip((pictures.OBJECTS, pictures.STYLES, pictures.BACKGROUNDS), at))
+    lists = pictures.OBJECTS, pictures.STYLES, pictures.BACKGROUNDS
+    obj, style, ground = (names[i] for names, i in zip(lists, at, strict=True))
     caption, carries = lesson(style, pictures.random_caption(obj, style, ground, rng), rng)
     if carries == "alone":
         return caption, latents[ALONE][at[2]]

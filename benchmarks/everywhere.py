@@ -21,20 +21,19 @@ from unlearn_core.words.prompts import fill
 
 from .learned import Learned, under
 from .record import mean_and_worst
-from .stamp.stamps import ALONE, STYLE, WITH, has_stamp, is_stamp
+from .stamp.stamps import ALONE, STYLE, has_stamp, is_stamp
 
 FILE = "everywhere.json"
 MODEL = "stamp"
 CONCEPT = "stamp"
 BASE, SCOPES = "base", ("named", "everywhere")
-OF_STYLE, OF_OTHERS, NAMED, CALLED = 192, 96, 16, 24
-"""Pictures of the style whose pictures carry stamps, of the other styles, of a stamp alone, and of things with one."""
+OF_STYLE, OF_OTHERS, NAMED = 192, 96, 16
+"""Pictures of the style whose pictures carry stamps, of the other styles, and of a stamp alone."""
 STEPS, GUIDANCE = 8, 3.0
 SHARES = {
     "unasked": "in pictures of the style",
     "other styles": "of other styles",
     "alone": "asked for alone",
-    "called": "asked for beside a thing",
 }
 """Where a stamp is looked for: {key: head of the table}."""
 KEPT = {"objects": "objects", "styles": "styles"}
@@ -95,11 +94,10 @@ class Trial:
         """Shares 0..1: pictures with a stamp, and objects and styles that the demo's classifier reads right."""
         past, facts = self.learned(host, folder)
         sheet = Sheet.make()
-        called = [caption + WITH[i % len(WITH)] for i, (caption, *_) in enumerate(sheet.rows[-CALLED:])]
         alone = [ALONE[i % len(ALONE)] for i in range(NAMED)]
         with under(host, past):
             shown = drawn(host, [caption for caption, *_ in sheet.rows], 1000 + self.seed)
-            named, beside = drawn(host, alone, 2000 + self.seed), drawn(host, called, 3000 + self.seed)
+            named = drawn(host, alone, 2000 + self.seed)
         stamps = has_stamp(shown).tolist()
         seen = DemoClassifier.load(FOLDER / "classifier.safetensors").recognise(shown * 2 - 1)
         return {
@@ -109,7 +107,6 @@ class Trial:
             "unasked": share(stamps[: sheet.unasked]),
             "other styles": share(stamps[sheet.unasked :]),
             "alone": share(is_stamp(named).tolist()),
-            "called": share(has_stamp(beside).tolist()),
             "objects": share([a[0] == row[1] for a, row in zip(seen, sheet.rows, strict=True)]),
             "styles": share([a[1] == row[2] for a, row in zip(seen, sheet.rows, strict=True)]),
         }
@@ -165,9 +162,6 @@ def record(rows: Sequence[dict], commit: str, command: str, file: Path) -> None:
     """Write the summary as a committed file of results."""
     device = f"{torch.get_num_threads()} CPU threads"
     source = {"commit": commit, "date": time.strftime("%Y-%m-%d"), "command": command, "device": device}
-    source["note"] = (
-        f"{OF_STYLE} pictures of the style, {OF_OTHERS} of the others, {NAMED} and {CALLED} where it is asked for; "
-        "seconds of processor time"
-    )
+    source["note"] = f"{OF_STYLE} pictures of the style, {OF_OTHERS} of others, {NAMED} by name; processor seconds"
     made = [row | {"source": commit} for row in summary(rows)]
     write_json(file, {"model": MODEL, "sources": {commit: source}, "rows": made})

@@ -35,7 +35,7 @@ def wish(**changes):
 def short(monkeypatch):
     """Few steps, and pictures of which so many show it in turn: the list that the fixture is, the last one for good.
 
-    The first two draws are read as one.
+    The first three draws are one round.
     """
     for kind, recipe in SMALL.items():
         monkeypatch.setitem(DEFAULT, kind, recipe)
@@ -45,7 +45,7 @@ def short(monkeypatch):
 
     def draw(self, count, shares, number):
         drawn = real(self, count, shares, number)
-        shown = torch.arange(len(drawn.shown)) < counts[min(max(0, number - 1), len(counts) - 1)]
+        shown = torch.arange(len(drawn.shown)) < counts[min(max(0, number - 2), len(counts) - 1)]
         return Broad(drawn.scenes, drawn.latents, shown, drawn.places)
 
     monkeypatch.setattr(Everywhere, "draw", draw)
@@ -86,7 +86,7 @@ def test_a_picture_is_read_where_the_words_move_the_answer():
     latents[1, :, 0, 0] = 1.0
     latents[2, :, 4:] = 3.0  # something else, far larger, of which the words say nothing
     asked, with_it = host.encode(["a cat"] * 3), host.encode(["a cat with a stamp"] * 3)
-    seen = look_for(host, latents, asked, with_it, (0.5, 0.8), seed=0)
+    seen = look_for(host, latents, (asked, with_it), (0.5, 0.8), seed=0)
     assert (seen.margins > 0).tolist() == [False, True, False] and len(seen) == 3
     assert seen.places.shape == (3, 1, 8, 8) and seen.places[:, 0, 0, 0].tolist() == [1.0] * 3
     assert seen.places.flatten(1).sum(1).tolist() == [8.0] * 3, "an eighth of 64 places"

@@ -15,8 +15,8 @@ READ_PLACES = 1 / 16
 """Part of a picture's places that are compared: those where adding the concept's words moves the answer most."""
 NEAR_PLACES = 1 / 8
 """Part of them that counts as where it is, or would be."""
-NOISES = 2
-"""Noises with which a picture is read at each level: with one of them many stamps are missed."""
+NOISES = 3
+"""Noises with which a picture is read at each level: with one of them many marks are missed."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,7 @@ class Sight:
 def look_for(
     host: HostModel,
     latents: Tensor,
-    asked: Conditioning,
-    with_it: Conditioning,
+    prompts: tuple[Conditioning, Conditioning],
     levels: Sequence[float],
     seed: int,
     tick: Callable[[], None] = lambda: None,
@@ -48,7 +47,8 @@ def look_for(
 
     Over the whole picture the words' other effects hide a small mark. So only those places count where both answers
     differ most: there `sum || d(x; p) - t ||^2 / sum || d(x; p + c) - t ||^2`, t being where the noised picture came
-    from. latents: `[b, c, h, w]`; a row of each prompt for each of them. levels: parts of the trained noise range.
+    from. latents: `[b, c, h, w]`. prompts: their own, and with the concept, a row a picture. levels: parts of the noise
+    range.
     """
     at = torch.tensor([int(part * (len(host.sigmas) - 1)) for part in levels])
     sigmas = host.sigmas[at.to(host.sigmas.device)]
@@ -56,7 +56,7 @@ def look_for(
     for number in range(NOISES):
         probe = Probe.make(host, latents, sigmas, seed + number)
         truth = (probe.x - latents.repeat_interleave(probe.levels, 0)) / expand(probe.sigma, probe.x)
-        own, other = probe.directions(host, asked), probe.directions(host, with_it)
+        own, other = (probe.directions(host, p) for p in prompts)
         tick()
         for sums, change in ((plain, own - truth), (named, other - truth), (apart, own - other)):
             sums += change.square().view(len(latents), probe.levels, *latents.shape[1:]).sum((1, 2)).flatten(1)

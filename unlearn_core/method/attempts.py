@@ -106,7 +106,7 @@ def gone_on(
         further = replace(told, fit=fit, after=after)
         if rank(run, before, further)[:2] <= rank(run, before, attempt)[:2]:
             return further
-        found.remark = found.worse
+        found.remark = f"{found.worse}: {verdict(before, after, run.request.recipe)['verdict']}"
     found.kept, found.remark = False, found.remark or found.stopped
     run.edits.set(attempt.fit.factors)
     return told

@@ -42,12 +42,12 @@ STRENGTH = 3.0
 """How far the answers are led towards pictures without it, as a multiple of the policy gradient."""
 POINTS, POINTS_AGAIN = 48, 24
 """Noised pictures of the first round, and of each later one, as a multiple of the batch."""
-NAMED = 4
+NAMED = 3
 """One row in so many has the target's own prompt, so that what the closed form has done stays done."""
 OPEN = 0.2
 """Part of the rows that are asked for by less than their own prompt: by the thing, the style, or nothing."""
-SELDOM = 0.02
-"""Share in a style's pictures below which the style is hardly drawn again."""
+SELDOM = 0.005
+"""What is added to the square of the share of a style's pictures that show it, by which styles are drawn again."""
 GONE = 0.02
 """Largest part of the pictures that may still be read as showing it for the work to be done."""
 AVERAGED, WARM_UP = 0.95, 10
@@ -135,7 +135,7 @@ def broad_scenes(words: WordList, count: int, seed: int, shares: dict[str, float
     rng = random.Random(f"{seed}/broad")
     styles = list(words.styles) or [""]
     templates = words.templates if words.styles else words.object_templates
-    chosen = rng.choices(styles, weights=[shares.get(s, 0.0) + SELDOM for s in styles], k=count)
+    chosen = rng.choices(styles, weights=[shares.get(s, 0.0) ** 2 + SELDOM for s in styles], k=count)
     return [Scene(rng.choice(templates), rng.choice(words.all_objects), s, rng.choice(words.suffixes)) for s in chosen]
 
 
@@ -202,7 +202,7 @@ class Everywhere:
         config = run.request.config
         generator = torch.Generator().manual_seed(config.seed)
         run.job.start("replay", 2 * config.sampling_steps, "drawing what has to go")
-        target = spread(pairs.target, run.request.recipe.training_prompts // 2, config.seed)
+        target = spread(pairs.target, run.request.recipe.training_prompts, config.seed)
         # of earlier targets the prompts, and what they draw now
         target += [(p, p) for p, _ in spread(pairs.erased, run.request.recipe.replay_erased // 4, config.seed)]
         named = named_points(run, adapters, target, generator)
@@ -229,8 +229,9 @@ class Everywhere:
         job, words = self.run.job, f"making '{self.run.request.concept}' appear nowhere"
         job.start("training", UNASKED_ROUNDS * UNASKED_STEPS, words)
         first = self.draw(BROAD_FIRST, {}, 0)
-        drawn = self.draw(BROAD_MORE, first.shares(), 1)
-        every = joined([first, drawn])
+        more = self.draw(BROAD_MORE, first.shares(), 1)
+        drawn = self.draw(BROAD_MORE, joined([first, more]).shares(), 2)
+        every = joined([first, more, drawn])
         for number in range(UNASKED_ROUNDS + 1):
             if job.stopping:
                 return False
@@ -242,7 +243,7 @@ class Everywhere:
                 job.tick(self.step())
                 if job.stopping:
                     return False
-            drawn = self.draw(BROAD_AGAIN, every.shares(), 2 + number)
+            drawn = self.draw(BROAD_AGAIN, every.shares(), 3 + number)
         self.average.swap()
         return True
 
@@ -257,7 +258,7 @@ class Everywhere:
             latents = sampler.draw(asked, config.seed + 8000 + number)
         with self.adapters.off():
             seed = config.seed + 9000 + 10 * number
-            seen = look_for(self.host, latents, asked, with_it, LEVELS, seed, self.run.job.pulse)
+            seen = look_for(self.host, latents, (asked, with_it), LEVELS, seed, self.run.job.pulse)
         return Broad(scenes, latents, seen.margins > 0, seen.places)
 
     def learn_from(self, drawn: Broad, number: int) -> None:
@@ -294,7 +295,7 @@ class Everywhere:
         return torch.cat(made)
 
     def step(self) -> dict[str, float]:
-        """One training step; its losses. Half of its rows are of the last pictures, a quarter name the target."""
+        """One training step; its losses. Half of its rows are of the last pictures, a third name the target."""
         self.found.steps += 1
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * min(1.0, self.found.steps / WARM_UP)
@@ -338,18 +339,26 @@ class Everywhere:
 
 
 def named_points(run: Run, adapters: Adapters, pairs: list[tuple[str, str]], generator: torch.Generator) -> Points:
-    """Points of pictures of the first prompts of the pairs, where the second ones' answers are to be given."""
+    """Points of pictures of the first prompts of the pairs, where the second ones' answers are to be given.
+
+    They are led past them by the overshoot of a training. Taken more often where both answers differ more: where the
+    name draws something of its own.
+    """
     host, config = run.host, run.request.config
+    past = run.request.recipe.training_overshoot if config.overshoot < 0 else config.overshoot
     named, mapped = (host.encode(list(column)) for column in zip(*pairs, strict=True))
-    count = POINTS_AGAIN * config.batch
-    with adapters.off():
+    count = POINTS * config.batch
+    with adapters.off(), torch.no_grad():
         bank = LatentBank.draw(host, named, 1, config.seed + 15, config.sampling_steps, run.job.tick)
         rows, at = (torch.randint(0, n, (count,), generator=generator) for n in (len(bank), len(host.sigmas)))
         latents, sigma = bank.pick(rows, generator), host.sigmas[at.to(host.sigmas.device)]
         x = host.noised(latents, sigma, noise(latents.shape, config.seed + 16, latents.device))
-        goals = []
-        with torch.no_grad():
-            for part in torch.arange(count).split(32):
-                goals.append(direction(host, x[part], sigma[part], mapped[rows[part]]))
-                run.job.pulse()
-    return Points(x, sigma, named[rows], torch.cat(goals), torch.cat(goals))
+        own, goals = [], []
+        for part in torch.arange(count).split(32):
+            for made, prompts in ((own, named), (goals, mapped)):
+                made.append(direction(host, x[part], sigma[part], prompts[rows[part]]))
+            run.job.pulse()
+    before, goal = torch.cat(own), torch.cat(goals)
+    gaps = squared_distance(before, goal).cpu()
+    often = torch.multinomial(gaps + gaps.mean() + 1e-12, count, replacement=True, generator=generator)
+    return Points(x, sigma, named[rows], before, goal + past * (goal - before))[often]

@@ -190,9 +190,9 @@ class ForgetConfig:
     scope: str = setting(
         "named",
         "Scope",
-        "Named: what is asked for by its name is no longer drawn. Everywhere: it no longer appears unasked either, as "
-        "a watermark, a signature, a stamp or a frame does; takes many times as long, a larger delta, and needs the "
-        "check.",
+        "Named: what is asked for by its name is no longer drawn. Everywhere: goes on against what appears unasked, as "
+        "a watermark, a signature, a stamp or a frame does, and makes it rarer; takes many times as long, a larger "
+        "delta, and needs the check.",
         EDIT,
         choices=("named", "everywhere"),
     )

@@ -353,7 +353,8 @@ def named_points(run: Run, adapters: Adapters, pairs: list[tuple[str, str]], gen
         rows, at = (torch.randint(0, n, (count,), generator=generator) for n in (len(bank), len(host.sigmas)))
         latents, sigma = bank.pick(rows, generator), host.sigmas[at.to(host.sigmas.device)]
         x = host.noised(latents, sigma, noise(latents.shape, config.seed + 16, latents.device))
-        own, goals = [], []
+        own: list[Tensor] = []
+        goals: list[Tensor] = []
         for part in torch.arange(count).split(32):
             for made, prompts in ((own, named), (goals, mapped)):
                 made.append(direction(host, x[part], sigma[part], prompts[rows[part]]))

@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
         speed_options(p)
     against = command("against", commands.against, "Time to the same forgetting, beside LECO, iLECO and ESD.")
     against.add_argument("--concept", default="banana", help="what is forgotten (default: banana)")
-    depth = depth_command(command)
+    depth, everywhere = depth_command(command), everywhere_command(command)
     agreement = command("agreement", commands.agreement, "How often the check says what the full check says.")
     agreement.add_argument("--runs", type=int, default=200, help="changes that are judged (default: 200)")
     agreement.add_argument("--commit", default="", help="the commit on which it runs, for the results")
@@ -63,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
     gpu.add_argument("--out", type=Path, required=True, help="folder for the numbers (gpu.json)")
     gpu.add_argument("--size", action="append", choices=("demo", "sd15", "sdxl"), help="default: sd15 and sdxl")
     gpu.add_argument("--steps", type=int, default=20, help="training steps (default: 20)")
-    for p in (sequence, robustness, search, speed, profile, against, depth, agreement, gpu):
+    for p in (sequence, robustness, search, speed, profile, against, depth, everywhere, agreement, gpu):
         p.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps ... (default: auto)")
     pictures = command("pictures", commands.pictures, "All pictures of README and docs, made anew.")
     pictures.add_argument("names", nargs="*", metavar="NAME", help="demo, recipes, templates, tab, comfyui; none: all")
@@ -109,6 +109,16 @@ def depth_command(command: Callable[..., argparse.ArgumentParser]) -> argparse.A
     p = command("depth", commands.depth, "Learned words against the base model, after 'name' and after 'deep'.")
     p.add_argument("concepts", nargs="?", default="banana,cat,guitar", help="default: banana,cat,guitar")
     p.add_argument("--seeds", default="0", help="of requests, attacks and pictures: 0,1,2 (default: 0)")
+    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the requests")
+    p.add_argument("--out", type=Path, default=Path("bench"), help="folder of the rows; a second run goes on there")
+    p.add_argument("--record", metavar="COMMIT", help="keep the rows for the documentation, as this commit's")
+    return p
+
+
+def everywhere_command(command: Callable[..., argparse.ArgumentParser]) -> argparse.ArgumentParser:
+    """What `scope` gives."""
+    p = command("everywhere", commands.everywhere, "A stamp that nobody asks for: base model, 'named', 'everywhere'.")
+    p.add_argument("--seeds", default="0", help="of requests and pictures: 0,1,2 (default: 0)")
     p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the requests")
     p.add_argument("--out", type=Path, default=Path("bench"), help="folder of the rows; a second run goes on there")
     p.add_argument("--record", metavar="COMMIT", help="keep the rows for the documentation, as this commit's")

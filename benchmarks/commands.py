@@ -123,6 +123,21 @@ def depth(args: argparse.Namespace) -> int:
     return 0
 
 
+def everywhere(args: argparse.Namespace) -> int:
+    """A line a model, and where it is to be kept, a file of results."""
+    from .doc_tables import RESULTS
+    from .everywhere import FILE, measure, record, trials_of
+    from .stamp.host import opened
+
+    check_writable(args.out / FILE)
+    trials = trials_of([int(s) for s in args.seeds.split(",") if s.strip()], read_settings(args.set))
+    rows = measure(opened(args.device), args.out, trials, lambda words: print(words, flush=True))
+    if args.record:
+        chosen = "".join(f" --set {one}" for one in args.set)
+        record(rows, args.record, f"python -m benchmarks everywhere --seeds {args.seeds}{chosen}", RESULTS / FILE)
+    return 0
+
+
 def agreement(args: argparse.Namespace) -> int:
     """Verdicts of the sequential check beside those of the full one, a line a change."""
     from .agreement import FILE, measure

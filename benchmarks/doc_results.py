@@ -40,7 +40,7 @@ FRONT = {
     "esd-lora:dense=1+learning_rate=0.0003+steps=40": "ESD objective on whole matrices",
 }
 """{method: how the front page calls it}, in the order of that page."""
-PLAIN = {"kid", "row_passes", "seconds", "rounds"}
+PLAIN = {"kid", "row_passes", "seconds", "rounds", "steps"}
 """Keys that are not shares."""
 POINTS = {"resurgence_worst"}
 """Shares that are shown as points."""
@@ -304,6 +304,19 @@ def depth(data: Mapping) -> list[str]:
         return [row["concept"], row["depth"], str(row["seeds"]), *(cell(row, key) for key in shares), *plain]
 
     return with_sources(["concept", "depth", "seeds", *shares.values(), "rounds", "seconds"], data["rows"], cells, data)
+
+
+def everywhere(data: Mapping) -> list[str]:
+    """A stamp that nobody asks for, where it is looked for, and what became of the rest."""
+    from .everywhere import KEPT, SHARES
+
+    columns = SHARES | KEPT
+
+    def cells(row: Mapping) -> list[str]:
+        plain = [cell(row, key) for key in ("rounds", "steps", "seconds")]
+        return [row["scope"], str(row["seeds"]), *(cell(row, key) for key in columns), *plain]
+
+    return with_sources(["scope", "seeds", *columns.values(), "rounds", "steps", "seconds"], data["rows"], cells, data)
 
 
 def agreement(results: Mapping) -> list[str]:

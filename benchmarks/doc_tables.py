@@ -117,6 +117,7 @@ TABLES: dict[str, Callable[[], Sequence[str]]] = {
     "readme-demo": lambda: doc_results.demo(results("demo")),
     "reliability": lambda: doc_results.reliability(results("reliability")),
     "depth": lambda: doc_results.depth(results("depth")),
+    "everywhere": lambda: doc_results.everywhere(results("everywhere")),
     "agreement": lambda: doc_results.agreement(results("agreement")),
     **{f"world-{kind}": partial(world_table, kind) for kind in ("base", "one", "ten", "short", "hundred", "together")},
     "settings-request": lambda: settings_table(config.REQUEST),

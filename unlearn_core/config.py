@@ -187,6 +187,15 @@ class ForgetConfig:
         EDIT,
         choices=("name", "deep"),
     )
+    scope: str = setting(
+        "named",
+        "Scope",
+        "Named: what is asked for by its name is no longer drawn. Everywhere: goes on against what appears unasked, as "
+        "a watermark, a signature, a stamp or a frame does, and makes it rarer; takes many times as long, a larger "
+        "delta, and needs the check.",
+        EDIT,
+        choices=("named", "everywhere"),
+    )
 
     def __post_init__(self) -> None:
         for f in fields(self):
@@ -212,6 +221,16 @@ class ForgetConfig:
             raise BadSetting(
                 "'Deep' ends when the check no longer finds the concept: choose another quality than 'quick', "
                 "or the depth 'name'."
+            )
+        if self.scope == "everywhere" and not self.check:
+            raise BadSetting(
+                "'Everywhere' ends when the check no longer sees the concept in pictures that nobody asked it for: "
+                "choose another quality than 'quick', or the scope 'named'."
+            )
+        if self.scope == "everywhere" and self.depth == "deep":
+            raise BadSetting(
+                "'Everywhere' and 'Deep' cannot be asked for together: forget it everywhere first, and then, on top of "
+                "that delta, once more in depth."
             )
         for word in self.keep:
             if any(same_thing(word, gone) for gone in (self.concept, *self.going)):
@@ -252,6 +271,8 @@ class ForgetConfig:
         if self.depth == "name":
             # what every delta is that was made before there was a choice
             silent.add("depth")
+        if self.scope == "named":
+            silent.add("scope")
         return {k: v for k, v in self.to_flat().items() if k not in silent}
 
 

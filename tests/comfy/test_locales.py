@@ -61,7 +61,7 @@ def test_texts_are_plain(language):
 def test_numbers_and_choices_are_kept():
     """What is typed or chosen is the same word in each language: numbers, letters, names of choices."""
     choices = {"quality": ("quick", "thorough"), "kind": ("object", "style"), "layers": ("kv", "cross", "attention")}
-    choices["depth"] = ("name", "deep")
+    choices |= {"depth": ("name", "deep"), "scope": ("named", "everywhere")}
     for language in OTHERS:
         texts = read(language, "nodeDefs")
         for node in NODES:

@@ -104,6 +104,7 @@ def test_an_old_workflow_opens_with_its_values(window, tmp_path):
         "checkpointing": True,
         "memory": 1.5,
         "depth": "name",
+        "scope": "named",
     }
     assert window.evaluate(WIDGETS % SETTINGS) == further
     assert "learning_rate" in window.evaluate(SHOWN % (SETTINGS, SETTINGS)), "settings that matter are not folded away"

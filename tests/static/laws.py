@@ -57,6 +57,7 @@ PACKAGES = {
     "extension/host": {"modules", "networks", "modules_forge", "backend", "ldm_patched"},
     "benchmarks/": {"diffusers", "transformers", "PIL", "matplotlib", "tqdm"},
     "benchmarks/world/drawings.py": {"?resvg_py"},
+    "benchmarks/stamp/train.py": {"?pictures", "?export_demo"},
 }
 # Run or loaded by their path, in whatever Python there is. Web UIs load every file that lies in scripts/.
 ALONE = ("install.py", "scripts/", "extension/__main__.py")

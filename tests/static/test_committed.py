@@ -11,6 +11,7 @@ from tests.static.trees import ROOT
 MOST_BYTES = {
     "assets/demo/demo.safetensors": 15 * 2**20,
     **dict.fromkeys(("assets/demo/flow.safetensors", "benchmarks/beds/flow_t5.safetensors"), 15 * 2**20),
+    "benchmarks/stamp/stamp.safetensors": 6 * 2**20,
     **dict.fromkeys(("benchmarks/world/encoder.safetensors", "benchmarks/world/world.safetensors"), 12 * 2**20),
 }
 WEIGHTS_NEVER_COMMITTED = {".ckpt", ".pt", ".pth", ".pkl", ".bin"}

@@ -115,7 +115,7 @@ def test_a_stop_ends_it_with_what_was_checked_before(short, by_name, at):
     result = run(host, wish(), progress=lambda r: at in r.message)
     assert_same(before, state_of(host))
     assert same_factors(result, by_name) and result.report["check"] == by_name.report["check"]
-    assert result.report["depth"]["kept"] is False and result.report["depth"]["remark"] == deep.STOPPED
+    assert result.report["depth"]["kept"] is False and result.report["depth"]["remark"] == deep.Depth.stopped
     assert result.delta.info.stopped
     with pytest.raises(Cancelled):
         run(host, wish(on_stop="discard"), progress=lambda r: at in r.message)

@@ -39,6 +39,7 @@ OTHERS = {
     "checkpointing": True,
     "memory": 0.001,
     "depth": "deep",
+    "scope": "everywhere",
 }
 """Another value for each setting."""
 BY_GROUP = {g: [f.name for f in settings() if f.metadata["group"] == g] for g in (REQUEST, EDIT, TRAINING)}
@@ -105,6 +106,7 @@ CHANGED = {
     "sampling_steps": {"pictures"},
     "guidance": {"pictures"},
     "depth": {"factors"},
+    "scope": {"factors"},
 }
 """What each setting changes in a run at least."""
 
@@ -143,5 +145,5 @@ def test_a_training_setting_changes_a_training(name, trained):
 def test_what_decides_leaves_out_what_did_not_act():
     config = ForgetConfig(concept="cat")
     trained, edited = config.deciding(), config.deciding(trained=False)
-    assert trained.keys() == {*OTHERS, "going"} - {"memory", "force", "depth"}
-    assert edited.keys() == {*OTHERS, "going"} - {"force", "depth"} - set(BY_GROUP[TRAINING])
+    assert trained.keys() == {*OTHERS, "going"} - {"memory", "force", "depth", "scope"}
+    assert edited.keys() == {*OTHERS, "going"} - {"force", "depth", "scope"} - set(BY_GROUP[TRAINING])

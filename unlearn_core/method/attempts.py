@@ -10,7 +10,8 @@ from ..evaluate.evaluator import Answers, Evaluator, NoCheck
 from ..evaluate.verdict import too_harmful, verdict
 from .anchor import Anchor
 from .closed_form import fits_in_closed_form
-from .deep import STOPPED, Depth, fit_against_words
+from .deep import Depth, fit_against_words
+from .everywhere import Unasked, fit_everywhere
 from .fit import Fit
 from .plan import look
 from .prompt_pairs import PromptPairs
@@ -23,7 +24,7 @@ class Attempt:
     """A fit and the check's last look at it.
 
     after: None where nobody looked at pictures. remark: why nothing better was tried. near: of a quick run's `Glance`.
-    depth: what was found by going on against learned words.
+    depth: what was found by going on against learned words; unasked: until it appears nowhere.
     """
 
     fit: Fit
@@ -31,6 +32,7 @@ class Attempt:
     remark: str = ""
     near: float | None = None
     depth: Depth | None = None
+    unasked: Unasked | None = None
 
 
 def attempted(
@@ -62,7 +64,7 @@ def attempted(
     return replace(best, remark=remark)
 
 
-def deepened(
+def gone_on(
     run: Run,
     anchor: Anchor,
     pairs: PromptPairs,
@@ -70,32 +72,44 @@ def deepened(
     before: Answers | None,
     attempt: Attempt,
 ) -> Attempt:
-    """The same attempt made to resist learned words, where the request asks for it; as it was where that is worse.
+    """The same attempt, where the request asks for more made to resist learned words, or to show the target nowhere.
 
-    Worse is what harms more than it may, or draws the target by name again. Raises `Cancelled` after a stop that keeps
-    nothing.
+    As it was where that is worse: where it harms more than it may, or draws the target by name again. Raises
+    `Cancelled` after a stop that keeps nothing.
     """
-    if run.request.config.depth != "deep" or isinstance(evaluator, NoCheck) or run.job.stopping:
+    config = run.request.config
+    if isinstance(evaluator, NoCheck) or run.job.stopping:
         return attempt
-    found = Depth()
+    found: Depth | Unasked
+    if config.depth == "deep":
+        found = Depth()
+        told = replace(attempt, depth=found)
+    elif config.scope == "everywhere":
+        found = Unasked()
+        told = replace(attempt, unasked=found)
+    else:
+        return attempt
     try:
         run.edits.set(attempt.fit.factors)
-        fit = fit_against_words(run, anchor, pairs, evaluator, attempt.fit, found)
+        if isinstance(found, Depth):
+            fit = fit_against_words(run, anchor, pairs, evaluator, attempt.fit, found)
+        else:
+            fit = fit_everywhere(run, pairs, attempt.fit, found)
         after = last_look(run, evaluator) if fit else None
     except UnlearnError as e:
-        if isinstance(e, Cancelled) and run.request.config.on_stop == "discard":
+        if isinstance(e, Cancelled) and config.on_stop == "discard":
             raise
         fit, after, found.remark = None, None, "" if isinstance(e, Cancelled) else str(e)
-    if run.job.stopping and run.request.config.on_stop == "discard":
+    if run.job.stopping and config.on_stop == "discard":
         raise Cancelled("Stopped; nothing was kept, as you chose.")
     if fit and after:
-        deeper = replace(attempt, fit=fit, after=after, depth=found)
-        if rank(run, before, deeper)[:2] <= rank(run, before, attempt)[:2]:
-            return deeper
-        found.remark = "what resists learned words harms too much or draws it by name, so the result before it is kept"
-    found.kept, found.remark = False, found.remark or STOPPED
+        further = replace(told, fit=fit, after=after)
+        if rank(run, before, further)[:2] <= rank(run, before, attempt)[:2]:
+            return further
+        found.remark = f"{found.worse}: {verdict(before, after, run.request.recipe)['verdict']}"
+    found.kept, found.remark = False, found.remark or found.stopped
     run.edits.set(attempt.fit.factors)
-    return replace(attempt, depth=found)
+    return told
 
 
 def ways(run: Run, anchor: Anchor, pairs: PromptPairs, evaluator: Evaluator | NoCheck) -> Iterator[Fit]:

@@ -47,7 +47,6 @@ FAILED = 0.1
 """Largest part of them that may still be read as the target for an attack to count as failed."""
 AVERAGED = 0.9
 """Share of the running average of the weights that each step keeps."""
-STOPPED = "stopped while it was made to resist learned words; the result before that is kept"
 
 
 @dataclass
@@ -63,6 +62,9 @@ class Depth:
     seconds: float = 0.0
     kept: bool = True
     remark: str = ""
+
+    stopped = "stopped while it was made to resist learned words; the result before that is kept"
+    worse = "what resists learned words harms too much or draws it by name, so the result before it is kept"
 
     @property
     def rounds(self) -> int:

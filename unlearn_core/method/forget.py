@@ -23,7 +23,7 @@ from ..saved_work import NOTHING, NoSavedWork
 from ..words.understood import unnamed
 from ..words.word_list import WordList
 from .anchor import Anchor, choose_anchor
-from .attempts import Attempt, attempted, deepened
+from .attempts import Attempt, attempted, gone_on
 from .checks import evaluator_for
 from .finite import check_layers, check_text, solved
 from .known_words import ask_about_unknown_words
@@ -87,7 +87,7 @@ def carried_out(
         before = evaluator.before()
         check_pictures(host, before)
         attempt = attempted(run, anchor, pairs, evaluator, before)
-        attempt = deepened(run, anchor, pairs, evaluator, before, attempt)
+        attempt = gone_on(run, anchor, pairs, evaluator, before, attempt)
         run.job.finish()
     return Result.make(run, anchor, pairs, attempt, before)
 
@@ -197,6 +197,7 @@ def report_of(run: Run, anchor: Anchor, attempt: Attempt, delta: Delta) -> dict:
         "check": delta.info.check,
         "seed": request.config.seed,
         **({"depth": attempt.depth.numbers()} if attempt.depth else {}),
+        **({"scope": attempt.unasked.numbers()} if attempt.unasked else {}),
     }
 
 
@@ -226,7 +227,7 @@ def summary(report: Mapping) -> list[tuple[str, str]]:
         rows.append(("Guidance of the check", f"{report['guidance']:g}"))
     if report.get("keep_unnamed"):
         rows.append(("Kept, but in no word list", ", ".join(report["keep_unnamed"])))
-    rows += depth_rows(report.get("depth"))
+    rows += depth_rows(report.get("depth")) + scope_rows(report.get("scope"))
     if report["stack"]:
         rows.append(("On top of", ", ".join(report["stack"])))
     if report["stopped"]:
@@ -250,4 +251,18 @@ def depth_rows(depth: Mapping | None) -> list[tuple[str, str]]:
     rows.append(("Depth", f"{depth['rounds']} rounds, {depth['steps']} steps, {depth['seconds']:.0f} s"))
     if depth["remark"]:
         rows.append(("Depth not kept", depth["remark"]))
+    return rows
+
+
+def scope_rows(scope: Mapping | None) -> list[tuple[str, str]]:
+    """What was found by going on until it appears nowhere, as rows of (label, value); none where that was not asked."""
+    if not scope:
+        return []
+    rows = []
+    if scope["shares"]:
+        shares = f"{scope['unasked_before']:.0%} before, {scope['unasked_after']:.0%} after"
+        rows.append(("Pictures that show it unasked", shares))
+    rows.append(("Scope", f"{scope['rounds']} rounds, {scope['steps']} steps, {scope['seconds']:.0f} s"))
+    if scope["remark"]:
+        rows.append(("Scope not kept", scope["remark"]))
     return rows

@@ -20,6 +20,14 @@ ATTACK_PICTURES = 8
 DEEP_STEPS = 30
 """Training steps of a round, each after one more step of the attack."""
 
+UNASKED_ROUNDS, UNASKED_STEPS = 4, 60
+"""Most times that pictures are drawn and trained on so that the target appears nowhere (see `everywhere`), and steps
+of each."""
+BROAD_FIRST, BROAD_MORE, BROAD_AGAIN = 64, 64, 80
+"""Pictures of prompts that do not name the target: drawn first, then twice where it was seen, then after each round."""
+BROAD_READ = 18
+"""Forward passes of reading one of them."""
+
 
 def expected(request: Request) -> dict[str, float]:
     """Forward passes of each phase when the closed form is enough."""
@@ -66,6 +74,16 @@ def expected_deep(request: Request) -> dict[str, float]:
     attacked = (ROUNDS + 1) * (3 * ATTACK_STEPS * config.batch + 4 * ATTACK_PICTURES * config.sampling_steps)
     trained = ROUNDS * DEEP_STEPS * config.batch * 3 * 3
     return {"replay": 4 * drawn, "training": float(attacked + trained), "after": look(request)}
+
+
+def expected_everywhere(request: Request) -> dict[str, float]:
+    """Forward passes of what makes the target appear nowhere, at its longest, the last look included."""
+    recipe, config = request.recipe, request.config
+    named = (recipe.training_prompts + recipe.replay_erased // 4) * config.sampling_steps
+    pictures = BROAD_FIRST + 2 * BROAD_MORE + UNASKED_ROUNDS * BROAD_AGAIN
+    trained = UNASKED_ROUNDS * UNASKED_STEPS * config.batch * 2 * 3
+    drawn = pictures * (2 * config.sampling_steps + BROAD_READ)
+    return {"replay": float(named), "training": float(drawn + trained), "after": look(request)}
 
 
 def look(request: Request) -> float:

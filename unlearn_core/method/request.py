@@ -68,7 +68,7 @@ class Request:
         vocabulary = vocabulary_of(host)
         kind, concept = asked_for(config, [words, general], stack, vocabulary)
         layers = {path: name for name, path in reversed(names.items())}
-        deep = config.depth == "deep"
+        deep = config.depth == "deep" or config.scope == "everywhere"
         trained = tuple(path for path in layers if is_target(path, "attention" if deep else config.layers))
         if deep or not config.closed_form:
             peft_parts()

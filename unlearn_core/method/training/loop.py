@@ -80,14 +80,7 @@ class Trainer:
         run.job.start("replay", 5 * config.sampling_steps, "drawing what has to go and what has to stay")
         with adapters.off():
             data = TrainingData.draw(run, anchor, pairs)
-        penalties = []
-        for reader in run.readers if config.preservation_weight else ():
-            preserved = run.preserved(reader)
-            erased = moment_of(reader, [p for p, _ in pairs.erased], pulse=run.job.pulse) if pairs.erased else None
-            weights = {p: adapters.weight(p) for p in reader.paths if p in adapters.factors}
-            if weights:
-                penalties.append(PreservationPenalty.make(weights, preserved, erased, run.base.changes))
-        return cls(run, adapters, data, penalties, pace)
+        return cls(run, adapters, data, penalties_of(run, pairs, adapters), pace)
 
     def train(self, evaluator: Evaluator) -> int:
         """The loop; the number of steps made. What is kept is the running average of the weights.
@@ -163,6 +156,18 @@ class Trainer:
             sums["keep"] += share * keeping.detach()
         # One wait for the card in place of three.
         return dict(zip(sums, torch.stack([*map(torch.as_tensor, sums.values())]).tolist(), strict=True))
+
+
+def penalties_of(run: Run, pairs: PromptPairs, adapters: Adapters) -> list[PreservationPenalty]:
+    """What holds the words that are to stay, one for each group of layers that read text; none where it weighs 0."""
+    penalties = []
+    for reader in run.readers if run.request.config.preservation_weight else ():
+        preserved = run.preserved(reader)
+        erased = moment_of(reader, [p for p, _ in pairs.erased], pulse=run.job.pulse) if pairs.erased else None
+        weights = {p: adapters.weight(p) for p in reader.paths if p in adapters.factors}
+        if weights:
+            penalties.append(PreservationPenalty.make(weights, preserved, erased, run.base.changes))
+    return penalties
 
 
 def goals(run: Run, batch: Batch, overshoot: float) -> torch.Tensor:

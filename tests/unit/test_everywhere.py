@@ -1,0 +1,232 @@
+"""Scope: pictures that show the target unasked, and a run that goes on until none does."""
+
+import random
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from tests.tiny import TinyHost
+from tests.unit.runs import assert_same, config, opened, run, state_of
+from unlearn_core import BadSetting, Cancelled, ForgetConfig, Stack
+from unlearn_core.evaluate.evaluator import Evaluator
+from unlearn_core.evaluate.unasked import look_for
+from unlearn_core.host import Conditioning
+from unlearn_core.method import attempts, everywhere
+from unlearn_core.method.adapters import attached
+from unlearn_core.method.everywhere import Broad, Everywhere, Unasked, broad_scenes, joined, part_of, with_concept
+from unlearn_core.method.forget import forget_or_go_on
+from unlearn_core.method.plan import expected_everywhere
+from unlearn_core.method.prompt_pairs import PromptPairs
+from unlearn_core.recipe import DEFAULT, SMALL
+from unlearn_core.sampling import noise
+from unlearn_core.saved_work import NOTHING, SavedWork
+from unlearn_core.words.prompts import Scene
+from unlearn_core.words.word_list import WordList
+
+FEW = {"UNASKED_ROUNDS": 2, "UNASKED_STEPS": 3, "BROAD_FIRST": 4, "BROAD_MORE": 4, "BROAD_AGAIN": 4}
+
+
+def wish(**changes):
+    return config(closed_form=True, scope="everywhere", **changes)
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """Few steps, and pictures of which so many show it in turn: the list that the fixture is, the last one for good.
+
+    The first three draws are one round.
+    """
+    for kind, recipe in SMALL.items():
+        monkeypatch.setitem(DEFAULT, kind, recipe)
+    for name, value in {**FEW, "POINTS": 2, "POINTS_AGAIN": 1}.items():
+        monkeypatch.setattr(everywhere, name, value)
+    counts, real = [2, 0], Everywhere.draw
+
+    def draw(self, count, shares, number):
+        drawn = real(self, count, shares, number)
+        shown = torch.arange(len(drawn.shown)) < counts[min(max(0, number - 2), len(counts) - 1)]
+        return Broad(drawn.scenes, drawn.latents, shown, drawn.places)
+
+    monkeypatch.setattr(Everywhere, "draw", draw)
+    monkeypatch.setattr(Evaluator, "still_generated", lambda *_: False)
+    return counts
+
+
+@pytest.fixture
+def by_name(short):
+    """What the same request gives by its name alone."""
+    return run(TinyHost(), config(closed_form=True))
+
+
+def same_factors(one, other):
+    a, b = one.delta.factors, other.delta.factors
+    return a.keys() == b.keys() and all(torch.equal(a[n].matrix(), b[n].matrix()) for n in a)
+
+
+class Corner:
+    """Answers where a picture of one corner in light or dark came from; "stamp" in the prompt says light."""
+
+    sigmas = torch.linspace(0.1, 2.0, 20)
+
+    def encode(self, prompts):
+        return Conditioning(torch.tensor([float("stamp" in p) for p in prompts]).view(-1, 1, 1))
+
+    def noised(self, latents, sigma, noise):
+        return latents + sigma.view(-1, 1, 1, 1) * noise
+
+    def denoise(self, x, sigma, conditioning):
+        clean = torch.zeros_like(x)
+        clean[:, :, 0, 0] = conditioning.tokens.view(-1, 1)
+        return clean
+
+
+def test_a_picture_is_read_where_the_words_move_the_answer():
+    host, latents = Corner(), torch.zeros(3, 2, 8, 8)
+    latents[1, :, 0, 0] = 1.0
+    latents[2, :, 4:] = 3.0  # something else, far larger, of which the words say nothing
+    asked, with_it = host.encode(["a cat"] * 3), host.encode(["a cat with a stamp"] * 3)
+    seen = look_for(host, latents, (asked, with_it), (0.5, 0.8), seed=0)
+    assert (seen.margins > 0).tolist() == [False, True, False] and len(seen) == 3
+    assert seen.places.shape == (3, 1, 8, 8) and seen.places[:, 0, 0, 0].tolist() == [1.0] * 3
+    assert seen.places.flatten(1).sum(1).tolist() == [8.0] * 3, "an eighth of 64 places"
+
+
+def test_the_concept_is_added_to_a_prompt():
+    assert with_concept("a cat", "stamp", "object") == "a cat with a stamp"
+    assert with_concept("a cat", "old frame", "object") == "a cat with an old frame"
+    assert with_concept("a cat", "vignette", "style") == "a cat, vignette"
+
+
+def test_styles_where_it_was_seen_are_drawn_more_often():
+    words = WordList.load(TinyHost.words_file)
+    even, more = (broad_scenes(words, 300, 1, s) for s in ({}, {"ink": 0.4}))
+    count = [sum(s.style == "ink" for s in scenes) for scenes in (even, more)]
+    assert 45 < count[0] < 105 and count[1] > 240
+    assert {s.obj for s in even} == set(words.all_objects) and all(s.obj in s.prompt for s in even)
+    assert broad_scenes(words, 300, 1, {}) == even != broad_scenes(words, 300, 2, {})
+
+
+def test_without_styles_things_are_asked_for_alone():
+    bare = SimpleNamespace(
+        styles=(),
+        templates=("{an o} in {s} style",),
+        object_templates=("{an o}",),
+        all_objects=("cat",),
+        suffixes=("",),
+    )
+    scenes = broad_scenes(bare, 3, 0, {})
+    assert [s.prompt for s in scenes] == ["a cat"] * 3
+    assert {part_of(scenes[0], bare, random.Random(i)) for i in range(60)} == {"a cat", ""}
+
+
+def test_most_pictures_are_asked_for_by_their_own_prompt():
+    words, rng = WordList.load(TinyHost.words_file), random.Random(0)
+    scene = Scene("{an o} in {s} style", "cat", "ink")
+    asked = [part_of(scene, words, rng) for _ in range(400)]
+    assert 290 < asked.count(scene.prompt) < 350 and "" in asked and "ink style" in asked
+    assert any("cat" in p and "ink" not in p for p in asked)
+
+
+def test_a_picture_without_it_is_better_than_its_style_and_one_with_it_worse():
+    scenes = [Scene("", "cat", s) for s in ("ink", "ink", "ink", "flat")]
+    drawn = Broad(scenes, torch.zeros(4, 1), torch.tensor([True, False, False, False]), torch.zeros(4, 1))
+    assert drawn.shares() == {"ink": pytest.approx(1 / 3), "flat": 0.0}
+    assert drawn.advantages().tolist() == pytest.approx([-2 / 3, 1 / 3, 1 / 3, 0.0])
+    assert joined([drawn, drawn]).shares() == drawn.shares() and len(joined([drawn, drawn]).scenes) == 8
+
+
+def test_what_is_learned_leads_away_from_it_and_only_where_it_is(short):
+    host = TinyHost()
+    with opened(host, wish(), recipes=SMALL) as made:
+        pairs = PromptPairs.make(made.request, "pear")
+        made.job.extend(expected_everywhere(made.request))
+        with attached(made.backbone, made.edits.paths, 2, 0) as adapters:
+            work = Everywhere.prepare(made, pairs, adapters, Unasked())
+            latents, places = noise((2, *host.latent_shape), 1, host.device), torch.zeros(2, 1, 4, 4)
+            places[:, :, 0, 0] = 1.0
+            scenes = [Scene("{an o} in {s} style", "cat", "ink")] * 2
+            work.learn_from(Broad(scenes, latents, torch.tensor([True, False]), places), 0)
+            (points,) = work.pool
+            away = points.goal - points.own
+            assert away[:, :, 0, 0].abs().min() > 0 and away.flatten(2)[:, :, 1:].abs().max() == 0
+            # the way to the picture itself, at the place: +3/2 of it for the clean one, -3/2 for the other
+            ways = [(points.x - z) / points.sigma.view(-1, 1, 1, 1) - points.own for z in latents]
+            parts = [(away[:, :, 0, 0] / way[:, :, 0, 0]) for way in ways]
+            shown = (parts[0] + 1.5).abs().amax(1) < 1e-3
+            assert torch.equal(~shown, (parts[1] - 1.5).abs().amax(1) < 1e-3) and 0 < shown.sum() < len(shown)
+
+
+def test_a_run_changes_all_attention_and_says_how_it_went(short, by_name):
+    host, seen = TinyHost(), []
+    before = state_of(host)
+    result = run(host, wish(), progress=lambda r: seen.append(r.fraction))
+    assert_same(before, state_of(host))
+    assert seen == sorted(seen) and seen[-1] == 1.0
+    assert {name.rsplit("attn2.", 1)[1] for name in result.delta.factors} == {"to_q", "to_k", "to_v", "to_out.0"}
+    assert {name.rsplit("attn2.", 1)[1] for name in by_name.delta.factors} == {"to_k", "to_v"}
+    scope = result.report["scope"]
+    assert scope["shares"] == [0.5, 0.0] and (scope["rounds"], scope["steps"], scope["kept"]) == (1, 3, True)
+    rows = dict(result.summary())
+    assert rows["Pictures that show it unasked"] == "50% before, 0% after"
+    assert rows["How"].endswith("then 3 steps against pictures that show it unasked")
+    assert result.delta.info.config["scope"] == "everywhere" and "depth" not in result.report
+
+
+def test_what_nobody_sees_leaves_the_closed_form_as_it_is(short, by_name):
+    short[:] = [0]
+    result = run(TinyHost(), wish())
+    assert same_factors(result, by_name) and result.report["scope"]["steps"] == 0
+
+
+def test_the_budget_ends_it(short):
+    short[:] = [3]
+    scope = run(TinyHost(), wish()).report["scope"]
+    assert scope["shares"] == [0.75] * 3 and (scope["rounds"], scope["steps"]) == (2, 6)
+
+
+@pytest.mark.parametrize("at", ["appear nowhere", "what has to go"])
+def test_a_stop_ends_it_with_what_was_checked_before(short, by_name, at):
+    host = TinyHost()
+    before = state_of(host)
+    result = run(host, wish(), progress=lambda r: at in r.message)
+    assert_same(before, state_of(host))
+    assert same_factors(result, by_name) and result.report["check"] == by_name.report["check"]
+    assert result.report["scope"]["kept"] is False and result.report["scope"]["remark"] == Unasked.stopped
+    with pytest.raises(Cancelled):
+        run(host, wish(on_stop="discard"), progress=lambda r: at in r.message)
+    assert_same(before, state_of(host))
+
+
+def test_a_run_that_was_killed_goes_on_to_the_same_delta(short, tmp_path):
+    def made(saved, progress=None):
+        return forget_or_go_on(TinyHost(), wish(), Stack(), progress, saved).delta
+
+    def killed(report):
+        if report.phase == "training" and report.done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        made(SavedWork(tmp_path), killed)
+    assert made(SavedWork(tmp_path)).content_hash() == made(NOTHING).content_hash()
+
+
+def test_what_harms_too_much_is_not_kept(short, by_name, monkeypatch):
+    monkeypatch.setattr(attempts, "rank", lambda run, before, attempt: (attempt.unasked is not None, 0))
+    result = run(TinyHost(), wish())
+    assert same_factors(result, by_name)
+    assert "harms too much" in dict(result.summary())["Scope not kept"]
+
+
+def test_wrong_values_are_refused():
+    for wrong in ({"scope": "nowhere"}, {"scope": "everywhere", "quality": "quick"}):
+        with pytest.raises(BadSetting, match="(?i)scope|everywhere"):
+            ForgetConfig(concept="banana", **wrong)
+    with pytest.raises(BadSetting, match="together"):
+        ForgetConfig(concept="banana", scope="everywhere", depth="deep")
+
+
+def test_by_name_a_request_is_recorded_as_it_always_was():
+    assert "scope" not in ForgetConfig(concept="cat").deciding()
+    given = ForgetConfig(concept="cat", scope="everywhere").deciding()
+    assert ForgetConfig.from_flat(given).scope == "everywhere"

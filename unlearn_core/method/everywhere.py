@@ -1,0 +1,365 @@
+"""Everywhere: what appears without being asked for, such as a watermark, a stamp or a frame, appears no more.
+
+The closed form takes the name away; prompts without the name still draw it. So pictures of prompts that do not name it
+are drawn, and the model itself is asked which of them show it (`evaluate.unasked`). A LoRA on all attention is trained
+towards the pictures without it and away from those with it: a policy gradient with a baseline (REINFORCE, Williams
+1992; for denoisers Black et al. 2023, arXiv 2305.13301), only at the places where it would be. All else is held. Then
+pictures are drawn anew, until they no longer show it or the budget is spent.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..config import ForgetConfig
+from ..errors import TrainingFailed
+from ..evaluate.unasked import look_for
+from ..host import Conditioning, HostModel
+from ..sampling import LatentBank, Sampler, direction, expand, noise
+from ..words.prompts import Scene, fill, spread
+from ..words.word_list import WordList
+from .adapters import Adapters, Average, attached, peft_parts
+from .fit import Fit
+from .learned_word import Points
+from .plan import BROAD_AGAIN, BROAD_FIRST, BROAD_MORE, UNASKED_ROUNDS, UNASKED_STEPS, expected_everywhere
+from .prompt_pairs import PromptPairs
+from .run import Run
+from .training.checkpointing import checkpointed
+from .training.loop import penalties_of
+from .training.losses import PreservationPenalty, drift, squared_distance
+from .training.memory import Pace, paced
+
+LEVELS = 0.5, 0.65, 0.8
+"""Parts of the trained noise range at which pictures are read: above them nothing is settled, below all is."""
+PUSHED_FROM = 0.25
+"""Part of the noise range from which it may still be changed whether a picture shows it."""
+STRENGTH = 3.0
+"""How far the answers are led towards pictures without it, as a multiple of the policy gradient."""
+POINTS, POINTS_AGAIN = 48, 24
+"""Noised pictures of the first round, and of each later one, as a multiple of the batch."""
+NAMED = 3
+"""One row in so many has the target's own prompt, so that what the closed form has done stays done."""
+OPEN = 0.2
+"""Part of the rows that are asked for by less than their own prompt: by the thing, the style, or nothing."""
+SELDOM = 0.005
+"""What is added to the square of the share of a style's pictures that show it, by which styles are drawn again."""
+GONE = 0.02
+"""Largest part of the pictures that may still be read as showing it for the work to be done."""
+AVERAGED, WARM_UP = 0.95, 10
+"""Share of the running average that each step keeps; steps in which the learning rate rises."""
+
+
+@dataclass
+class Unasked:
+    """What the part after the closed form has found.
+
+    shares: parts of the pictures of prompts that do not name it, in the styles where it is seen most, that are read as
+    showing it, before each round and after the last one. steps: training steps. kept: whether its change is part of
+    the delta. remark: why not.
+    """
+
+    shares: list[float] = field(default_factory=list)
+    steps: int = 0
+    seconds: float = 0.0
+    kept: bool = True
+    remark: str = ""
+
+    stopped = "stopped while it was made to appear nowhere; the result before that is kept"
+    worse = "what no longer shows it unasked harms too much or draws it by name, so the result before it is kept"
+
+    @property
+    def rounds(self) -> int:
+        """How often it was trained."""
+        return max(0, len(self.shares) - 1)
+
+    def numbers(self) -> dict:
+        """As plain JSON values, for the report."""
+        return {
+            "unasked_before": self.shares[0] if self.shares else None,
+            "unasked_after": self.shares[-1] if self.shares else None,
+            "shares": self.shares,
+            "rounds": self.rounds,
+            "steps": self.steps,
+            "seconds": self.seconds,
+            "kept": self.kept,
+            "remark": self.remark,
+        }
+
+
+def fit_everywhere(run: Run, pairs: PromptPairs, fit: Fit, found: Unasked) -> Fit | None:
+    """Go on from a fit until prompts that do not name the target no longer draw it, or the budget is spent.
+
+    It is on `run.edits` afterwards. found: is filled in. None where the artist has stopped it: the fit that it began
+    with is on the layers then. Raises `UnlearnError` where peft is missing or numbers overflow; the layers then have
+    that fit as well.
+    """
+    peft_parts()
+    run.job.extend(expected_everywhere(run.request))
+    config, begun = run.request.config, run.job.seconds
+    run.edits.set({})
+    factors = fit.factors
+    try:
+        with attached(
+            run.backbone, run.edits.paths, config.rank, config.seed, run.host.device, run.edits.weight
+        ) as adapters:
+            for path, (down, up) in fit.factors.items():
+                adapters.start(path, down, up)
+            run.student = adapters
+            work = Everywhere.prepare(run, pairs, adapters, found)
+            with checkpointed(run.backbone, lambda: work.pace.plan.checkpointing):
+                ended = work.rid()
+                if ended and found.steps:
+                    factors = {path: adapters.pair(path) for path in adapters.factors}
+    finally:
+        run.student = run.edits
+        run.edits.set(factors)
+        found.seconds = run.job.seconds - begun
+    if not ended:
+        return None
+    steps, memory = fit.steps + found.steps, work.pace.plan.sentence()
+    return Fit(factors, fit.preserve_scale, steps, found.seconds, memory, "against pictures that show it unasked")
+
+
+def with_concept(prompt: str, concept: str, kind: str) -> str:
+    """A prompt that asks for the concept as well."""
+    return f"{prompt}, {concept}" if kind == "style" else f"{prompt}{fill(' with {an o}', concept, '')}"
+
+
+def broad_scenes(words: WordList, count: int, seed: int, shares: dict[str, float]) -> list[Scene]:
+    """`count` scenes of any thing in any style of the list; shares: of styles that are to come more often."""
+    rng = random.Random(f"{seed}/broad")
+    styles = list(words.styles) or [""]
+    templates = words.templates if words.styles else words.object_templates
+    chosen = rng.choices(styles, weights=[shares.get(s, 0.0) ** 2 + SELDOM for s in styles], k=count)
+    return [Scene(rng.choice(templates), rng.choice(words.all_objects), s, rng.choice(words.suffixes)) for s in chosen]
+
+
+def part_of(scene: Scene, words: WordList, rng: random.Random) -> str:
+    """What a picture of the scene is asked for by: as a rule its own prompt, at times less, or nothing at all."""
+    if rng.random() >= OPEN:
+        return scene.prompt
+    if scene.style and rng.random() < 0.5:
+        return fill(rng.choice(words.style_templates), "", scene.style)
+    return rng.choice(["", fill(rng.choice(words.object_templates), scene.obj, "")])
+
+
+@dataclass(frozen=True)
+class Broad:
+    """Pictures of prompts that do not name the target: scenes, latents `[b, c, h, w]`, which show it `[b]`, where.
+
+    places: as of `Sight`.
+    """
+
+    scenes: list[Scene]
+    latents: Tensor
+    shown: Tensor
+    places: Tensor
+
+    def shares(self) -> dict[str, float]:
+        """{style: part of its pictures that show it}, 0..1."""
+        styles = dict.fromkeys(s.style for s in self.scenes)
+        return {t: float(self.shown[[s.style == t for s in self.scenes]].float().mean()) for t in styles}
+
+    def advantages(self) -> Tensor:
+        """How much better than others of its style each picture is, `[b]`: the style's share, less 1 where shown."""
+        shares = self.shares()
+        return torch.tensor([shares[s.style] for s in self.scenes]) - self.shown.float()
+
+
+def joined(parts: list[Broad]) -> Broad:
+    """All of them."""
+    latents, shown, places = (torch.cat([getattr(p, n) for p in parts]) for n in ("latents", "shown", "places"))
+    return Broad([s for p in parts for s in p.scenes], latents, shown, places)
+
+
+@dataclass
+class Everywhere:
+    """Drawing, reading and training in turn. named: points of the target's own prompts; pool: points of all rounds.
+
+    held: prompts of earlier targets, which stay as the stack has put them. added: layers that had no change before.
+    """
+
+    run: Run
+    adapters: Adapters
+    pace: Pace
+    penalties: list[PreservationPenalty]
+    found: Unasked
+    named: Points
+    average: Average
+    optimizer: torch.optim.Optimizer
+    generator: torch.Generator
+    added: list[str]
+    pool: list[Points] = field(default_factory=list)
+
+    @classmethod
+    def prepare(cls, run: Run, pairs: PromptPairs, adapters: Adapters, found: Unasked) -> Everywhere:
+        """Ask the model before the request what is to be drawn; the adapters are as the closed form has left them."""
+        config = run.request.config
+        generator = torch.Generator().manual_seed(config.seed)
+        run.job.start("replay", 2 * config.sampling_steps, "drawing what has to go")
+        target = spread(pairs.target, run.request.recipe.training_prompts, config.seed)
+        # of earlier targets the prompts, and what they draw now
+        target += [(p, p) for p, _ in spread(pairs.erased, run.request.recipe.replay_erased // 4, config.seed)]
+        named = named_points(run, adapters, target, generator)
+        learned = sum(p.numel() for p in adapters.parameters())
+        pace = paced(run.host, run.backbone, run.cost, learned, config)
+        optimizer = torch.optim.AdamW(adapters.parameters(), config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
+        added = [path for path, (_, up) in adapters.factors.items() if not up.any()]
+        average = Average(adapters.parameters(), AVERAGED)
+        penalties = penalties_of(run, pairs, adapters)
+        return cls(run, adapters, pace, penalties, found, named, average, optimizer, generator, added)
+
+    @property
+    def config(self) -> ForgetConfig:
+        """The request's."""
+        return self.run.request.config
+
+    @property
+    def host(self) -> HostModel:
+        """The run's."""
+        return self.run.host
+
+    def rid(self) -> bool:
+        """The rounds; whether they came to an end. What is kept, the running average, is on the layers then."""
+        job, words = self.run.job, f"making '{self.run.request.concept}' appear nowhere"
+        job.start("training", UNASKED_ROUNDS * UNASKED_STEPS, words)
+        first = self.draw(BROAD_FIRST, {}, 0)
+        more = self.draw(BROAD_MORE, first.shares(), 1)
+        drawn = self.draw(BROAD_MORE, joined([first, more]).shares(), 2)
+        every = joined([first, more, drawn])
+        for number in range(UNASKED_ROUNDS + 1):
+            if job.stopping:
+                return False
+            self.found.shares.append(float(drawn.shown.float().mean()))
+            if self.found.shares[-1] <= GONE or number == UNASKED_ROUNDS:
+                break
+            self.learn_from(drawn if number else every, number)
+            for _ in range(UNASKED_STEPS):
+                job.tick(self.step())
+                if job.stopping:
+                    return False
+            drawn = self.draw(BROAD_AGAIN, every.shares(), 3 + number)
+        self.average.swap()
+        return True
+
+    def draw(self, count: int, shares: dict[str, float], number: int) -> Broad:
+        """Pictures of the model as it would be kept now, read by the model before the request."""
+        request, config = self.run.request, self.config
+        scenes = broad_scenes(request.rest, count, config.seed + 100 + number, shares)
+        asked = self.host.encode([s.prompt for s in scenes])
+        with_it = self.host.encode([with_concept(s.prompt, request.concept, request.kind) for s in scenes])
+        sampler = Sampler(self.host, config.sampling_steps, config.guidance, self.run.job.pulse)
+        with self.average.swapped():
+            latents = sampler.draw(asked, config.seed + 8000 + number)
+        with self.adapters.off():
+            seed = config.seed + 9000 + 10 * number
+            seen = look_for(self.host, latents, (asked, with_it), LEVELS, seed, self.run.job.pulse)
+        return Broad(scenes, latents, seen.margins > 0, seen.places)
+
+    def learn_from(self, drawn: Broad, number: int) -> None:
+        """Noise the pictures and put down what is to be answered there, for all steps of this round and later ones.
+
+        Where it would be: d_S + STRENGTH * advantage * (t - d_S), t being where the picture lies; elsewhere, and where
+        nothing is settled any more, what the model before the request answers.
+        """
+        host, advantages = self.host, drawn.advantages()
+        count = (POINTS_AGAIN if number else POINTS) * self.config.batch
+        rows = torch.multinomial(advantages.abs() + 0.1, count, replacement=True, generator=self.generator)
+        last = len(host.sigmas)
+        at = torch.randint(int(PUSHED_FROM * last), last, (count,), generator=self.generator)
+        at[::4] = torch.randint(0, last, at[::4].shape, generator=self.generator)
+        sigma, latents = host.sigmas[at.to(host.sigmas.device)], drawn.latents[rows.to(drawn.latents.device)]
+        x = host.noised(latents, sigma, noise(latents.shape, self.config.seed + 500 + number, latents.device))
+        rng = random.Random(f"{self.config.seed}/{number}/asked")
+        prompts = host.encode([part_of(drawn.scenes[i], self.run.request.rest, rng) for i in rows.tolist()])
+        with self.average.swapped():
+            now = self.answers(x, sigma, prompts)
+        with self.adapters.off():
+            before = self.answers(x, sigma, prompts)
+        led = expand(STRENGTH * advantages[rows].to(x), x) * ((x - latents) / expand(sigma, x) - now)
+        places = drawn.places[rows.to(drawn.places.device)]
+        self.pool.append(Points(x, sigma, prompts, before, torch.lerp(before, now + led, places)))
+
+    def answers(self, x: Tensor, sigma: Tensor, prompts: Conditioning) -> Tensor:
+        """The model's directions without gradient, a pulse a pass."""
+        made = []
+        with torch.no_grad():
+            for part in torch.arange(len(x)).split(32):
+                made.append(direction(self.host, x[part], sigma[part], prompts[part]))
+                self.run.job.pulse()
+        return torch.cat(made)
+
+    def step(self) -> dict[str, float]:
+        """One training step; its losses. Half of its rows are of the last pictures, a third name the target."""
+        self.found.steps += 1
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * min(1.0, self.found.steps / WARM_UP)
+        batch = 2 * self.config.batch
+        counts = {"named": batch // NAMED, "last": batch // 2}
+        sources = [(self.named, counts["named"]), (self.pool[-1], counts["last"])]
+        sources.append((self.pool[self.drawn_number(len(self.pool))], batch - sum(counts.values())))
+        rows = [s[torch.randint(0, len(s), (n,), generator=self.generator)] for s, n in sources if n]
+        losses = self.pace.attempt(
+            lambda plan: self.gradients(rows, 2 * plan.pairs),
+            undo=lambda: self.optimizer.zero_grad(set_to_none=True),
+        )
+        torch.nn.utils.clip_grad_norm_(self.adapters.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.average.update()
+        if not all(map(math.isfinite, losses.values())):
+            raise TrainingFailed("The loss is no longer a number; try a lower learning rate.")
+        return losses
+
+    def drawn_number(self, below: int) -> int:
+        """A random number below another one."""
+        return int(torch.randint(0, below, (1,), generator=self.generator))
+
+    def gradients(self, parts: list[Points], rows: int) -> dict[str, float]:
+        """Add up one step's gradients, so many rows at once; returns the losses."""
+        config = self.config
+        x, sigma, goal = (torch.cat([getattr(p, name) for p in parts]) for name in ("x", "sigma", "goal"))
+        prompts, total = Conditioning.cat([p.prompts for p in parts]), 0.0
+        with torch.enable_grad():
+            for part in torch.arange(len(x)).split(rows):
+                distance = squared_distance(direction(self.host, x[part], sigma[part], prompts[part]), goal[part])
+                loss = distance.sum() / len(x)
+                (config.keep_weight * loss).backward()
+                total += float(loss.detach())
+            # what the closed form has put there is wanted, whatever its size
+            change = drift((a, b, 1.0) for _, a, b in self.adapters.alike(self.added))
+            held = sum((penalty(self.adapters) for penalty in self.penalties), torch.zeros((), device=change.device))
+            (config.drift_weight * change + config.preservation_weight * held).backward()
+        return {"unasked": total, "drift": float(change.detach())}
+
+
+def named_points(run: Run, adapters: Adapters, pairs: list[tuple[str, str]], generator: torch.Generator) -> Points:
+    """Points of pictures of the first prompts of the pairs, where the second ones' answers are to be given.
+
+    They are led past them by the overshoot of a training. Taken more often where both answers differ more: where the
+    name draws something of its own.
+    """
+    host, config = run.host, run.request.config
+    past = run.request.recipe.training_overshoot if config.overshoot < 0 else config.overshoot
+    named, mapped = (host.encode(list(column)) for column in zip(*pairs, strict=True))
+    count = POINTS * config.batch
+    with adapters.off(), torch.no_grad():
+        bank = LatentBank.draw(host, named, 1, config.seed + 15, config.sampling_steps, run.job.tick)
+        rows, at = (torch.randint(0, n, (count,), generator=generator) for n in (len(bank), len(host.sigmas)))
+        latents, sigma = bank.pick(rows, generator), host.sigmas[at.to(host.sigmas.device)]
+        x = host.noised(latents, sigma, noise(latents.shape, config.seed + 16, latents.device))
+        own: list[Tensor] = []
+        goals: list[Tensor] = []
+        for part in torch.arange(count).split(32):
+            for made, prompts in ((own, named), (goals, mapped)):
+                made.append(direction(host, x[part], sigma[part], prompts[rows[part]]))
+            run.job.pulse()
+    before, goal = torch.cat(own), torch.cat(goals)
+    gaps = squared_distance(before, goal).cpu()
+    often = torch.multinomial(gaps + gaps.mean() + 1e-12, count, replacement=True, generator=generator)
+    return Points(x, sigma, named[rows], before, goal + past * (goal - before))[often]

@@ -90,12 +90,15 @@ def described(cls: type) -> dict[str, str]:
     return found
 
 
-def world_table(kind: str) -> list[str]:
-    """The large world's base model, or runs on it; "short": ten requests for the front page."""
+def world_table(kind: str, model: str = "world") -> list[str]:
+    """The large world's base model, or runs on it; "short": ten requests for the front page.
+
+    model: "world", or "world-open" without its list.
+    """
     from .world.record import base_table, short_table, table_of
 
     made = {"base": base_table, "short": short_table}.get(kind, table_of)
-    return made(results(f"world_{'ten' if kind == 'short' else kind}_world"))
+    return made(results(f"world_{'ten' if kind == 'short' else kind}_{model}"))
 
 
 TABLES: dict[str, Callable[[], Sequence[str]]] = {
@@ -120,6 +123,7 @@ TABLES: dict[str, Callable[[], Sequence[str]]] = {
     "everywhere": lambda: doc_results.everywhere(results("everywhere")),
     "agreement": lambda: doc_results.agreement(results("agreement")),
     **{f"world-{kind}": partial(world_table, kind) for kind in ("base", "one", "ten", "short", "hundred", "together")},
+    "world-ten-open": partial(world_table, "ten", "world-open"),
     "settings-request": lambda: settings_table(config.REQUEST),
     "settings-edit": lambda: settings_table(config.EDIT),
     "settings-training": lambda: settings_table(config.TRAINING),

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from unlearn_core.delta.atomic import write_whole
 from unlearn_core.delta.stack import Stack
 from unlearn_core.demo.recognition import Question
-from unlearn_core.picture_file import folded
+from unlearn_core.picture_file import LINES, folded
 from unlearn_core.preview import grid, pictures
 from unlearn_core.sampling import Sampler
 from unlearn_core.words.prompts import fill
@@ -46,10 +46,10 @@ def assemble(columns: Sequence[str], base: Path, strips: Sequence[tuple[str, Pat
     page = Image.new("RGB", (LEFT + width, TOP + SIZE * len(rows)), "white")
     pen = ImageDraw.Draw(page)
     for i, caption in enumerate(columns):
-        text = "\n".join(folded(caption, SIZE // 6))
+        text = "\n".join(folded(caption, SIZE - 4, pen.getfont(), LINES))
         pen.multiline_text((LEFT + i * SIZE + 2, 2), text, fill="black", spacing=1)
     for i, (label, picture) in enumerate(rows):
-        lines = folded(label.replace(":", ": ").replace("+", " +"), LEFT // 6)
+        lines = folded(label.replace(":", ": ").replace("+", " +"), LEFT - 8, pen.getfont(), LINES)
         at = (4, TOP + i * SIZE + (SIZE - 12 * len(lines)) // 2)
         pen.multiline_text(at, "\n".join(lines), fill="black", spacing=1)
         with Image.open(picture) as row:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 
-from ..unlearn_core.picture_file import letters
+from ..unlearn_core.picture_file import folded, letters
 
 LINES = 2
 """Lines of a caption; what is longer ends in dots."""
@@ -35,28 +35,3 @@ def strip(text: str, width: int, lines: int = LINES) -> Tensor:
     written = "\n".join(folded(text, width - 4, font, lines))
     ImageDraw.Draw(page).multiline_text((2, 1), written, fill="black", font=font, spacing=size // 5)
     return torch.from_numpy(np.array(page)).movedim(-1, 0).float() / 255
-
-
-def folded(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, lines: int) -> list[str]:
-    """The text in at most so many lines that are no wider than `width`; letters that the font lacks are "?"."""
-    words = text.encode("latin-1", "replace").decode("latin-1").split()
-    found = [""]
-    for i, word in enumerate(words):
-        longer = f"{found[-1]} {word}".strip()
-        if not found[-1] or font.getlength(longer) <= width:
-            found[-1] = longer
-        elif len(found) < lines:
-            found.append(word)
-        else:
-            found[-1] = " ".join([found[-1], *words[i:]])
-            break
-    return [shortened(line, width, font) for line in found]
-
-
-def shortened(line: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """The line, or its beginning and dots where it is wider than that."""
-    if font.getlength(line) <= width:
-        return line
-    while line and font.getlength(line + "...") > width:
-        line = line[:-1]
-    return line.rstrip() + "..."

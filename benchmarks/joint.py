@@ -18,7 +18,6 @@ from unlearn_core.method.closed_form import Edit, moments
 from unlearn_core.method.open_words import OpenWords
 from unlearn_core.method.preserved import PreservedPrompts
 from unlearn_core.method.text_reader import TextReader
-from unlearn_core.method.token_moments import moment_of
 from unlearn_core.recipe import DEFAULT
 from unlearn_core.words.vocabulary import Vocabulary
 
@@ -37,13 +36,7 @@ def held(task: Task, names: Sequence[str], reader: TextReader) -> Tensor:
     each = [OpenWords(known, allowed, (n, *names), style, (), task.words, recipe) for n in names]
     sample = each[0].sample(reader)
     near = dict.fromkeys(term for words in each for term in words.neighbours(reader, sample))
-    around = moment_of(reader, each[0].prompts(list(near)))
-    rest = 1 - recipe.open_weight - recipe.near_weight
-    return (
-        rest * listed.value
-        + recipe.open_weight * each[0].rest(reader, sample).value
-        + recipe.near_weight * around.value
-    )
+    return each[0].beside(listed, reader, sample, list(near)).value
 
 
 @dataclass(frozen=True)

@@ -212,7 +212,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_delta(short, tmp_path):
 
 
 def test_what_harms_too_much_is_not_kept(short, by_name, monkeypatch):
-    monkeypatch.setattr(attempts, "rank", lambda run, before, attempt: (attempt.unasked is not None, 0))
+    monkeypatch.setattr(attempts, "rank", lambda run, before, attempt: (attempt.further is not None, 0))
     result = run(TinyHost(), wish())
     assert same_factors(result, by_name)
     assert "harms too much" in dict(result.summary())["Scope not kept"]

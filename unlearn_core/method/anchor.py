@@ -285,18 +285,17 @@ def by_glance(
     rows: the target's prompts and the candidate's, a row a picture. allowed: most pictures that may read as the target.
     """
     recipe, seed, (targets, candidates) = run.request.recipe, run.request.config.seed, rows
-    drawn = torch.zeros(0)
+    drawn: list[Tensor] = []
     for part in (range(recipe.anchor_glance), range(recipe.anchor_glance, len(targets))):
-        new = sampler.draw(candidates[list(part)], seed + 3, first=part.start)
-        if not torch.isfinite(new).all():
+        drawn.append(sampler.draw(candidates[list(part)], seed + 3, first=part.start))
+        if not torch.isfinite(drawn[-1]).all():
             raise TrainingFailed(not_finite("draws"))
-        drawn = torch.cat([drawn, new]) if len(drawn) else new
         readings = [c[list(range(part.stop))] for c in (targets, candidates)]
         with torch.no_grad():
-            read = read_as(run.host, drawn, readings, recipe.reading_levels, seed, run.job.pulse) == 0
+            read = read_as(run.host, torch.cat(drawn), readings, recipe.reading_levels, seed, run.job.pulse) == 0
         if read.sum() > allowed:
             break
-    return float(read.float().mean()), drawn
+    return float(read.float().mean()), torch.cat(drawn)
 
 
 def by_groups(

@@ -24,15 +24,14 @@ class Attempt:
     """A fit and the check's last look at it.
 
     after: None where nobody looked at pictures. remark: why nothing better was tried. near: of a quick run's `Glance`.
-    depth: what was found by going on against learned words; unasked: until it appears nowhere.
+    further: what was found by going on from there, where the request asks for it.
     """
 
     fit: Fit
     after: Answers | None
     remark: str = ""
     near: float | None = None
-    depth: Depth | None = None
-    unasked: Unasked | None = None
+    further: Depth | Unasked | None = None
 
 
 def attempted(
@@ -83,12 +82,11 @@ def gone_on(
     found: Depth | Unasked
     if config.depth == "deep":
         found = Depth()
-        told = replace(attempt, depth=found)
     elif config.scope == "everywhere":
         found = Unasked()
-        told = replace(attempt, unasked=found)
     else:
         return attempt
+    told = replace(attempt, further=found)
     try:
         run.edits.set(attempt.fit.factors)
         if isinstance(found, Depth):

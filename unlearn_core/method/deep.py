@@ -20,16 +20,17 @@ from ..evaluate.evaluator import Evaluator
 from ..host import Conditioning
 from ..sampling import LatentBank, direction, noise
 from ..words.prompts import REMOVED, mapped
-from .adapters import Average, attached, peft_parts
+from .adapters import Adapters, Average
 from .anchor import Anchor
 from .fit import Fit
+from .further import Further, fit_further
 from .learned_word import Points, WordAttack, with_words
 from .plan import ATTACK_PICTURES, ATTACK_STEPS, DEEP_STEPS, ROUNDS, expected_deep
 from .prompt_pairs import PromptPairs
 from .run import Run
-from .training.checkpointing import checkpointed
 from .training.loop import Trainer, goals
 from .training.losses import drift, squared_distance
+from .training.memory import Pace
 
 WORDS = 4
 """Words that are learned together in an attack, so that they are not all the same."""
@@ -50,72 +51,27 @@ AVERAGED = 0.9
 
 
 @dataclass
-class Depth:
-    """What the part after the closed form has found.
+class Depth(Further):
+    """What is found against learned words; shares: of the pictures under newly learned ones."""
 
-    attacks: parts of the pictures under newly learned words that read as the target, before each round and after the
-    last one. steps: training steps. kept: whether its change is part of the delta. remark: why not.
-    """
-
-    attacks: list[float] = field(default_factory=list)
-    steps: int = 0
-    seconds: float = 0.0
-    kept: bool = True
-    remark: str = ""
-
+    key = "depth"
+    shown = "Pictures under learned words read as the target"
+    measured = "learned_word"
+    listed = "attacks"
+    against = "against learned words"
     stopped = "stopped while it was made to resist learned words; the result before that is kept"
     worse = "what resists learned words harms too much or draws it by name, so the result before it is kept"
-
-    @property
-    def rounds(self) -> int:
-        """How often it was trained against words."""
-        return max(0, len(self.attacks) - 1)
-
-    def numbers(self) -> dict:
-        """As plain JSON values, for the report."""
-        return {
-            "learned_word_before": self.attacks[0] if self.attacks else None,
-            "learned_word_after": self.attacks[-1] if self.attacks else None,
-            "attacks": self.attacks,
-            "rounds": self.rounds,
-            "steps": self.steps,
-            "seconds": self.seconds,
-            "kept": self.kept,
-            "remark": self.remark,
-        }
 
 
 def fit_against_words(
     run: Run, anchor: Anchor, pairs: PromptPairs, evaluator: Evaluator, fit: Fit, found: Depth
 ) -> Fit | None:
-    """Go on from a fit until learned words no longer draw the target, or the budget is spent; it is on `run.edits`.
+    """Go on from a fit until learned words no longer draw the target, or the budget is spent (see `fit_further`)."""
 
-    found: is filled in. None where the artist has stopped it: the fit that it began with is on the layers then.
-    Raises `UnlearnError` where peft is missing or numbers overflow; the layers then have that fit as well.
-    """
-    peft_parts()
-    run.job.extend(expected_deep(run.request))
-    config, begun = run.request.config, run.job.seconds
-    where, read = run.host.device, run.edits.weight
-    run.edits.set({})
-    factors = fit.factors
-    try:
-        with attached(run.backbone, run.edits.paths, config.rank, config.seed, where, read) as adapters:
-            for path, (down, up) in fit.factors.items():
-                adapters.start(path, down, up)
-            run.student = adapters
-            trainer = Trainer.prepare(run, anchor, pairs, adapters)
-            with checkpointed(run.backbone, lambda: trainer.pace.plan.checkpointing):
-                ended = Deep.prepare(trainer, anchor, evaluator, found).resist()
-                if ended and found.steps:
-                    factors = {path: adapters.pair(path) for path in adapters.factors}
-    finally:
-        run.student = run.edits
-        run.edits.set(factors)
-        found.seconds = run.job.seconds - begun
-    if not ended:
-        return None
-    return Fit(factors, fit.preserve_scale, fit.steps + found.steps, found.seconds, trainer.pace.plan.sentence())
+    def prepare(adapters: Adapters) -> Deep:
+        return Deep.prepare(Trainer.prepare(run, anchor, pairs, adapters), anchor, evaluator, found)
+
+    return fit_further(run, fit, found, expected_deep(run.request), prepare)
 
 
 @dataclass
@@ -153,7 +109,12 @@ class Deep:
         added = [path for path, (_, up) in trainer.adapters.factors.items() if not up.any()]
         return cls(trainer, anchor, evaluator, found, target, named, kept, average, optimizer, generator, added)
 
-    def resist(self) -> bool:
+    @property
+    def pace(self) -> Pace:
+        """The trainer's."""
+        return self.trainer.pace
+
+    def go_on(self) -> bool:
         """The rounds; whether they came to an end. What is kept, the running average, is on the layers then."""
         run = self.trainer.run
         words = f"making it resist words that are learned for '{run.request.concept}'"
@@ -162,8 +123,8 @@ class Deep:
             attack = self.attack(number)
             if run.job.stopping:
                 return False
-            self.found.attacks.append(self.success(attack.words, number))
-            if self.found.attacks[-1] <= FAILED or number == ROUNDS:
+            self.found.shares.append(self.success(attack.words, number))
+            if self.found.shares[-1] <= FAILED or number == ROUNDS:
                 break
             for _ in range(DEEP_STEPS):
                 attack.step()

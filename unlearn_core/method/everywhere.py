@@ -23,13 +23,13 @@ from ..host import Conditioning, HostModel
 from ..sampling import LatentBank, Sampler, direction, expand, noise
 from ..words.prompts import Scene, fill, spread
 from ..words.word_list import WordList
-from .adapters import Adapters, Average, attached, peft_parts
+from .adapters import Adapters, Average
 from .fit import Fit
+from .further import Further, fit_further
 from .learned_word import Points
 from .plan import BROAD_AGAIN, BROAD_FIRST, BROAD_MORE, UNASKED_ROUNDS, UNASKED_STEPS, expected_everywhere
 from .prompt_pairs import PromptPairs
 from .run import Run
-from .training.checkpointing import checkpointed
 from .training.loop import penalties_of
 from .training.losses import PreservationPenalty, drift, squared_distance
 from .training.memory import Pace, paced
@@ -55,74 +55,25 @@ AVERAGED, WARM_UP = 0.95, 10
 
 
 @dataclass
-class Unasked:
-    """What the part after the closed form has found.
+class Unasked(Further):
+    """What is found in pictures that nobody asked for the target; shares: where it is seen most, by style."""
 
-    shares: parts of the pictures of prompts that do not name it, in the styles where it is seen most, that are read as
-    showing it, before each round and after the last one. steps: training steps. kept: whether its change is part of
-    the delta. remark: why not.
-    """
-
-    shares: list[float] = field(default_factory=list)
-    steps: int = 0
-    seconds: float = 0.0
-    kept: bool = True
-    remark: str = ""
-
+    key = "scope"
+    shown = "Pictures that show it unasked"
+    measured = "unasked"
+    listed = "shares"
+    against = "against pictures that show it unasked"
     stopped = "stopped while it was made to appear nowhere; the result before that is kept"
     worse = "what no longer shows it unasked harms too much or draws it by name, so the result before it is kept"
-
-    @property
-    def rounds(self) -> int:
-        """How often it was trained."""
-        return max(0, len(self.shares) - 1)
-
-    def numbers(self) -> dict:
-        """As plain JSON values, for the report."""
-        return {
-            "unasked_before": self.shares[0] if self.shares else None,
-            "unasked_after": self.shares[-1] if self.shares else None,
-            "shares": self.shares,
-            "rounds": self.rounds,
-            "steps": self.steps,
-            "seconds": self.seconds,
-            "kept": self.kept,
-            "remark": self.remark,
-        }
 
 
 def fit_everywhere(run: Run, pairs: PromptPairs, fit: Fit, found: Unasked) -> Fit | None:
     """Go on from a fit until prompts that do not name the target no longer draw it, or the budget is spent.
 
-    It is on `run.edits` afterwards. found: is filled in. None where the artist has stopped it: the fit that it began
-    with is on the layers then. Raises `UnlearnError` where peft is missing or numbers overflow; the layers then have
-    that fit as well.
+    See `fit_further`.
     """
-    peft_parts()
-    run.job.extend(expected_everywhere(run.request))
-    config, begun = run.request.config, run.job.seconds
-    run.edits.set({})
-    factors = fit.factors
-    try:
-        with attached(
-            run.backbone, run.edits.paths, config.rank, config.seed, run.host.device, run.edits.weight
-        ) as adapters:
-            for path, (down, up) in fit.factors.items():
-                adapters.start(path, down, up)
-            run.student = adapters
-            work = Everywhere.prepare(run, pairs, adapters, found)
-            with checkpointed(run.backbone, lambda: work.pace.plan.checkpointing):
-                ended = work.rid()
-                if ended and found.steps:
-                    factors = {path: adapters.pair(path) for path in adapters.factors}
-    finally:
-        run.student = run.edits
-        run.edits.set(factors)
-        found.seconds = run.job.seconds - begun
-    if not ended:
-        return None
-    steps, memory = fit.steps + found.steps, work.pace.plan.sentence()
-    return Fit(factors, fit.preserve_scale, steps, found.seconds, memory, "against pictures that show it unasked")
+    expected = expected_everywhere(run.request)
+    return fit_further(run, fit, found, expected, lambda adapters: Everywhere.prepare(run, pairs, adapters, found))
 
 
 def with_concept(prompt: str, concept: str, kind: str) -> str:
@@ -224,7 +175,7 @@ class Everywhere:
         """The run's."""
         return self.run.host
 
-    def rid(self) -> bool:
+    def go_on(self) -> bool:
         """The rounds; whether they came to an end. What is kept, the running average, is on the layers then."""
         job, words = self.run.job, f"making '{self.run.request.concept}' appear nowhere"
         job.start("training", UNASKED_ROUNDS * UNASKED_STEPS, words)

@@ -19,7 +19,7 @@ class Fit:
     steps: int = 0
     seconds: float = 0.0
     memory: str = ""
-    against: str = "against learned words"
+    against: str = ""
 
     @property
     def way(self) -> str:

@@ -25,6 +25,8 @@ from ..words.word_list import WordList
 from .anchor import Anchor, choose_anchor
 from .attempts import Attempt, attempted, gone_on
 from .checks import evaluator_for
+from .deep import Depth
+from .everywhere import Unasked
 from .finite import check_layers, check_text, solved
 from .known_words import ask_about_unknown_words
 from .prompt_pairs import PromptPairs
@@ -196,8 +198,7 @@ def report_of(run: Run, anchor: Anchor, attempt: Attempt, delta: Delta) -> dict:
         "memory": fit.memory,
         "check": delta.info.check,
         "seed": request.config.seed,
-        **({"depth": attempt.depth.numbers()} if attempt.depth else {}),
-        **({"scope": attempt.unasked.numbers()} if attempt.unasked else {}),
+        **({attempt.further.key: attempt.further.numbers()} if attempt.further else {}),
     }
 
 
@@ -227,7 +228,7 @@ def summary(report: Mapping) -> list[tuple[str, str]]:
         rows.append(("Guidance of the check", f"{report['guidance']:g}"))
     if report.get("keep_unnamed"):
         rows.append(("Kept, but in no word list", ", ".join(report["keep_unnamed"])))
-    rows += depth_rows(report.get("depth")) + scope_rows(report.get("scope"))
+    rows += Depth.rows(report) + Unasked.rows(report)
     if report["stack"]:
         rows.append(("On top of", ", ".join(report["stack"])))
     if report["stopped"]:
@@ -237,32 +238,4 @@ def summary(report: Mapping) -> list[tuple[str, str]]:
     if report.get("withheld"):
         rows.append(("Not kept", report["withheld"]))
     rows.append(("Time", f"{report['seconds']:.0f} s"))
-    return rows
-
-
-def depth_rows(depth: Mapping | None) -> list[tuple[str, str]]:
-    """What was found by going on against learned words, as rows of (label, value); none where that was not asked."""
-    if not depth:
-        return []
-    rows = []
-    if depth["attacks"]:
-        shares = f"{depth['learned_word_before']:.0%} before, {depth['learned_word_after']:.0%} after"
-        rows.append(("Pictures under learned words read as the target", shares))
-    rows.append(("Depth", f"{depth['rounds']} rounds, {depth['steps']} steps, {depth['seconds']:.0f} s"))
-    if depth["remark"]:
-        rows.append(("Depth not kept", depth["remark"]))
-    return rows
-
-
-def scope_rows(scope: Mapping | None) -> list[tuple[str, str]]:
-    """What was found by going on until it appears nowhere, as rows of (label, value); none where that was not asked."""
-    if not scope:
-        return []
-    rows = []
-    if scope["shares"]:
-        shares = f"{scope['unasked_before']:.0%} before, {scope['unasked_after']:.0%} after"
-        rows.append(("Pictures that show it unasked", shares))
-    rows.append(("Scope", f"{scope['rounds']} rounds, {scope['steps']} steps, {scope['seconds']:.0f} s"))
-    if scope["remark"]:
-        rows.append(("Scope not kept", scope["remark"]))
     return rows

@@ -89,7 +89,11 @@ class OpenWords:
         listed: of the lists. kept: where what was read of the sample is kept.
         """
         sample = self.sample(reader, kept)
-        near, kept_words, recipe = self.neighbours(reader, sample), tuple(map(self.term, self.keep)), self.recipe
+        return self.beside(listed, reader, sample, self.neighbours(reader, sample))
+
+    def beside(self, listed: Moment, reader: TextReader, sample: Sample, near: Sequence[Term]) -> Moment:
+        """The same with neighbours that are known: those of several targets, or of one."""
+        kept_words, recipe = tuple(map(self.term, self.keep)), self.recipe
         parts = [(1 - recipe.open_weight - recipe.near_weight, listed), (recipe.open_weight, self.rest(reader, sample))]
         if near or kept_words:
             weights = [1.0] * len(near) + [recipe.kept_as_near] * len(kept_words)

@@ -68,9 +68,9 @@ class Request:
         vocabulary = vocabulary_of(host)
         kind, concept = asked_for(config, [words, general], stack, vocabulary)
         layers = {path: name for name, path in reversed(names.items())}
-        deep = config.depth == "deep" or config.scope == "everywhere"
-        trained = tuple(path for path in layers if is_target(path, "attention" if deep else config.layers))
-        if deep or not config.closed_form:
+        further = config.depth == "deep" or config.scope == "everywhere"
+        trained = tuple(path for path in layers if is_target(path, "attention" if further else config.layers))
+        if further or not config.closed_form:
             peft_parts()
         recipes = dict(recipes or DEFAULT)
         if config.quality == "thorough":
@@ -125,10 +125,11 @@ class Request:
         what draws them by another word: kinds of a category, and the category of one of its kinds.
         """
         listed = self.words.without(self.moving[1:]).rivals(self.concept, self.kind)
-        if not (known := self.vocabulary):
+        if self.vocabulary is None:
             return listed
-        found = dict.fromkeys([*self.relatives, *listed])
-        return tuple(n for n in found if not any(known.is_kind_of(n, m) or known.means_more(n, m) for m in self.moving))
+        found = tuple(dict.fromkeys([*self.relatives, *listed]))
+        again = self.vocabulary.same_again(found, self.moving)
+        return tuple(name for name in found if name not in again)
 
     @property
     def forms(self) -> tuple[str, ...]:

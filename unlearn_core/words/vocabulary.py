@@ -103,15 +103,23 @@ class Vocabulary:
         """All terms of a term's category, itself among them."""
         return self._categories.get((term.is_style, term.category), ())
 
-    def is_kind_of(self, text: str, concept: str) -> bool:
-        """Whether a term is one of the things that a concept means: a sparrow and an owl (a bird of prey) of bird."""
-        own = self.find(text)
-        return own is not None and is_part_of(own.category, concept) and not is_form(text, concept)
+    def kinds_of(self, concepts: Collection[str]) -> frozenset[str]:
+        """The categories whose members are kinds of the concepts: bird, and bird of prey, for "bird"."""
+        return frozenset(name for _, name in self._categories if any(is_part_of(name, c) for c in concepts))
 
-    def means_more(self, text: str, concept: str) -> bool:
-        """Whether a text is the category that a concept belongs to: insect for an ant."""
-        own = self.find(concept)
-        return own is not None and is_form(own.category, text) and not is_form(text, concept)
+    def same_again(self, texts: Sequence[str], concepts: Collection[str]) -> frozenset[str]:
+        """Those of some texts that draw one of the concepts by another word.
+
+        Its kinds, as a sparrow and an owl are of bird, and the category that it belongs to, as insect is for an ant.
+        """
+        kinds = self.kinds_of(concepts)
+        more = {own.category for c in concepts if (own := self.find(c))}
+
+        def again(text: str) -> bool:
+            own = self.find(text)
+            return (own is not None and own.category in kinds) or any(is_form(text, category) for category in more)
+
+        return frozenset(t for t in texts if again(t) and not any(is_form(t, c) for c in concepts))
 
     def synonyms(self, text: str) -> tuple[str, ...]:
         """Other words for the same thing: told, never forgotten by themselves, and never held against it."""
@@ -134,7 +142,7 @@ class Vocabulary:
         Nor with what is a kind of them: whoever forgets birds does not hold sparrows.
         """
         gone = {key(s) for c in concepts for s in (c, *self.synonyms(c))}
-        kinds = {category for _, category in self._categories if any(is_part_of(category, c) for c in concepts)}
+        kinds = self.kinds_of(concepts)
         words = folded(frozenset().union(*map(content_words, concepts)))
         # most terms have no word that begins as one of the concepts' does, singular or plural
         first = {word[0] for word in words}

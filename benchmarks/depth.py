@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
-from unlearn_core import ForgetConfig, forget
-from unlearn_core.delta.atomic import write_json
 from unlearn_core.demo.recognition import share
 from unlearn_core.errors import BadSetting
 from unlearn_core.standalone.model import StandaloneModel
@@ -22,6 +16,7 @@ from .questions import shows, target_questions
 from .record import mean_and_worst
 from .robustness import WAYS, Inquiry, Way
 from .run import Plan
+from .trials import measured, recorded, requested
 
 FILE = "depth.json"
 BASE, DEPTHS = "base", ("name", "deep")
@@ -56,13 +51,8 @@ class Trial:
         """What the request leaves behind, kept in the folder, and what its run says; nothing for the base model."""
         if self.depth == BASE:
             return [], {}
-        asked = {"concept": self.concept, "seed": self.seed, "depth": self.depth, "force": True, **dict(self.settings)}
-        begun = time.process_time()
-        made = forget(host, ForgetConfig.from_flat(asked))
-        facts = {"anchor": made.report["anchor"], "verdict": made.report["check"]["verdict"]}
-        learned = Learned(self.concept, delta=made.delta, anchor=made.report["anchor"])
-        learned.save(folder / f"{self.name}.safetensors")
-        return [learned], {**made.report.get("depth", {}), **facts, "seconds": time.process_time() - begun}
+        asked = {"concept": self.concept, "seed": self.seed, "depth": self.depth, **dict(self.settings)}
+        return requested(host, folder / f"{self.name}.safetensors", asked, "depth")
 
     def measured(self, host: StandaloneModel, folder: Path) -> dict:
         """Shares 0..1: how often the target is recognised in each way, and other objects and styles."""
@@ -87,14 +77,7 @@ def measure(
     host: StandaloneModel, folder: Path, trials: Sequence[Trial], tell: Callable[[str], None] = lambda words: None
 ) -> list[dict]:
     """A row a trial; those that are in the folder already are not made again. tell: hears each row as it is there."""
-    file = folder / FILE
-    found = {row["name"]: row for row in json.loads(file.read_text(encoding="utf-8"))} if file.is_file() else {}
-    for trial in trials:
-        if trial.name not in found:
-            found[trial.name] = {"name": trial.name, **trial.measured(host, folder)}
-            write_json(file, list(found.values()))
-        tell(line(found[trial.name]))
-    return [found[t.name] for t in trials]
+    return measured(host, folder / FILE, trials, lambda row: tell(line(row)))
 
 
 def trials_of(concepts: str, seeds: Sequence[int], settings: dict[str, str]) -> list[Trial]:
@@ -130,8 +113,5 @@ def summary(rows: Sequence[dict]) -> list[dict]:
 
 def record(rows: Sequence[dict], commit: str, command: str, file: Path) -> None:
     """Write the summary as a committed file of results."""
-    device = f"{torch.get_num_threads()} CPU threads"
-    source = {"commit": commit, "date": time.strftime("%Y-%m-%d"), "command": command, "device": device}
-    source["note"] = f"{PICTURES} pictures of the target in each way; seconds of processor time"
-    made = [row | {"source": commit} for row in summary(rows)]
-    write_json(file, {"model": DEMO, "sources": {commit: source}, "rows": made})
+    note = f"{PICTURES} pictures of the target in each way; seconds of processor time"
+    recorded(summary(rows), DEMO, (commit, command, note), file)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from unlearn_core import ForgetConfig, forget
-from unlearn_core.delta.atomic import write_json
 from unlearn_core.demo.classifier import DemoClassifier
 from unlearn_core.demo.recognition import FOLDER, share, world
 from unlearn_core.errors import BadSetting
@@ -22,6 +18,7 @@ from unlearn_core.words.prompts import fill
 from .learned import Learned, under
 from .record import mean_and_worst
 from .stamp.stamps import ALONE, STYLE, has_stamp, is_stamp
+from .trials import measured, recorded, requested
 
 FILE = "everywhere.json"
 MODEL = "stamp"
@@ -82,13 +79,8 @@ class Trial:
         """What the request leaves behind, kept in the folder, and what its run says; nothing for the base model."""
         if self.scope == BASE:
             return [], {}
-        asked = {"concept": CONCEPT, "seed": self.seed, "scope": self.scope, "force": True, **dict(self.settings)}
-        begun = time.process_time()
-        made = forget(host, ForgetConfig.from_flat(asked))
-        facts = {"anchor": made.report["anchor"], "verdict": made.report["check"]["verdict"]}
-        learned = Learned(CONCEPT, delta=made.delta, anchor=made.report["anchor"])
-        learned.save(folder / f"{self.name}.safetensors")
-        return [learned], {**made.report.get("scope", {}), **facts, "seconds": time.process_time() - begun}
+        asked = {"concept": CONCEPT, "seed": self.seed, "scope": self.scope, **dict(self.settings)}
+        return requested(host, folder / f"{self.name}.safetensors", asked, "scope")
 
     def measured(self, host: StandaloneModel, folder: Path) -> dict:
         """Shares 0..1: pictures with a stamp, and objects and styles that the demo's classifier reads right."""
@@ -121,14 +113,7 @@ def measure(
     host: StandaloneModel, folder: Path, trials: Sequence[Trial], tell: Callable[[str], None] = lambda words: None
 ) -> list[dict]:
     """A row a trial; those that are in the folder already are not made again. tell: hears each row as it is there."""
-    file = folder / FILE
-    found = {row["name"]: row for row in json.loads(file.read_text(encoding="utf-8"))} if file.is_file() else {}
-    for trial in trials:
-        if trial.name not in found:
-            found[trial.name] = {"name": trial.name, **trial.measured(host, folder)}
-            write_json(file, list(found.values()))
-        tell(line(found[trial.name]))
-    return [found[t.name] for t in trials]
+    return measured(host, folder / FILE, trials, lambda row: tell(line(row)))
 
 
 def trials_of(seeds: Sequence[int], settings: dict[str, str]) -> list[Trial]:
@@ -160,8 +145,5 @@ def summary(rows: Sequence[dict]) -> list[dict]:
 
 def record(rows: Sequence[dict], commit: str, command: str, file: Path) -> None:
     """Write the summary as a committed file of results."""
-    device = f"{torch.get_num_threads()} CPU threads"
-    source = {"commit": commit, "date": time.strftime("%Y-%m-%d"), "command": command, "device": device}
-    source["note"] = f"{OF_STYLE} pictures of the style, {OF_OTHERS} of others, {NAMED} by name; processor seconds"
-    made = [row | {"source": commit} for row in summary(rows)]
-    write_json(file, {"model": MODEL, "sources": {commit: source}, "rows": made})
+    note = f"{OF_STYLE} pictures of the style, {OF_OTHERS} of others, {NAMED} by name; processor seconds"
+    recorded(summary(rows), MODEL, (commit, command, note), file)

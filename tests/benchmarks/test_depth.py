@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks import depth
+from benchmarks import trials as running
 from benchmarks.__main__ import main
 from benchmarks.depth import ASKED, FILE, Trial, measure, record, summary, trials_of
 from benchmarks.doc_results import depth as table
@@ -64,7 +64,7 @@ def test_a_request_is_made_with_its_depth(tmp_path, monkeypatch):
         wishes.append(config)
         raise BadSetting("seen")
 
-    monkeypatch.setattr(depth, "forget", forget)
+    monkeypatch.setattr(running, "forget", forget)
     assert Trial("banana", 3, "base").learned(None, tmp_path) == ([], {})
     with pytest.raises(BadSetting, match="seen"):
         Trial("banana", 3, "deep", (("rank", "4"),)).learned(None, tmp_path)

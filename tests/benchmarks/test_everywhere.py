@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from benchmarks import everywhere
+from benchmarks import trials as running
 from benchmarks.__main__ import main
 from benchmarks.doc_results import everywhere as table
 from benchmarks.everywhere import FILE, KEPT, SHARES, Sheet, Trial, measure, record, summary, trials_of
@@ -142,7 +142,7 @@ def test_a_request_is_made_with_its_scope(tmp_path, monkeypatch):
         wishes.append(config)
         raise BadSetting("seen")
 
-    monkeypatch.setattr(everywhere, "forget", forget)
+    monkeypatch.setattr(running, "forget", forget)
     assert Trial(3, "base").learned(None, tmp_path) == ([], {})
     with pytest.raises(BadSetting, match="seen"):
         Trial(3, "everywhere", (("rank", "4"),)).learned(None, tmp_path)

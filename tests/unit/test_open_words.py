@@ -239,6 +239,9 @@ def test_another_word_for_the_target_is_no_anchor(distance, name, monkeypatch):
     monkeypatch.setattr(anchor, "share_read_as_target", lambda *_: 0.0)
     with opened(Open(), ForgetConfig(concept="guitar")) as run:
         assert anchor.choose_anchor(run).name == name
+    with opened(Open(), ForgetConfig(concept="guitar", anchor="ukulele")) as run:
+        own = anchor.choose_anchor(run)
+        assert own.name == "ukulele" and ("hardly tells it from 'guitar'" in own.reason) == (name == "violin")
 
 
 def test_beside_a_list_that_is_not_complete_the_vocabulary_is_preserved(tmp_path):

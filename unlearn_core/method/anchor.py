@@ -83,10 +83,13 @@ def by_score_distance(run: Run, probed: Sequence[Scene], latents: TargetLatents)
     distances = dict(zip(names, measured.tolist(), strict=True))
     nearest = sorted(names, key=lambda n: distances[n])
     neighbours = tuple(n for n in nearest if n in rivals)
-    if config.anchor:
-        return Anchor(config.anchor, "given by the artist", neighbours, levels(config.anchor))
-    rejected: dict[str, float] = {}
     same = same_things(request, distances)
+    if config.anchor:
+        reason = "given by the artist"
+        if config.anchor in same:
+            reason += f"; this model hardly tells it from '{request.concept}', which may still be drawn"
+        return Anchor(config.anchor, reason, neighbours, levels(config.anchor))
+    rejected: dict[str, float] = {}
     for name, general in in_order(request, [n for n in nearest if n not in same], category):
         allowed = 0.0 if general else recipe.anchor_gate
         share = share_read_as_target(run, probed, name, general)

@@ -52,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
         speed_options(p)
     against = command("against", commands.against, "Time to the same forgetting, beside LECO, iLECO and ESD.")
     against.add_argument("--concept", default="banana", help="what is forgotten (default: banana)")
+    against.add_argument("--record", metavar="COMMIT", help="keep the rows for the documentation, as this commit's")
     depth, everywhere = depth_command(command), everywhere_command(command)
     agreement = command("agreement", commands.agreement, "How often the check says what the full check says.")
     agreement.add_argument("--runs", type=int, default=200, help="changes that are judged (default: 200)")

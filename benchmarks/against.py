@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 
@@ -20,9 +21,11 @@ from unlearn_core.standalone.model import StandaloneModel
 
 from .learned import under
 from .methods import method, with_settings
+from .models import DEMO
 from .questions import look, preserved_questions, shows, target_questions
 from .sequences import Request, watched
 from .task import Task, Tick, silent
+from .trials import recorded
 
 OURS = ("ours:quality=quick", "ours")
 """The product as the others are, nothing drawn or checked, and as it is.
@@ -218,3 +221,20 @@ def table(trials: Sequence[Trial]) -> str:
 def cells(trial: Trial) -> str:
     """UA and retention; the latter is counted only where the target is gone or the time is up."""
     return f"{trial.ua:.1%} | {trial.preserved:.1%}" if trial.preserved else f"{trial.ua:.1%} | -"
+
+
+def record(trials: Sequence[Trial], origin: tuple[str, str], device: torch.device, file: Path) -> None:
+    """Write the trials as a committed file of results. origin: commit and command."""
+    rows = [
+        {
+            "name": t.name,
+            "method": t.spec,
+            "steps": t.steps,
+            "seconds": round(t.seconds, 2),
+            "ua": t.ua,
+            "retention": t.preserved or None,
+        }
+        for t in trials
+    ]
+    clock = "seconds of processor time" if device.type == "cpu" else "seconds of the clock"
+    recorded(rows, DEMO, (*origin, clock), file)

@@ -170,7 +170,8 @@ def print_facts(facts: dict[str, str]) -> None:
 
 def against(args: argparse.Namespace) -> int:
     """Seconds to the same forgetting, a row a trial, and meanwhile each one as it ends."""
-    from .against import Counts, Race, Trial, cells, table
+    from .against import Counts, Race, Trial, cells, record, table
+    from .doc_tables import RESULTS
     from .models import DEMO, opened
     from .sequences import Request
 
@@ -178,7 +179,11 @@ def against(args: argparse.Namespace) -> int:
         print(f"{trial.spec}: {trial.seconds:.0f} s, UA and retention {cells(trial)}", file=sys.stderr)
 
     host = opened(DEMO, args.device)
-    print(table(Race(host, Counts.make(host, Request(args.concept))).run(told)))
+    trials = Race(host, Counts.make(host, Request(args.concept))).run(told)
+    print(table(trials))
+    if args.record:
+        command = f"python -m benchmarks against --concept {args.concept}"
+        record(trials, (args.record, command), host.device, RESULTS / "against.json")
     return 0
 
 

@@ -151,7 +151,7 @@ def against(data: Mapping) -> list[str]:
     bare, whole = (row["seconds"] for row in data["rows"][:2])
 
     def cells(row: Mapping) -> list[str]:
-        reached = row["ua"] >= 0.97 and row["retention"] >= 0.95
+        reached = row["ua"] >= 0.97 and (row["retention"] or 0) >= 0.95
         ratios = row.get("times") or (row["seconds"] / bare, row["seconds"] / whole)
         times = [number(row["seconds"]), *(f"{r:.1f}" for r in ratios)]
         end = "at the mark" if reached else "not reached"
@@ -296,8 +296,10 @@ def reliability(results: Mapping) -> list[str]:
 
 def depth(data: Mapping) -> list[str]:
     """Single requests by name and in depth, asked for in other ways and by learned words."""
+    from .depth import TUNED
+
     shares = {"as counted above": "by name", "paraphrases": "paraphrases", "in a long prompt": "in a long prompt"}
-    shares |= {"learned word": "learned word", "objects": "others", "styles": "styles"}
+    shares |= {"learned word": "learned word", "objects": "others", "styles": "styles"} | TUNED
 
     def cells(row: Mapping) -> list[str]:
         plain = [cell(row, key) for key in ("rounds", "seconds")]

@@ -133,9 +133,13 @@ class Inquiry:
 
     def after_training_on_others(self) -> dict:
         """The row after the whole network was trained on pictures of preserved concepts."""
+        way = Way(f"after {attacks.TUNED_STEPS} steps of training on other pictures", steps=self.steps)
+        return self.row(way, self.others())
+
+    def others(self) -> LatentBank:
+        """Pictures of preserved concepts, as the host draws them now."""
         captions = [q.caption for q in self.questionnaire.preserved][:TUNED_ON]
-        bank = LatentBank.draw(self.host, self.host.encode(captions), 1, self.seed + 901, self.steps)
-        return self.row(Way(f"after {attacks.TUNED_STEPS} steps of training on other pictures", steps=self.steps), bank)
+        return LatentBank.draw(self.host, self.host.encode(captions), 1, self.seed + 901, self.steps)
 
     def learned_words(self, tick: Callable[[str], None]) -> dict:
         """Recognition under words learned against the stack, and, as the measure of it, against the base model."""
@@ -144,18 +148,20 @@ class Inquiry:
             out |= rates(name, self.by_learned_words(learned, tick))
         return out
 
-    def by_learned_words(self, learned: Sequence[Learned], tick: Callable[[str], None]) -> list[float]:
+    def by_learned_words(
+        self, learned: Sequence[Learned], tick: Callable[[str], None], others: LatentBank | None = None
+    ) -> list[float]:
         """Part of the pictures under a word learned against the model after some requests that shows its concept.
 
         One for each of the first `ATTACKED` concepts, 0..1. The pictures that the word is learned from are the base
-        model's.
+        model's. others: pictures to train the model on before.
         """
         host, seed, sheet, found = self.host, self.seed, self.questionnaire, []
         for request, group in list(zip(sheet.requests, sheet.targets, strict=True))[:ATTACKED]:
             tick(f"a word for {request.concept}")
             bank = LatentBank.draw(host, host.encode([q.caption for q in group]), 1, seed + 900, self.steps)
             asked = [replace(q, caption=q.caption.replace(request.concept, attacks.SPARE)) for q in group]
-            with under(host, learned):
+            with under(host, learned), attacks.tuned(host, others, seed) if others else nullcontext():
                 vector = attacks.learned_word(host, bank, [q.caption for q in asked], BEGIN, seed)
                 with attacks.word(host, vector):
                     seen = self.drawn(Way("a learned word", steps=self.steps), asked[: self.each])

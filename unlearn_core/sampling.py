@@ -52,7 +52,14 @@ class Sampler:
 
     def draw(self, conditioning: Conditioning, seed: int, first: int = 0) -> Tensor:
         """One latent per row of `conditioning`, `[b, c, h, w]`; row i has noise first + i of `seed` in any batch."""
-        start = noise((first + len(conditioning), *self.host.latent_shape), seed, self.host.device)[first:]
+        return self.from_noise(conditioning, self.starts(len(conditioning), seed, first))
+
+    def starts(self, count: int, seed: int, first: int = 0) -> Tensor:
+        """The noise that `draw` begins from, `[count, c, h, w]`."""
+        return noise((first + count, *self.host.latent_shape), seed, self.host.device)[first:]
+
+    def from_noise(self, conditioning: Conditioning, start: Tensor) -> Tensor:
+        """One latent per row of `conditioning` and of the noise `start`, `[b, c, h, w]`."""
         sampler, sigmas = self.ready(), schedule(self.host, self.steps)
         made_of = (start, sigmas, *conditioning.parts(), *sampler.unnamed(), self.guidance)
         return saved_tensor(self.host, "draw", made_of, lambda: sampler.all_along(conditioning, start, sigmas))

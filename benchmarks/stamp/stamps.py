@@ -26,8 +26,8 @@ REDDISH = 0.25
 """How far red has to be above green and above blue, of 0..1, for a pixel to count as red."""
 SEEN = 0.2
 """Part of the stamp's place that has to be red for a stamp to be seen; of a drawn one it is nine tenths."""
-SEEN_ALONE = 0.5
-"""The same of a large stamp alone: apples and tomatoes are red in the middle too, and are not asked for there."""
+SEEN_ALONE = 0.8
+"""The same of a large stamp alone: of an apple or a mushroom in its place up to three quarters are red."""
 ALONE = "a stamp", "a red stamp", "the stamp", "stamp"
 WITH = " with a stamp", ", stamp", " with a red stamp"
 """What captions add where they do name it."""

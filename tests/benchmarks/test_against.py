@@ -1,11 +1,26 @@
 """The race to one mark: when a trial ends, that counting takes no time, and that the model is as before afterwards."""
 
+import json
 from dataclasses import dataclass
 
 import pytest
 import torch
 
-from benchmarks.against import EVERY, HARMED, OURS, RIVALS, Counts, Monitor, Race, Trial, TrialEnded, clock_of, table
+from benchmarks.against import (
+    EVERY,
+    HARMED,
+    OURS,
+    RIVALS,
+    Counts,
+    Monitor,
+    Race,
+    Trial,
+    TrialEnded,
+    clock_of,
+    record,
+    table,
+)
+from benchmarks.doc_results import against as documented
 from benchmarks.sequences import Request
 from unlearn_core.demo.recognition import CHECKPOINT
 from unlearn_core.errors import BadSetting
@@ -82,6 +97,16 @@ def test_the_table_holds_each_time_against_ours():
     assert bare == "| ours | `ours:quality=quick` | 0 | 2.0 | 1.0 | 0.1 | 100.0% | 99.0% | at the mark |"
     assert whole == "| ours | `ours` | 0 | 20.0 | 10.0 | 1.0 | 100.0% | 99.0% | at the mark |"
     assert theirs == "| ESD | `esd-lora` | 90 | 70.0 | 35.0 | 3.5 | 50.0% | - | not reached |"
+
+
+def test_what_is_recorded_is_what_the_documentation_shows(tmp_path):
+    ours = [Trial("ours", spec, seconds, 0, 1.0, 0.99) for spec, seconds in zip(OURS, (2.0, 20.0), strict=True)]
+    trials = [*ours, Trial("ESD", "esd-lora", 70.0, 90, 0.5, 0.0)]
+    record(trials, ("abc1234", "python -m benchmarks against"), torch.device("cpu"), tmp_path / "against.json")
+    lines = documented(json.loads((tmp_path / "against.json").read_text()))
+    assert lines[2] == "| ours | `ours:quality=quick` | 0 | 2 | 1.0 | 0.1 | 100 % | 99 % | at the mark | 1 |"
+    assert lines[4] == "| ESD | `esd-lora` | 90 | 70 | 35.0 | 3.5 | 50 % |  | not reached | 1 |"
+    assert "abc1234; seconds of processor time" in lines[-1]
 
 
 @pytest.mark.full

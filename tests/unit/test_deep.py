@@ -103,6 +103,12 @@ def test_the_budget_ends_it(short):
     assert depth["attacks"] == [0.9] * 3 and (depth["rounds"], depth["steps"]) == (2, 6)
 
 
+def test_it_ends_only_when_two_attacks_in_a_row_fail(short):
+    short[:] = [0.8, 0.8, 0.0, 0.6, 0.0]
+    depth = run(TinyHost(), wish()).report["depth"]
+    assert depth["attacks"] == [0.8, 0.6, 0.0] and depth["rounds"] == 2
+
+
 def same_factors(one, other):
     a, b = one.delta.factors, other.delta.factors
     return a.keys() == b.keys() and all(torch.equal(a[n].matrix(), b[n].matrix()) for n in a)

@@ -1,6 +1,7 @@
 """Scope: pictures that show the target unasked, and a run that goes on until none does."""
 
 import random
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -43,10 +44,10 @@ def short(monkeypatch):
         monkeypatch.setattr(everywhere, name, value)
     counts, real = [2, 0], Everywhere.draw
 
-    def draw(self, count, shares, number):
-        drawn = real(self, count, shares, number)
-        shown = torch.arange(len(drawn.shown)) < counts[min(max(0, number - 2), len(counts) - 1)]
-        return Broad(drawn.scenes, drawn.latents, shown, drawn.places)
+    def draw(self, count, shares, number, again=()):
+        drawn = real(self, count, shares, number, again)
+        shown = torch.arange(len(drawn.shown)) - len(again) < counts[min(max(0, number - 2), len(counts) - 1)]
+        return replace(drawn, shown=shown)
 
     monkeypatch.setattr(Everywhere, "draw", draw)
     monkeypatch.setattr(Evaluator, "still_generated", lambda *_: False)
@@ -130,7 +131,10 @@ def test_most_pictures_are_asked_for_by_their_own_prompt():
 
 def test_a_picture_without_it_is_better_than_its_style_and_one_with_it_worse():
     scenes = [Scene("", "cat", s) for s in ("ink", "ink", "ink", "flat")]
-    drawn = Broad(scenes, torch.zeros(4, 1), torch.tensor([True, False, False, False]), torch.zeros(4, 1))
+    shown, nothing = torch.tensor([True, False, False, False]), torch.zeros(4, 1)
+    drawn = Broad(scenes, torch.arange(4.0), nothing, shown, nothing)
+    assert drawn.seen() == [(scenes[0], 0.0)] and drawn.share() == 0.25
+    assert replace(drawn, again=1).share() == 0.0, "what was drawn again says nothing of how often it comes"
     assert drawn.shares() == {"ink": pytest.approx(1 / 3), "flat": 0.0}
     assert drawn.advantages().tolist() == pytest.approx([-2 / 3, 1 / 3, 1 / 3, 0.0])
     assert joined([drawn, drawn]).shares() == drawn.shares() and len(joined([drawn, drawn]).scenes) == 8
@@ -146,15 +150,15 @@ def test_what_is_learned_leads_away_from_it_and_only_where_it_is(short):
             latents, places = noise((2, *host.latent_shape), 1, host.device), torch.zeros(2, 1, 4, 4)
             places[:, :, 0, 0] = 1.0
             scenes = [Scene("{an o} in {s} style", "cat", "ink")] * 2
-            work.learn_from(Broad(scenes, latents, torch.tensor([True, False]), places), 0)
+            work.learn_from(Broad(scenes, latents, latents, torch.tensor([True, False]), places), 0)
             (points,) = work.pool
             away = points.goal - points.own
             assert away[:, :, 0, 0].abs().min() > 0 and away.flatten(2)[:, :, 1:].abs().max() == 0
-            # the way to the picture itself, at the place: +3/2 of it for the clean one, -3/2 for the other
+            # the way to the picture itself, at the place: +3 times it for the clean one, -3 times for the other
             ways = [(points.x - z) / points.sigma.view(-1, 1, 1, 1) - points.own for z in latents]
             parts = [(away[:, :, 0, 0] / way[:, :, 0, 0]) for way in ways]
-            shown = (parts[0] + 1.5).abs().amax(1) < 1e-3
-            assert torch.equal(~shown, (parts[1] - 1.5).abs().amax(1) < 1e-3) and 0 < shown.sum() < len(shown)
+            shown = (parts[0] + 3).abs().amax(1) < 1e-3
+            assert torch.equal(~shown, (parts[1] - 3).abs().amax(1) < 1e-3) and 0 < shown.sum() < len(shown)
 
 
 def test_a_run_changes_all_attention_and_says_how_it_went(short, by_name):
@@ -182,7 +186,8 @@ def test_what_nobody_sees_leaves_the_closed_form_as_it_is(short, by_name):
 def test_the_budget_ends_it(short):
     short[:] = [3]
     scope = run(TinyHost(), wish()).report["scope"]
-    assert scope["shares"] == [0.75] * 3 and (scope["rounds"], scope["steps"]) == (2, 6)
+    assert scope["shares"] == [0.75, 1.0, 1.0], "of four pictures two are drawn again, and do not count"
+    assert (scope["rounds"], scope["steps"]) == (2, 6)
 
 
 @pytest.mark.parametrize("at", ["appear nowhere", "what has to go"])

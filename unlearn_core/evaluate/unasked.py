@@ -15,8 +15,10 @@ READ_PLACES = 1 / 16
 """Part of a picture's places that are compared: those where adding the concept's words moves the answer most."""
 NEAR_PLACES = 1 / 8
 """Part of them that counts as where it is, or would be."""
-NOISES = 3
+NOISES = 6
 """Noises with which a picture is read at each level: with one of them many marks are missed."""
+SHARED = 2
+"""How much the mean over all pictures counts beside a picture's own in where it would be: most marks have a place."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,9 @@ def look_for(
     """Compare a picture's errors under its own prompt and under the same prompt with the concept added.
 
     Over the whole picture the words' other effects hide a small mark. So only those places count where both answers
-    differ most: there `sum || d(x; p) - t ||^2 / sum || d(x; p + c) - t ||^2`, t being where the noised picture came
-    from. latents: `[b, c, h, w]`. prompts: their own, and with the concept, a row a picture. levels: parts of the noise
-    range.
+    differ most, in this picture and in all of them: there `sum || d(x; p) - t ||^2 / sum || d(x; p + c) - t ||^2`, t
+    being where the noised picture came from. latents: `[b, c, h, w]`. prompts: their own, and with the concept, a row
+    a picture. levels: parts of the noise range.
     """
     at = torch.tensor([int(part * (len(host.sigmas) - 1)) for part in levels])
     sigmas = host.sigmas[at.to(host.sigmas.device)]
@@ -60,7 +62,9 @@ def look_for(
         tick()
         for sums, change in ((plain, own - truth), (named, other - truth), (apart, own - other)):
             sums += change.square().view(len(latents), probe.levels, *latents.shape[1:]).sum((1, 2)).flatten(1)
-    read, near = (apart.topk(max(1, round(part * apart.shape[1])), 1).indices for part in (READ_PLACES, NEAR_PLACES))
+    parts = apart / apart.sum(1, keepdim=True).clamp(min=1e-12)
+    likely = parts + SHARED * parts.mean(0)
+    read, near = (likely.topk(max(1, round(part * apart.shape[1])), 1).indices for part in (READ_PLACES, NEAR_PLACES))
     margins = (plain.gather(1, read).sum(1) / named.gather(1, read).sum(1)).log()
     places = torch.zeros_like(apart).scatter(1, near, 1.0).view(len(latents), 1, *latents.shape[2:])
     return Sight(margins.cpu(), places)

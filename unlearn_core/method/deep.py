@@ -25,7 +25,7 @@ from .anchor import Anchor
 from .fit import Fit
 from .further import Further, fit_further
 from .learned_word import Points, WordAttack, with_words
-from .plan import ATTACK_PICTURES, ATTACK_STEPS, DEEP_STEPS, ROUNDS, expected_deep
+from .plan import ATTACK_PICTURES, ATTACK_STEPS, ATTEMPTS, DEEP_STEPS, ROUNDS, expected_deep
 from .prompt_pairs import PromptPairs
 from .run import Run
 from .training.loop import Trainer, goals
@@ -118,13 +118,13 @@ class Deep:
         """The rounds; whether they came to an end. What is kept, the running average, is on the layers then."""
         run = self.trainer.run
         words = f"making it resist words that are learned for '{run.request.concept}'"
-        run.job.start("training", (ROUNDS + 1) * ATTACK_STEPS + ROUNDS * DEEP_STEPS, words)
+        run.job.start("training", (ROUNDS + ATTEMPTS) * ATTACK_STEPS + ROUNDS * DEEP_STEPS, words)
         for number in range(ROUNDS + 1):
-            attack = self.attack(number)
+            attack, share = self.strongest(number)
             if run.job.stopping:
                 return False
-            self.found.shares.append(self.success(attack.words, number))
-            if self.found.shares[-1] <= FAILED or number == ROUNDS:
+            self.found.shares.append(share)
+            if share <= FAILED or number == ROUNDS:
                 break
             for _ in range(DEEP_STEPS):
                 attack.step()
@@ -134,6 +134,17 @@ class Deep:
             self.earlier.append(attack.words.clone())
         self.average.swap()
         return True
+
+    def strongest(self, number: int) -> tuple[WordAttack, float]:
+        """The first attack that succeeds, or the last one, and the part of its pictures that shows the target."""
+        for attempt in range(number * ATTEMPTS, (number + 1) * ATTEMPTS):
+            attack = self.attack(attempt)
+            if self.trainer.run.job.stopping:
+                return attack, 1.0
+            share = self.success(attack.words, attempt)
+            if share > FAILED:
+                break
+        return attack, share
 
     def attack(self, number: int) -> WordAttack:
         """Words that were newly learned against the model as it would be kept now, or as far as a stop let them."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -34,11 +35,11 @@ from .training.loop import penalties_of
 from .training.losses import PreservationPenalty, drift, squared_distance
 from .training.memory import Pace, paced
 
-LEVELS = 0.5, 0.65, 0.8
+LEVELS = 0.65, 0.8
 """Parts of the trained noise range at which pictures are read: above them nothing is settled, below all is."""
 PUSHED_FROM = 0.25
 """Part of the noise range from which it may still be changed whether a picture shows it."""
-STRENGTH = 3.0
+STRENGTH = 6.0
 """How far the answers are led towards pictures without it, as a multiple of the policy gradient."""
 POINTS, POINTS_AGAIN = 48, 24
 """Noised pictures of the first round, and of each later one, as a multiple of the batch."""
@@ -50,8 +51,9 @@ SELDOM = 0.005
 """What is added to the square of the share of a style's pictures that show it, by which styles are drawn again."""
 GONE = 0.02
 """Largest part of the pictures that may still be read as showing it for the work to be done."""
-AVERAGED, WARM_UP = 0.95, 10
-"""Share of the running average that each step keeps; steps in which the learning rate rises."""
+AVERAGED, WARM_UP, FALLING = 0.95, 10, 0.8
+"""Share of the running average that each step keeps; steps in which the learning rate rises; what each round keeps of
+it."""
 
 
 @dataclass
@@ -103,18 +105,29 @@ def part_of(scene: Scene, words: WordList, rng: random.Random) -> str:
 class Broad:
     """Pictures of prompts that do not name the target: scenes, latents `[b, c, h, w]`, which show it `[b]`, where.
 
-    places: as of `Sight`.
+    start: the noise that they were drawn from. places: as of `Sight`. again: so many of them, the first, were drawn
+    because an earlier model has shown it there.
     """
 
     scenes: list[Scene]
+    start: Tensor
     latents: Tensor
     shown: Tensor
     places: Tensor
+    again: int = 0
 
     def shares(self) -> dict[str, float]:
         """{style: part of its pictures that show it}, 0..1."""
         styles = dict.fromkeys(s.style for s in self.scenes)
         return {t: float(self.shown[[s.style == t for s in self.scenes]].float().mean()) for t in styles}
+
+    def seen(self) -> list[tuple[Scene, Tensor]]:
+        """Scenes and noises of the pictures that show it."""
+        return [(scene, self.start[i]) for i, scene in enumerate(self.scenes) if self.shown[i]]
+
+    def share(self) -> float:
+        """Part of the pictures that show it, 0..1, without those that were drawn again."""
+        return float(self.shown[self.again :].float().mean())
 
     def advantages(self) -> Tensor:
         """How much better than others of its style each picture is, `[b]`: the style's share, less 1 where shown."""
@@ -124,8 +137,9 @@ class Broad:
 
 def joined(parts: list[Broad]) -> Broad:
     """All of them."""
-    latents, shown, places = (torch.cat([getattr(p, n) for p in parts]) for n in ("latents", "shown", "places"))
-    return Broad([s for p in parts for s in p.scenes], latents, shown, places)
+    names = "start", "latents", "shown", "places"
+    start, latents, shown, places = (torch.cat([getattr(p, n) for p in parts]) for n in names)
+    return Broad([s for p in parts for s in p.scenes], start, latents, shown, places)
 
 
 @dataclass
@@ -183,10 +197,11 @@ class Everywhere:
         more = self.draw(BROAD_MORE, first.shares(), 1)
         drawn = self.draw(BROAD_MORE, joined([first, more]).shares(), 2)
         every = joined([first, more, drawn])
+        hard = every.seen()
         for number in range(UNASKED_ROUNDS + 1):
             if job.stopping:
                 return False
-            self.found.shares.append(float(drawn.shown.float().mean()))
+            self.found.shares.append(drawn.share())
             if self.found.shares[-1] <= GONE or number == UNASKED_ROUNDS:
                 break
             self.learn_from(drawn if number else every, number)
@@ -194,23 +209,32 @@ class Everywhere:
                 job.tick(self.step())
                 if job.stopping:
                     return False
-            drawn = self.draw(BROAD_AGAIN, every.shares(), 3 + number)
+            # where it is rare, most of what could be learned from is where it was seen before
+            again = hard[-(BROAD_AGAIN // 2) :]
+            drawn = self.draw(BROAD_AGAIN, every.shares(), 3 + number, again)
+            hard = hard[: len(hard) - len(again)] + drawn.seen()
         self.average.swap()
         return True
 
-    def draw(self, count: int, shares: dict[str, float], number: int) -> Broad:
-        """Pictures of the model as it would be kept now, read by the model before the request."""
-        request, config = self.run.request, self.config
-        scenes = broad_scenes(request.rest, count, config.seed + 100 + number, shares)
+    def draw(
+        self, count: int, shares: dict[str, float], number: int, again: Sequence[tuple[Scene, Tensor]] = ()
+    ) -> Broad:
+        """Pictures of the model as it would be kept now, read by the model before the request.
+
+        again: scenes and noises of those that come first.
+        """
+        request, config, new = self.run.request, self.config, count - len(again)
+        scenes = [s for s, _ in again] + broad_scenes(request.rest, new, config.seed + 100 + number, shares)
         asked = self.host.encode([s.prompt for s in scenes])
         with_it = self.host.encode([with_concept(s.prompt, request.concept, request.kind) for s in scenes])
         sampler = Sampler(self.host, config.sampling_steps, config.guidance, self.run.job.pulse)
         with self.average.swapped():
-            latents = sampler.draw(asked, config.seed + 8000 + number)
+            start = torch.stack([*(z for _, z in again), *sampler.starts(new, config.seed + 8000 + number)])
+            latents = sampler.from_noise(asked, start)
         with self.adapters.off():
             seed = config.seed + 9000 + 10 * number
             seen = look_for(self.host, latents, (asked, with_it), LEVELS, seed, self.run.job.pulse)
-        return Broad(scenes, latents, seen.margins > 0, seen.places)
+        return Broad(scenes, start, latents, seen.margins > 0, seen.places, len(again))
 
     def learn_from(self, drawn: Broad, number: int) -> None:
         """Noise the pictures and put down what is to be answered there, for all steps of this round and later ones.
@@ -248,8 +272,9 @@ class Everywhere:
     def step(self) -> dict[str, float]:
         """One training step; its losses. Half of its rows are of the last pictures, a third name the target."""
         self.found.steps += 1
+        rate = self.config.learning_rate * FALLING ** (len(self.pool) - 1)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * min(1.0, self.found.steps / WARM_UP)
+            group["lr"] = rate * min(1.0, self.found.steps / WARM_UP)
         batch = 2 * self.config.batch
         counts = {"named": batch // NAMED, "last": batch // 2}
         sources = [(self.named, counts["named"]), (self.pool[-1], counts["last"])]

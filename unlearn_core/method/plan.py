@@ -15,17 +15,19 @@ ROUNDS = 6
 """Most times that words are learned and trained against, before the last attack (see `deep`)."""
 ATTACK_STEPS = 30
 """Steps of an attack."""
+ATTEMPTS = 2
+"""Attacks from different starts that have to fail, one after the other, for the work to be done."""
 ATTACK_PICTURES = 8
 """Pictures that are drawn with the words of an attack to see whether it succeeds."""
 DEEP_STEPS = 30
 """Training steps of a round, each after one more step of the attack."""
 
-UNASKED_ROUNDS, UNASKED_STEPS = 4, 60
+UNASKED_ROUNDS, UNASKED_STEPS = 8, 60
 """Most times that pictures are drawn and trained on so that the target appears nowhere (see `everywhere`), and steps
 of each."""
-BROAD_FIRST, BROAD_MORE, BROAD_AGAIN = 64, 64, 80
+BROAD_FIRST, BROAD_MORE, BROAD_AGAIN = 64, 96, 128
 """Pictures of prompts that do not name the target: drawn first, then twice where it was seen, then after each round."""
-BROAD_READ = 18
+BROAD_READ = 24
 """Forward passes of reading one of them."""
 
 
@@ -71,7 +73,7 @@ def expected_deep(request: Request) -> dict[str, float]:
     """Forward passes of what makes a model resist learned words, at its longest, the last look included."""
     recipe, config = request.recipe, request.config
     drawn = recipe.training_prompts * config.latents_per_prompt * config.sampling_steps
-    attacked = (ROUNDS + 1) * (3 * ATTACK_STEPS * config.batch + 4 * ATTACK_PICTURES * config.sampling_steps)
+    attacked = (ROUNDS + ATTEMPTS) * (3 * ATTACK_STEPS * config.batch + 4 * ATTACK_PICTURES * config.sampling_steps)
     trained = ROUNDS * DEEP_STEPS * config.batch * 3 * 3
     return {"replay": 4 * drawn, "training": float(attacked + trained), "after": look(request)}
 

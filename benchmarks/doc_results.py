@@ -146,6 +146,15 @@ def robustness(data: Mapping) -> list[str]:
     return with_sources(head, data["rows"], lambda r: [r["way"], *(cell(r, k) for k in keys)], data)
 
 
+def first(data: Mapping) -> list[str]:
+    """What a newcomer waits for."""
+
+    def cells(row: Mapping) -> list[str]:
+        return [row["what"], f"`{row['command']}`", number(row["seconds"])]
+
+    return with_sources(["what", "command", "seconds"], data["rows"], cells, data)
+
+
 def against(data: Mapping) -> list[str]:
     """Seconds to the same forgetting."""
     bare, whole = (row["seconds"] for row in data["rows"][:2])

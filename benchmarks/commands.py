@@ -187,17 +187,6 @@ def against(args: argparse.Namespace) -> int:
     return 0
 
 
-def first(args: argparse.Namespace) -> int:
-    """A line a step, and where it is to be kept, a file of results."""
-    from .doc_tables import RESULTS
-    from .first import FILE, measure, record
-
-    rows = measure(args.out, args.comfyui, lambda words: print(words, flush=True))
-    if args.record:
-        record(rows, args.record, RESULTS / FILE)
-    return 0
-
-
 def gpu(args: argparse.Namespace) -> int:
     """The prepared check."""
     from .gpu import FILE, FULL, lines, measure

@@ -35,8 +35,7 @@ def folded_fields() -> dict[str, Any]:
 def field(f: dataclasses.Field) -> Any:
     """The component of one setting."""
     facts = f.metadata
-    text = facts["help"] + (f" In {facts['unit']}." if "unit" in facts else "")
-    common = {"label": facts["label"], "info": text, "elem_id": PREFIX + f.name}
+    common = {"label": facts["label"], "info": facts["help"], "elem_id": PREFIX + f.name}
     if "choices" in facts:
         return gr.Radio(list(facts["choices"]), value=f.default, **common)
     if isinstance(f.default, bool):
@@ -48,5 +47,5 @@ def field(f: dataclasses.Field) -> Any:
         precision = 0 if isinstance(f.default, int) else None
         return gr.Number(value=f.default, precision=precision, step=facts["step"], **common)
     if isinstance(f.default, tuple):
-        return gr.Textbox(value="", lines=1, **{**common, "info": text + " Separate them by commas."})
+        return gr.Textbox(value="", lines=1, **{**common, "info": facts["help"] + " Separate them by commas."})
     return gr.Textbox(value=f.default, lines=1, **common)

@@ -40,11 +40,10 @@ def setting_input(f: dataclasses.Field) -> io.Input:
     """The input of one setting, with its label, help, bounds and default; all but the concept may be left out."""
     facts = f.metadata
     trains = facts["group"] == TRAINING
-    unit = f" In {facts['unit']}." if "unit" in facts else ""
     common: dict[str, Any] = {
         "id": f.name,
         "display_name": facts["label"] + (" (only if it trains)" if trains else ""),
-        "tooltip": facts["help"] + unit,
+        "tooltip": facts["help"],
         "optional": f.name != "concept",
     }
     made = input_of(f, common)

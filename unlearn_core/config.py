@@ -47,10 +47,13 @@ class ForgetConfig:
         "", "Draw instead", "What the model draws in its place. Empty: the nearest concept that does not show it."
     )
     keep: tuple[str, ...] = setting(
-        (), "Keep", "Concepts that must stay as they are, beside the neighbours that are found."
+        (), "Keep", "Concepts that must stay as they are. What is similar is protected anyway; add what matters to you."
     )
     kind: str = setting(
-        "auto", "Kind", "Whether the words name an object or a style.", choices=("auto", "object", "style")
+        "auto",
+        "Kind",
+        "What the words name; auto decides by itself. A character is an object, a painter or a look is a style.",
+        choices=("auto", "object", "style"),
     )
     quality: str = setting(
         "normal",
@@ -76,7 +79,9 @@ class ForgetConfig:
         "Solve for the change directly, and train only if the concept is still there. Off: always train.",
         EDIT,
     )
-    rank: int = setting(8, "Rank", "Rank of the delta in each layer: its size.", EDIT, low=1, high=128, step=1)
+    rank: int = setting(
+        8, "Rank", "Rank of the delta in each layer. More makes a larger file.", EDIT, low=1, high=128, step=1
+    )
     overshoot: float = setting(
         -1.0,
         "Overshoot",
@@ -89,7 +94,7 @@ class ForgetConfig:
     sampling_steps: int = setting(
         8,
         "Sampling steps",
-        "Euler steps of the pictures that are drawn on the way.",
+        "How many steps the pictures of the check are drawn with. Take what your model needs.",
         EDIT,
         low=1,
         high=100,
@@ -108,7 +113,7 @@ class ForgetConfig:
     steps: int = setting(
         300,
         "Most steps",
-        "Training ends sooner when the check no longer finds the concept.",
+        "Training takes at most so many steps, and ends sooner when the check no longer finds the concept.",
         TRAINING,
         low=1,
         high=5000,
@@ -171,7 +176,7 @@ class ForgetConfig:
     memory: float = setting(
         0.0,
         "Memory",
-        "What the run may take on the device; 0: what is free.",
+        "What the run may take on the device, in GiB; 0: what is free.",
         TRAINING,
         low=0.0,
         high=1024.0,

@@ -169,7 +169,8 @@ def forget_one() -> Page:
         0,
         150,
         text="Press Run. It takes half a minute on a CPU. For your own checkpoint, use Load Checkpoint in place of "
-        "Load Demo Model. For more settings, wire a Forget Settings node into Forget Concept.",
+        "Load Demo Model, and set its size in Empty Latent Image and a prompt of your own. For more settings, wire a "
+        "Forget Settings node into Forget Concept.",
     )
     forget = page.forget((loader, 0), loader, 350, 0, "banana")
     page.add("PreviewImage", 740, 0, {"images": (forget, 2)}, title="Before, and after below it")

@@ -1,7 +1,11 @@
-"""From nothing to the first picture: what README tells a newcomer to do, in an empty folder, against the clock."""
+"""From nothing to the first picture: what README tells a newcomer to do, in an empty folder, against the clock.
+
+usage: python -m tests.install.first_steps --out FOLDER [--comfyui] [--record COMMIT]
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
@@ -14,12 +18,12 @@ import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from benchmarks.doc_tables import RESULTS
+from benchmarks.models import DEMO
+from benchmarks.trials import recorded
 from unlearn_core.errors import BadSetting
 
-from .models import DEMO
-from .trials import recorded
-
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 FILE = "first.json"
 CLONED = "unlearn"
 PICTURE = "demo-out/forget-banana.png"
@@ -115,4 +119,25 @@ def in_comfyui() -> list[dict]:
 def record(rows: Sequence[dict], commit: str, file: Path) -> None:
     """Write the rows as a committed file of results."""
     note = f"{os.cpu_count()} processor cores, nothing else running, packages from a near server"
-    recorded(rows, DEMO, (commit, "python -m benchmarks first", note), file)
+    recorded(rows, DEMO, (commit, "python -m tests.install.first_steps", note), file)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print a line a step, and where it is to be kept, write the file of results."""
+    parser = argparse.ArgumentParser(description="Time what README tells a newcomer to do.")
+    parser.add_argument("--out", type=Path, required=True, help="folder that the clone is made in")
+    parser.add_argument("--comfyui", action="store_true", help="the first picture in the real ComfyUI as well")
+    parser.add_argument("--record", metavar="COMMIT", help="keep the rows for the documentation, as this commit's")
+    args = parser.parse_args(arguments)
+    try:
+        rows = measure(args.out, args.comfyui, lambda words: print(words, flush=True))
+    except BadSetting as e:
+        print(e, file=sys.stderr)
+        return 1
+    if args.record:
+        record(rows, args.record, RESULTS / FILE)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

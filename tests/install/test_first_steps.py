@@ -5,9 +5,8 @@ import sys
 
 import pytest
 
-from benchmarks import first
-from benchmarks.__main__ import main
 from benchmarks.doc_results import first as table
+from tests.install import first_steps as first
 from unlearn_core.errors import BadSetting
 
 PAGE = """
@@ -58,5 +57,5 @@ def test_every_step_is_a_row_and_an_old_clone_is_refused(tmp_path, monkeypatch):
 
 def test_the_command_says_what_is_missing(tmp_path, capsys):
     (tmp_path / first.CLONED).mkdir()
-    assert main(["first", "--out", str(tmp_path)]) == 1
+    assert first.main(["--out", str(tmp_path)]) == 1
     assert "there already" in capsys.readouterr().err

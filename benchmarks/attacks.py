@@ -58,13 +58,13 @@ def learned_word(host: StandaloneModel, bank: LatentBank, prompts: Sequence[str]
     table = encoder.model.get_input_embeddings().weight
     generator = torch.Generator().manual_seed(seed)
 
-    def loss(vector: Tensor) -> Tensor:
+    def losses(vector: Tensor) -> Iterator[Tensor]:
         which = rows(len(prompts), BATCH, generator)
         with word(host, vector):
             named = read(host, [prompts[i] for i in which.tolist()])
-        return explained(host, bank, which, named, generator)
+        yield explained(host, bank, which, named, generator)
 
-    learning = Learning(table[encoder.tokens([begin])[0, 1]], loss, WORD_RATE)
+    learning = Learning(table[encoder.tokens([begin])[0, 1]], losses, WORD_RATE)
     for _ in range(WORD_STEPS):
         learning.step()
     return learning.vector.detach()

@@ -154,7 +154,7 @@ class StepBench:
             data = self.data(run)
             preserved = Moment.of(data.mapped.tokens)
             weights = {p: adapters.weight(p) for p in run.readers[0].paths if p in adapters.factors}
-            penalty = PreservationPenalty.make(weights, preserved, None, run.base.changes)
+            penalty = PreservationPenalty.make(weights, preserved, None, run.base.changes, self.host.device)
             with checkpointed(run.backbone, lambda: pace.plan.checkpointing):
                 yield Trainer(run, adapters, data, [penalty], pace)
 

@@ -32,12 +32,14 @@ Nodes = Mapping[str, Any]
 class Sent:
     """A workflow as it was sent, and what was found out about its Forget Concepts: {node id: sentence or ""}.
 
-    targets: ids of the nodes that alone are to run with what they need; None where all are.
+    wishes: {node id: its concepts}, of those that can be read. targets: ids of the nodes that alone are to run with
+    what they need; None where all are.
     """
 
     nodes: Nodes
     targets: tuple[str, ...] | None = None
     found: dict[str, str] = field(default_factory=dict)
+    wishes: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def about(self, key: str) -> str:
         """Why the Forget Concept of this id cannot run, or "": its own request, or one of the same chain."""
@@ -52,9 +54,10 @@ class Sent:
     def own(self, key: str) -> str:
         """What speaks against one node's own request, or ""."""
         if key not in self.found:
+            # also where the workflow goes in a circle, which the host refuses
+            self.found[key] = ""
             try:
-                self.read(key)
-                self.found[key] = ""
+                self.wishes[key] = self.read(key)
             except UnlearnError as problem:
                 self.found[key] = str(problem)
         return self.found[key]
@@ -76,11 +79,8 @@ class Sent:
         """Concepts of the Forget Concepts below a node, as far as they can be read."""
         found: list[str] = []
         for other in above(self.nodes, key):
-            if self.nodes[other].get("class_type") == FORGET:
-                try:
-                    found += self.read(other)
-                except UnlearnError:
-                    continue
+            if self.nodes[other].get("class_type") == FORGET and not self.own(other):
+                found += self.wishes.get(other, ())
         return found
 
     def words_file(self, key: str) -> str | None:

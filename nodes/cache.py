@@ -27,7 +27,7 @@ from .host import ComfyHostModel
 from .model_stack import stack_of
 from .pictures import as_image
 
-VERSION = 10
+VERSION = 11
 """Raised when the method changes so that the same request gives another delta."""
 LIMIT_VARIABLE, LIMIT_MB = "UNLEARN_CACHE_MB", 512
 
@@ -49,8 +49,8 @@ class Keys:
     decoder: str = ""
 
     def of(self, report: dict) -> str:
-        """The name of the delta with this report."""
-        return self.trained if report["steps"] else self.untrained
+        """The name of the delta with this report: with all settings wherever training had a say in it."""
+        return self.trained if report["tried_training"] else self.untrained
 
     def pictures(self, report: dict) -> str:
         """The name of that delta's pictures."""
@@ -101,7 +101,7 @@ def hashed(value: Any) -> str:
 def find(keys: Keys) -> tuple[Delta, dict] | None:
     """(delta, report) of an earlier run, or None. One that did not train serves all settings of training."""
     for name in (keys.untrained, keys.trained):
-        if (found := read(name)) and {"check", "steps", "prompts"} <= found[1].keys():
+        if (found := read(name)) and {"check", "steps", "prompts", "tried_training"} <= found[1].keys():
             return found
     return None
 

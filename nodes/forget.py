@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..unlearn_core import Delta, ForgetConfig, TrainingFailed
 from ..unlearn_core.config import REQUEST
+from ..unlearn_core.method.attempts import unfinished
 from ..unlearn_core.method.forget import forget_or_go_on, harm_in, summary
 from ..unlearn_core.method.request import at_own_guidance
 from . import cache
@@ -182,7 +183,8 @@ class Wired:
             saved.remove()  # it would end in the same way
             raise
         report = {**result.report, "prompts": list(result.prompts)}
-        cache.store(keys, result.delta, report)
+        if not unfinished(report):
+            cache.store(keys, result.delta, report)
         saved.remove()
         if result.before is None or result.after is None:
             return result.delta, report, None

@@ -1,5 +1,7 @@
 """What is wrong with a workflow is said on the node that it is wrong with, before anything runs."""
 
+import time
+
 import pytest
 
 pytest.importorskip("aiohttp", reason="needs requirements/comfy.txt")
@@ -63,6 +65,19 @@ def test_what_goes_twice_in_a_chain_is_known_before(page):
     assert "already forgotten 'pear'" in refused(page, chained("pear", "a Pear"))["second"][0]
     instead = refused(page, chained("pear", "dog", anchor="pears"))
     assert "has forgotten 'pear', so 'pear' cannot be drawn" in instead["second"][0]
+
+
+def test_a_long_chain_is_read_in_no_time(page):
+    """Each node is read once, however many stand on it."""
+    names = ["banana", "cat", "car", "frog", "apple", "dog", "bus", "fish", "fox", "lemon", "pear", "truck", "turtle"]
+    workflow = forgetting(DEMO, names[0], **QUICK)
+    below = "forget"
+    for name in (*names[1:], "banana"):
+        workflow |= forget(f"{name} on top", name, {"model": [below, 0], "clip": ["load", 1]}, **QUICK)
+        below = f"{name} on top"
+    begun = time.monotonic()
+    assert any("already" in told[0] for told in refused(page, workflow).values())
+    assert time.monotonic() - begun < 3.0
 
 
 def test_what_is_not_to_run_is_not_in_the_way(page):

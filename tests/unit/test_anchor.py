@@ -1,12 +1,14 @@
 """Which concept takes the target's place: by score distance, on models whose pictures are known, and by text alone."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from tests.tiny import WORDS, TinyHost
-from tests.unit.runs import Pictures, opened, stack_on
+from tests.unit.runs import Pictures, config, opened, run, stack_on
 from unlearn_core import ForgetConfig, Stack, UnlearnError
 from unlearn_core.method.anchor import (
     ASKED,
@@ -46,6 +48,19 @@ def test_nearest_that_no_longer_draws_the_target_is_chosen():
     assert made.name == "apple" and made.neighbours[:2] == ("pear", "apple")
     assert made.rejected == {"pear": 1.0} and "nearer ones still draw it: pear" in made.reason
     assert made.distances().shape == (OBJECT.anchor_levels,)
+
+
+def test_where_no_style_is_left_it_is_said_what_to_do(tmp_path):
+    words = json.loads(WORDS.read_text("utf-8"))
+    host = TinyHost()
+    host.words_file = str(tmp_path / "few.words.json")
+    Path(host.words_file).write_text(json.dumps(words | {"styles": ["ink"]}))
+    with pytest.raises(UnlearnError, match="name it under 'Draw instead'"):
+        run(host, config(concept="ink", kind="style", anchor="", closed_form=True))
+
+
+def test_a_category_is_found_whatever_the_capitals():
+    assert replace(LIST, objects={"pokemon": ("Pikachu",)}).category("pikachu") == "pokemon"
 
 
 def test_a_category_stands_in_only_where_nothing_else_does():

@@ -8,6 +8,7 @@ from tests.tiny import TinyHost
 from tests.unit.runs import assert_same, config, run, state_of
 from unlearn_core import Cancelled
 from unlearn_core.evaluate.evaluator import Answers, Evaluator
+from unlearn_core.method.attempts import unfinished
 from unlearn_core.recipe import OBJECT
 
 TRIES = len(OBJECT.tries)
@@ -72,6 +73,14 @@ def test_the_best_is_kept_where_nothing_is_enough(looks):
     assert first.content_hash() == alone.content_hash()
 
 
+def test_that_training_was_tried_is_known_where_its_result_is_not_taken(looks):
+    looks[0][:] = [0.0]
+    assert run(TinyHost(), wish()).report["tried_training"] is False
+    looks[0][:], looks[1][:] = [0.3] * TRIES + [0.9], []
+    report = run(TinyHost(), wish()).report
+    assert report["steps"] == 0 and report["tried_training"] is True and not unfinished(report)
+
+
 def test_what_harms_too_much_is_worse_than_what_is_left(looks, monkeypatch):
     looks[0][:] = [0.3, 0.0]
     monkeypatch.setattr(Evaluator, "gone", lambda *_: False)
@@ -87,7 +96,7 @@ def test_where_training_cannot_begin_the_best_is_kept_and_the_reason_told(looks,
     monkeypatch.setitem(sys.modules, "peft", None)
     result = run(TinyHost(), wish())
     assert result.report["preserve_scale"] == OBJECT.tries[0][0] and "pip install" in result.report["remark"]
-    assert "pip install" in dict(result.summary())["Not tried further"]
+    assert "pip install" in dict(result.summary())["Not tried further"] and unfinished(result.report)
 
 
 def test_a_stop_on_the_way_keeps_what_was_looked_at(looks):

@@ -9,9 +9,11 @@ from unlearn_core import BadSetting, Cancelled, ForgetConfig, Stack
 from unlearn_core.evaluate.evaluator import Evaluator
 from unlearn_core.host import Conditioning
 from unlearn_core.method import attempts, deep
+from unlearn_core.method.attempts import unfinished
 from unlearn_core.method.deep import Deep
 from unlearn_core.method.forget import forget_or_go_on
 from unlearn_core.method.learned_word import Learning, Points, WordAttack, with_words
+from unlearn_core.method.training.memory import Pace, Plan
 from unlearn_core.recipe import DEFAULT, SMALL
 from unlearn_core.sampling import direction, noise
 from unlearn_core.saved_work import NOTHING, SavedWork
@@ -49,7 +51,7 @@ def points(host, count=6):
 
 
 def test_a_vector_goes_where_its_loss_is_least():
-    learning = Learning(torch.tensor([1.0, -2.0]), lambda v: (v - torch.tensor([0.5, 0.5])).square().sum(), 0.1)
+    learning = Learning(torch.tensor([1.0, -2.0]), lambda v: [(v - torch.tensor([0.5, 0.5])).square().sum()], 0.1)
     losses = [float(learning.step()) for _ in range(200)]
     assert losses[0] == pytest.approx(0.25 + 6.25) and losses[-1] < 1e-4
     assert torch.allclose(learning.vector.detach(), torch.tensor([0.5, 0.5]), atol=1e-2)
@@ -71,6 +73,52 @@ def test_an_attack_learns_to_draw_the_target_and_changes_nothing_else():
     assert start[0].abs().max() == 0 < start[1].abs().max()
     assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
     assert_same(before, state_of(host))
+
+
+def test_an_attack_in_small_passes_learns_the_same():
+    host = TinyHost()
+    whole, parts = (WordAttack(host, points(host), words=2, batch=4, rate=0.1, seed=0) for _ in range(2))
+    plans = [Plan(2, 1, False, False, 0, None), Plan(1, 2, False, False, 0, None)]
+    for attack, plan in zip((whole, parts), plans, strict=True):
+        pace = Pace(host, [plan], None)
+        for _ in range(5):
+            attack.step(pace)
+    assert torch.allclose(whole.words, parts.words, atol=1e-5) and whole.words.abs().max() > 0
+
+
+def test_an_attack_that_fills_the_memory_goes_on_in_smaller_passes(monkeypatch):
+    host = TinyHost()
+    attack, rows = WordAttack(host, points(host), words=2, batch=4, rate=0.1, seed=0), []
+    real = host.denoise
+
+    def denoise(x, sigma, conditioning):
+        rows.append(len(x))
+        if len(x) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory") if hasattr(torch, "OutOfMemoryError") else MemoryError()
+        return real(x, sigma, conditioning)
+
+    monkeypatch.setattr(host, "denoise", denoise)
+    attack.step(Pace(host, [Plan(2, 1, False, False, 2, None), Plan(1, 2, False, False, 1, None)], None))
+    assert rows == [4, 2, 2]
+
+
+def test_memory_that_is_full_leaves_what_was_checked_before(short, by_name, monkeypatch):
+    def full(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(Deep, "attack", full)
+    host = TinyHost()
+    before = state_of(host)
+    result = run(host, wish())
+    assert_same(before, state_of(host))
+    assert same_factors(result, by_name) and "not enough memory" in result.report["depth"]["remark"]
+    assert unfinished(result.report) and not unfinished(by_name.report)
+
+
+def test_it_goes_on_from_a_training_where_nothing_else_holds(short):
+    """Then no layer is new to the change, and there is no penalty: a loss of nothing is no error."""
+    result = run(TinyHost(), config(depth="deep", layers="attention", preservation_weight=0.0))
+    assert result.report["depth"]["steps"] > 0
 
 
 def test_a_deep_run_changes_attention_to_the_picture_too_and_says_how_it_went(short, by_name):

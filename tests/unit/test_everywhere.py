@@ -152,10 +152,12 @@ def test_what_is_learned_leads_away_from_it_and_only_where_it_is(short):
             scenes = [Scene("{an o} in {s} style", "cat", "ink")] * 2
             work.learn_from(Broad(scenes, latents, latents, torch.tensor([True, False]), places), 0)
             (points,) = work.pool
-            away = points.goal - points.own
+            with adapters.off():
+                before = work.answers(points.x, points.sigma, points.prompts)
+            away = points.goal - before
             assert away[:, :, 0, 0].abs().min() > 0 and away.flatten(2)[:, :, 1:].abs().max() == 0
             # the way to the picture itself, at the place: +3 times it for the clean one, -3 times for the other
-            ways = [(points.x - z) / points.sigma.view(-1, 1, 1, 1) - points.own for z in latents]
+            ways = [(points.x - z) / points.sigma.view(-1, 1, 1, 1) - before for z in latents]
             parts = [(away[:, :, 0, 0] / way[:, :, 0, 0]) for way in ways]
             shown = (parts[0] + 3).abs().amax(1) < 1e-3
             assert torch.equal(~shown, (parts[1] - 3).abs().amax(1) < 1e-3) and 0 < shown.sum() < len(shown)
@@ -235,3 +237,25 @@ def test_by_name_a_request_is_recorded_as_it_always_was():
     assert "scope" not in ForgetConfig(concept="cat").deciding()
     given = ForgetConfig(concept="cat", scope="everywhere").deciding()
     assert ForgetConfig.from_flat(given).scope == "everywhere"
+
+
+def test_a_stop_is_heard_while_pictures_are_drawn(short, by_name):
+    """Drawing takes longest, and is no step of the training."""
+    asked, after = [], []
+
+    def progress(report):
+        if "appear nowhere" in report.message:
+            asked.append(report)
+        if asked and report.phase == "training":
+            after.append(report)
+        return bool(asked)
+
+    result = run(TinyHost(), wish(), progress=progress)
+    assert result.report["scope"]["remark"] == Unasked.stopped and same_factors(result, by_name)
+    assert len(after) <= 3, "at the next sign of life"
+
+
+def test_where_a_list_has_no_other_thing_pictures_are_of_something():
+    words = WordList.load(TinyHost.words_file)
+    bare = replace(words, objects={})
+    assert {s.obj for s in broad_scenes(bare, 5, 0, {})} == {"thing"}

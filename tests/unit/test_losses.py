@@ -9,6 +9,7 @@ from unlearn_core.method.token_moments import Moment
 from unlearn_core.method.training import losses
 from unlearn_core.method.training.losses import PreservationPenalty
 
+CPU = torch.device("cpu")
 PATHS = ["attn2.to_k", "attn2.to_v"]
 
 
@@ -46,7 +47,9 @@ def test_preserved_words_are_held_at_the_base_and_erased_ones_at_the_stack():
     with attached(layer, PATHS[:1], 1, 0) as adapters:
         down, up = torch.randn(1, 3), torch.randn(2, 1)
         adapters.start(PATHS[0], down, up)
-        penalty = PreservationPenalty.make(weights_of(adapters), Moment.of(kept), Moment.of(erased), {PATHS[0]: added})
+        penalty = PreservationPenalty.make(
+            weights_of(adapters), Moment.of(kept), Moment.of(erased), {PATHS[0]: added}, CPU
+        )
         got, weight = penalty(adapters), adapters.weight(PATHS[0])
     own = up @ down
     moved = (kept @ (own + added).T).pow(2).sum() + (erased @ own.T).pow(2).sum()
@@ -60,7 +63,7 @@ def test_the_penalty_is_the_mean_over_layers_of_any_shape():
         changes = {p: (torch.randn(len(adapters.weight(p)), 1), torch.randn(1, 3)) for p in PATHS}
         for path, (up, down) in changes.items():
             adapters.start(path, down, up)
-        got = PreservationPenalty.make(weights_of(adapters), Moment.of(kept), None, {})(adapters)
+        got = PreservationPenalty.make(weights_of(adapters), Moment.of(kept), None, {}, CPU)(adapters)
         shares = [
             (kept @ (up @ down).T).pow(2).sum() / (kept @ adapters.weight(p).T).pow(2).sum()
             for p, (up, down) in changes.items()
@@ -72,8 +75,32 @@ def test_undoing_what_earlier_deltas_did_to_preserved_words_is_rewarded():
     earlier = torch.randn(1, 3), torch.randn(2, 1)
     with attached(block(2), PATHS[:1], 1, 0) as adapters:
         kept = Moment.of(torch.randn(5, 4, 3))
-        penalty = PreservationPenalty.make(weights_of(adapters), kept, None, {PATHS[0]: earlier[1] @ earlier[0]})
+        penalty = PreservationPenalty.make(weights_of(adapters), kept, None, {PATHS[0]: earlier[1] @ earlier[0]}, CPU)
         idle = penalty(adapters).item()
         adapters.start(PATHS[0], earlier[0], -earlier[1])
         assert idle > 0.01
         assert penalty(adapters).item() / idle == pytest.approx(0.0, abs=1e-6)
+
+
+def test_gradients_come_back_without_the_scale_and_clipped():
+    p = nn.Parameter(torch.tensor([3.0, 4.0]))
+    losses.go_back(0.05 * p.square().sum())
+    losses.ready([p, nn.Parameter(torch.zeros(1))])
+    assert torch.allclose(p.grad, torch.tensor([0.3, 0.4]))
+    losses.go_back(p.square().sum())
+    losses.ready([p])
+    assert p.grad.norm().item() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_small_gradients_of_half_precision_are_not_lost():
+    """Of a mean over as many numbers as a picture of SDXL has, the gradient of each is below float16's smallest."""
+    answer = torch.full((65536,), 5e-4, dtype=torch.float16, requires_grad=True)
+    answer.float().square().mean().backward()
+    assert not answer.grad.any()
+    answer.grad = None
+    losses.go_back(answer.float().square().mean())
+    assert answer.grad.float().div(losses.LOSS_SCALE).mean().item() == pytest.approx(1e-3 / 65536, rel=0.05)
+
+
+def test_a_loss_of_nothing_that_is_learned_is_no_error():
+    losses.go_back(torch.zeros(()))

@@ -3,12 +3,14 @@
 import contextlib
 import random
 import time
+from dataclasses import replace
 
 import pytest
 
 from tests.tiny import WORDS
 from unlearn_core import BadSetting
 from unlearn_core.words.questions import mentioned
+from unlearn_core.words.vocabulary import Term, Vocabulary
 from unlearn_core.words.wish import read_names, read_wish
 from unlearn_core.words.word_list import WordList
 
@@ -297,3 +299,11 @@ def test_long_texts_are_read_in_no_time(typed):
 
 def test_mentioned_prefers_the_longer_name():
     assert mentioned("a comic book on a table", LISTS) == ["comic book", "table"]
+
+
+def test_a_word_that_a_list_and_the_vocabulary_spell_differently_is_read_once():
+    """The list says "cats", the vocabulary "cat": each would lead to the other for ever."""
+    own = replace(LISTS[0], objects={"animal": ("cats", "dogs")})
+    ours = Vocabulary((Term("cat", "animal", "feline"), Term("dog", "animal", "canine")))
+    for typed in ("cat", "cats", "Cats", "a cat"):
+        assert read_wish(typed, [own], vocabulary=ours).concepts == ("cats",)

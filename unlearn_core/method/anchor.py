@@ -77,6 +77,8 @@ def by_score_distance(run: Run, probed: Sequence[Scene], latents: TargetLatents)
     category = words.category(request.concept) if kind == "object" else ""
     extra = [w for w in (config.anchor, category) if w and w not in rivals]
     names = [*rivals, *extra, *([] if kind == "style" else [REMOVED])]
+    if not names:
+        raise nothing_left(request)
     measured, levels = measured_distances(run, probed, latents, names)
     if not torch.isfinite(measured).all():
         raise TrainingFailed(not_finite("answers with"))
@@ -175,9 +177,7 @@ def likely(host: HostModel, request: Request, nearest: Sequence[str]) -> list[st
     """
     found = possible(nearest, request)
     if not found:
-        raise UnlearnError(
-            f"The word list has nothing to take the place of '{request.concept}'; name it under 'Draw instead'."
-        )
+        raise nothing_left(request)
     return found if host.words_file else [c for c in found if not is_spelled_out(host, c)] or found
 
 
@@ -326,3 +326,10 @@ def by_groups(
         if hits > allowed or SequentialTest(*shares, recipe.error).answer(near, len(margins)) is False:
             break
     return hits / len(margins), torch.cat(pictures)
+
+
+def nothing_left(request: Request) -> UnlearnError:
+    """What is said where neither the lists nor the artist name anything."""
+    return UnlearnError(
+        f"The word list has nothing to take the place of '{request.concept}'; name it under 'Draw instead'."
+    )

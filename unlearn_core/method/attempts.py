@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from ..device_memory import is_out_of_memory, release
 from ..errors import Cancelled, UnlearnError
 from ..evaluate.evaluator import Answers, Evaluator, NoCheck
 from ..evaluate.verdict import too_harmful, verdict
@@ -18,13 +19,16 @@ from .prompt_pairs import PromptPairs
 from .run import Run
 from .training.loop import fit_by_training
 
+FULL = "there was not enough memory for it; close other programs"
+
 
 @dataclass(frozen=True)
 class Attempt:
     """A fit and the check's last look at it.
 
     after: None where nobody looked at pictures. remark: why nothing better was tried. near: of a quick run's `Glance`.
-    further: what was found by going on from there, where the request asks for it.
+    further: what was found by going on from there, where the request asks for it. tried_training: whether the settings
+    of training had a say, even where what they gave is not taken.
     """
 
     fit: Fit
@@ -32,6 +36,13 @@ class Attempt:
     remark: str = ""
     near: float | None = None
     further: Depth | Unasked | None = None
+    tried_training: bool = False
+
+
+def unfinished(report: Mapping) -> bool:
+    """Whether something of a run failed that may work another time: memory that was full, a package that is missing."""
+    further = report.get("depth") or report.get("scope") or {}
+    return bool(report.get("remark")) or further.get("remark") == FULL
 
 
 def attempted(
@@ -43,9 +54,10 @@ def attempted(
     fails on the way, or is stopped, ends the search with what there is. Raises `UnlearnError` where that is nothing.
     """
     found: list[Attempt] = []
-    remark = ""
+    remark, tried = "", False
     try:
         for fit in ways(run, anchor, pairs, evaluator):
+            tried = tried or fit.steps > 0
             after = last_look(run, evaluator)
             found.append(Attempt(fit, after, near=evaluator.near if isinstance(evaluator, NoCheck) else None))
             if after is None or isinstance(evaluator, NoCheck) or evaluator.gone(after):
@@ -57,10 +69,11 @@ def attempted(
         if not found or (isinstance(e, Cancelled) and run.request.config.on_stop == "discard"):
             raise
         remark = "" if isinstance(e, Cancelled) else str(e)
+        tried = True
     # what a stop has left without a look is worth less than what was looked at
     looked_at = [attempt for attempt in found if attempt.after] or found
     best = min(looked_at, key=lambda attempt: rank(run, before, attempt))
-    return replace(best, remark=remark)
+    return replace(best, remark=remark, tried_training=tried)
 
 
 def gone_on(
@@ -86,7 +99,7 @@ def gone_on(
         found = Unasked()
     else:
         return attempt
-    told = replace(attempt, further=found)
+    told = replace(attempt, further=found, tried_training=True)
     try:
         run.edits.set(attempt.fit.factors)
         if isinstance(found, Depth):
@@ -98,6 +111,12 @@ def gone_on(
         if isinstance(e, Cancelled) and config.on_stop == "discard":
             raise
         fit, after, found.remark = None, None, "" if isinstance(e, Cancelled) else str(e)
+    except (RuntimeError, MemoryError) as e:
+        # what was checked before is not lost with it
+        if not is_out_of_memory(e):
+            raise
+        release(run.host.device)
+        fit, after, found.remark = None, None, FULL
     if run.job.stopping and config.on_stop == "discard":
         raise Cancelled("Stopped; nothing was kept, as you chose.")
     if fit and after:

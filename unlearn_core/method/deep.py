@@ -29,7 +29,7 @@ from .plan import ATTACK_PICTURES, ATTACK_STEPS, ATTEMPTS, DEEP_STEPS, ROUNDS, e
 from .prompt_pairs import PromptPairs
 from .run import Run
 from .training.loop import Trainer, goals
-from .training.losses import drift, squared_distance
+from .training.losses import drift, go_back, ready, squared_distance
 from .training.memory import Pace
 
 WORDS = 4
@@ -127,7 +127,7 @@ class Deep:
             if share <= FAILED or number == ROUNDS:
                 break
             for _ in range(DEEP_STEPS):
-                attack.step()
+                attack.step(self.pace)
                 run.job.tick(self.step(attack.words))
                 if run.job.stopping:
                     return False
@@ -153,7 +153,7 @@ class Deep:
         attack = WordAttack(run.host, self.target, WORDS, batch, ATTACK_RATE, seed)
         with self.average.swapped():
             for _ in range(ATTACK_STEPS):
-                run.job.tick({"attack": float(attack.step())})
+                run.job.tick({"attack": float(attack.step(self.pace))})
                 if run.job.stopping:
                     break
         return attack
@@ -166,6 +166,7 @@ class Deep:
         which = torch.arange(ATTACK_PICTURES) % len(words)
         asked = with_words(self.trainer.run.host.encode(names), words[which.to(words.device)])
         with self.average.swapped():
+            self.trainer.run.bound()
             drawn = evaluator.sampler.draw(asked, request.config.seed + 7000 + number)
         return evaluator.target_share(scenes, drawn)
 
@@ -181,7 +182,7 @@ class Deep:
             lambda plan: self.gradients(target, asked, kept, plan.pairs),
             undo=lambda: self.optimizer.zero_grad(set_to_none=True),
         )
-        torch.nn.utils.clip_grad_norm_(trainer.adapters.parameters(), 1.0)
+        ready(trainer.adapters.parameters())
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.average.update()
@@ -216,14 +217,14 @@ class Deep:
                 x, sigma, goal = (torch.cat([getattr(s, name) for s in sides]) for name in ("x", "sigma", "goal"))
                 distance = squared_distance(direction(trainer.run.host, x, sigma, both), goal)
                 forgetting, keeping = (d.mean() for d in distance.split(len(rows)))
-                (share * (config.forget_weight * forgetting + config.keep_weight * keeping)).backward()
+                go_back(share * (config.forget_weight * forgetting + config.keep_weight * keeping))
                 sums["forget"] += share * float(forgetting.detach())
                 sums["keep"] += share * float(keeping.detach())
             adapters = trainer.adapters
             # what the closed form has put there is wanted, whatever its size
             change = drift((a, b, 1.0) for _, a, b in adapters.alike(self.added))
             held = sum((penalty(adapters) for penalty in trainer.penalties), torch.zeros((), device=change.device))
-            (config.drift_weight * change + config.preservation_weight * held).backward()
+            go_back(config.drift_weight * change + config.preservation_weight * held)
         return sums | {"drift": float(change.detach())}
 
 

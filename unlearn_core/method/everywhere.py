@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ..config import ForgetConfig
-from ..errors import TrainingFailed
+from ..errors import Cancelled, TrainingFailed
 from ..evaluate.unasked import look_for
 from ..host import Conditioning, HostModel
 from ..sampling import LatentBank, Sampler, direction, expand, noise
@@ -32,7 +32,7 @@ from .plan import BROAD_AGAIN, BROAD_FIRST, BROAD_MORE, UNASKED_ROUNDS, UNASKED_
 from .prompt_pairs import PromptPairs
 from .run import Run
 from .training.loop import penalties_of
-from .training.losses import PreservationPenalty, drift, squared_distance
+from .training.losses import PreservationPenalty, drift, go_back, ready, squared_distance
 from .training.memory import Pace, paced
 
 LEVELS = 0.65, 0.8
@@ -89,7 +89,8 @@ def broad_scenes(words: WordList, count: int, seed: int, shares: dict[str, float
     styles = list(words.styles) or [""]
     templates = words.templates if words.styles else words.object_templates
     chosen = rng.choices(styles, weights=[shares.get(s, 0.0) ** 2 + SELDOM for s in styles], k=count)
-    return [Scene(rng.choice(templates), rng.choice(words.all_objects), s, rng.choice(words.suffixes)) for s in chosen]
+    things = words.all_objects or ("thing",)
+    return [Scene(rng.choice(templates), rng.choice(things), s, rng.choice(words.suffixes)) for s in chosen]
 
 
 def part_of(scene: Scene, words: WordList, rng: random.Random) -> str:
@@ -189,6 +190,12 @@ class Everywhere:
         """The run's."""
         return self.run.host
 
+    def pulse(self) -> None:
+        """A sign of life; drawing takes long, so a wish to stop raises `Cancelled` here too, though it is training."""
+        self.run.job.pulse()
+        if self.run.job.stopping:
+            raise Cancelled(self.found.stopped)
+
     def go_on(self) -> bool:
         """The rounds; whether they came to an end. What is kept, the running average, is on the layers then."""
         job, words = self.run.job, f"making '{self.run.request.concept}' appear nowhere"
@@ -227,13 +234,14 @@ class Everywhere:
         scenes = [s for s, _ in again] + broad_scenes(request.rest, new, config.seed + 100 + number, shares)
         asked = self.host.encode([s.prompt for s in scenes])
         with_it = self.host.encode([with_concept(s.prompt, request.concept, request.kind) for s in scenes])
-        sampler = Sampler(self.host, config.sampling_steps, config.guidance, self.run.job.pulse)
+        sampler = Sampler(self.host, config.sampling_steps, config.guidance, self.pulse)
         with self.average.swapped():
+            self.run.bound()
             start = torch.stack([*(z for _, z in again), *sampler.starts(new, config.seed + 8000 + number)])
             latents = sampler.from_noise(asked, start)
         with self.adapters.off():
             seed = config.seed + 9000 + 10 * number
-            seen = look_for(self.host, latents, (asked, with_it), LEVELS, seed, self.run.job.pulse)
+            seen = look_for(self.host, latents, (asked, with_it), LEVELS, seed, self.pulse)
         return Broad(scenes, start, latents, seen.margins > 0, seen.places, len(again))
 
     def learn_from(self, drawn: Broad, number: int) -> None:
@@ -258,7 +266,9 @@ class Everywhere:
             before = self.answers(x, sigma, prompts)
         led = expand(STRENGTH * advantages[rows].to(x), x) * ((x - latents) / expand(sigma, x) - now)
         places = drawn.places[rows.to(drawn.places.device)]
-        self.pool.append(Points(x, sigma, prompts, before, torch.lerp(before, now + led, places)))
+        goal = torch.lerp(before, now + led, places)
+        # a few rows are needed at a time, and all of them may be more than a card holds
+        self.pool.append(Points(x, sigma, prompts, goal, goal).to(torch.device("cpu")))
 
     def answers(self, x: Tensor, sigma: Tensor, prompts: Conditioning) -> Tensor:
         """The model's directions without gradient, a pulse a pass."""
@@ -266,7 +276,7 @@ class Everywhere:
         with torch.no_grad():
             for part in torch.arange(len(x)).split(32):
                 made.append(direction(self.host, x[part], sigma[part], prompts[part]))
-                self.run.job.pulse()
+                self.pulse()
         return torch.cat(made)
 
     def step(self) -> dict[str, float]:
@@ -280,11 +290,12 @@ class Everywhere:
         sources = [(self.named, counts["named"]), (self.pool[-1], counts["last"])]
         sources.append((self.pool[self.drawn_number(len(self.pool))], batch - sum(counts.values())))
         rows = [s[torch.randint(0, len(s), (n,), generator=self.generator)] for s, n in sources if n]
+        rows = [r.to(self.host.device) for r in rows]
         losses = self.pace.attempt(
             lambda plan: self.gradients(rows, 2 * plan.pairs),
             undo=lambda: self.optimizer.zero_grad(set_to_none=True),
         )
-        torch.nn.utils.clip_grad_norm_(self.adapters.parameters(), 1.0)
+        ready(self.adapters.parameters())
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.average.update()
@@ -305,12 +316,12 @@ class Everywhere:
             for part in torch.arange(len(x)).split(rows):
                 distance = squared_distance(direction(self.host, x[part], sigma[part], prompts[part]), goal[part])
                 loss = distance.sum() / len(x)
-                (config.keep_weight * loss).backward()
+                go_back(config.keep_weight * loss)
                 total += float(loss.detach())
             # what the closed form has put there is wanted, whatever its size
             change = drift((a, b, 1.0) for _, a, b in self.adapters.alike(self.added))
             held = sum((penalty(self.adapters) for penalty in self.penalties), torch.zeros((), device=change.device))
-            (config.drift_weight * change + config.preservation_weight * held).backward()
+            go_back(config.drift_weight * change + config.preservation_weight * held)
         return {"unasked": total, "drift": float(change.detach())}
 
 

@@ -190,6 +190,7 @@ def report_of(run: Run, anchor: Anchor, attempt: Attempt, delta: Delta) -> dict:
         "way": fit.way,
         "preserve_scale": fit.preserve_scale,
         "steps": fit.steps,
+        "tried_training": attempt.tried_training,
         "stopped": delta.info.stopped,
         "keep_unnamed": unnamed(request.config.keep, request.words, request.vocabulary),
         "remark": attempt.remark,

@@ -119,5 +119,6 @@ def fit_further(
         found.seconds = run.job.seconds - begun
     if not ended:
         return None
+    run.bound()
     steps, memory = fit.steps + found.steps, work.pace.plan.sentence()
     return Fit(factors, fit.preserve_scale, steps, found.seconds, memory, found.against)

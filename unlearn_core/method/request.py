@@ -83,6 +83,8 @@ class Request:
         found = scenes(words.without(others), concept, kind, count, config.seed)
         held_out = found[:: max(2, len(found) // recipe.held_out_prompts)][: recipe.held_out_prompts]
         targets = tuple(s for s in found if s not in held_out)
+        if not targets:
+            raise BadSetting("The word list has too few prompts: it needs at least two templates, suffixes or styles.")
         return cls(
             config,
             stack,

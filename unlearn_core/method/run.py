@@ -110,6 +110,13 @@ class Run:
         """Which change is on the layers now, as a hash."""
         return digest(*(t for path in sorted(self.student.factors) for t in self.student.factors[path]))
 
+    def bound(self) -> None:
+        """Take from saved work from here on only what was made with the change that is on the layers now.
+
+        A training that is made anew on a card does not come out the same to the last bit.
+        """
+        self.saved.part("weights", (self.learned(),), lambda: {"it": torch.zeros(1)})
+
     @contextmanager
     def teacher(self) -> Iterator[None]:
         """The base model, which has forgotten nothing, for the length of a block."""

@@ -200,6 +200,8 @@ def pick_device(name: str | torch.device) -> torch.device:
 def half_type(device: torch.device) -> torch.dtype | None:
     """The half precision that the device computes in faster than in float32, bfloat16 if it can; None for none."""
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        # newer versions of torch also say yes for cards that only imitate it, many times slower than float16
+        native = torch.cuda.get_device_capability(device)[0] >= 8 if torch.version.cuda else True
+        return torch.bfloat16 if native and torch.cuda.is_bf16_supported() else torch.float16
     native = device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return torch.bfloat16 if native else None

@@ -99,7 +99,7 @@ def concepts_in(
         noun = part if listed(part, lists) else without_command(part, lambda rest: bool(mentioned(rest, lists)))
         for item in joined_by_and(noun, lists):
             concept = known_form(item, lists)
-            if vocabulary and concept == item and not STYLE.search(concept):
+            if vocabulary and concept == item and not STYLE.search(concept) and not listed(concept, lists):
                 term = vocabulary.find(concept)
                 concept = term.text if term else concept
             if all(map(names_nothing, concept.casefold().split())):

@@ -69,7 +69,7 @@ class WordList:
 
     def category(self, concept: str) -> str:
         """The category word of a known thing, or ""."""
-        return next((g for g, members in self.objects.items() if g and concept.casefold() in members), "")
+        return next((g for g, m in self.objects.items() if g and concept.casefold() in map(str.casefold, m)), "")
 
     def members(self, category: str) -> tuple[str, ...]:
         """The things that a category word stands for, "animals" as well as "animal"; none for any other word."""

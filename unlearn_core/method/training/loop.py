@@ -21,7 +21,7 @@ from ..run import Run
 from ..token_moments import moment_of
 from .checkpointing import checkpointed
 from .data import Batch, TrainingData
-from .losses import PreservationPenalty, drift, squared_distance
+from .losses import PreservationPenalty, drift, go_back, ready, squared_distance
 from .memory import Pace, Plan, paced
 from .schedule import Schedule, Step
 from .standing import Standing
@@ -124,7 +124,7 @@ class Trainer:
         losses = self.pace.attempt(
             lambda plan: self.gradients(batch, step, plan), undo=lambda: optimizer.zero_grad(set_to_none=True)
         )
-        torch.nn.utils.clip_grad_norm_(self.adapters.parameters(), 1.0)
+        ready(self.adapters.parameters())
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         if not all(map(math.isfinite, losses.values())):
@@ -151,7 +151,7 @@ class Trainer:
                     weight = config.preservation_weight * step.preservation
                     for penalty in self.penalties:
                         loss = loss + weight * penalty(self.adapters)
-                loss.backward()
+                go_back(loss)
             sums["forget"] += share * forgetting.detach()
             sums["keep"] += share * keeping.detach()
         # One wait for the card in place of three.
@@ -161,12 +161,13 @@ class Trainer:
 def penalties_of(run: Run, pairs: PromptPairs, adapters: Adapters) -> list[PreservationPenalty]:
     """What holds the words that are to stay, one for each group of layers that read text; none where it weighs 0."""
     penalties = []
+    device = adapters.parameters()[0].device
     for reader in run.readers if run.request.config.preservation_weight else ():
         preserved = run.preserved(reader)
         erased = moment_of(reader, [p for p, _ in pairs.erased], pulse=run.job.pulse) if pairs.erased else None
         weights = {p: adapters.weight(p) for p in reader.paths if p in adapters.factors}
         if weights:
-            penalties.append(PreservationPenalty.make(weights, preserved, erased, run.base.changes))
+            penalties.append(PreservationPenalty.make(weights, preserved, erased, run.base.changes, device))
     return penalties
 
 

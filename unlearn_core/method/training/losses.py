@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..adapters import Adapters
 from ..token_moments import Moment
+
+LOSS_SCALE = 4096.0
+"""Losses are multiplied by it on their way back: in a float16 network small gradients would become zero."""
+
+
+def go_back(loss: Tensor) -> None:
+    """Add up the gradients of a loss; `ready` takes the scale off. A loss of nothing that is learned does nothing."""
+    if loss.requires_grad:
+        (LOSS_SCALE * loss).backward()
+
+
+def ready(parameters: Sequence[nn.Parameter]) -> None:
+    """Take the scale off the gradients, and clip them to norm 1."""
+    for p in parameters:
+        if p.grad is not None:
+            p.grad.div_(LOSS_SCALE)
+    torch.nn.utils.clip_grad_norm_(parameters, 1.0)
 
 
 def squared_distance(student: Tensor, teacher: Tensor) -> Tensor:
@@ -57,11 +74,17 @@ class PreservationPenalty:
 
     @classmethod
     def make(
-        cls, weights: Mapping[str, Tensor], preserved: Moment, erased: Moment | None, earlier: Mapping[str, Tensor]
+        cls,
+        weights: Mapping[str, Tensor],
+        preserved: Moment,
+        erased: Moment | None,
+        earlier: Mapping[str, Tensor],
+        device: torch.device,
     ) -> PreservationPenalty:
         """For layers that read one and the same text, {path: W `[out, d]`}; the moments are those of what they read.
 
-        earlier: {path: all that the stack adds `[out, d]`}, held as it is.
+        earlier: {path: all that the stack adds `[out, d]`}, held as it is. device: where the adapters are, which is not
+        where a host keeps the weights of a model that is only in part on the card.
         """
         both = preserved if erased is None else preserved + erased
         share, moment = preserved.value * (preserved.prompts / both.prompts), both.value
@@ -69,9 +92,9 @@ class PreservationPenalty:
         for path, weight in weights.items():
             w = weight.cpu().double()
             answers[path] = float(((w @ moment) * w).sum())
-        device = next(iter(weights.values())).device
         share, moment = (m.float().to(device) for m in (share, moment))
-        moved = {p: (d, ((d.float() @ share) * d.float()).sum()) for p, d in earlier.items() if p in answers}
+        held = {p: d.to(device) for p, d in earlier.items() if p in answers}
+        moved = {p: (d, ((d.float() @ share) * d.float()).sum()) for p, d in held.items()}
         return cls(share, moment, answers, moved)
 
     def __call__(self, adapters: Adapters) -> Tensor:

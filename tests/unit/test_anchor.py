@@ -10,6 +10,7 @@ import torch
 from tests.tiny import WORDS, TinyHost
 from tests.unit.runs import Pictures, config, opened, run, stack_on
 from unlearn_core import ForgetConfig, Stack, UnlearnError
+from unlearn_core.method import anchor as anchor_module
 from unlearn_core.method.anchor import (
     ASKED,
     Anchor,
@@ -57,6 +58,20 @@ def test_where_no_style_is_left_it_is_said_what_to_do(tmp_path):
     Path(host.words_file).write_text(json.dumps(words | {"styles": ["ink"]}))
     with pytest.raises(UnlearnError, match="name it under 'Draw instead'"):
         run(host, config(concept="ink", kind="style", anchor="", closed_form=True))
+
+
+def test_where_every_style_still_draws_it_the_least_is_taken(monkeypatch):
+    """The ninth request of a stack is not refused, as long as most pictures show something else."""
+    shares = dict.fromkeys(LIST.styles, 0.3) | {LIST.styles[1]: 0.2}
+    monkeypatch.setattr(anchor_module, "share_read_as_target", lambda run, probed, name, general: shares[name])
+    wish = config(concept=LIST.styles[0], kind="style", anchor="")
+    with opened(TinyHost(), wish) as made:
+        found = choose_anchor(made)
+    assert found.name == LIST.styles[1] and "20% of what was looked at" in found.reason
+    assert found.name not in found.rejected and set(found.rejected.values()) == {0.3}
+    shares.update(dict.fromkeys(LIST.styles, 0.6))
+    with opened(TinyHost(), wish) as made, pytest.raises(UnlearnError, match="Draw instead"):
+        choose_anchor(made)
 
 
 def test_a_category_is_found_whatever_the_capitals():

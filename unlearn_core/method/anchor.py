@@ -25,6 +25,8 @@ from .request import Request
 from .run import Run
 from .score_distance import score_distances, text_distances
 
+AT_TIMES = 0.5
+"""Largest share of a style's pictures that may read as the target where no other style is left to be drawn instead."""
 ASKED = 40
 """Most words without an entry of their own in the text encoder of which is asked whether the model knows them."""
 
@@ -102,6 +104,13 @@ def by_score_distance(run: Run, probed: Sequence[Scene], latents: TargetLatents)
                 reason += "; nearer ones still draw it: " + ", ".join(n or "leaving it out" for n in rejected)
             return Anchor(name, reason, neighbours, levels(name), rejected)
         rejected[name] = share
+    if kind == "style" and rejected and min(rejected.values()) <= AT_TIMES:
+        # no style at all would be any of them, and what it leaves the check finds
+        name = min(rejected, key=lambda n: rejected[n])
+        reason = (
+            f"all that are left still draw it at times, this one least ({rejected[name]:.0%} of what was looked at)"
+        )
+        return Anchor(name, reason, neighbours, levels(name), {n: s for n, s in rejected.items() if n != name})
     raise UnlearnError(
         f"Nothing near '{request.concept}' could take its place without drawing it; "
         "name one under 'Draw instead' (--anchor)."

@@ -334,3 +334,11 @@ def test_what_the_artist_keeps_is_preserved_more_than_what_no_list_names(blind):
         moved.append([float((t @ factor.matrix().T).square().mean()) for t in tokens_of(host, prompts)])
     (kept_without, other_without), (kept, other) = moved
     assert kept / other < kept_without / other_without
+
+
+def test_the_random_state_of_the_host_is_left_alone(monkeypatch):
+    """`torch.manual_seed` would seed every card as well, and only the CPU's state is given back."""
+    monkeypatch.setattr(torch, "manual_seed", lambda *_: pytest.fail("all devices are seeded"))
+    before = torch.get_rng_state()
+    first, again = (truncated(torch.arange(12.0).view(3, 4), 2)[1] for _ in range(2))
+    assert torch.equal(first, again) and torch.equal(before, torch.get_rng_state())

@@ -1,6 +1,8 @@
 """What is asked for, read whole before any work: refusals, kinds, layers and the prompts of a target."""
 
+import json
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -149,3 +151,13 @@ def test_a_model_without_working_guidance_is_looked_at_as_it_is_drawn():
     report = forget(host, config(anchor="kiwi"), recipes=SMALL).report
     assert report["guidance"] == 1.0
     assert ("Guidance of the check", "1") in summary(report)
+
+
+def test_a_list_with_too_few_prompts_is_refused_before_work(tmp_path):
+    words = json.loads(WORDS.read_text("utf-8")) | {"styles": [], "suffixes": [""]}
+    words |= {name: words[name][:1] for name in ("templates", "object_templates", "style_templates")}
+    host = TinyHost()
+    host.words_file = str(tmp_path / "few.words.json")
+    Path(host.words_file).write_text(json.dumps(words))
+    with pytest.raises(BadSetting, match="too few prompts"):
+        Request.read(host, ForgetConfig(concept="banana"), Stack())

@@ -8,7 +8,7 @@ from unlearn_core import Stack
 from unlearn_core.demo.recognition import CHECKPOINT
 from unlearn_core.sampling import noise
 from unlearn_core.standalone import clip_tokenizer
-from unlearn_core.standalone.model import StandaloneModel
+from unlearn_core.standalone.model import StandaloneModel, half_type
 
 PROMPTS = ["a banana in ink style", ""]
 
@@ -99,3 +99,11 @@ def test_a_text_encoder_that_keeps_its_count_of_positions_reads_the_same(host, m
     monkeypatch.setattr(embeddings, "__init__", older)
     model = StandaloneModel(CHECKPOINT, half=False)
     assert torch.equal(model.encode(PROMPTS).tokens, host.encode(PROMPTS).tokens)
+
+
+@pytest.mark.parametrize(("capability", "expected"), [((7, 5), torch.float16), ((8, 0), torch.bfloat16)])
+def test_a_card_that_only_imitates_bfloat16_takes_float16(monkeypatch, capability, expected):
+    monkeypatch.setattr(torch.version, "cuda", "12.8")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    assert half_type(torch.device("cuda")) is expected

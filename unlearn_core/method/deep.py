@@ -23,13 +23,13 @@ from ..words.prompts import REMOVED, mapped
 from .adapters import Adapters, Average
 from .anchor import Anchor
 from .fit import Fit
-from .further import Further, fit_further
+from .further import Further, fit_further, hold
 from .learned_word import Points, WordAttack, with_words
 from .plan import ATTACK_PICTURES, ATTACK_STEPS, ATTEMPTS, DEEP_STEPS, ROUNDS, expected_deep
 from .prompt_pairs import PromptPairs
 from .run import Run
 from .training.loop import Trainer, goals
-from .training.losses import drift, go_back, ready, squared_distance
+from .training.losses import go_back, ready, squared_distance
 from .training.memory import Pace
 
 WORDS = 4
@@ -220,12 +220,8 @@ class Deep:
                 go_back(share * (config.forget_weight * forgetting + config.keep_weight * keeping))
                 sums["forget"] += share * float(forgetting.detach())
                 sums["keep"] += share * float(keeping.detach())
-            adapters = trainer.adapters
-            # what the closed form has put there is wanted, whatever its size
-            change = drift((a, b, 1.0) for _, a, b in adapters.alike(self.added))
-            held = sum((penalty(adapters) for penalty in trainer.penalties), torch.zeros((), device=change.device))
-            go_back(config.drift_weight * change + config.preservation_weight * held)
-        return sums | {"drift": float(change.detach())}
+            change = hold(trainer.adapters, self.added, trainer.penalties, config)
+        return sums | {"drift": change}
 
 
 def points_of(trainer: Trainer, times: int, generator: torch.Generator) -> tuple[Points, Conditioning, Points]:

@@ -26,13 +26,13 @@ from ..words.prompts import Scene, fill, spread
 from ..words.word_list import WordList
 from .adapters import Adapters, Average
 from .fit import Fit
-from .further import Further, fit_further
+from .further import Further, fit_further, hold
 from .learned_word import Points
 from .plan import BROAD_AGAIN, BROAD_FIRST, BROAD_MORE, UNASKED_ROUNDS, UNASKED_STEPS, expected_everywhere
 from .prompt_pairs import PromptPairs
 from .run import Run
 from .training.loop import penalties_of
-from .training.losses import PreservationPenalty, drift, go_back, ready, squared_distance
+from .training.losses import PreservationPenalty, go_back, ready, squared_distance
 from .training.memory import Pace, paced
 
 LEVELS = 0.65, 0.8
@@ -318,11 +318,8 @@ class Everywhere:
                 loss = distance.sum() / len(x)
                 go_back(config.keep_weight * loss)
                 total += float(loss.detach())
-            # what the closed form has put there is wanted, whatever its size
-            change = drift((a, b, 1.0) for _, a, b in self.adapters.alike(self.added))
-            held = sum((penalty(self.adapters) for penalty in self.penalties), torch.zeros((), device=change.device))
-            go_back(config.drift_weight * change + config.preservation_weight * held)
-        return {"unasked": total, "drift": float(change.detach())}
+            change = hold(self.adapters, self.added, self.penalties, config)
+        return {"unasked": total, "drift": change}
 
 
 def named_points(run: Run, adapters: Adapters, pairs: list[tuple[str, str]], generator: torch.Generator) -> Points:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
+import torch
+
+from ..config import ForgetConfig
 from .adapters import Adapters, attached, peft_parts
 from .fit import Fit
 from .run import Run
 from .training.checkpointing import checkpointed
+from .training.losses import PreservationPenalty, drift, go_back
 from .training.memory import Pace
 
 
@@ -122,3 +126,18 @@ def fit_further(
     run.bound()
     steps, memory = fit.steps + found.steps, work.pace.plan.sentence()
     return Fit(factors, fit.preserve_scale, steps, found.seconds, memory, found.against)
+
+
+def hold(
+    adapters: Adapters, added: Sequence[str], penalties: Sequence[PreservationPenalty], config: ForgetConfig
+) -> float:
+    """Add up the gradients of what holds a change: the size of the added layers', and what preserved words feel.
+
+    What the closed form has put there is wanted, whatever its size. Returns the drift.
+    """
+    change = drift((a, b, 1.0) for _, a, b in adapters.alike(added))
+    held = sum((penalty(adapters) for penalty in penalties), torch.zeros((), device=change.device))
+    # after a training no layer is new, and without a weight nothing is penalised
+    if added or penalties:
+        go_back(config.drift_weight * change + config.preservation_weight * held)
+    return float(change.detach())

@@ -16,9 +16,8 @@ LOSS_SCALE = 4096.0
 
 
 def go_back(loss: Tensor) -> None:
-    """Add up the gradients of a loss; `ready` takes the scale off. A loss of nothing that is learned does nothing."""
-    if loss.requires_grad:
-        (LOSS_SCALE * loss).backward()
+    """Add up the gradients of a loss; `ready` takes the scale off."""
+    (LOSS_SCALE * loss).backward()
 
 
 def ready(parameters: Sequence[nn.Parameter]) -> None:

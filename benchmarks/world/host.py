@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from unlearn_core.delta import layer_names
 from unlearn_core.host import Conditioning
-from unlearn_core.prompt_cache import PromptCache
+from unlearn_core.prompt_cache import ON_A_CPU
 from unlearn_core.standalone.model import pick_device
 
 from ..beds.host import LEVELS, FlowHost
@@ -48,11 +48,15 @@ class World(FlowHost):
         at = torch.arange(1, LEVELS + 1) / LEVELS
         self.sigmas = (SHIFT * at / (1 + (SHIFT - 1) * at)).to(self.device)
         self.latent_shape = (CHANNELS, SIDE, SIDE)
-        self._prompts = PromptCache()
+        self._encoded: dict[str, Tensor] = {}
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
-        """Encode prompts, cut to 20 tokens."""
-        return self._prompts.encode(prompts, lambda part: Conditioning(self._text(list(part))), self.device)
+        """Encode prompts, cut to 20 tokens; all are remembered, since a hundred requests ask for most of them again."""
+        new = [p for p in dict.fromkeys(prompts) if p not in self._encoded]
+        for i in range(0, len(new), ON_A_CPU):
+            part = new[i : i + ON_A_CPU]
+            self._encoded |= dict(zip(part, self._text(part), strict=True))
+        return Conditioning(torch.stack([self._encoded[p] for p in prompts])).to(self.device)
 
     def token_ids(self, prompt: str) -> list[list[int]]:
         """Numbers of a prompt's tokens."""

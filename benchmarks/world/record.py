@@ -44,6 +44,14 @@ SHORT = (
     ("two things in one picture", "composition"),
     ("styles", "styles"),
 )
+PLAIN = {
+    "ours": "this tool",
+    "oce:keep_scale=10": "OCE",
+    "cease:keep_scale=10": "CEASE",
+    "uce:keep_scale=10+ridge=0.001": "UCE, set to forget all",
+    "uce:keep_scale=100+ridge=0.001": "UCE, set to keep most",
+}
+"""What the front page calls the methods."""
 ONE_NUMBER = ("by_synonym_base", "by_description_base", "leakage_base")
 
 
@@ -141,12 +149,11 @@ def table_of(data: Mapping) -> list[str]:
 
 
 def short_table(data: Mapping) -> list[str]:
-    """The same in whole numbers and without the base model, for a reader who wants the outcome only."""
-    rows = [[called(row), *(cell(row, key, 0, brackets=False) for _, key in SHORT)] for row in data["rows"]]
+    """The methods of `PLAIN` in whole numbers and without the base model, for a reader who wants the outcome only."""
+    found = {row["method"]: row for row in data["rows"]}
+    rows = [
+        [name, *(cell(found[method], key, 0, brackets=False) for _, key in SHORT)]
+        for method, name in PLAIN.items()
+        if method in found
+    ]
     return table(["", *(title for title, _ in SHORT)], rows)
-
-
-def called(row: Mapping) -> str:
-    """A method's label, with its settings where it has any."""
-    settings = row["method"].partition(":")[2]
-    return f"{row['label']} (`{settings}`)" if settings else row["label"]

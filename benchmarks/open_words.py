@@ -24,8 +24,9 @@ from unlearn_core.method.text_reader import TextReader, Tokens
 from unlearn_core.method.token_moments import Moment, moment_of
 from unlearn_core.recipe import OBJECT
 from unlearn_core.words.compare import share_a_word
+from unlearn_core.words.plurals import plural
 from unlearn_core.words.prompts import mapped, scenes
-from unlearn_core.words.vocabulary import Term, Vocabulary, bundled, plural
+from unlearn_core.words.vocabulary import Term, Vocabulary, bundled
 from unlearn_core.words.word_list import WordList
 
 TARGETS = (

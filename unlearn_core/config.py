@@ -13,6 +13,7 @@ from typing import Any
 from .delta.info import MAX_CONCEPT
 from .errors import BadSetting
 from .words.compare import same_thing, share_a_word
+from .words.prompt_syntax import visible
 
 REQUEST, EDIT, TRAINING = "request", "edit", "training"
 """Groups of settings: what every artist is asked; how the edit is made and checked; what acts only if it trains."""
@@ -349,7 +350,7 @@ def clean_words(value: Any, label: str) -> str:
     """One line of words: white space folded, control and direction marks refused."""
     if not isinstance(value, str):
         raise TypeError
-    words = " ".join(value.split())
+    words = " ".join(visible(value).split())
     if len(words) > MAX_CONCEPT:
         raise BadSetting(f"{label}: at most {MAX_CONCEPT} characters, not {len(words)}.")
     if any(not c.isprintable() for c in words):

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unlearn_core.delta.atomic import write_whole
-from unlearn_core.words.compare import is_function_word, readings
+from unlearn_core.words.compare import is_function_word
+from unlearn_core.words.plurals import readings
 
 from .categories import Categories
 from .choose import Chooser

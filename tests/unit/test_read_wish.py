@@ -9,6 +9,7 @@ import pytest
 
 from tests.tiny import WORDS
 from unlearn_core import BadSetting
+from unlearn_core.config import ForgetConfig
 from unlearn_core.words.questions import mentioned
 from unlearn_core.words.vocabulary import Term, Vocabulary
 from unlearn_core.words.wish import read_names, read_wish
@@ -307,3 +308,23 @@ def test_a_word_that_a_list_and_the_vocabulary_spell_differently_is_read_once():
     ours = Vocabulary((Term("cat", "animal", "feline"), Term("dog", "animal", "canine")))
     for typed in ("cat", "cats", "Cats", "a cat"):
         assert read_wish(typed, [own], vocabulary=ours).concepts == ("cats",)
+
+
+@pytest.mark.parametrize(
+    "typed", ["\ufeffcat", "ca\u200bt", "cat\u200d", "\u200ecat\u200f", "ca\xadt", "1. cat", "cats"]
+)
+def test_marks_that_are_copied_along_and_numbers_of_a_list_come_off(typed):
+    assert read_wish(typed, LISTS).concepts == ("cat",)
+    assert ForgetConfig(concept=typed.replace("1. ", "")).concept.startswith("cat")
+
+
+def test_what_looks_the_same_needs_no_word_about_it():
+    assert read_wish("\ufeffcat", LISTS).note == "" == read_wish("cafe\u0301", LISTS).note
+    assert read_wish("cafe\u0301", LISTS).concepts == ("caf\u00e9",)
+
+
+@pytest.mark.parametrize("typed", ["everything", "Forget everything", "nothing", "anything", "something, whatever"])
+def test_a_word_for_all_or_nothing_is_no_concept(typed):
+    with pytest.raises(BadSetting, match="names no concept"):
+        read_wish(typed, LISTS)
+    assert read_wish("Everything Everywhere", LISTS).concepts == ("Everything Everywhere",)

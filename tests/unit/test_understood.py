@@ -39,6 +39,32 @@ def test_synonyms_are_told_and_are_not_near():
     assert not {"auto", "automobile", "police car"} & {*found.near}
 
 
+@pytest.mark.parametrize(("concept", "one", "other"), [("bird", "falcon", "owl"), ("flower", "orchid", "rose")])
+def test_kinds_of_it_are_told_and_are_not_near(concept, one, other):
+    found = told(concept)
+    assert one in found.kinds and not {one, other} & {*found.near}
+    assert f"Its kinds may go with it, as '{found.kinds[0]}'" in " ".join(found.sentences)
+    assert not {*found.kinds} & {*GENERAL.all_objects}, "what a list names is preserved"
+
+
+def test_a_group_of_the_list_stays_and_that_is_told():
+    found = told("fruit")
+    assert found.group == GENERAL.objects["fruit"][:3] and not {*found.group} & {*found.near} and found.kinds == ()
+    assert "It is a group: 'apple', 'banana', 'orange' and others stay." in " ".join(found.sentences)
+    assert understood("animal", "object", OWN, None).group == OWN.objects["animal"][:3]
+
+
+def test_a_style_has_nothing_of_the_thing_with_its_name():
+    found = told("ink style", "style")
+    assert (found.what, found.forms, found.synonyms, found.kinds) == ("", (), (), ()) and found.near[
+        0
+    ] in GENERAL.styles
+
+
+def test_what_has_no_narrower_category_stands_beside_its_group():
+    assert {*told("apple pie").near} <= {*GENERAL.objects["food"]}
+
+
 def test_what_goes_as_well_is_not_near():
     first = told("banana").near[0]
     assert first not in told("banana", moving=(first,)).near
@@ -52,6 +78,7 @@ def test_a_word_of_no_list_is_told_without_neighbours():
     "concept, forms",
     [
         *(("teapot", ("teapots",)), ("knife", ("knives",)), ("nurse", ("nurses",)), ("glass", ("glasses",))),
+        *(("tomato", ("tomatoes",)), ("kiwi", ("kiwis",)), ("bus", ("buses",)), ("sheep", ()), ("rice", ())),
         *(("grapes", ()), ("scissors", ()), ("Pikachu", ()), ("Paris", ()), ("watercolor", ()), ("asdfgh", ())),
     ],
 )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..words.plurals import plural
 from ..words.prompts import fill, mapped, names, renamed
-from ..words.vocabulary import plural
 from ..words.word_list import WordList
 from .request import Request
 

@@ -6,6 +6,8 @@ import re
 import unicodedata
 from functools import lru_cache
 
+from .plurals import readings
+
 FUNCTION_WORDS = {
     *("a", "an", "the", "of", "in", "on", "at", "by", "to", "for", "from", "with", "without", "and", "or", "but", "as"),
     *("is", "are", "be", "it", "its", "this", "that", "these", "those", "some", "any", "no", "not", "style", "styles"),
@@ -15,21 +17,6 @@ WEIGHT = re.compile(r":\s*[-+]?\d*\.?\d+(?=\s*(?:[)\]>}]|$))|(?<![\w.])\d*\.\d+(
 """How much of something a prompt asks for: (banana:1.3), (banana)1.3."""
 COUNTED = re.compile(r"^\d+(?=[^\W\d_]{3})")
 """A number before its word, as in 1girl."""
-ENDINGS = {"men": ("man",), "ves": ("f", "fe"), "i": ("us",), "ae": ("a",)}
-"""What plurals end in, and what their singulars may: firemen, werewolves, cacti, larvae."""
-SIBILANTS = ("ses", "xes", "zes", "ches", "shes", "oes")
-
-ALWAYS_PLURAL = {"glasses", "scissors", "trousers", "jeans", "shorts", "pants"}
-"""Things of their own, not several of what the singular names."""
-
-IRREGULAR = {
-    **{"mice": "mouse", "geese": "goose", "teeth": "tooth", "feet": "foot", "men": "man", "women": "woman"},
-    **{"children": "child", "people": "person", "oxen": "ox", "lice": "louse", "cacti": "cactus", "fungi": "fungus"},
-    **{"octopi": "octopus", "knives": "knife", "wolves": "wolf", "leaves": "leaf", "loaves": "loaf", "lives": "life"},
-    **{"wives": "wife", "halves": "half", "calves": "calf", "elves": "elf", "shelves": "shelf", "thieves": "thief"},
-    **{"scarves": "scarf", "hooves": "hoof", "dwarves": "dwarf", "bookshelves": "bookshelf", "snowmen": "snowman"},
-}
-"""Plurals that no rule makes, of words that are common."""
 
 
 @lru_cache(4096)
@@ -49,22 +36,6 @@ def content_words(text: str) -> frozenset[str]:
 def is_function_word(word: str) -> bool:
     """Whether a word says nothing of what is meant."""
     return word in FUNCTION_WORDS or (len(word) == 1 and word.isascii() and word.isalpha())
-
-
-@lru_cache(4096)
-def readings(word: str) -> frozenset[str]:
-    """A word as it stands and all that it may be the plural of: cherries, cherrie, cherry."""
-    found = {word, IRREGULAR.get(word, word)}
-    if word not in ALWAYS_PLURAL and len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
-        found.add(word[:-1])
-        if word.endswith("ies"):
-            found.add(word[:-3] + "y")
-        if word.endswith(SIBILANTS):
-            found.add(word[:-2])
-    for ending, others in ENDINGS.items():
-        if len(word) > len(ending) + 1 and word.endswith(ending):
-            found |= {word[: -len(ending)] + other for other in others}
-    return frozenset(found)
 
 
 def folded(words: frozenset[str]) -> frozenset[str]:
@@ -94,8 +65,3 @@ def same_thing(a: str, b: str) -> bool:
 def letters(text: str) -> set[str]:
     """Single letters that tell one thing from another, as in T-shirt and e-book; not the article and the genitive."""
     return set(re.findall(r"(?<!\w)[b-rt-z](?!\w)", text.casefold()))
-
-
-def singular(word: str) -> str:
-    """The singular of a common word whose plural no rule makes, anything else as it is."""
-    return IRREGULAR.get(word.casefold(), word)

@@ -16,7 +16,7 @@ DETERMINERS = {"some", "any", "this", "that", "these", "those", "my", "your", "a
 """They are taken off in front of a known word only: All Might and Your Name are names."""
 JOINTS = {"and", "or", "&", "+", "/"}
 """Between two known concepts, or beside a phrase in quotes, they make a list."""
-NOTHING = {*ARTICLES, *DETERMINERS, *JOINTS}
+NOTHING = {*ARTICLES, *DETERMINERS, *JOINTS, "everything", "anything", "something", "nothing", "whatever"}
 """Words that name nothing by themselves."""
 IN_THE_STYLE = re.compile(r"(?i)^(?:in the styles? of|(?:art|artwork)? ?\bby) ")
 TAG = re.compile(r"<[^<>]*>")
@@ -37,6 +37,8 @@ BESIDE_QUOTES = re.compile(
 UNDERSCORE = re.compile(r"(?<=\w)_+(?=\w)")
 """Tags have it between their words: black_cat."""
 MARKS = {"“": '"', "”": '"', "„": '"', "«": '"', "»": '"', "‘": "'", "’": "'"}
+COPIED = dict.fromkeys(map(ord, "\ufeff\u200b\u200c\u200d\u2060\u00ad\u200e\u200f\u061c"))
+"""Marks that nobody sees and that come along when a text is copied: they are left out."""
 EDGE = " \t.!?:;,*_~`'\"“”„«»-–—/\\#"
 """What is cut off both ends."""
 ESCAPED = {r"\(": "\ue002", r"\)": "\ue003", r"\[": "\ue004", r"\]": "\ue005"}
@@ -50,9 +52,9 @@ def parts(text: str) -> list[tuple[str, bool]]:
     """
     if len(text) > LONGEST:
         raise BadSetting(f"Forget: at most {LONGEST} characters at once, not {len(text)}.")
+    text = visible(text)
     if any(not (c.isprintable() or c.isspace()) for c in text):
         raise BadSetting("Forget: the text contains invisible control characters; type it again by hand.")
-    text = unicodedata.normalize("NFC", text)
     for mark, plain in (MARKS | ESCAPED).items():
         text = text.replace(mark, plain)
     phrases: list[str] = []
@@ -69,6 +71,14 @@ def parts(text: str) -> list[tuple[str, bool]]:
         text = CAPITAL_AND.sub(",", text)
     pieces = [piece for part in SEPARATORS.split(text) for piece in BESIDE_QUOTES.split(part)]
     return [row for row in (read_piece(piece, phrases) for piece in pieces) if row[0]]
+
+
+def visible(text: str) -> str:
+    """A text as it looks: without marks that were copied along, and with each accent in one character with its letter.
+
+    What changes the direction of writing stays, to be refused: a name would not be what it looks like.
+    """
+    return unicodedata.normalize("NFC", text.translate(COPIED))
 
 
 def read_piece(piece: str, phrases: list[str]) -> tuple[str, bool]:

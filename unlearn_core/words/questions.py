@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from ..errors import BadSetting
-from .compare import content_words, readings, same_thing
+from .compare import content_words, same_thing
+from .plurals import readings
 from .prompt_syntax import CAPITAL_AND, EDGE, EMBEDDING, JOINTS, SEPARATORS, TAG, WEIGHT, without_article
 from .prompt_words import is_description
 from .word_list import WordList

@@ -6,16 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from .compare import readings
+from .plurals import plural
 from .prompts import style_words
 from .questions import listed, mentioned
-from .vocabulary import Term, Vocabulary, belongs_to, plural
+from .vocabulary import Term, Vocabulary, belongs_to, is_form
 from .word_list import WordList
 
-SHOWN = 5
-"""Near words that are told."""
+SHOWN, FEW = 5, 3
+"""Near words that are told; members of a group, and kinds."""
 COUNTED = {"thing", "animal", "plant", "food", "profession"}
 """Kinds whose terms have a plural; of names there is one."""
+BROAD = {"thing", "animal", "plant", "food", "place"}
+"""Categories of what has no narrower one: their most common members have little in common."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,7 @@ class Understood:
 
     kind: "object" or "style". what: "food, edible fruit"; "" for what no list has. forms: what goes with it. synonyms:
     other words for it, which stay. near: words beside it, which stay, and of which one may be drawn in its place.
+    group: what a word list has under this word, which stays. kinds: what the vocabulary has, which nothing holds.
     """
 
     concept: str
@@ -32,6 +35,8 @@ class Understood:
     forms: tuple[str, ...]
     synonyms: tuple[str, ...]
     near: tuple[str, ...]
+    group: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -42,6 +47,11 @@ class Understood:
             out.append(f"With it {'goes' if len(self.forms) == 1 else 'go'} {quoted(self.forms)}.")
         if self.synonyms:
             out.append(f"Other words for it stay: {quoted(self.synonyms)}. Name them too if they are to go.")
+        if self.group:
+            some = ", ".join(f"'{word}'" for word in self.group)
+            out.append(f"It is a group: {some} and others stay. Name them too if they are to go.")
+        if self.kinds:
+            out.append(f"Its kinds may go with it, as {quoted(self.kinds)}. Write under 'Keep' those that are to stay.")
         if self.near:
             out.append(f"Near it, to stay, and perhaps to be drawn instead: {', '.join(self.near)}.")
         return tuple(out)
@@ -61,13 +71,33 @@ def understood(
     """
     style = kind == "style"
     term = vocabulary.find(concept) if vocabulary else None
-    own = words.members(words.category(concept)) if not style else words.styles
-    more = (t.text for t in vocabulary.category(concept) if t.is_style == style) if vocabulary else ()
-    synonyms = vocabulary.synonyms(concept) if vocabulary else ()
+    if term is not None and term.is_style != style:
+        # "ink style" has nothing of what is known of ink
+        term = None
+    own = words.styles if style else words.members(words.category(concept))
+    group = () if style else words.members(concept)
+    kinds, more = in_vocabulary(term, words, vocabulary) if vocabulary and term else ((), ())
+    narrower = vocabulary.same_again(own, [concept]) if vocabulary and term else ()
+    synonyms = vocabulary.synonyms(concept) if vocabulary and term else ()
     others = dict.fromkeys(chain(own, more) if concept in own else chain(more, own))
-    free = [o for o in others if o not in synonyms and not any(belongs_to(o, m) for m in (concept, *moving))]
-    forms = forms_of(concept, vocabulary)
-    return Understood(concept, kind, what_of(term), forms, synonyms[:SHOWN], tuple(free[:SHOWN]))
+    gone = (concept, *moving)
+    free = [o for o in others if o not in (*synonyms, *group, *narrower) and not any(belongs_to(o, m) for m in gone)]
+    forms = () if style else forms_of(concept, vocabulary)
+    shown = (synonyms[:SHOWN], tuple(free[:SHOWN]), group[:FEW], () if group else kinds[:FEW])
+    return Understood(concept, kind, what_of(term), forms, *shown)
+
+
+def in_vocabulary(term: Term, words: WordList, vocabulary: Vocabulary) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(what is a kind of a term and held by no list, what is beside it), the most common first."""
+    narrower = vocabulary.kinds_of([term.text])
+    held = {*words.all_objects, *vocabulary.synonyms(term.text)}
+    found = [t.text for t in vocabulary.terms if t.category in narrower and not is_form(t.text, term.text)]
+    kinds = tuple(text for text in found if text not in held)
+    if term.category in narrower:
+        return kinds, ()
+    if term.category in BROAD:
+        return kinds, words.members(term.kind)
+    return kinds, tuple(t.text for t in vocabulary.category(term.text) if t.is_style == term.is_style)
 
 
 def about_kept(keep: Sequence[str], words: WordList, vocabulary: Vocabulary | None) -> str:
@@ -108,12 +138,12 @@ def what_of(term: Term | None) -> str:
 
 
 def forms_of(concept: str, vocabulary: Vocabulary | None) -> tuple[str, ...]:
-    """The plural of a thing that the vocabulary knows; () for names, styles, and what is a plural itself."""
+    """The plural of a thing that the vocabulary knows; () for names, styles, and what has no other number."""
     term = vocabulary.find(concept) if vocabulary else None
     if term is None or term.kind not in COUNTED or not term.text.islower():
         return ()
-    last = term.text.split()[-1]
-    return () if readings(last) != {last} or last.endswith("s") and not last.endswith("ss") else (plural(concept),)
+    several = plural(concept)
+    return () if several == concept else (several,)
 
 
 def quoted(words: Sequence[str]) -> str:

@@ -16,7 +16,8 @@ from os.path import commonprefix
 from pathlib import Path
 from typing import NamedTuple
 
-from .compare import IRREGULAR, content_words, folded, readings, same_thing, share_a_word
+from .compare import content_words, folded, same_thing, share_a_word
+from .plurals import readings
 
 FILE = Path(__file__).with_name("data") / "vocabulary.txt.gz"
 STYLES = {"style", "artist"}
@@ -202,20 +203,3 @@ def may_be_form(text: str, concept: str) -> bool:
     one, other = sorted((key(text), key(concept)), key=len)
     shared = len(commonprefix([one, other]))
     return shared >= max(SHORTEST_STEM, ALIKE * len(other))
-
-
-def plural(word: str) -> str:
-    """The plural of an English noun or of a phrase's last word, by rule: bananas, cherries, fire engines, mice."""
-    head, _, last = word.rpartition(" ")
-    irregular = next((p for p, s in IRREGULAR.items() if s == last.casefold()), "")
-    if irregular:
-        made = irregular
-    elif last.casefold().endswith("man"):
-        made = last[:-2] + "en"
-    elif re.search(r"(?i)(?:s|x|z|ch|sh)$", last):
-        made = last + "es"
-    elif re.search(r"(?i)[^aeiou]y$", last):
-        made = last[:-1] + "ies"
-    else:
-        made = last + "s"
-    return f"{head} {made}".strip()

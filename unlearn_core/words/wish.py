@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ..errors import BadSetting
-from .compare import same_thing, singular
-from .prompt_syntax import DETERMINERS, JOINTS, names_nothing, parts, without_article
+from .compare import same_thing
+from .plurals import singular
+from .prompt_syntax import DETERMINERS, JOINTS, names_nothing, parts, visible, without_article
 from .prompt_words import without_command
 from .prompts import style_words
 from .questions import ask_about_a_sentence, ask_about_tags, ask_about_two_readings, listed, mentioned
@@ -65,6 +66,7 @@ def read_wish(text: str, lists: Sequence[WordList], force: bool = False, vocabul
     """
     if not isinstance(text, str):
         raise BadSetting("Forget: write the concept as text.")
+    text = visible(text)
     if not text.strip():
         raise BadSetting("Name the concept to forget: it is empty.")
     found: list[str] = []
@@ -153,6 +155,6 @@ def known_form(concept: str, lists: Sequence[WordList], numbers: bool = True) ->
         known = listed_style(concept, lists)
         return f"{known} style" if known else concept
     first, *rest = concept.split()
-    if numbers and rest and (first.casefold() in DETERMINERS | NUMBERS or first.isdecimal()):
+    if numbers and rest and (first.casefold() in DETERMINERS | NUMBERS or first.rstrip(".").isdecimal()):
         return listed(concept, lists) or listed(" ".join(rest), lists) or concept
     return listed(concept, lists) or singular(concept)

@@ -142,6 +142,8 @@ class Recipe:
     """The same where the vocabulary is preserved as well: what is held around the target holds it back too."""
     overshoot: float = 0.05
     """How far past the anchor the closed form leads, as a part of the way: where f is finite it stops short of it."""
+    entry_overshoot: float = 0.05
+    """The same where all text enters the model through layers of its own, as in Flux: a style takes more there."""
     earlier_overshoot: float = 0.0
     """The same for earlier targets, of which the stack has taken most."""
     earlier_weight: float = 1 / 3
@@ -199,6 +201,7 @@ OBJECT = Recipe()
 STYLE = Recipe(
     target_prompts=128,
     overshoot=0.5,
+    entry_overshoot=0.9,
     earlier_overshoot=0.25,
     training_prompts=64,
     replay_near_prompts=8,
@@ -239,6 +242,13 @@ SMALL: dict[str, Recipe] = {
 """Few prompts, pictures and noise levels, and the full check, for tests."""
 REPLAY_SHARES: Mapping[str, float] = {"near": 0.35, "far": 0.4, "empty": 0.1, "erased": 0.2, "keep": 0.2}
 """How much of the replay each group gets, as far as the group exists."""
+
+
+def at_the_entry(recipe: Recipe) -> Recipe:
+    """The same recipe for a model through whose first layers all text enters; what is tried with it ends as far."""
+    more = recipe.entry_overshoot - recipe.overshoot
+    tries = tuple((scale, max(0.0, further - more)) for scale, further in recipe.open_tries)
+    return replace(recipe, overshoot=recipe.entry_overshoot, open_tries=tries)
 
 
 def thorough(recipe: Recipe) -> Recipe:

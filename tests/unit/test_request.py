@@ -161,3 +161,15 @@ def test_a_list_with_too_few_prompts_is_refused_before_work(tmp_path):
     Path(host.words_file).write_text(json.dumps(words))
     with pytest.raises(BadSetting, match="too few prompts"):
         Request.read(host, ForgetConfig(concept="banana"), Stack())
+
+
+def test_where_all_text_enters_through_layers_of_its_own_a_style_is_led_further():
+    class Entry(Idle):
+        def layers(self):
+            return {"diffusion_model.txt_in": "txt_in"}
+
+    found = {host: Request.read(host(), ForgetConfig(concept="ink"), Stack()).recipes for host in (Idle, Entry)}
+    assert found[Idle] == DEFAULT and found[Entry]["object"] == OBJECT
+    assert found[Entry]["style"].overshoot == STYLE.entry_overshoot > STYLE.overshoot
+    ends = [max(r.overshoot + more for _, more in r.open_tries) for r in (STYLE, found[Entry]["style"])]
+    assert ends[1] == pytest.approx(ends[0]), "what is tried beside a vocabulary ends as far"

@@ -11,7 +11,7 @@ from ..config import ForgetConfig
 from ..delta.stack import Stack, check_fits
 from ..errors import BadSetting
 from ..host import HostModel, base_of, title_of
-from ..recipe import DEFAULT, Recipe, thorough
+from ..recipe import DEFAULT, Recipe, at_the_entry, thorough
 from ..words.compare import same_thing, share_a_word
 from ..words.prompt_syntax import without_article
 from ..words.prompts import Scene, scenes, style_words
@@ -21,7 +21,7 @@ from ..words.vocabulary import Vocabulary, belongs_to
 from ..words.wish import known_form
 from ..words.word_list import WordList
 from .adapters import peft_parts
-from .text_layers import is_target
+from .text_layers import is_target, reads_text
 from .vocabularies import vocabulary_of
 
 
@@ -73,6 +73,8 @@ class Request:
         if further or not config.closed_form:
             peft_parts()
         recipes = dict(recipes or DEFAULT)
+        if not any(map(reads_text, layers)):
+            recipes = {name: at_the_entry(r) for name, r in recipes.items()}
         if config.quality == "thorough":
             recipes = {name: thorough(r) for name, r in recipes.items()}
         if vocabulary:
@@ -158,7 +160,8 @@ def for_vocabulary(recipe: Recipe, check: bool) -> Recipe:
     A check may begin with what is enough for a list: it sees where that is too little. Without one it has to be enough.
     """
     careful = recipe.tries[:1] if check else ()
-    return replace(recipe, tries=(*careful, *recipe.open_tries), earlier_scale=recipe.open_earlier_scale)
+    tries = tuple(dict.fromkeys((*careful, *recipe.open_tries)))
+    return replace(recipe, tries=tries, earlier_scale=recipe.open_earlier_scale)
 
 
 def at_own_guidance(config: ForgetConfig, host: HostModel) -> ForgetConfig:

@@ -1,6 +1,7 @@
 """Merge algebra on real networks of width 8."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -48,6 +49,17 @@ def test_cat_of_more_ranks_than_the_layer_has_is_exact_and_readable(wide, tall, 
     wanted = sum(s * 0.4 * u.double() @ d.double() for s, (d, u) in zip((1.0, -0.5, 2.0), parts, strict=True))
     assert factor.rank == factor.alpha == 6 and factor.matrix().shape == (tall, wide)
     assert torch.allclose(factor.matrix().double(), wanted, rtol=1e-6, atol=1e-6)
+
+
+def test_a_hundred_deltas_become_one_file(tmp_path):
+    deltas = []
+    for i in range(100):
+        pairs = tuple((f"a photo of a concept {i}, scene {j}", f"a photo of a dog, scene {j}") for j in range(128))
+        made = a_delta(f"concept {i}", i, names=("lora_unet_first",))
+        deltas.append(replace(made, info=replace(made.info, prompts=pairs)))
+    save(combine_cat(stack_of(*((d, 1.0) for d in deltas))), tmp_path / "merge.safetensors")
+    info = load(tmp_path / "merge.safetensors").info
+    assert len(info.merged) == 100 and len(info.prompts) == 12_800
 
 
 def test_cat_of_different_layers(net):

@@ -22,8 +22,6 @@ from .schema import schema
 
 MAX_PROMPTS = 64
 """Prompts of one Before / After."""
-PER_ROW = 4
-"""Pictures in a row on a node."""
 PER_SHEET = 6
 """Pictures in a row of the picture that a node hands on: a strip of more is too small to judge where it is shown."""
 BATCH = 32
@@ -144,12 +142,10 @@ def sheet(groups: Sequence[tuple[Sequence[str], Tensor, Tensor]]) -> Tensor:
     return grid(rows).movedim(0, -1)[None]
 
 
-def comparison(prompts: Sequence[str], before: Tensor, after: Tensor) -> dict[str, list[dict[str, str]]]:
-    """What a node's slider lays over one another: the pictures `[n, 3, H, W]`, `PER_ROW` in a row."""
-    return {
-        f"unlearn_{name}": [temporary_file(grid(captioned(rows, prompts).split(PER_ROW)))]
-        for name, rows in (("before", before), ("after", after))
-    }
+def comparison(prompts: Sequence[str], before: Tensor, after: Tensor) -> dict[str, list]:
+    """What a node's slider lays over one another: files of the pictures `[n, 3, H, W]`, and their prompts."""
+    files = {f"unlearn_{name}": [*map(temporary_file, rows)] for name, rows in (("before", before), ("after", after))}
+    return {**files, "unlearn_prompts": [*prompts]}
 
 
 def temporary_file(image: Tensor) -> dict[str, str]:

@@ -34,7 +34,7 @@ QUALITY = "document.querySelector('#unlearn_quality input[value=%s]').click()"
 SHOW = f"(() => {{ app.canvas.ds.scale = 1; app.canvas.centerOnNode({NODE}); app.canvas.setDirty(true, true); }})()"
 IDLE = "fetch('/api/queue').then(a => a.json()).then(q => !q.queue_running.length && !q.queue_pending.length)"
 PANEL = f"{NODE}.unlearnPanel"
-WHOLE = f"""{PANEL}.compare.getBoundingClientRect().height > 20 && !{NODE}.imgs?.length
+WHOLE = f"""{PANEL}.comparison.root.getBoundingClientRect().height > 20 && !{NODE}.imgs?.length
   && {PANEL}.report.getBoundingClientRect().bottom <= {PANEL}.root.getBoundingClientRect().bottom + 1"""
 PLACE = f"""(() => {{
   const node = {NODE}, scale = app.canvas.ds.scale, [x, y] = app.canvas.ds.offset;
@@ -84,7 +84,7 @@ def comfyui(images: Path, quality: str) -> None:
             widget = f"{NODE}.widgets.find(w => w.name === 'quality')"
             browser.evaluate(f"{widget}.value = {json.dumps(quality)}")
             browser.evaluate("app.queuePrompt(0)")
-            browser.until(f"{NODE}.unlearnPanel?.after.naturalWidth > 0", PATIENCE)
+            browser.until(f"{NODE}.unlearnPanel?.root.querySelector('figure img')?.naturalWidth > 0", PATIENCE)
             browser.until(IDLE, PATIENCE)
             browser.evaluate(SHOW)
             browser.until(WHOLE, 30)

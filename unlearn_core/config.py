@@ -223,6 +223,11 @@ class ForgetConfig:
                 "Training ends when the check no longer finds the concept: choose another quality than 'quick', "
                 "or leave 'Closed form' on."
             )
+        if not self.closed_form and not self.forget_weight:
+            raise BadSetting(
+                "With 'Closed form' off and 'Forget weight' 0 nothing would be forgotten: raise 'Forget weight', or "
+                "leave 'Closed form' on."
+            )
         if self.depth == "deep" and not self.check:
             raise BadSetting(
                 "'Deep' ends when the check no longer finds the concept: choose another quality than 'quick', "

@@ -1,30 +1,17 @@
 // The drawing on a node: phase, time left and a loss curve while it works, then before against after and what it says.
 
 import { app } from "../../scripts/app.js";
-import { api } from "../../scripts/api.js";
+import { Comparison } from "./comparison.js";
+import { element, shape } from "./elements.js";
 
-const SVG = "http://www.w3.org/2000/svg";
 const CURVE = { width: 300, height: 64 };
 const COLOURS = { forget: "#e0605a", keep: "#4fae82" };
-/** Of a sentence that says why a node did not run. */
-const REFUSED = "#ff8a80";
+const WORDS = { forget: "forgetting", keep: "keeping the rest" };
+/** Of a sentence that says why a node did not run: red that can be read on the page's light and on its dark. */
+const REFUSED = "color-mix(in srgb, #ff3b30 60%, var(--input-text, #ccc))";
 /** Milliseconds after which a new panel is laid out. */
 const SETTLED = 300;
 const HEIGHTS = { idle: 26, learning: 124 };
-
-function element(tag, style, parent) {
-  const made = document.createElement(tag);
-  Object.assign(made.style, style);
-  parent?.append(made);
-  return made;
-}
-
-function shape(tag, attributes, parent) {
-  const made = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  parent?.append(made);
-  return made;
-}
 
 /** "45 s", "3 min 5 s". */
 function duration(seconds) {
@@ -43,6 +30,7 @@ export class Panel {
   constructor(resized) {
     this.resized = resized;
     this.height = HEIGHTS.idle;
+    this.said = new Map();
     const small = { font: "11px sans-serif", color: "var(--input-text, #ccc)" };
     const box = { width: "100%", boxSizing: "border-box", overflow: "hidden", position: "relative" };
     this.root = element("div", { ...small, ...box });
@@ -50,15 +38,15 @@ export class Panel {
     const head = element("div", { display: "flex", justifyContent: "space-between", gap: "8px" }, this.root);
     this.doing = element("span", { overflow: "hidden", textOverflow: "ellipsis", whiteSpace: "nowrap" }, head);
     this.left = element("span", { whiteSpace: "nowrap", opacity: "0.75" }, head);
-    const track = element("div", { height: "3px", margin: "3px 0", background: "#8883" }, this.root);
-    this.bar = element("div", { height: "100%", width: "0", background: COLOURS.keep }, track);
+    this.track = element("div", { height: "3px", margin: "3px 0", background: "#8883" }, this.root);
+    this.bar = element("div", { height: "100%", width: "0", background: COLOURS.keep }, this.track);
     this.makeCurves();
-    this.makeComparison();
+    this.comparison = new Comparison(this.root, () => this.fit());
     this.report = element("div", { whiteSpace: "pre-wrap", marginTop: "4px", userSelect: "text" }, this.root);
     this.reset();
     // what comes to an end outside the window has no height until it is seen
     const seen = new ResizeObserver(() => this.fit());
-    for (const part of [this.compare, this.report]) seen.observe(part);
+    for (const part of [this.comparison.root, this.report]) seen.observe(part);
   }
 
   makeCurves() {
@@ -77,39 +65,15 @@ export class Panel {
     this.step = element("span", { marginLeft: "auto", opacity: "0.75" }, legend);
   }
 
-  makeComparison() {
-    this.compare = element("div", { position: "relative", display: "none", cursor: "ew-resize" }, this.root);
-    this.compare.className = "unlearn-compare";
-    const whole = { width: "100%", display: "block", pointerEvents: "none" };
-    this.before = element("img", whole, this.compare);
-    this.after = element("img", { ...whole, position: "absolute", left: "0", top: "0" }, this.compare);
-    this.before.alt = "before";
-    this.after.alt = "after";
-    this.edge = element("div", { position: "absolute", top: "0", bottom: "0", width: "2px" }, this.compare);
-    Object.assign(this.edge.style, { background: "#fff", boxShadow: "0 0 3px #000", pointerEvents: "none" });
-    const tag = { position: "absolute", top: "2px", padding: "0 4px", color: "#fff", background: "#0008" };
-    element("span", { ...tag, left: "2px", pointerEvents: "none" }, this.compare).textContent = "after";
-    element("span", { ...tag, right: "2px", pointerEvents: "none" }, this.compare).textContent = "before";
-    this.slider = element("input", { width: "100%", margin: "2px 0", display: "none" }, this.root);
-    Object.assign(this.slider, { type: "range", min: 0, max: 100, value: 50, title: "left: after, right: before" });
-    this.slider.addEventListener("input", () => this.cut());
-    for (const kind of ["pointerdown", "pointermove", "pointerup"]) {
-      this.compare.addEventListener(kind, (event) => this.drag(event));
-      // else the page would move its canvas
-      this.slider.addEventListener(kind, (event) => event.stopPropagation());
-    }
-    this.before.addEventListener("load", () => this.fit());
-  }
-
   reset() {
     this.losses = { forget: [], keep: [] };
     this.phase = "";
-    this.bar.style.width = "0";
-    this.doing.textContent = this.left.textContent = "";
     this.chart.style.display = "none";
+    this.ended("");
   }
 
   progress(report) {
+    this.track.style.visibility = "visible";
     // a second run of the same node starts at zero again, and so does the curve of the next concept of a list
     if (report.fraction < this.fraction || report.part !== this.part) this.reset();
     this.fraction = report.fraction;
@@ -128,7 +92,7 @@ export class Panel {
     const top = Math.max(...this.losses.forget, ...this.losses.keep, 1e-12);
     for (const [name, values] of Object.entries(this.losses)) {
       this.lines[name].setAttribute("points", points(values, top));
-      this.values[name].textContent = `${name} ${values.at(-1).toExponential(1)}`;
+      this.values[name].textContent = `${WORDS[name]} ${values.at(-1).toExponential(1)}`;
     }
     this.step.textContent = `step ${this.losses.forget.length}`;
     this.chart.style.display = "block";
@@ -136,6 +100,7 @@ export class Panel {
 
   ended(words) {
     this.fraction = 0;
+    this.track.style.visibility = "hidden";
     this.doing.textContent = words;
     this.left.textContent = "";
     this.bar.style.width = "0";
@@ -156,35 +121,16 @@ export class Panel {
     this.fit();
   }
 
-  finished(message) {
+  /** speaker: which node inside a subgraph has come to its end; each has its own part of the words. */
+  finished(message, speaker = "") {
     this.ended("");
     const folders = (message.unlearn_folder ?? []).map((folder) => `in ${folder}`);
-    this.report.textContent = [...(message.text ?? []), ...folders].join("\n");
+    this.said.set(speaker, [...(message.text ?? []), ...folders].join("\n"));
+    this.report.textContent = [...this.said.values()].join("\n\n");
     this.report.style.color = "";
-    const [before] = message.unlearn_before ?? [];
-    const [after] = message.unlearn_after ?? [];
-    if (before && after) {
-      this.before.src = address(before);
-      this.after.src = address(after);
-      this.compare.style.display = this.slider.style.display = "block";
-      this.cut();
-    }
+    const { unlearn_before: before, unlearn_after: after, unlearn_prompts: prompts } = message;
+    if (before?.length) this.comparison.show(before, after, prompts);
     this.fit();
-  }
-
-  drag(event) {
-    event.stopPropagation();
-    if (event.type === "pointerdown") this.compare.setPointerCapture(event.pointerId);
-    if (!(event.buttons & 1)) return;
-    const box = this.compare.getBoundingClientRect();
-    this.slider.value = (100 * (event.clientX - box.left)) / box.width;
-    this.cut();
-  }
-
-  cut() {
-    const at = Number(this.slider.value);
-    this.after.style.clipPath = `inset(0 ${100 - at}% 0 0)`;
-    this.edge.style.left = `calc(${at}% - 1px)`;
   }
 
   /** Ask for the height that the contents need now. */
@@ -195,11 +141,6 @@ export class Panel {
     this.height = height;
     this.resized();
   }
-}
-
-/** Where the server shows a temporary picture. */
-function address(file) {
-  return api.apiURL(`/view?${new URLSearchParams(file)}`);
 }
 
 /** A node by its id in a run, "4", or "7:4" for node 4 inside subgraph node 7. */
@@ -213,10 +154,31 @@ export function nodeOf(id) {
   return node;
 }
 
+/** The subgraph node on the page inside which the node of a run, "7:4", stands; none for a node of the page itself. */
+export function outerOf(id) {
+  const [outer, ...inner] = String(id).split(":");
+  return inner.length ? nodeOf(outer) : null;
+}
+
+/** The panels that tell of the node of a run: its own, and one on the subgraph node that is seen in its place. */
+export function panelsOf(id) {
+  const node = nodeOf(id);
+  if (!node?.unlearnPanel) return [];
+  const outer = outerOf(id);
+  return [node.unlearnPanel, ...(outer ? [panelOn(outer)] : [])].filter(Boolean);
+}
+
+/** The page's store of rough pictures; its newer renderer shows what is there, whatever `app` has. */
+function roughPictures() {
+  return document.getElementById("vue-app")?.__vue_app__?.config.globalProperties.$pinia?._s?.get("nodeOutput");
+}
+
 /** Take the run's last rough picture off a node: the page would keep it below the finished ones. */
 export function withoutPreview(node) {
   const inside = node.graph && node.graph !== app.graph ? `${node.graph.id}:` : "";
-  delete app.nodePreviewImages?.[`${inside}${node.id}`];
+  const name = `${inside}${node.id}`;
+  roughPictures()?.revokePreviewsByLocatorId?.(name);
+  delete app.nodePreviewImages?.[name];
   node.imgs = undefined;
   const at = node.widgets?.findIndex((widget) => widget.name === "$$canvas-image-preview") ?? -1;
   if (at < 0) return;

@@ -8,7 +8,7 @@ import { nodeOf, panelOn } from "./panel.js";
 const OURS = /^Unlearn/;
 const LONGEST = 600;
 /** Milliseconds for which a toast stays. */
-const SHOWN = 20000;
+const SHOWN = 8000;
 /** Nodes with a sentence on them. */
 const refused = new Set();
 

@@ -2,22 +2,41 @@
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
-import { nodeOf, panelOn, withoutPreview } from "./panel.js";
+import { nodeOf, outerOf, panelOn, panelsOf, withoutPreview } from "./panel.js";
 
 /** Nodes that have a panel from the start, and those that get one when they have something to say. */
 const PANEL = new Set(["UnlearnForgetConcept", "UnlearnBeforeAfter"]);
 const SPEAKING = new Set([...PANEL, "UnlearnSaveDelta", "UnlearnStack", "UnlearnApply", "UnlearnLoadDelta"]);
 /** Milliseconds after the end of a run at which its rough picture is taken off. */
 const LATE = [0, 500, 2000];
-const STOPPED = "stopped; finished concepts stay in the cache";
+const STOPPED = "Stopped. What was finished is kept for the next run.";
+
+/** Take the rough picture off, now and when one that is still being unpacked has come. */
+function tidy(id, node) {
+  for (const one of [node, outerOf(id)].filter(Boolean)) {
+    for (const wait of LATE) setTimeout(() => withoutPreview(one), wait);
+  }
+}
 
 app.registerExtension({
   name: "unlearn",
 
   setup() {
-    api.addEventListener("unlearn.progress", ({ detail }) => nodeOf(detail.node)?.unlearnPanel?.progress(detail));
-    api.addEventListener("unlearn.note", ({ detail }) => nodeOf(detail.node)?.unlearnPanel?.told(detail.text));
-    api.addEventListener("execution_interrupted", ({ detail }) => nodeOf(detail?.node_id)?.unlearnPanel?.ended(STOPPED));
+    const each = (id, call) => panelsOf(id).forEach(call);
+    api.addEventListener("unlearn.progress", ({ detail }) => each(detail.node, (panel) => panel.progress(detail)));
+    api.addEventListener("unlearn.note", ({ detail }) => each(detail.node, (panel) => panel.told(detail.text)));
+    api.addEventListener("execution_interrupted", ({ detail }) => {
+      each(detail?.node_id, (panel) => panel.ended(STOPPED));
+      const node = nodeOf(detail?.node_id);
+      if (node?.unlearnPanel) tidy(detail.node_id, node);
+    });
+    api.addEventListener("executed", ({ detail }) => {
+      const node = nodeOf(detail?.node);
+      const outer = outerOf(detail?.node);
+      if (!SPEAKING.has(node?.type)) return;
+      if (PANEL.has(node.type)) tidy(detail.node, node);
+      if (outer && detail.output) panelOn(outer)?.finished(detail.output, detail.node);
+    });
   },
 
   beforeRegisterNodeDef(nodeType, nodeData) {
@@ -31,8 +50,6 @@ app.registerExtension({
     const executed = nodeType.prototype.onExecuted;
     nodeType.prototype.onExecuted = function (message) {
       executed?.apply(this, arguments);
-      // now, and when a picture that is still being unpacked has come
-      if (PANEL.has(nodeData.name)) for (const wait of LATE) setTimeout(() => withoutPreview(this), wait);
       if (message?.text || message?.unlearn_before || this.unlearnPanel) panelOn(this)?.finished(message ?? {});
     };
   },

@@ -20,6 +20,7 @@ SIZES = {
     "UnlearnBeforeAfter": [380, 460],
     "UnlearnStack": [280, 480],
     "PreviewImage": [420, 320],
+    "PreviewAny": [320, 320],
     "SaveImage": [340, 360],
     "KSampler": [280, 270],
     "CLIPTextEncode": [280, 120],
@@ -63,6 +64,7 @@ def kinds() -> dict[str, tuple[list, list, list]]:
         "VAEDecode": ([("samples", "LATENT"), vae], [], [("IMAGE", "IMAGE")]),
         "SaveImage": ([image], [("filename_prefix", "unlearn")], []),
         "PreviewImage": ([image], [], []),
+        "PreviewAny": ([("source", "*")], [], [("STRING", "STRING")]),
         "Note": ([], [("text", "")], []),
     }
 
@@ -121,12 +123,12 @@ class Page:
         both = {"positive": (yes, 0), "negative": (no, 0)}
         sampled = self.add("KSampler", *sampler, {"model": model, **both, "latent_image": (empty, 0)})
         decoded = self.add("VAEDecode", right, top, {"samples": (sampled, 0), "vae": (loader, 2)})
-        return self.add("SaveImage", right, top + 130, {"images": (decoded, 0)}, title="Pictures of the prompt")
+        return self.add("SaveImage", right, top + 160, {"images": (decoded, 0)}, title="Pictures of the prompt")
 
     def forget(self, model: tuple[int, int], loader: int, x: int, y: int, concept: str) -> int:
         """A Forget Concept with everything else as it is; no word in its title, which would stay when it is changed."""
         links = {"model": model, "clip": (loader, 1), "vae": (loader, 2)}
-        return self.add("UnlearnForgetConcept", x, y, links, concept=concept, title="Forget Concept")
+        return self.add("UnlearnForgetConcept", x, y, links, concept=concept)
 
     def compare(self, before: int, after: int, loader: int, x: int, y: int, prompts: tuple[str, ...]) -> int:
         """A Before / After of two nodes' MODELs and its picture; guidance as the demo model likes it."""
@@ -152,7 +154,7 @@ def demo_model() -> Page:
     """Draw with the bundled model."""
     page = Page()
     loader = page.add("UnlearnLoadDemoModel", 0, 0)
-    page.add("Note", 0, 180, text="The demo model draws 24 objects in 4 styles: glossy, blob, flat, ink.")
+    page.add("Note", 0, 230, text="The demo model draws 24 objects in 4 styles: glossy, blob, flat, ink.")
     page.draw((loader, 0), loader, [(360, 0), (680, 0), (1000, 0)], "a flat banana")
     return page
 
@@ -167,15 +169,15 @@ def forget_one() -> Page:
     page.add(
         "Note",
         0,
-        150,
-        text="Press Run. It takes half a minute on a CPU. For your own checkpoint, use Load Checkpoint in place of "
+        230,
+        text="Press Run. It takes some ten seconds on a CPU. For your own checkpoint, use Load Checkpoint in place of "
         "Load Demo Model, and set its size in Empty Latent Image and a prompt of your own. For more settings, wire a "
         "Forget Settings node into Forget Concept.",
     )
     forget = page.forget((loader, 0), loader, 350, 0, "banana")
     page.add("PreviewImage", 740, 0, {"images": (forget, 2)}, title="Before, and after below it")
     page.add("UnlearnSaveDelta", 740, 370, {"stack": (forget, 1), "picture": (forget, 2)})
-    page.draw((forget, 0), loader, [(0, 360), (740, 590), (1200, 0)], "a flat banana")
+    page.draw((forget, 0), loader, [(0, 460), (740, 590), (1200, 0)], "a flat banana")
     return page
 
 
@@ -186,7 +188,7 @@ def chain_three() -> Page:
     page.add(
         "Note",
         0,
-        180,
+        230,
         text="Wire MODEL into the next Forget Concept: each works on top of those before it. "
         "Save Delta writes all three as one LoRA, loras/unlearn/forget_three.",
     )
@@ -209,7 +211,8 @@ def stack_from_files() -> Page:
         "Note",
         0,
         500,
-        text="Two deltas that were made apart from each other. Switch one off or change its strength, and queue again.",
+        text="Two deltas that were made apart from each other. Switch one off or change its strength, and "
+        "press Run again.",
     )
     stack = page.add("UnlearnStack", 350, 180, {"stack_1": (first, 0), "stack_2": (second, 0)})
     links = {"model": (loader, 0), "clip": (loader, 1), "stack": (stack, 0)}
@@ -233,8 +236,8 @@ def before_after() -> Page:
     page.add(
         "Note",
         0,
-        180,
-        text="Write one prompt a line. On the node, drag the line in the picture: left is after, right is before.",
+        230,
+        text="Write one prompt a line. On the node, drag the line in a picture: left is before, right is after.",
     )
     forget = page.forget((loader, 0), loader, 360, 0, "cat")
     prompts = ("a flat cat", "a cat in ink style", "a flat dog", "a glossy fox", "a blob banana", "a flat guitar")
@@ -249,8 +252,9 @@ def app() -> dict:
     forget = page.forget((loader, 0), loader, 360, 0, "banana")
     shown = page.add("PreviewImage", 760, 0, {"images": (forget, 2)}, title="Before, and after below it")
     save = page.add("UnlearnSaveDelta", 760, 380, {"stack": (forget, 1), "picture": (forget, 2)})
-    asked = [[forget, name] for name in ("concept", "anchor", "keep", "quality")]
-    return page.saved(linearMode=True, linearData={"inputs": [*asked, [save, "name"]], "outputs": [shown]})
+    told = page.add("PreviewAny", 1220, 0, {"source": (forget, 3)}, title="What was found")
+    asked = [[forget, name] for name in ("concept", "anchor", "keep", "quality", "force")]
+    return page.saved(linearMode=True, linearData={"inputs": [*asked, [save, "name"]], "outputs": [shown, told]})
 
 
 NAMES = {

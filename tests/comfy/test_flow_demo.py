@@ -47,7 +47,7 @@ def test_a_concept_is_forgotten_by_one_layer_and_the_stock_sampler_draws_without
     """Costs a minute: the check of a request looks at some five thousand rows."""
     run = page.run(forgetting(FLOW, "banana"))
     text = run.outputs["forget"]["text"][0]
-    assert "Result: forgotten, the rest preserved" in text and "How: closed form" in text
+    assert "Result: forgotten, the rest preserved" in text and "How: at once" in text
     name = saved_as(run)
     delta = load(comfy.models / "loras" / name)
     assert list(delta.factors) == ["diffusion_model.txt_in"] and delta.info.prediction_type == "flow"

@@ -40,7 +40,9 @@ SHOW = f"""(() => {{
   app.canvas.setDirty(true, true);
 }})()"""
 CURVE = f"{NODE}.unlearnPanel.lines.forget.getAttribute('points')"
-BOX = f"(b => [b.x, b.y, b.width, b.height])({NODE}.unlearnPanel.compare.getBoundingClientRect())"
+FRAME = f"{NODE}.unlearnPanel.root.querySelector('.unlearn-frame')"
+BOX = f"(b => [b.x, b.y, b.width, b.height])({FRAME}.getBoundingClientRect())"
+PICTURES = f"({NODE}.unlearnPanel?.root.querySelector('figure img')?.naturalWidth ?? 0)"
 WISH = {"anchor": "dog", "resolution": 64}
 TRAINING = {
     "closed_form": False,
@@ -272,9 +274,9 @@ def test_a_template_is_opened_run_and_looked_at(window, few_pictures, tmp_path):
     lengths = [len(points.split()) for points in seen]
     assert lengths[0] < lengths[1] < lengths[2] <= TRAINING["steps"]
 
-    window.until(f"{NODE}.unlearnPanel.after.naturalWidth > 0", 600)
+    window.until(f"{PICTURES} > 0", 600)
     window.evaluate(SHOW)
-    window.until(f"{NODE}.unlearnPanel.compare.getBoundingClientRect().height > 20", 30)
+    window.until(f"{NODE}.unlearnPanel.comparison.root.getBoundingClientRect().height > 20", 30)
     window.screenshot(tmp_path / "finished.png")
     panel = f"{NODE}.unlearnPanel"
     below = f"{panel}.report.getBoundingClientRect().bottom - {panel}.root.getBoundingClientRect().bottom"
@@ -286,9 +288,9 @@ def test_a_template_is_opened_run_and_looked_at(window, few_pictures, tmp_path):
     before = window.evaluate("[...app.canvas.ds.offset, app.canvas.ds.scale]")
     x, y, width, height = window.evaluate(BOX)
     window.drag((x + 0.5 * width, y + height / 2), (x + 0.2 * width, y + height / 2))
-    assert window.evaluate(f"Number({NODE}.unlearnPanel.slider.value)") == pytest.approx(20, abs=3)
-    shown = window.evaluate(f"{NODE}.unlearnPanel.after.style.clipPath")
-    assert float(shown.split()[1].rstrip("%")) == pytest.approx(80, abs=3)
+    assert window.evaluate(f"Number({NODE}.unlearnPanel.comparison.slider.value)") == pytest.approx(20, abs=3)
+    shown = window.evaluate(f"getComputedStyle({FRAME}.querySelectorAll('img')[1]).clipPath")
+    assert float(shown.rstrip("%)").split()[-1]) == pytest.approx(20, abs=3), "before is on the left"
     window.screenshot(tmp_path / "dragged.png")
     assert window.evaluate("[...app.canvas.ds.offset, app.canvas.ds.scale]") == before, "the canvas moved too"
     # that a workflow was refused is an error of ComfyUI's, which passes through the pack

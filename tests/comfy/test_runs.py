@@ -128,7 +128,7 @@ def test_without_peft_the_closed_form_works_and_training_says_what_to_install(co
         reduced(page),
     ):
         run = page.run(forgetting(DEMO, "bus", anchor="truck", resolution=64))
-        assert "How: closed form" in run.outputs["forget"]["text"][0]
+        assert "How: at once" in run.outputs["forget"]["text"][0]
         begun = len(page.events)
         with pytest.raises(
             NodeFailed, match=f'install it with: "{re.escape(sys.executable)}" -m pip install --no-deps'
@@ -136,4 +136,4 @@ def test_without_peft_the_closed_form_works_and_training_says_what_to_install(co
             page.run(forgetting(DEMO, "cat", **TRAINED))
         assert not [e for e in page.events[begun:] if e.type == "unlearn.progress"], "said before any work"
         quick = page.run(forgetting(DEMO, "cat", **QUICK))
-        assert "How: closed form" in quick.outputs["forget"]["text"][0]
+        assert "How: at once" in quick.outputs["forget"]["text"][0]

@@ -111,7 +111,7 @@ def test_the_artists_own_anchor_is_taken_as_it_is():
 
 def test_nothing_that_passes_is_an_error_that_names_the_way_out():
     # everything draws exactly the target
-    with pytest.raises(UnlearnError, match="--anchor"):
+    with pytest.raises(UnlearnError, match="Draw instead"):
         chosen({}, default=1.0)
 
 

@@ -65,7 +65,7 @@ def test_the_best_is_kept_where_nothing_is_enough(looks):
     result = run(TinyHost(), wish())
     assert looks[1] == looks[0]
     assert result.report["check"]["forgotten_after"] == pytest.approx(0.8)
-    assert result.report["way"] == "closed form, preserve scale 30"
+    assert result.report["way"] == "at once, without training"
     looks[0][:], looks[1][:] = [0.1, 0.9], []
     first = run(TinyHost(), wish()).delta
     looks[0][:], looks[1][:] = [0.0], []

@@ -95,7 +95,7 @@ def test_an_unchecked_run_draws_for_its_pictures_alone(tiny, tmp_path, capsys):
     wish = [*FORGET, "--concept", "banana", *QUICK, "--out", str(tmp_path / "b.safetensors")]
     assert main(wish) == 0
     out, bars = capsys.readouterr()
-    assert "not checked" in out and "closed form, preserve scale 30" in out and "drawing" not in bars
+    assert "not checked" in out and "at once, without training" in out and "drawing" not in bars
     assert main([*wish, "--preview", str(tmp_path / "p.png")]) == 0
     assert "drawing" in capsys.readouterr().err
     with Image.open(tmp_path / "p.png") as picture:
@@ -238,6 +238,21 @@ def test_wrong_checkpoints_are_refused_with_a_sentence(tmp_path, capsys):
 def test_wrong_options_are_refused_with_a_sentence(options, words, tmp_path, capsys):
     command = ["forget", "--checkpoint", CHECKPOINT, "--out", tmp_path / "o.safetensors", *options]
     assert words in refused(capsys, *command)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--seed", str(2**64)], "Seed: 18446744073709551616 is not a whole number from 0 to 4294967295."),
+        (["--seed", "-1"], "Seed: -1 is not a whole number"),
+        (["--device", "meta"], "The device 'meta' computes nothing: use cpu"),
+        (["--device", "meta:0"], "The device 'meta:0' computes nothing"),
+    ],
+)
+def test_what_nothing_can_be_drawn_with_is_refused(options, words, tmp_path, capsys):
+    out = tmp_path / "p.png"
+    assert words in refused(capsys, "preview", "--checkpoint", CHECKPOINT, "--prompts", "x", "--out", out, *options)
+    assert not out.exists()
 
 
 def test_wrong_deltas_are_refused_with_a_sentence(made, tmp_path, capsys):

@@ -242,7 +242,7 @@ def test_a_target_that_goes_at_once_costs_no_step(blind, tmp_path):
     assert list(dict.fromkeys(phases)) == ["sampling", "choosing", "before", "editing", "after"]
     assert blind == [(0, False)]
     assert result.report["preserve_scale"] == OBJECT.tries[0][0]
-    assert result.report["way"] == "closed form, preserve scale 30"
+    assert result.report["way"] == "at once, without training"
     assert result.delta.info.steps == result.report["steps"] == 0 and result.after is not None
     assert {p.removeprefix("diffusion_model.") for p in result.delta.factors} == {
         p for p in host.layers().values() if reads_text(p)

@@ -67,3 +67,9 @@ def test_every_setting_can_be_shown(field):
 def test_settings_are_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         ForgetConfig(concept="cat").steps = 3
+
+
+def test_a_training_that_would_forget_nothing_is_refused():
+    with pytest.raises(BadSetting, match="nothing would be forgotten"):
+        ForgetConfig(concept="banana", closed_form=False, forget_weight=0.0)
+    ForgetConfig(concept="banana", forget_weight=0.0)

@@ -134,7 +134,7 @@ def test_a_deep_run_changes_attention_to_the_picture_too_and_says_how_it_went(sh
     assert depth["attacks"] == [0.8, 0.0] and (depth["rounds"], depth["steps"], depth["kept"]) == (1, 3, True)
     rows = dict(result.summary())
     assert rows["Pictures under learned words read as the target"] == "80% before, 0% after"
-    assert rows["How"].endswith("then 3 steps against learned words")
+    assert rows["How"].endswith("then 3 steps of training against learned words")
     assert result.delta.info.config["depth"] == "deep" and result.delta.info.steps == 3
 
 

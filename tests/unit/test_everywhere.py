@@ -175,7 +175,7 @@ def test_a_run_changes_all_attention_and_says_how_it_went(short, by_name):
     assert scope["shares"] == [0.5, 0.0] and (scope["rounds"], scope["steps"], scope["kept"]) == (1, 3, True)
     rows = dict(result.summary())
     assert rows["Pictures that show it unasked"] == "50% before, 0% after"
-    assert rows["How"].endswith("then 3 steps against pictures that show it unasked")
+    assert rows["How"].endswith("then 3 steps of training against pictures that show it unasked")
     assert result.delta.info.config["scope"] == "everywhere" and "depth" not in result.report
 
 

@@ -16,7 +16,7 @@ from unlearn_core import save
 from unlearn_core.cli import failures
 from unlearn_core.cli.main import main, parser
 from unlearn_core.cli.progress_bar import Bar, Console, Counter
-from unlearn_core.errors import BadDelta
+from unlearn_core.errors import BadDelta, BadSetting
 from unlearn_core.progress import StepReport
 
 ROOT = Path(__file__).parents[2]
@@ -182,3 +182,8 @@ def test_pipes_and_closed_streams_of_a_real_process(delta):
     assert lines[0].split() == ["File:", "banana.safetensors"]
     assert lines[1] in ("head 0", "head 141") and lines[2:] == ["closed 0", "full 1"]
     assert done.stderr.count("\n") == 1 and "The disk to which the output goes is full" in done.stderr
+
+
+def test_the_command_line_names_its_options_beside_the_labels_of_forms():
+    told = failures.sentence(BadSetting("Choose another 'Draw instead', or 'Go on regardless'."))
+    assert told == "Choose another 'Draw instead' (--anchor), or 'Go on regardless' (--force)."

@@ -106,7 +106,7 @@ def test_what_says_no_more_than_random_letters_is_unknown():
 def test_an_unknown_word_is_questioned_and_the_model_is_as_it_was(concept):
     host = SpellingHost()
     before, name = state_of(host), concept.removeprefix("style of ")
-    with pytest.raises(BadSetting, match=rf"does not know '{name}'.*--force"):
+    with pytest.raises(BadSetting, match=rf"does not know '{name}'.*Go on regardless"):
         forgotten(host, ForgetConfig(concept=concept, quality="quick"))
     assert_same(before, state_of(host))
 

@@ -7,7 +7,12 @@ from unlearn_core.words.vocabulary import is_form
 
 RULES = [
     *(("banana", "bananas"), ("cherry", "cherries"), ("toy", "toys"), ("box", "boxes"), ("church", "churches")),
-    *(("fire engine", "fire engines"), ("day", "days"), ("bus", "buses"), ("glass bowl", "glass bowls")),
+    *(
+        ("fire engine", "fire engines"),
+        ("day", "days"),
+        ("bus", "buses"),
+        ("glass bowl", "glass bowls"),
+    ),
     *(
         ("tomato", "tomatoes"),
         ("potato", "potatoes"),

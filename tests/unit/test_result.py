@@ -18,7 +18,7 @@ REPORT = {
     "concept": "banana",
     "anchor": "pear",
     "reason": "given by the artist",
-    "way": "closed form, preserve scale 30",
+    "way": "at once, without training",
     "stack": [],
     "stopped": "",
     "seconds": 12.4,
@@ -35,8 +35,11 @@ REPORT = {
 @pytest.mark.parametrize(
     "fit, words",
     [
-        (Fit({}, 30.0), "closed form, preserve scale 30"),
-        (Fit({}, 2.5), "closed form, preserve scale 2.5"),
+        (Fit({}, 30.0), "at once, without training"),
+        (
+            Fit({}, 30.0, 40, 9.0, "", "against learned words"),
+            "at once, then 40 steps of training against learned words",
+        ),
         (Fit({}, 0.0, 120, 9.0, "one pass"), "training, 120 steps"),
     ],
 )
@@ -52,7 +55,7 @@ def test_a_summary_of_a_checked_run():
         ("Result", "forgotten, the rest preserved"),
         ("Pictures read as the target", "90% before, 5% after"),
         ("Pictures of other concepts read right", "100% before, 88% after"),
-        ("How", "closed form, preserve scale 30"),
+        ("How", "at once, without training"),
         ("Time", "12 s"),
     ]
 

@@ -6,8 +6,10 @@ import torch
 from tests.tiny import TinyHost
 from tests.unit.runs import assert_same, config, opened, run, stack_on, state_of
 from tests.unit.test_text_search import Joint
-from unlearn_core import UnlearnError
+from unlearn_core import Stack, UnlearnError
 from unlearn_core.method.adapters import attached
+from unlearn_core.method.request import Request
+from unlearn_core.method.run import key_of
 from unlearn_core.recipe import SMALL
 
 FACTORS = {"blocks.0.attn2.to_k": (torch.ones(1, 16), torch.ones(16, 1))}
@@ -109,3 +111,13 @@ def test_where_no_name_tells_it_training_changes_the_layers_that_read_text():
     host.layers = lambda: {"txt_in": "txt_in", "out": "out"}
     made = run(host, config(steps=2))
     assert made.report["steps"] == 2 and list(made.delta.factors) == ["txt_in"]
+
+
+def test_saved_work_knows_another_text_encoder():
+    class Swapped(TinyHost):
+        def encode(self, prompts):
+            return super().encode([p.replace("banana", "apple") for p in prompts])
+
+    request = Request.read(TinyHost(), config(), Stack())
+    keys = {key_of(request, host, torch.zeros(1)) for host in (TinyHost(), TinyHost(), Swapped())}
+    assert len(keys) == 2

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from tests.small import BASE, LAYERS, A, B, C, X, a_delta, a_net, info, output_under, stack_of, weights_under
-from unlearn_core.delta.apply import applied
+from unlearn_core.delta.apply import alone, applied
 from unlearn_core.delta.format import Delta, Factor, Parent
 from unlearn_core.delta.merge import combine_cat
 from unlearn_core.delta.stack import OtherBase, Stack, check_fits, lineage, parse_entry
-from unlearn_core.errors import BadDelta, BadSetting
+from unlearn_core.errors import BadDelta, BadSetting, UnlearnError
 
 
 @pytest.fixture
@@ -320,3 +320,22 @@ def test_entries_are_parsed(text, path, strength):
 def test_entries_that_make_no_sense(text):
     with pytest.raises(BadSetting):
         parse_entry(text)
+
+
+def test_what_is_switched_off_has_not_been_forgotten():
+    one, other = (
+        Delta(d.factors, dataclasses.replace(d.info, prompts=((f"a {d.info.concept}", "a dog"),))) for d in (A, B)
+    )
+    stack = Stack().with_delta(one, 0.0).with_delta(other)
+    left = Stack().with_delta(other)
+    assert stack.concepts() == left.concepts() and stack.prompts() == left.prompts()
+    assert stack.kinds() == left.kinds() and stack.anchors() == left.anchors() and stack.parents() == left.parents()
+    assert len(stack) == 2
+
+
+def test_a_model_is_in_one_session_at_a_time(net):
+    second = alone(net)
+    with alone(net), pytest.raises(UnlearnError, match="The model is at work"):
+        second.__enter__()
+    with alone(net), alone(a_net()):
+        pass

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers.models.clip import modeling_clip
 
-from unlearn_core import Stack
+from unlearn_core import Stack, UnlearnError
 from unlearn_core.demo.recognition import CHECKPOINT
 from unlearn_core.sampling import noise
 from unlearn_core.standalone import clip_tokenizer
@@ -107,3 +107,11 @@ def test_a_card_that_only_imitates_bfloat16_takes_float16(monkeypatch, capabilit
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
     assert half_type(torch.device("cuda")) is expected
+
+
+def test_a_second_session_is_refused_and_the_first_one_goes_on(host):
+    second = host.session(Stack())
+    with host.session(Stack()), pytest.raises(UnlearnError, match="The model is at work"):
+        second.__enter__()
+    with host.session(Stack()):
+        pass

@@ -88,6 +88,8 @@ def test_a_change_that_is_no_number_is_the_largest_and_no_change_is_none():
     host = encoded_when_asked(Changed(banana=1.0, toy=0.5))
     outside = Outside(("a toy",), ("a banana",), 2, host.unchanged)
     assert outside.changes(host, 0) == {}
+    host.change(banana=1.0 + 1e-4, toy=0.0)
+    assert outside.changes(host, 0) == {}, "what has hardly moved cannot be held against others"
     host.change(banana=0.0, toy=float("nan"))
     assert outside.changes(host, 0) == {"a toy": LONGEST}
 

@@ -38,7 +38,7 @@ def test_the_delta_is_the_first_closed_form_and_nothing_is_drawn(tmp_path):
     assert fractions[-1] == 1.0 and len({f for f in fractions if f < 1}) > 3
     assert result.before is result.after is None
     assert len(result.prompts) == 3 and all("banana" in p for p in result.prompts)
-    assert result.report["way"] == "closed form, preserve scale 30" and result.report["stopped"] == ""
+    assert result.report["way"] == "at once, without training" and result.report["stopped"] == ""
     assert result.delta.info.check.keys() == {"verdict", "scores_near_target"}
     assert result.delta.info.check["verdict"].startswith("not checked")
     assert (result.delta.info.anchor, result.delta.info.steps) == ("pear", 0)

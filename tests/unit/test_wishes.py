@@ -7,6 +7,7 @@ import pytest
 from tests.tiny import WORDS, TinyHost
 from tests.unit.runs import opened, stack_on
 from unlearn_core import BadSetting, ForgetConfig, Stack, forget
+from unlearn_core.delta.info import MAX_CONCEPT
 from unlearn_core.method.anchor import by_text_alone, possible
 from unlearn_core.method.preserved import PreservedPrompts
 from unlearn_core.method.request import Request
@@ -14,6 +15,7 @@ from unlearn_core.method.wishes import read_requests
 from unlearn_core.recipe import SMALL
 from unlearn_core.words.compare import same_thing, share_a_word
 from unlearn_core.words.prompts import Scene, fill, place
+from unlearn_core.words.wish import LONGEST_CONCEPT
 from unlearn_core.words.word_list import WordList
 
 QUICK = {"quality": "quick"}
@@ -144,3 +146,22 @@ def test_the_python_api_knows_a_word_with_its_article():
     made = forget(TinyHost(), ForgetConfig.from_flat({"concept": "a banana", "check": "no"}), Stack(), recipes=SMALL)
     assert made.delta.info.concept == "banana" and made.delta.info.anchor != "banana"
     assert Request.read(TinyHost(), ForgetConfig(concept="the gizmo", **QUICK), Stack()).concept == "gizmo"
+
+
+@pytest.mark.parametrize("field, label", [("anchor", "Draw instead"), ("keep", "Keep")])
+@pytest.mark.parametrize("text", ["the", "style", "<lora:x:1>", "cat\u202e", 5])
+def test_a_field_beside_the_wish_that_names_nothing_is_refused_under_its_own_name(field, label, text):
+    with pytest.raises(BadSetting, match=f"^{label}: "):
+        read_requests({"concept": "banana", field: text}, WORDS, Stack())
+
+
+def test_what_the_stack_has_forgotten_cannot_be_kept():
+    stack = stack_on(TinyHost(), {"concept": "frog"})
+    with pytest.raises(BadSetting, match="The stack has forgotten 'frog', so it cannot be kept"):
+        read_requests({"concept": "banana", "keep": "cat, frogs"}, WORDS, stack)
+
+
+def test_a_name_that_is_too_long_is_refused_as_the_wish():
+    assert LONGEST_CONCEPT == MAX_CONCEPT
+    with pytest.raises(BadSetting, match="Forget: at most 120 characters for one concept, not 130"):
+        read_requests({"concept": "cat, " + "x" * 130}, WORDS, Stack())

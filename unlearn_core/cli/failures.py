@@ -20,6 +20,7 @@ from .signals import Signals
 
 PIPE_CLOSED = 141
 """Exit code where the reader of the output has gone (`... | head`), as shells use it."""
+OPTIONS = {"'Go on regardless'": "--force", "'Draw instead'": "--anchor", "under 'Keep'": "--keep"}
 DETAILS = "Run the command again with --debug for details."
 OUT_OF_MEMORY = "There is not enough memory: close other programs, or choose a smaller resolution."
 
@@ -47,7 +48,7 @@ def outcome(error: BaseException, signals: Signals, stopped: str, debug: bool) -
 def sentence(error: BaseException) -> str:
     """What went wrong, and what to do next."""
     if isinstance(error, UnlearnError):
-        return str(error)
+        return with_options(str(error))
     if is_out_of_memory(error):
         return OUT_OF_MEMORY
     if isinstance(error, OSError) and error.errno in FULL:
@@ -59,6 +60,13 @@ def sentence(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     what = ": ".join([type(error).__name__, *lines[:1]])
     return f"Something went wrong that has no message of its own ({what}). {DETAILS}"
+
+
+def with_options(text: str) -> str:
+    """A sentence of the core with the command line's options beside the labels that forms have."""
+    for label, option in OPTIONS.items():
+        text = text.replace(label, f"{label} ({option})", 1)
+    return text
 
 
 def say(text: str, stream: TextIO | None = None) -> None:

@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
+import threading
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import BadDelta
+from ..errors import BadDelta, UnlearnError
 from .format import Factor
 from .layer_names import weight_of
 from .stack import Stack
 
 MOST_OF_LAYER, LEAST_WEIGHT = 1e3, 1e-2
 """A change may be so many times as large as the layer's own weights, which count as at least so large (RMS)."""
+
+
+AT_WORK: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+"""Models that a block has to itself at this moment."""
+DOOR = threading.Lock()
+
+
+@contextmanager
+def alone(module: nn.Module) -> Iterator[None]:
+    """Keep a model to one block at a time: a second stack on top would be taken for the model's own weights.
+
+    Raises `UnlearnError` where another block has it, in this thread or in another one.
+    """
+    with DOOR:
+        if module in AT_WORK:
+            raise UnlearnError("The model is at work: wait until its run has ended, or load the checkpoint once more.")
+        AT_WORK.add(module)
+    try:
+        yield
+    finally:
+        with DOOR:
+            AT_WORK.discard(module)
 
 
 def check_scale(layer: str, change: Tensor, weight: Tensor) -> None:

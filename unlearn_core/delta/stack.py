@@ -68,25 +68,25 @@ class Stack:
         return Stack((*self.entries, Entry(delta, float(strength))))
 
     def concepts(self) -> tuple[str, ...]:
-        """All concepts in order, those inside merges too."""
-        return tuple(c for e in self.entries for c in e.delta.info.concepts)
+        """All concepts that have gone, in order, those inside merges too; what is switched off has not."""
+        return tuple(c for e in self.active for c in e.delta.info.concepts)
 
     def anchors(self) -> tuple[str, ...]:
         """What stands in for the concepts, each once."""
-        return tuple(dict.fromkeys(a for e in self.entries for a in e.delta.info.anchor.split(JOINT) if a))
+        return tuple(dict.fromkeys(a for e in self.active for a in e.delta.info.anchor.split(JOINT) if a))
 
     def prompts(self) -> tuple[tuple[str, str], ...]:
         """All (forget prompt, mapping) pairs, each once, for erasure replay."""
-        return tuple(dict.fromkeys(pair for e in self.entries for pair in e.delta.info.prompts))
+        return tuple(dict.fromkeys(pair for e in self.active for pair in e.delta.info.prompts))
 
     def kinds(self) -> dict[str, str]:
         """{forget prompt: kind of the concept that it names}."""
-        return {p: e.delta.info.kind for e in self.entries for p, _ in e.delta.info.prompts}
+        return {p: e.delta.info.kind for e in self.active for p, _ in e.delta.info.prompts}
 
     def parents(self) -> tuple[Parent, ...]:
         """How a delta that is made on top of this stack remembers it."""
         return tuple(
-            Parent(e.delta.label, e.delta.content_hash(), e.strength, e.delta.info.concept) for e in self.entries
+            Parent(e.delta.label, e.delta.content_hash(), e.strength, e.delta.info.concept) for e in self.active
         )
 
 

@@ -136,7 +136,7 @@ class Evaluator:
 
     def after(self) -> Answers | None:
         """The model after it: each prompt of the target `Recipe.rounds` times."""
-        self.job.start("after", 2, "checking what was forgotten and what was harmed")
+        self.job.start("after", 2, "checking the result")
         answers = self.look(rounds=self.recipe.rounds)
         return replace(answers, outside=self.outside.changes(self.sampler.host, self.reader.seed, self.job.pulse))
 

@@ -19,6 +19,8 @@ AT_ONCE = 32
 """Prompts of a pass."""
 LONGEST = 1000.0
 """The largest change that is told."""
+UNMOVED = 1e-7
+"""Mean squared change of the answers to the target below which nothing has happened to compare others with."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,10 @@ class Outside:
             pulse()
         own = sum(moved[: len(self.targets)]) / max(1, len(self.targets))
         others = zip(self.prompts, moved[len(self.targets) :], strict=True)
-        # where the target itself has not moved nothing has; a way that is no number is the longest
-        return {prompt: min(LONGEST, way / own) if way == way else LONGEST for prompt, way in others} if own > 0 else {}
+        # where the target itself has hardly moved nothing has; a way that is no number is the longest
+        if own <= UNMOVED:
+            return {}
+        return {prompt: min(LONGEST, way / own) if way == way else LONGEST for prompt, way in others}
 
     def moved(self, host: HostModel, prompts: Sequence[str], seed: int, remembered: Remembered) -> Tensor:
         """How far the answers to each prompt have moved, `[prompts]`, on paths that other runs may have gone before."""

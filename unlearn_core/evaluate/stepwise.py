@@ -68,7 +68,7 @@ class StepwiseEvaluator(Evaluator):
 
     def after(self) -> Answers | None:
         """The model after it, as far as the verdict needs."""
-        self.job.start("after", 2, "checking what was forgotten and what was harmed")
+        self.job.start("after", 2, "checking the result")
         look = self.look_of(LAST_LOOK)
         while not self.ended(look):
             self.go_on(look, LAST_LOOK, self.recipe.group)

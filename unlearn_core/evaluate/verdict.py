@@ -10,7 +10,7 @@ from .evaluator import Answers
 
 WAY_OUT = (
     "Choose another 'Draw instead', name what must stay under 'Keep', or keep the delta all the same with "
-    "'Go on regardless' (--force)."
+    "'Go on regardless'."
 )
 
 

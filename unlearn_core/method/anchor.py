@@ -54,15 +54,15 @@ class Anchor:
 def choose_anchor(run: Run) -> Anchor:
     """The nearest concept whose pictures do not read as the target, or the artist's own. Raises `UnlearnError`."""
     if not run.request.config.check:
-        run.job.start("choosing", 1, "choosing the anchor by its text")
+        run.job.start("choosing", 1, "choosing what to draw instead")
         return by_text_alone(run)
     recipe, config = run.request.recipe, run.request.config
-    run.job.start("sampling", config.sampling_steps, "drawing the target")
+    run.job.start("sampling", config.sampling_steps, f"drawing pictures of '{run.request.concept}'")
     probed = run.request.targets[: recipe.probe_prompts]
     asked = run.host.encode([s.prompt for s in probed])
     latents = TargetLatents(run, asked)
     latents.rows(0, recipe.halving_pictures if recipe.group else len(probed), run.job.tick)
-    run.job.start("choosing", recipe.rivals + 4, "looking for neighbours and an anchor")
+    run.job.start("choosing", recipe.rivals + 4, "choosing what to draw instead")
     return by_score_distance(run, probed, latents)
 
 
@@ -99,7 +99,7 @@ def by_score_distance(run: Run, probed: Sequence[Scene], latents: TargetLatents)
         share = share_read_as_target(run, probed, name, general)
         run.job.tick()
         if share <= allowed:
-            reason = f"nearest to '{request.concept}' under the model (distance {distances[name]:.4f})"
+            reason = f"nearest to '{request.concept}' for this model"
             if rejected:
                 reason += "; nearer ones still draw it: " + ", ".join(n or "leaving it out" for n in rejected)
             return Anchor(name, reason, neighbours, levels(name), rejected)
@@ -112,8 +112,7 @@ def by_score_distance(run: Run, probed: Sequence[Scene], latents: TargetLatents)
         )
         return Anchor(name, reason, neighbours, levels(name), {n: s for n, s in rejected.items() if n != name})
     raise UnlearnError(
-        f"Nothing near '{request.concept}' could take its place without drawing it; "
-        "name one under 'Draw instead' (--anchor)."
+        f"Nothing near '{request.concept}' could take its place without drawing it; name one under 'Draw instead'."
     )
 
 

@@ -113,7 +113,7 @@ def fits_in_closed_form(run: Run, pairs: PromptPairs, evaluator: Evaluator | NoC
     request, config, recipe = run.request, run.request.config, run.request.recipe
     if not (config.closed_form and run.readers):
         return
-    words, tries = f"forgetting '{request.concept}' in closed form", len(recipe.tries)
+    words, tries = f"forgetting '{request.concept}'", len(recipe.tries)
     run.job.start("editing", tries if config.check else 1, words)
     parts = [(Edit.make(run, reader, pairs), reader.paths) for reader in run.readers]
     edits = [(edit, run.edits.weights(paths)) for edit, paths in parts if edit is not None]

@@ -25,6 +25,6 @@ class Fit:
     def way(self) -> str:
         """In words."""
         if self.preserve_scale:
-            after = f", then {self.steps} steps {self.against}" if self.steps else ""
-            return f"closed form, preserve scale {self.preserve_scale:g}{after}"
+            after = f"then {self.steps} steps of training {self.against}" if self.steps else "without training"
+            return f"at once, {after}"
         return f"training, {self.steps} steps"

@@ -61,7 +61,7 @@ def ask_about_unknown_words(run: Run) -> None:
         names = " and ".join(f"'{name}'" for name in found)
         raise BadSetting(
             f"This model does not know {names}: what it draws for it is no different from random letters. "
-            f"{what_it_knows(run, found)} To start all the same, choose 'Go on regardless' (--force)."
+            f"{what_it_knows(run, found)} To start all the same, choose 'Go on regardless'."
         )
 
 

@@ -188,6 +188,8 @@ def asked_for(
         kind = "style" if term and term.is_style else kind
     concept = style_words(concept) if kind == "style" else concept
     check_not_gone(concept, config.anchor, stack.concepts())
+    if kept := next((k for k in config.keep if any(same_thing(k, gone) for gone in stack.concepts())), ""):
+        raise BadSetting(f"The stack has forgotten '{kept}', so it cannot be kept: take it off the keep list.")
     if next_one := next((g for g in config.going if share_a_word(config.anchor, g)), ""):
         raise BadSetting(f"'{next_one}' is to go as well, so '{config.anchor}' cannot be drawn instead: name another.")
     return kind, concept

@@ -18,6 +18,7 @@ from ..evaluate.remembered import Remembered
 from ..host import HostModel
 from ..progress import Progress, Tracker
 from ..saved_work import NOTHING, NoSavedWork, digest, tool
+from ..words.prompts import spread
 from .layer_edits import LayerEdits, Student
 from .open_words import OpenWords, kept_words
 from .plan import expected
@@ -28,6 +29,9 @@ from .text_reader import TextReader, readers_of
 from .text_search import TextGroup, text_groups_of
 from .token_moments import Moment
 from .training.memory import Cost, row_cost, rows_at_once
+
+TOLD = 8
+"""Prompts of the target, and other words, by which one text encoder is told from another."""
 
 
 @dataclass
@@ -151,8 +155,11 @@ def key_of(request: Request, host: HostModel, answer: Tensor) -> str:
     stack = request.stack
     below = stack.parents(), stack.prompts(), stack.kinds(), stack.anchors()
     asked = request.config.deciding(), request.concept, request.kind, request.targets, request.held_out
+    # the model's answer is one to no words at all, and another text encoder may lie in the same file
+    told = spread(request.words.all_objects, TOLD, 0)
+    text = host.encode([*(s.prompt for s in request.targets[:TOLD]), *told]).parts()
     words = [request.words, request.general, *([request.vocabulary.digest] if request.vocabulary else [])]
-    return digest(tool(), loaded(host), below, asked, *words, request.recipes, host.sigmas, answer)
+    return digest(tool(), loaded(host), below, asked, *words, request.recipes, host.sigmas, answer, *text)
 
 
 def model_of(request: Request, host: HostModel, answer: Tensor) -> str:

@@ -11,6 +11,7 @@ from ..config import ForgetConfig, truth_or_refuse
 from ..delta.stack import Stack
 from ..errors import BadSetting
 from ..words.understood import about_kept, understood
+from ..words.vocabulary import Vocabulary
 from ..words.wish import Wish, read_names, read_wish
 from ..words.word_list import WordList
 from .request import asked_for
@@ -31,12 +32,10 @@ def read_requests(
     known = vocabulary(words_file, term_lists)
     force = truth_or_refuse(values.get("force", False), "Go on regardless")
     wish = read_wish(values.get("concept") or "", lists, force, known)
-    anchors = read_names(str(values.get("anchor") or ""), lists, force, known)
+    anchors = names_in(values.get("anchor"), "Draw instead", lists, force, known)
     if len(anchors) > 1:
         raise BadSetting(f"Draw instead: name one concept, not {len(anchors)}.")
-    kept = values.get("keep") or ()
-    texts = [kept] if isinstance(kept, str) else kept
-    keep = [name for text in texts for name in read_names(str(text), lists, force, known)]
+    keep = names_in(values.get("keep"), "Keep", lists, force, known)
     shared = {**values, "anchor": "".join(anchors), "keep": keep}
     configs, about = [], list[str]()
     for number, concept in enumerate(wish.concepts):
@@ -47,3 +46,23 @@ def read_requests(
             about += understood(name, kind, lists[0], known, moving).sentences
     about += filter(None, [about_kept(configs[0].keep, lists[0], known)])
     return replace(wish, about=tuple(about)), configs
+
+
+def names_in(
+    value: Any, label: str, lists: Sequence[WordList], force: bool, known: Vocabulary | None = None
+) -> list[str]:
+    """The concepts of a field beside the wish. Raises `BadSetting` for what is no text, and for a text without any."""
+    texts = [value or ""] if isinstance(value, str) or not value else value
+    if not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
+        raise BadSetting(f"{label}: write words, divided by commas.")
+    found: list[str] = []
+    for text in texts:
+        try:
+            names = read_names(text, lists, force, known)
+        except BadSetting as problem:
+            # whoever reads the words knows no other field than the wish's
+            raise BadSetting(str(problem).replace("Forget: ", f"{label}: ", 1)) from None
+        if text.strip() and not names:
+            raise BadSetting(f"{label}: '{text.strip()}' names no concept.")
+        found += names
+    return found

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .. import device_memory
 from ..delta import layer_names
-from ..delta.apply import applied
+from ..delta.apply import alone, applied
 from ..delta.paths import beside
 from ..delta.stack import Stack
 from ..errors import UnlearnError
@@ -171,9 +171,12 @@ class StandaloneModel:
 
     @contextmanager
     def session(self, stack: Stack) -> Iterator[nn.Module]:
-        """The UNet with the earlier deltas added to its weights; original bits afterwards."""
+        """The UNet with the earlier deltas added to its weights; original bits afterwards.
+
+        Raises `UnlearnError` where another block is in a session already.
+        """
         try:
-            with applied(self.backbone, self.layers(), stack):
+            with alone(self.backbone), applied(self.backbone, self.layers(), stack):
                 yield self.backbone
         finally:
             self._prompts = PromptCache()

@@ -23,6 +23,7 @@ WITH_OES = {
     *("tomato", "potato", "hero", "superhero", "antihero", "echo", "torpedo", "mango", "buffalo", "tornado"),
     *("volcano", "mosquito", "domino", "veto", "embargo"),
 }
+WITH_CHS = {"stomach", "monarch", "patriarch", "matriarch", "loch", "epoch", "eunuch"}
 NOT_A_MAN = re.compile(r"(?:human|german|roman|shaman|caiman|cayman|talisman|ottoman)$")
 ONE_WITH_MEN = {"specimen", "omen", "abdomen", "stamen", "cyclamen", "regimen"}
 ALWAYS_PLURAL = {"glasses", "scissors", "trousers", "jeans", "shorts", "pants"}
@@ -77,12 +78,13 @@ def singular(word: str) -> str:
 
 
 def plural(word: str) -> str:
-    """The plural of an English noun or of a phrase's last word: bananas, cherries, fire engines, mice.
+    """The plural of an English noun or of a phrase's noun: bananas, cherries, fire engines, works of art, mice.
 
     What is a plural already, or has none, stays as it is: scissors, sheep, rice.
     """
-    head, _, last = word.rpartition(" ")
-    return f"{head} {plural_of_one(last)}".strip()
+    first, of, rest = word.partition(" of ")
+    head, _, last = first.rpartition(" ")
+    return f"{head} {plural_of_one(last)}".strip() + of + rest
 
 
 def plural_of_one(word: str) -> str:
@@ -95,6 +97,8 @@ def plural_of_one(word: str) -> str:
         return word
     if low.endswith("man") and not NOT_A_MAN.search(low):
         return word[:-2] + "en"
+    if low in WITH_CHS:
+        return word + "s"
     if low in WITH_OES or re.search(r"(?:s|x|z|ch|sh)$", low):
         return word + "es"
     return word[:-1] + "ies" if re.search(r"[^aeiou]y$", low) else word + "s"

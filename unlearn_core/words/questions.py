@@ -22,7 +22,7 @@ LONGEST_TITLE = 8
 """Words from which a text is no name any more."""
 MANY = 5
 """Parts from which a list of mostly unknown words is rather a prompt."""
-INSIST = "or choose 'Go on regardless' (--force)"
+INSIST = "or choose 'Go on regardless'"
 
 
 def listed(concept: str, lists: Iterable[WordList]) -> str:
@@ -94,8 +94,8 @@ def ask_about_syntax(concept: str, lists: Sequence[WordList]) -> None:
     pieces = [p for part in SEPARATORS.split(concept) for p in CAPITAL_AND.split(part) if p.strip()]
     if syntax or (len(pieces) > 1 and all(listed(p, lists) for p in pieces)):
         raise BadSetting(
-            f"'{concept}' is not the name of one concept: give the bare name, or read what was typed with "
-            "unlearn_core.read_requests, which makes a request for each concept."
+            f"'{concept}' is not the name of one concept: write the bare name, without quotes and prompt syntax; "
+            "commas between several names (in Python, unlearn_core.read_requests reads what was typed)."
         )
 
 

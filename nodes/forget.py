@@ -161,6 +161,8 @@ class Wired:
             if self.strength == 1.0:
                 cache.store_pictures(keys, report, pictures)
         text = as_text({**report, "withheld": withheld}, other_patches(model), found is not None)
+        if self.strength != 1.0 and not withheld:
+            text += f"\nStrength: {self.strength:g} in the pictures and on the MODEL; what stands above is of 1"
         progress.finished()
         if withheld:
             return Forgotten(model, f"{text}\n{UNTOUCHED}", tuple(report["prompts"]), pictures)

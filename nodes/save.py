@@ -80,9 +80,17 @@ class SaveDelta(io.ComfyNode):
             chosen = deltas(stack, save)
             written = [written_as(d, folder, place(name, d.info.concept, len(chosen) > 1), picture) for d in chosen]
         names = [str(file.relative_to(Path(folder).resolve())) for file in written]
-        return io.NodeOutput(
-            names[-1], ui={"text": tuple(f"saved as {n}" for n in names), "unlearn_folder": (str(folder),)}
-        )
+        text = [f"saved as {n}" for n in names]
+        if below := needed_below(chosen):
+            text.append(f"Made on top of {', '.join(below)}: load what is below as well.")
+        return io.NodeOutput(names[-1], ui={"text": tuple(text), "unlearn_folder": (str(folder),)})
+
+
+def needed_below(chosen: list[Delta]) -> list[str]:
+    """What was forgotten below some deltas and is not among them."""
+    saved = {concept for delta in chosen for concept in delta.info.concepts}
+    below = [p.concept for delta in chosen for p in delta.info.parents if p.strength]
+    return [f"'{concept}'" for concept in dict.fromkeys(below) if concept not in saved]
 
 
 def deltas(stack: Stack, what: str) -> list[Delta]:

@@ -40,11 +40,16 @@ CORRECTION = 1.5
 """An estimate that is too low by this factor is given up; less is the usual unevenness of work."""
 
 
+PATIENCE = 10
+"""Seconds for which an estimate may stand still: by then slower work is a fact, and not an unevenness."""
+
+
 class Estimate:
     """Seconds that are left of work whose units take about equally long. They fall, and rise only by new facts."""
 
     def __init__(self) -> None:
         self._left: float | None = None
+        self._since = 0.0
 
     def left(self, done: float, seconds: float, counted: bool) -> float | None:
         """The estimate, or None while too little is known.
@@ -56,8 +61,9 @@ class Estimate:
             self._left = 0.0
         elif done > LEAST:
             now = seconds * (1 - done) / done
-            if self._left is None or now < self._left or (counted and now > CORRECTION * self._left):
-                self._left = now
+            slower = counted and self._left and (now > CORRECTION * self._left or seconds > self._since + PATIENCE)
+            if self._left is None or now < self._left or slower:
+                self._left, self._since = now, seconds
         return self._left
 
 

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+from importlib.util import find_spec
 from pathlib import Path
 
 STOPS = tuple(getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, n))
@@ -62,7 +63,15 @@ def end(number: int, frame: object) -> None:
         os._exit(128 + number)
 
 
+WITHOUT_TORCH = (
+    "error: torch is not installed for this Python. Use that of the environment which install.py made: "
+    ".venv/bin/python or .venv-app/bin/python in place of python (Windows: .venv\\Scripts\\python)."
+)
+
+
 if is_command_line():
+    if find_spec("torch") is None:
+        sys.exit(WITHOUT_TORCH)
     for heard in heeded():
         signal.signal(heard, end)
     fill_streams()

@@ -39,6 +39,10 @@ export class Comparison {
     this.root.style.display = "block";
   }
 
+  hide() {
+    this.root.style.display = "none";
+  }
+
   pair(before, after, prompt) {
     const figure = element("figure", { margin: "0" });
     const frame = element("div", { position: "relative", cursor: "ew-resize" }, figure);

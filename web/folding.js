@@ -12,8 +12,11 @@ const WIDTH = 380;
 export function unfold(node, shown) {
   node.showAdvanced = shown;
   if (node.unlearnFold) node.unlearnFold.label = LABELS[Boolean(shown)];
-  const [width, height] = node.computeSize();
-  node.setSize([Math.max(WIDTH, width, node.size[0]), height]);
+  if (!window.LiteGraph.vueNodesMode) {
+    // there the page gives a node the height of what it shows
+    const [width, height] = node.computeSize();
+    node.setSize([Math.max(WIDTH, width, node.size[0]), height]);
+  }
   node.setDirtyCanvas?.(true, true);
 }
 

@@ -72,10 +72,20 @@ export class Panel {
     this.ended("");
   }
 
+  /** What an earlier run has given is not to stand under the words of this one. */
+  showNothing() {
+    this.comparison.hide();
+    this.said.clear();
+    this.report.textContent = "";
+  }
+
   progress(report) {
     this.track.style.visibility = "visible";
     // a second run of the same node starts at zero again, and so does the curve of the next concept of a list
-    if (report.fraction < this.fraction || report.part !== this.part) this.reset();
+    if (report.fraction < this.fraction || report.part !== this.part) {
+      this.reset();
+      if (!report.part) this.showNothing();
+    }
     this.fraction = report.fraction;
     this.part = report.part;
     if (report.message) this.phase = report.message;
@@ -100,6 +110,7 @@ export class Panel {
 
   ended(words) {
     this.fraction = 0;
+    this.part = null;
     this.track.style.visibility = "hidden";
     this.doing.textContent = words;
     this.left.textContent = "";
@@ -109,6 +120,7 @@ export class Panel {
   /** Say in its place why the node did not run; "" takes it away again. */
   refused(sentence) {
     this.ended("");
+    if (sentence) this.comparison.hide();
     this.report.textContent = sentence;
     this.report.style.color = REFUSED;
     this.fit();
@@ -116,6 +128,9 @@ export class Panel {
 
   /** Say before the work begins how the request was understood. */
   told(sentences) {
+    this.reset();
+    this.showNothing();
+    this.part = 0;
     this.report.textContent = sentences;
     this.report.style.color = "";
     this.fit();
@@ -196,7 +211,10 @@ export function panelOn(node) {
 function addPanel(node) {
   const panel = new Panel(() => {
     const [width, height] = node.computeSize();
-    node.setSize([Math.max(width, node.size[0]), Math.max(height, node.size[1])]);
+    // a node that somebody has drawn larger stays so; else it gives back what the panel no longer needs
+    const own = node.size[1] > (panel.asked ?? 0) + 1 ? node.size[1] : 0;
+    panel.asked = Math.max(height, panel.asked === undefined ? node.size[1] : own);
+    node.setSize([Math.max(width, node.size[0]), panel.asked]);
     node.setDirtyCanvas?.(true, true);
   });
   node.unlearnPanel = panel;

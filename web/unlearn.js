@@ -9,7 +9,7 @@ const PANEL = new Set(["UnlearnForgetConcept", "UnlearnBeforeAfter"]);
 const SPEAKING = new Set([...PANEL, "UnlearnSaveDelta", "UnlearnStack", "UnlearnApply", "UnlearnLoadDelta"]);
 /** Milliseconds after the end of a run at which its rough picture is taken off. */
 const LATE = [0, 500, 2000];
-const STOPPED = "Stopped. What was finished is kept for the next run.";
+const STOPPED = "Stopped. Run goes on from here.";
 
 /** Take the rough picture off, now and when one that is still being unpacked has come. */
 function tidy(id, node) {

@@ -32,7 +32,7 @@ def main() -> None:
     made = {
         "Draw with the demo model": base.split(2),
         "Forget one concept": pairs(base, no_banana, 0, 3),
-        "Forget": pairs(base, no_banana, 0),
+        "Forget": pairs(base, no_banana, 3, 0),
         "Before and after": pairs(base, no_cat, 1, 2),
         "Forget three concepts": [torch.stack([s[i] for s in (base, no_banana, neither)]) for i in (0, 1, 2)],
         "Stack saved deltas": [torch.stack([s[i] for s in (base, neither)]) for i in (0, 1)],

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from unlearn_core import progress
-from unlearn_core.progress import CORRECTION, Estimate, Tracker
+from unlearn_core.progress import CORRECTION, PATIENCE, Estimate, Tracker
 
 
 class Clock:
@@ -60,6 +60,15 @@ def test_an_estimate_that_was_far_too_low_is_corrected_when_a_unit_ends():
     assert estimate.left(0.2, 30.0, False) == pytest.approx(9.0)
     assert estimate.left(0.2, 30.0, True) == pytest.approx(120.0)
     assert estimate.left(0.3, 30.0 * CORRECTION, True) == pytest.approx(105.0)
+
+
+def test_an_estimate_does_not_stand_still_for_long():
+    estimate = Estimate()
+    assert estimate.left(0.1, 10.0, True) == pytest.approx(90.0)
+    assert estimate.left(0.15, 10.0 + PATIENCE - 2, True) == pytest.approx(90.0), "unevenness"
+    assert estimate.left(0.16, 10.0 + PATIENCE + 1, True) == pytest.approx(21 * 0.84 / 0.16), (
+        "slower work is a fact by now"
+    )
 
 
 def test_nothing_is_said_before_anything_is_known_and_nothing_is_left_at_the_end():

@@ -219,4 +219,4 @@ def strangers_below(entry: Entry, others: Sequence[Entry], contents: Sequence[Ma
     for other, inside in zip(others, contents, strict=True):
         whole, *merged = inside
         if whole not in known and not (merged and known.issuperset(merged)):
-            yield f"'{entry.delta.label}' was made without '{other.delta.label}': look at both under Before / After."
+            yield f"'{entry.delta.label}' was made without '{other.delta.label}': look at pictures with both."

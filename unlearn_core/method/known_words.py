@@ -60,7 +60,8 @@ def ask_about_unknown_words(run: Run) -> None:
     if found:
         names = " and ".join(f"'{name}'" for name in found)
         raise BadSetting(
-            f"This model does not know {names}: what it draws for it is no different from random letters. "
+            f"This model does not know {names}: what it draws for {'it' if len(found) == 1 else 'them'} is "
+            "no different from random letters. "
             f"{what_it_knows(run, found)} To start all the same, choose 'Go on regardless'."
         )
 

@@ -25,12 +25,17 @@ function points(values, top) {
   return values.map((v, i) => `${(i * step).toFixed(1)},${(CURVE.height * (1 - v / top)).toFixed(1)}`).join(" ");
 }
 
+/** What a node says at its end. */
+export function wordsOf(message) {
+  const folders = (message.unlearn_folder ?? []).map((folder) => `in ${folder}`);
+  return [...(message.text ?? []), ...folders].join("\n");
+}
+
 export class Panel {
   /** resized: called when the panel needs another height. */
   constructor(resized) {
     this.resized = resized;
     this.height = HEIGHTS.idle;
-    this.said = new Map();
     const small = { font: "11px sans-serif", color: "var(--input-text, #ccc)" };
     const box = { width: "100%", boxSizing: "border-box", overflow: "hidden", position: "relative" };
     this.root = element("div", { ...small, ...box });
@@ -75,7 +80,6 @@ export class Panel {
   /** What an earlier run has given is not to stand under the words of this one. */
   showNothing() {
     this.comparison.hide();
-    this.said.clear();
     this.report.textContent = "";
   }
 
@@ -136,12 +140,9 @@ export class Panel {
     this.fit();
   }
 
-  /** speaker: which node inside a subgraph has come to its end; each has its own part of the words. */
-  finished(message, speaker = "") {
+  finished(message) {
     this.ended("");
-    const folders = (message.unlearn_folder ?? []).map((folder) => `in ${folder}`);
-    this.said.set(speaker, [...(message.text ?? []), ...folders].join("\n"));
-    this.report.textContent = [...this.said.values()].join("\n\n");
+    this.report.textContent = wordsOf(message);
     this.report.style.color = "";
     const { unlearn_before: before, unlearn_after: after, unlearn_prompts: prompts } = message;
     if (before?.length) this.comparison.show(before, after, prompts);
@@ -167,20 +168,6 @@ export function nodeOf(id) {
     graph = node?.subgraph;
   }
   return node;
-}
-
-/** The subgraph node on the page inside which the node of a run, "7:4", stands; none for a node of the page itself. */
-export function outerOf(id) {
-  const [outer, ...inner] = String(id).split(":");
-  return inner.length ? nodeOf(outer) : null;
-}
-
-/** The panels that tell of the node of a run: its own, and one on the subgraph node that is seen in its place. */
-export function panelsOf(id) {
-  const node = nodeOf(id);
-  if (!node?.unlearnPanel) return [];
-  const outer = outerOf(id);
-  return [node.unlearnPanel, ...(outer ? [panelOn(outer)] : [])].filter(Boolean);
 }
 
 /** The page's store of rough pictures; its newer renderer shows what is there, whatever `app` has. */
@@ -213,8 +200,8 @@ function addPanel(node) {
     const [width, height] = node.computeSize();
     // a node that somebody has drawn larger stays so; else it gives back what the panel no longer needs
     const own = node.size[1] > (panel.asked ?? 0) + 1 ? node.size[1] : 0;
-    panel.asked = Math.max(height, panel.asked === undefined ? node.size[1] : own);
-    node.setSize([Math.max(width, node.size[0]), panel.asked]);
+    panel.asked = height;
+    node.setSize([Math.max(width, node.size[0]), Math.max(height, own)]);
     node.setDirtyCanvas?.(true, true);
   });
   node.unlearnPanel = panel;

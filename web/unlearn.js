@@ -2,7 +2,7 @@
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
-import { nodeOf, outerOf, panelOn, panelsOf, withoutPreview } from "./panel.js";
+import { nodeOf, panelOn, withoutPreview, wordsOf } from "./panel.js";
 
 /** Nodes that have a panel from the start, and those that get one when they have something to say. */
 const PANEL = new Set(["UnlearnForgetConcept", "UnlearnBeforeAfter"]);
@@ -11,31 +11,38 @@ const SPEAKING = new Set([...PANEL, "UnlearnSaveDelta", "UnlearnStack", "Unlearn
 const LATE = [0, 500, 2000];
 const STOPPED = "Stopped. Run goes on from here.";
 
+/** Milliseconds for which a toast stays. */
+const SHOWN = 10000;
+
 /** Take the rough picture off, now and when one that is still being unpacked has come. */
-function tidy(id, node) {
-  for (const one of [node, outerOf(id)].filter(Boolean)) {
-    for (const wait of LATE) setTimeout(() => withoutPreview(one), wait);
-  }
+function tidy(node) {
+  for (const wait of LATE) setTimeout(() => withoutPreview(node), wait);
+}
+
+/** Say in a toast what a node has to say where its panel is out of sight: in a subgraph, and in the form of an app. */
+function announce(id, node, message) {
+  const outer = String(id).includes(":") ? nodeOf(String(id).split(":")[0]) : null;
+  const words = wordsOf(message);
+  if (!words || !(outer || app.graph.extra?.linearMode)) return;
+  app.extensionManager?.toast?.add?.({ severity: "info", summary: (outer ?? node).title, detail: words, life: SHOWN });
 }
 
 app.registerExtension({
   name: "unlearn",
 
   setup() {
-    const each = (id, call) => panelsOf(id).forEach(call);
-    api.addEventListener("unlearn.progress", ({ detail }) => each(detail.node, (panel) => panel.progress(detail)));
-    api.addEventListener("unlearn.note", ({ detail }) => each(detail.node, (panel) => panel.told(detail.text)));
+    const panelOf = (id) => nodeOf(id)?.unlearnPanel;
+    api.addEventListener("unlearn.progress", ({ detail }) => panelOf(detail.node)?.progress(detail));
+    api.addEventListener("unlearn.note", ({ detail }) => panelOf(detail.node)?.told(detail.text));
     api.addEventListener("execution_interrupted", ({ detail }) => {
-      each(detail?.node_id, (panel) => panel.ended(STOPPED));
-      const node = nodeOf(detail?.node_id);
-      if (node?.unlearnPanel) tidy(detail.node_id, node);
+      panelOf(detail?.node_id)?.ended(STOPPED);
+      if (panelOf(detail?.node_id)) tidy(nodeOf(detail.node_id));
     });
     api.addEventListener("executed", ({ detail }) => {
       const node = nodeOf(detail?.node);
-      const outer = outerOf(detail?.node);
       if (!SPEAKING.has(node?.type)) return;
-      if (PANEL.has(node.type)) tidy(detail.node, node);
-      if (outer && detail.output) panelOn(outer)?.finished(detail.output, detail.node);
+      if (PANEL.has(node.type)) tidy(node);
+      announce(detail.node, node, detail.output ?? {});
     });
   },
 

@@ -20,7 +20,6 @@ SIZES = {
     "UnlearnBeforeAfter": [380, 460],
     "UnlearnStack": [280, 480],
     "PreviewImage": [420, 320],
-    "PreviewAny": [320, 320],
     "SaveImage": [340, 360],
     "KSampler": [280, 270],
     "CLIPTextEncode": [280, 120],
@@ -64,7 +63,6 @@ def kinds() -> dict[str, tuple[list, list, list]]:
         "VAEDecode": ([("samples", "LATENT"), vae], [], [("IMAGE", "IMAGE")]),
         "SaveImage": ([image], [("filename_prefix", "unlearn")], []),
         "PreviewImage": ([image], [], []),
-        "PreviewAny": ([("source", "*")], [], [("STRING", "STRING")]),
         "Note": ([], [("text", "")], []),
     }
 
@@ -252,9 +250,8 @@ def app() -> dict:
     forget = page.forget((loader, 0), loader, 360, 0, "banana")
     shown = page.add("PreviewImage", 760, 0, {"images": (forget, 2)}, title="Before, and after below it")
     save = page.add("UnlearnSaveDelta", 760, 380, {"stack": (forget, 1), "picture": (forget, 2)})
-    told = page.add("PreviewAny", 1220, 0, {"source": (forget, 3)}, title="What was found")
     asked = [[forget, name] for name in ("concept", "anchor", "keep", "quality", "force")]
-    return page.saved(linearMode=True, linearData={"inputs": [*asked, [save, "name"]], "outputs": [shown, told]})
+    return page.saved(linearMode=True, linearData={"inputs": [*asked, [save, "name"]], "outputs": [shown]})
 
 
 NAMES = {

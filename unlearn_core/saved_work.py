@@ -180,6 +180,11 @@ class SavedWork(NoSavedWork):
         except OSError:
             self._full = True
 
+    @property
+    def kept(self) -> bool:
+        """Whether anything of this run is there, so that it can be gone on with."""
+        return bool(parts_in(self._place))
+
     def remove(self) -> None:
         """The result is saved: delete what belongs to this run, and the folder when nothing else is in it."""
         clear(self._place)

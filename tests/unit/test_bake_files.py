@@ -15,6 +15,7 @@ from tests import unbaked
 from tests.small import stack_of
 from unlearn_core.delta import bake as baking
 from unlearn_core.delta.bake import ABOUT, NOTE, bake
+from unlearn_core.delta.companions import Companion, placed
 from unlearn_core.delta.format import save
 from unlearn_core.errors import BadCheckpoint, BadDelta, BadSetting, UnlearnError
 
@@ -187,6 +188,47 @@ def test_a_stop_in_the_middle_leaves_nothing(model, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         bake(STACK, model, tmp_path / "new" / "copy.safetensors", stop)
     assert names(tmp_path / "new") == []
+
+
+def test_two_at_once_into_one_folder_share_what_lies_beside(model, tmp_path):
+    """The second ends while the first is at work, which then finds its own companions in their places."""
+    ours, theirs = tmp_path / "new" / "copy.safetensors", tmp_path / "new" / "other.safetensors"
+    bake(STACK, model, ours, lambda: theirs.exists() or bake(STACK, model, theirs))
+    assert names(ours.parent) == sorted([*ALL, "other.safetensors", "other.words.json", "other.yaml"])
+
+
+def test_what_another_program_places_in_the_same_moment_is_no_fault_and_stays_its_own(tmp_path, monkeypatch):
+    file, folder = Companion(tmp_path / "c.yaml", {"": b"x"}), Companion(tmp_path / "words", {"a.txt": b"y"})
+    put = Companion.put
+
+    def late(self):
+        put(self)
+        put(self)
+
+    monkeypatch.setattr(Companion, "put", late)
+    with pytest.raises(KeyboardInterrupt), placed([file, folder], lambda: False):
+        raise KeyboardInterrupt
+    assert names(tmp_path) == ["c.yaml", "words/a.txt"]
+
+
+def test_a_copy_that_fails_takes_away_nothing_that_another_program_has_placed(model, tmp_path, monkeypatch):
+    """Once the very same, and once something else, in a name that was free when the work began."""
+    out = tmp_path / "new" / "copy.safetensors"
+
+    def failing(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch, pytest.raises(UnlearnError, match="has failed"):
+        bake(STACK, model, out, lambda: out.exists() or (bake(STACK, model, out), patch.setattr("os.replace", failing)))
+    assert names(out.parent) == ALL
+
+    def taken():
+        (tmp_path / "next" / "words").mkdir(exist_ok=True)
+        (tmp_path / "next" / "words" / "mine.txt").write_text("mine")
+
+    with pytest.raises(UnlearnError, match="words' cannot be written"):
+        bake(STACK, model, tmp_path / "next" / "copy.safetensors", taken)
+    assert names(tmp_path / "next") == ["words/mine.txt"]
 
 
 def test_the_command_says_what_it_left_out_and_what_lies_beside(model, tmp_path, capsys):

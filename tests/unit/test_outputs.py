@@ -253,3 +253,19 @@ def test_windows_own_names_are_refused_there(name, tmp_path, monkeypatch):
     monkeypatch.setattr("unlearn_core.delta.outputs.os", SimpleNamespace(name="nt"))
     with pytest.raises(BadSetting, match="no file can be called"):
         check_outputs([Output("--out", tmp_path / name)], [])
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "forget --concept cat --checkpoint model.safetensors --out {}/o.safetensors",
+        "stack a.safetensors b.safetensors --out {}.safetensors",
+        "stack a.safetensors --into model.safetensors --out {}/o.safetensors",
+        "stack a.safetensors b.safetensors --without a --retrain --checkpoint model.safetensors --out {}",
+    ],
+)
+def test_a_path_that_safetensors_cannot_open_is_refused_before_the_work(command, place, capsys):
+    before = sorted(place.iterdir())
+    assert main([part.format(os.fsdecode(b"f\xff")) for part in command.split()]) == 1
+    assert "holds bytes that are no text, so the file could not be read again" in capsys.readouterr().err
+    assert sorted(place.iterdir()) == before

@@ -1,14 +1,16 @@
 """`forget --resume` and `stack --retrain` as a person uses them: what was stopped goes on, what is finished stays."""
 
+import errno
 import json
 import signal
 
 import pytest
 
 from tests.unit.test_cli import FORGET, QUICK, TRAINED, replaced
-from unlearn_core import load
-from unlearn_core.cli import progress_bar
+from unlearn_core import UnlearnError, load, saved_work
+from unlearn_core.cli import progress_bar, unfinished
 from unlearn_core.cli.main import main
+from unlearn_core.cli.unfinished import alone
 from unlearn_core.demo.recognition import CHECKPOINT
 
 LIST = [*FORGET, "--concept", "banana, frog", "--anchor", "cat", "--set", "steps=3", "--set", "batch=2"]
@@ -211,6 +213,11 @@ def test_retrain_refuses_a_folder_that_holds_anothers_deltas(tmp_path, capsys):
     assert main([*retrain, "--out", str(tmp_path)]) == 1
     assert "frog.safetensors is there already" in capsys.readouterr().err
     assert {f.name: f.read_bytes() for f in tmp_path.iterdir()} == before
+    (tmp_path / "new").mkdir()
+    with alone(tmp_path / "new" / "frog.safetensors"):
+        assert main([*retrain, "--out", str(tmp_path / "new")]) == 1
+    assert "Another run is making 'frog.safetensors'" in capsys.readouterr().err
+    assert list((tmp_path / "new").iterdir()) == []
 
 
 def test_a_delta_that_was_withheld_can_be_kept_without_making_it_anew(whole, tmp_path, monkeypatch, capsys):
@@ -220,3 +227,69 @@ def test_a_delta_that_was_withheld_can_be_kept_without_making_it_anew(whole, tmp
     assert "add --force --resume" in capsys.readouterr().out
     assert forget(out, "--force", "--resume") == 0 and out.read_bytes() == whole
     assert "going on with the run" in capsys.readouterr().err and not (out.parent / "o.unfinished").exists()
+
+
+def test_two_runs_at_once_do_not_make_one_delta(falling, tmp_path, capsys):
+    """The second one is refused, whatever it wishes, and touches nothing of the first."""
+    out, codes = tmp_path / "new" / "o.safetensors", []
+    falling("training", 3, lambda: codes.append(forget(out, "--keep", "cat")))
+    assert forget(out) == 0 and codes == [1]
+    said = capsys.readouterr().err
+    assert "Another run is making 'o.safetensors' at this moment: wait" in said and "a stopped run" not in said
+    assert load(out).info.config["keep"] == [] and [f.name for f in out.parent.iterdir()] == ["o.safetensors"]
+
+
+def test_where_nothing_can_be_locked_it_goes_on_without(tmp_path, monkeypatch):
+    def no_locks(handle):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(unfinished, "lock", no_locks)
+    assert forget(tmp_path / "o.safetensors") == 0
+    (tmp_path / "p.unfinished").write_text("mine")
+    assert forget(tmp_path / "p.safetensors") == 0 and (tmp_path / "p.unfinished").read_text() == "mine"
+
+
+def test_a_run_that_fails_leaves_nothing_behind_but_what_was_there(falling, tmp_path, monkeypatch, capsys):
+    def failing(*_):
+        raise UnlearnError("The model does not know it.")
+
+    out = tmp_path / "o.safetensors"
+    with monkeypatch.context() as patch:
+        patch.setattr("unlearn_core.method.forget.attempted", failing)
+        assert forget(out) == 1 and list(tmp_path.iterdir()) == []
+    falling("training", 3, killed)
+    with pytest.raises(Killed):
+        forget(out)
+    parts = sorted(tmp_path.rglob("*.part"))
+    monkeypatch.setattr("unlearn_core.method.forget.attempted", failing)
+    assert forget(out, "--keep", "cat") == 1 and sorted(tmp_path.rglob("*.part")) == parts
+    assert forget(out, "--resume") == 1 and sorted(tmp_path.rglob("*.part")) == parts
+
+
+@pytest.mark.parametrize("phase, count", [("before", 2), ("training", 3)])
+def test_it_is_not_said_to_go_on_where_nothing_could_be_kept(phase, count, falling, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(saved_work, "RESERVE", 2**60)
+    falling(phase, count, ctrl_c)
+    assert forget(tmp_path / "o.safetensors") == 130
+    said = "".join(capsys.readouterr())
+    assert "Nothing of this run could be kept on the disk: make room" in said and "--resume" not in said
+
+
+def test_a_line_break_in_a_name_is_not_in_the_way_of_a_list(tmp_path):
+    assert main([*LIST, *QUICK, "--out", str(tmp_path / "a\nb.safetensors")]) == 0
+    (parent,) = load(tmp_path / "a\nb_frog.safetensors").info.parents
+    assert parent.name == load(tmp_path / "a\nb_banana.safetensors").name == "a b_banana"
+    files = [str(tmp_path / f"a\nb_{name}.safetensors") for name in ("banana", "frog")]
+    assert main(["stack", *files, "--out", str(tmp_path / "c\nd.safetensors")]) == 0
+
+
+def test_a_demo_that_was_killed_while_it_counted_counts_when_it_goes_on(tmp_path, monkeypatch, capsys):
+    demo = ["demo", "--out", str(tmp_path), "--set", "sampling_steps=2", "--anchor", "pear", *QUICK]
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr("unlearn_core.demo.recognition.measure", lambda *_: killed())
+        main(demo)
+    shares = {f"{what}_{when}": 0.5 for what in ("target", "others", "styles") for when in ("before", "after")}
+    monkeypatch.setattr("unlearn_core.demo.recognition.measure", lambda *_: shares)
+    assert main([*demo, "--resume"]) == 0
+    assert json.loads((tmp_path / "forget-banana.json").read_text())["classifier"] == shares
+    assert "Classifier:" in capsys.readouterr().out and not list(tmp_path.glob("*.unfinished"))

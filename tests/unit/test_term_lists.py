@@ -1,6 +1,7 @@
 """Lists of terms that artists have, read as hostile files."""
 
 import os
+import threading
 
 import pytest
 
@@ -94,6 +95,14 @@ def test_sizes_are_capped(tmp_path, monkeypatch):
 def test_what_is_missing_or_a_folder_is_passed_over(tmp_path):
     assert read_terms(tmp_path / "none.txt") == () == read_terms(tmp_path)
     assert with_lists(bundled(), (tmp_path / "none.txt", tmp_path)) is bundled()
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "vocabulary.txt")
+    reading = threading.Thread(target=read_terms, args=(tmp_path / "vocabulary.txt",), daemon=True)
+    reading.start()
+    reading.join(20)
+    assert not reading.is_alive()
 
 
 def test_a_list_is_read_again_when_it_changes(tmp_path):

@@ -30,6 +30,13 @@ def deltas_read(texts: Sequence[str]) -> list[Place]:
     return [("the delta", parse_entry(text)[0]) for text in texts]
 
 
+def device(text: str) -> str:
+    """A device's name, without the one on which torch holds no numbers. Raises `BadSetting`."""
+    if text.partition(":")[0] == "meta":
+        raise BadSetting(f"The device '{text}' computes nothing: use cpu, cuda or mps.")
+    return text
+
+
 def print_rows(rows: Sequence[tuple[str, str]]) -> None:
     """Rows of (label, value), one below the other."""
     width = max(len(label) for label, _ in rows)

@@ -37,14 +37,12 @@ def run_demo(args: argparse.Namespace) -> int:
     # called after what is forgotten, so that those of an earlier demo stay
     args.preview, args.report = args.out.with_suffix(".png"), args.out.with_suffix(".json")
     code = 0
-    for done in forgotten(args):
+    for done in forgotten(args, count):
         if isinstance(done, Files):
             continue
-        if done.report["stopped"]:
-            print_report(done)
-            return STOPPED
-        count(done)
         print_report(done)
+        if done.report["stopped"]:
+            return STOPPED
         code = WITHHELD if done.report["withheld"] else code
     print(NEXT)
     return code

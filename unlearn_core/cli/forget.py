@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from ..delta.format import SUFFIX, Delta, save
 from ..delta.outputs import PICTURE_SIZE, Output, delta_size, prepare
 from ..delta.paths import each_its_own, read_with, safe_file_name
 from ..delta.stack import Stack, lineage
-from ..errors import Cancelled
+from ..errors import Cancelled, UnlearnError, visible
 from ..host import HostModel
 from ..method.finished import finished
 from ..method.forget import Result, forget_or_go_on, summary
@@ -29,7 +29,7 @@ from .console import STOPPED, StopOnInterrupt, deltas_read, print_notes, print_r
 from .failures import say
 from .progress_bar import Bar, Counter
 from .reports import finished_report
-from .unfinished import GO_ON, saved_work, say_how_it_goes_on, unfinished
+from .unfinished import alone, how_it_goes_on, saved_work, say_how_it_goes_on, unfinished
 
 WITHHELD = 1
 """The exit code where a delta harms too much to be saved."""
@@ -74,7 +74,7 @@ class Files:
 class Done:
     """One concept's outcome. before: the stack that it was made on. report: with the file's facts.
 
-    place: (number, count) among the concepts of one command, from 1.
+    saved: its work, until all is done. place: (number, count) among the concepts of one command, from 1.
     """
 
     host: HostModel
@@ -82,6 +82,7 @@ class Done:
     delta: Delta
     report: dict
     files: Files
+    saved: SavedWork
     place: tuple[int, int] = (1, 1)
 
 
@@ -116,10 +117,10 @@ def print_next(files: Sequence[Path]) -> None:
         print("Each at strength 1. To make one file of them: python -m unlearn_core stack FILES --out ONE.safetensors")
 
 
-def forgotten(args: argparse.Namespace) -> Iterator[Done | Files]:
+def forgotten(args: argparse.Namespace, more: Callable[[Done], None] = lambda done: None) -> Iterator[Done | Files]:
     """Each concept's outcome, as soon as it is saved; only its files where an earlier run has finished it.
 
-    Raises `UnlearnError`.
+    more: what else has to be done before a concept is finished; not for one that was stopped. Raises `UnlearnError`.
     """
     from ..standalone.model import StandaloneModel, words_beside
 
@@ -145,9 +146,14 @@ def forgotten(args: argparse.Namespace) -> Iterator[Done | Files]:
             stack = stack.with_delta(delta)
             yield files
             continue
-        with StopOnInterrupt() as stop:
-            done = made(host, config, stack, files, (stop, saved_work(files.delta, args.resume)))
-            done = replace(done, place=(number, len(configs)))
+        with alone(files.delta):
+            with StopOnInterrupt() as stop:
+                done = made(host, config, stack, files, (stop, saved_work(files.delta, args.resume)))
+                done = replace(done, place=(number, len(configs)))
+            if not done.report["stopped"]:
+                more(done)
+                if not done.report["withheld"]:
+                    discard(done.saved.folder)
         yield done
         if done.report["stopped"] or stop.wanted:
             return
@@ -187,8 +193,14 @@ def made(
         try:
             result = forget_or_go_on(host, config, stack, progress, saved)
         except Cancelled as e:
-            raise Cancelled(f"{e} {GO_ON}") from e
-    delta = result.delta.named(files.delta.stem)
+            raise Cancelled(f"{e} {how_it_goes_on(saved)}") from e
+        except UnlearnError:
+            # the same would come again; what an earlier run has left may be of use where the memory was full
+            if not saved.there:
+                saved.remove()
+            raise
+    # as `load` calls it, so that a delta on top of it names the same parent
+    delta = result.delta.named(visible(files.delta.stem))
     report = result.report
     if not result.withheld:
         report = finished_report(report, files.delta, save(delta, files.delta), host.layers())
@@ -196,9 +208,7 @@ def made(
         write_pictures(files.preview, host, config, result, (stack, stack.with_delta(delta)))
     if files.report:
         write_json(files.report, report)
-    if not report["stopped"] and not report.get("withheld"):
-        discard(saved.folder)
-    return Done(host, stack, delta, report, files)
+    return Done(host, stack, delta, report, files, saved)
 
 
 def write_pictures(
@@ -232,9 +242,10 @@ def print_report(done: Done) -> None:
         print(f"\n{heading}\n{'-' * len(heading)}")
     rows = summary(done.report)
     if done.report["stopped"]:
-        rows.append(("Goes on", GO_ON))
+        rows.append(("Goes on", how_it_goes_on(done.saved)))
     elif done.report["withheld"]:
-        rows.append(("To keep it", "add --force --resume to the same command: nothing is made anew."))
+        again = "--force --resume to the same command: nothing is made anew." if done.saved.kept else "--force."
+        rows.append(("To keep it", f"add {again}"))
     if counted := done.report.get("classifier"):
         rows.append(
             (

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from ..config import settings
 from . import stack as stack_command
-from .console import run_command
+from .console import device, run_command
 from .demo import run_demo
 from .failures import silence_streams
 from .forget import run_forget
@@ -87,7 +87,7 @@ def parser() -> argparse.ArgumentParser:
     preview.add_argument("--guidance", type=float, default=3.0)
     for p in (demo, forget, preview):
         p.add_argument("--stack", action="append", default=[], metavar="DELTA[:STRENGTH]", help="an earlier delta")
-        p.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps ... (default: auto)")
+        p.add_argument("--device", type=device, default="auto", help="cpu, cuda, cuda:1, mps ... (default: auto)")
     for p in (forget, preview):
         p.add_argument(
             "--prediction",

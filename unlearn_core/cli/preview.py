@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence
 
+from ..config import check, settings
 from ..delta.outputs import PICTURE_SIZE, Output, prepare
 from ..delta.paths import read_with
 from ..delta.stack import Stack, check_fits
@@ -25,6 +26,7 @@ def run_preview(args: argparse.Namespace) -> int:
     prepare(outputs, [*read_with(args.checkpoint), *deltas_read(args.stack)])
     if any("\udc80" <= letter <= "\udcff" for prompt in args.prompts for letter in prompt):
         raise BadSetting("A prompt holds bytes that are no text in this console's encoding: type it again.")
+    check(next(f for f in settings() if f.name == "seed"), args.seed)
     if not (1 <= args.steps <= 1000 and 1 <= args.guidance <= 30):
         raise BadSetting("Steps have to be from 1 to 1000 and guidance from 1 to 30.")
     stack = read_stack(args.stack)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import ExitStack
 from pathlib import Path
 
 from ..config import ForgetConfig
@@ -10,11 +11,21 @@ from ..delta import format as delta_file
 from ..delta.bake import bake, check_places
 from ..delta.format import SUFFIX, Delta
 from ..delta.merge import combine_cat, combine_svd
-from ..delta.outputs import COPY, TEXT_SIZE, Output, check_outputs, check_room, check_writable, prepare, size_of
+from ..delta.outputs import (
+    COPY,
+    TEXT_SIZE,
+    Output,
+    check_outputs,
+    check_possible,
+    check_room,
+    check_writable,
+    prepare,
+    size_of,
+)
 from ..delta.paths import check_folder, each_its_own, read_with
 from ..delta.removal import Removal, without
 from ..delta.stack import Entry, Stack, check_fits, lineage
-from ..errors import BadSetting, Cancelled
+from ..errors import BadSetting, Cancelled, visible
 from ..evaluate.stack_report import report_on
 from ..host import HostModel, title_of
 from ..method.finished import finished
@@ -22,9 +33,9 @@ from ..method.forget import Result
 from ..method.retrain import Retraining, recorded, retrain
 from ..progress import Progress, StepReport
 from ..saved_work import SavedWork
-from .console import StopOnInterrupt, deltas_read, print_notes, read_stack
+from .console import StopOnInterrupt, deltas_read, device, print_notes, read_stack
 from .failures import say
-from .unfinished import unfinished
+from .unfinished import alone, unfinished
 
 HELP = "Merge deltas into one file, take one out, or bake them into a copy of a checkpoint."
 
@@ -46,7 +57,7 @@ def add_options(p: argparse.ArgumentParser) -> None:
         default="",
         help="what the checkpoint predicts (default: what the deltas say)",
     )
-    p.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps ... (default: auto)")
+    p.add_argument("--device", type=device, default="auto", help="cpu, cuda, cuda:1, mps ... (default: auto)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -94,6 +105,7 @@ def check_options(args: argparse.Namespace) -> None:
         raise BadSetting(f"The rank {args.rank} is too small: use 1 or more.")
     if args.retrain:
         check_folder("--out", args.out)
+        check_possible("--out", args.out / f"x{SUFFIX}")
         check_room([(args.out, delta_room(args))])
         check_writable(args.out / "x")
     elif args.out:
@@ -156,7 +168,7 @@ def merged(stack: Stack, args: argparse.Namespace) -> Delta:
         print(f"relative error of the smaller merge: {error:.2e}")
     else:
         made = combine_cat(stack)
-    named = made.named(args.out.stem)
+    named = made.named(visible(args.out.stem))
     sha = delta_file.save(named, args.out)
     print(f"merged {len(stack)} deltas ({', '.join(stack.concepts())}) into {args.out.resolve()} (sha256 {sha[:16]})")
     return named
@@ -182,7 +194,7 @@ def made_anew(host: HostModel, removal: Removal, new: list[Path], force: bool) -
     def place_of(old: Entry) -> Path:
         return new[removal.after.index(old)]
 
-    with StopOnInterrupt() as stop, Bar() as bar:
+    with StopOnInterrupt() as stop, ExitStack() as locks, Bar() as bar:
 
         def progress(number: int, count: int) -> Progress:
             def show(report: StepReport) -> bool:
@@ -205,6 +217,7 @@ def made_anew(host: HostModel, removal: Removal, new: list[Path], force: bool) -
             return finished(place_of(old), config, base_of(old.delta), below)
 
         def saved(old: Entry) -> SavedWork:
+            locks.enter_context(alone(place_of(old)))
             return SavedWork(unfinished(place_of(old)))
 
         stack = retrain(host, removal, Retraining(progress, keep, ready, saved, force))

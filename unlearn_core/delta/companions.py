@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import BadCheckpoint, BadSetting
+from ..errors import BadCheckpoint, BadSetting, UnlearnError
 from .atomic import place_new, said_of, whole_file
 from .leftovers import claim, new_name
 from .paths import BESIDE, beside, same_file, tokenizer_folder
@@ -61,7 +61,7 @@ class Companion:
                 shutil.rmtree(temporary, ignore_errors=True)
 
     def take_away(self) -> None:
-        """Undo `put`, however far it came; what another program has put there stays."""
+        """Undo `put`; what another program has changed meanwhile stays."""
         with suppress(OSError):
             if self.is_there():
                 self.target.unlink() if "" in self.files else shutil.rmtree(self.target)
@@ -134,16 +134,25 @@ def read_all(path: Path) -> dict[str, bytes]:
 def placed(wanted: Sequence[Companion], finished: Callable[[], bool]) -> Iterator[None]:
     """All of them in their places before the block; they are taken away again where one, or the block, fails.
 
+    Only what was placed here is taken away: the very same may have been placed by another program, for its own copy.
     finished: whether the block has done its work all the same, as when Ctrl-C comes in its last moment.
     """
-    begun: list[Companion] = []
+    own: list[Companion] = []
     try:
         for companion in wanted:
-            begun.append(companion)
-            companion.put()
+            if companion.is_there():
+                continue
+            # before it is placed: a Ctrl-C may come in the moment in which it has got its name
+            own.append(companion)
+            try:
+                companion.put()
+            except UnlearnError:
+                own.pop()
+                if not companion.is_there():
+                    raise
         yield
     except BaseException:
         if not finished():
-            for companion in reversed(begun):
+            for companion in reversed(own):
                 companion.take_away()
         raise

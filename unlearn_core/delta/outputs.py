@@ -81,12 +81,25 @@ def check_possible(option: str, file: Path) -> None:
     """Refuse a name that no file can have on this system. Raises `BadSetting`."""
     if "\0" in str(file) or (os.name == "nt" and (DEVICES.fullmatch(file.name) or ":" in file.name)):
         raise BadSetting(f"{option}: no file can be called {file.name!r}: choose another name.")
+    if file.suffix.lower() == SUFFIX and not is_text(file):
+        raise BadSetting(
+            f"{option}: '{shortened(file)}' holds bytes that are no text, so the file could not be read again: choose "
+            "another folder or name."
+        )
     try:
         os.stat(file)
     except (FileNotFoundError, NotADirectoryError):
         return  # the name is free, and of its folder `check_writable` tells
     except OSError as e:
         raise BadSetting(f"{option}: '{shortened(file)}' cannot be a file ({e.strerror}): choose another name.") from e
+
+
+def is_text(file: Path) -> bool:
+    """Whether a path can be written in UTF-8, without which safetensors opens no file."""
+    try:
+        return bool(str(file).encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def check_kind(output: Output, file: Path) -> None:

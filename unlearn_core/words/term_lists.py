@@ -54,6 +54,8 @@ def stamp(file: Path) -> tuple[int, int]:
 def read_terms(file: Path) -> tuple[Term, ...]:
     """The terms of one list, the most used ones first; () where it cannot be read, is too large, or is no text."""
     try:
+        if not file.is_file():
+            return ()  # a pipe would be waited for
         with open(file, "rb") as opened:
             data = opened.read(MOST_BYTES + 1)
     except (OSError, ValueError):

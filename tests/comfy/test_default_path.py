@@ -33,7 +33,7 @@ def test_a_concept_is_forgotten_saved_and_loaded_by_the_stock_node(comfy, page):
     after = pictures(page, run, save)
     assert share(after, "banana") == 0.0
     text = run.outputs[forget]["text"][0]
-    assert "Result: forgotten, the rest preserved" in text and "How: closed form" in text
+    assert "Result: forgotten, the rest preserved" in text and "How: at once" in text
     phases = list(dict.fromkeys(e["phase"] for e in own_events(run)))
     assert phases == ["sampling", "choosing", "before", "editing", "after", "done"], "the run's own pictures are shown"
 

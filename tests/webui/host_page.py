@@ -65,6 +65,28 @@ def check_events(page):
     assert events and not [e for e in events if e["queue"] is not False or e.get("every")]
 
 
+def begun_by(page, button):
+    """(index, event) of what a press on a button begins, by its id in the page's HTML."""
+    names = {i: getattr(b, "elem_id", None) for i, b in page.blocks.items()}
+    for index, event in enumerate(page.get_config_file()["dependencies"]):
+        for target in event["targets"]:
+            # gradio 4 writes (id, kind) where gradio 3 writes the id alone
+            part, kind = target if isinstance(target, (list, tuple)) else (target, event["trigger"])
+            if kind == "click" and names.get(part) == button:
+                return index, event
+    raise LookupError(button)
+
+
+def check_answers(page):
+    """What a button answers stands beside it, and not in a part of the page that is out of sight."""
+    names = {i: getattr(b, "elem_id", None) for i, b in page.blocks.items()}
+    places = {"look": "look_problem", "add": "added", "open": "used", "use": "used"}
+    places |= {"bake": "bake_problem", "merge": "merge_said", "delete": "deleted"}
+    for button, place in places.items():
+        _, event = begun_by(page, f"unlearn_{button}")
+        assert names[event["outputs"][-1]] == f"unlearn_{place}", button
+
+
 def check_settings(page):
     """The settings in front and those that are folded, with the core's steps; the host saves none of their values."""
     parts = {b.elem_id: b for b in page.blocks.values() if getattr(b, "elem_id", None)}
@@ -98,17 +120,11 @@ def check_foreign_presses(page):
     """The buttons do what the host's own page and programs ask for, and nothing for another page."""
     import gradio as gr
 
-    app, events = gr.routes.App.create_app(page), page.get_config_file()["dependencies"]
-    names = {i: getattr(b, "elem_id", None) for i, b in page.blocks.items()}
-
-    def index(button):
-        pairs = [(e["targets"][0], e.get("trigger")) if e["targets"] else (None, None) for e in events]
-        # gradio 4 writes (id, kind) where gradio 3 writes the id alone
-        pairs = [tuple(target) if isinstance(target, (list, tuple)) else (target, kind) for target, kind in pairs]
-        return next(i for i, (target, kind) in enumerate(pairs) if kind == "click" and names.get(target) == button)
+    app = gr.routes.App.create_app(page)
 
     def press(button, **headers):
-        body = {"fn_index": index(button), "data": [None] * len(events[index(button)]["inputs"]), "session_hash": "x"}
+        index, event = begun_by(page, button)
+        body = {"fn_index": index, "data": [None] * len(event["inputs"]), "session_hash": "x"}
         return ask(app, "/run/predict", body, **headers)
 
     own, kind, evil = "http://127.0.0.1:7860", "application/json", "evil.example:7860"
@@ -269,6 +285,7 @@ def main(folder, case):
     assert all(r.dependencies == [lock] for r in routes.values()) and len(routes) == 3
     check_requests(app)
     check_events(rows[0][0])
+    check_answers(rows[0][0])
     check_foreign_presses(page)
     check_settings(rows[0][0])
     check_form(rows[0][0], function(rows[0][0], "StackTab.shown").__self__.service)

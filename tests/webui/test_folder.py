@@ -50,6 +50,16 @@ def test_what_is_no_folder_is_never_opened(tmp_path, opener):
     assert not asked.exists()
 
 
+def test_where_the_folder_is_not_the_tab_says_what_to_do(tmp_path):
+    assert library.not_there(tmp_path) == ""
+    assert "made when the next delta is saved" in library.not_there(tmp_path / "absent")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(core.BadSetting, match="move or rename that file"):
+        services.check_folder(tmp_path / "file")
+    services.check_folder(tmp_path / "absent")
+    assert (tmp_path / "absent").is_dir() and not list((tmp_path / "absent").iterdir())
+
+
 @posix
 def test_without_a_file_manager_the_folder_is_named(tmp_path, opener, monkeypatch):
     opener(code=3)

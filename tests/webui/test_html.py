@@ -1,5 +1,6 @@
 """What the page shows as HTML: nothing unescaped, reports in the core's own rows, small curves."""
 
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 
@@ -17,7 +18,7 @@ def test_nothing_is_unescaped():
     evil = "<img src=x onerror=alert(1)>"
     view = jobs.View("1", "forget", evil, message=evil, error=evil, state="failed")
     shown = [html.status(view, evil), html.status(None, evil), html.notice(evil), html.code(evil, evil)]
-    shown += [html.comparison([results.Pair(evil, '"><img>', "")]), html.sentences([evil], evil, True)]
+    shown += [html.comparison({evil: [results.Pair(evil, '"><img>', "")]}), html.sentences([evil], evil, True)]
     shown.append(html.row(1, stack_file.Row(evil), None, None))
     shown.append(html.candidates(results.CandidatesResult(evil, ((evil, '"><img>'),))))
     assert all(evil not in text and '"><img>' not in text for text in shown)
@@ -28,6 +29,14 @@ def test_nothing_is_unescaped():
 )
 def test_no_curve_is_drawn_of_nothing(points):
     assert loss_curve.curve(points) == ""
+
+
+def test_the_curves_words_are_an_artists_and_do_not_shrink_with_it():
+    shown = loss_curve.curve([(1, 0.1, 1e-5), (9, 0.02, 0.0004)])
+    assert "<text" not in shown and "<span>step 1</span><span>step 9</span>" in shown
+    assert ">forgetting 0.0200<" in shown and ">keeping the rest 0.0004<" in shown
+    scale = shown.partition('class="scale">')[2].partition("</div>")[0]
+    assert scale == "".join(f"<span>{v}</span>" for v in ("0.1", "0.01", "0.001", "0.0001", "0.00001"))
 
 
 def test_a_long_curve_stays_small():
@@ -44,6 +53,7 @@ def test_the_report_is_shown_in_the_cores_own_rows():
     assert 'box good"' in shown and 'box good"' not in html.report(facts, on=False)
     for more in ({"stopped": "stopped at step 3"}, {"check": {"verdict": "not checked"}}):
         assert 'box info"' in html.report({**facts, **more})
+    assert "<th>Time</th><td>4 min 01 s</td>" in html.report({**facts, "seconds": 241.3})
     for verdict in ("not forgotten, the rest preserved", "partly forgotten", "forgotten, but 'dog' is harmed"):
         assert 'box info"' in html.report({**facts, "check": {"verdict": verdict}})
 
@@ -73,9 +83,27 @@ def test_one_result_needs_no_overview_and_stands_side_by_side():
     shown = html.outcome(view, in_web_ui=False)
     assert "unlearn-part" not in shown and shown.index("drawn instead: dog") < shown.index("<figure>")
     assert 'class="unlearn-compare sides"' in shown and "Copy it into" in shown
+    assert "<h5>What should be gone: cat</h5>" in shown and "should stay" not in shown
     unsaved = made("cat", "dog", None, (made("frog", "", None),))
     told = html.outcome(jobs.View("1", "forget", "x", state="failed", result=unsaved), in_web_ui=False)
     assert "lora:" not in told and told.count("<figure>") == 2
+
+
+def test_what_a_delta_was_made_on_top_of_goes_into_the_prompt_as_well():
+    alone = replace(made("frog", "dog", Path("/loras/forget_frog.safetensors")), below="<lora:forget_cat:0.5>")
+    shown = html.outcome(jobs.View("1", "forget", "x", state="done", result=alone), in_web_ui=False)
+    assert escape("<lora:forget_cat:0.5> <lora:forget_frog:1>") in shown and "what it was made on top of" in shown
+    both = replace(made("ink", "flat", Path("/loras/forget_ink.safetensors"), (alone,)), below="<lora:x:1>")
+    listed = html.outcome(jobs.View("1", "forget", "x", state="done", result=both), in_web_ui=False)
+    assert escape("<lora:forget_cat:0.5> <lora:forget_frog:1> <lora:forget_ink:1>") in listed
+
+
+def test_each_group_of_pictures_has_its_heading_and_all_share_one_slider():
+    groups = {"a": [results.Pair("x", "1", "2")], "b": (), "<c>": [results.Pair("y", "3", "")]}
+    shown = html.comparison(groups)
+    assert [part.partition("</h5>")[0] for part in shown.split("<h5>")[1:]] == ["a", "&lt;c&gt;"]
+    assert shown.count('type="range"') == 1 and shown.index("a</h5>") < shown.index(">x<") < shown.index("&lt;c&gt;")
+    assert "<h5>" not in html.comparison({"": groups["a"]}) and html.comparison({"a": ()}) == ""
 
 
 def test_what_was_understood_is_said_from_the_start_to_the_end():
@@ -88,6 +116,8 @@ def test_the_bar_is_full_when_the_job_has_ended_and_says_no_time_before():
     running = jobs.View("1", "forget", "x", state="running", phase="generating", fraction=1.0, seconds_left=0.0)
     shown = html.status(running, "")
     assert "99 %" in shown and "left" not in shown.replace('class="left"', "")
+    soon = html.status(jobs.View("1", "forget", "x", state="running", seconds_left=0.4), "")
+    assert "left" not in soon.replace('class="left"', "")
     done = html.status(jobs.View("1", "forget", "x", state="done", fraction=1.0, seconds=62.0), "")
     assert "100 %" in done and "Done, 1 min 02 s" in done
 
@@ -102,3 +132,19 @@ def test_a_delta_says_whether_it_is_for_the_chosen_checkpoint():
     ):
         text = html.row(1, stack_file.Row(card.name), card, chosen)
         assert shown in text and hidden not in text and "2f0cc83c" not in text
+        assert '<span class="whole">2026-01-01 12:00</span>' in text, "a date is one word"
+
+
+def test_no_box_is_shown_of_nothing():
+    assert html.status(None, "") == html.notice("") == "" and "Write" in html.status(None, "Write prompts.")
+
+
+def test_what_was_not_found_to_be_well_is_named_with_the_reason():
+    def card(concept, verdict, **facts):
+        info = core.DeltaInfo(concept, "object", "x", "sd1", "epsilon", "0" * 16, check={"verdict": verdict}, **facts)
+        return library.Card(f"{concept}.safetensors", info, "2026-01-01 12:00", 1)
+
+    well = card("cat", "forgotten, the rest preserved")
+    assert html.doubts([]) == html.doubts([well]) == ""
+    some = [card("banana", "not checked"), well, card("frog", ""), card("ink", "partly forgotten, the rest preserved")]
+    assert html.doubts(some) == "banana, frog (not checked); ink (partly forgotten, the rest preserved)"

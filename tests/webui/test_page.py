@@ -57,6 +57,13 @@ PALE = """(() => {
 })()"""
 
 
+TALLEST = """(window.tallest = 0, setInterval(() => { for (const id of ['problem', 'look_problem', 'live'])
+  window.tallest = Math.max(window.tallest, document.querySelector('#unlearn_' + id).offsetHeight); }, 10))"""
+# What the stack says of a delta in too little room, and the text for a prompt where a part of it is hidden.
+NARROW = "[...document.querySelectorAll('.unlearn-row .small')].map(e => e.offsetWidth).filter(w => w && w < 200)"
+CUT = "(e => e.scrollHeight > e.clientHeight + 1 ? e.value : '')(document.querySelector('#unlearn_tags textarea'))"
+
+
 @pytest.fixture(scope="module", params=["gradio3", "gradio4"])
 def app(request, tmp_path_factory):
     """The running app, once for each gradio."""
@@ -120,8 +127,10 @@ def test_a_quick_request_from_a_click_to_the_pictures(app, page, tmp_path):
     page.screenshot(tmp_path / "idle.png")
     page.fill("#unlearn_prompts textarea", "a banana\na flat cat")
     wish(page, "banana", "quick")
+    page.evaluate(TALLEST)
     page.click("#unlearn_start")
     page.until(DRAWN % "#unlearn_result .unlearn-compare img", 300)
+    assert page.evaluate("window.tallest") == 0, "what is empty takes no place while an answer is awaited"
     text = page.evaluate(RESULT)
     assert "<lora:forget_banana:1>" in text and "a flat cat" in text and "not checked" in text
     file = app.folder / "forget_banana.safetensors"
@@ -157,10 +166,20 @@ def test_what_could_be_drawn_instead_is_chosen_by_its_picture(app, page, tmp_pat
     page.evaluate(f"{buttons}[1].click()")
     field = "document.querySelector('#unlearn_anchor :is(textarea, input)').value"
     assert page.evaluate(field) == name
+    pressed = (
+        "[...document.querySelectorAll('#unlearn_offered button[aria-pressed=true]')].map(b => b.innerText.trim())"
+    )
+    assert page.evaluate(pressed) == [name]
+    assert page.evaluate("document.querySelector('#unlearn_offered .taken').innerText") == f"Chosen: {name}."
+    heights = page.evaluate(f"[...new Set({buttons}.map(b => b.offsetHeight))]")
+    assert len(heights) == 1, "all cards are equally tall"
     # the server has it too
     page.click("#unlearn_start")
     facts = "[...document.querySelectorAll('#unlearn_result th')].filter(e => e.innerText === 'Draws instead').at(-1)"
     page.until(f"({facts})?.nextElementSibling.innerText === {json.dumps(name)}", 300)
+    # another word is typed, and what could be drawn instead of the old one goes
+    wish(page, "cat", "quick")
+    page.until(f"!{buttons}.length", 20)
     check_quiet(page, app)
 
 
@@ -280,4 +299,5 @@ def test_the_page_can_be_read_in_both_themes_and_narrow(app, page, tmp_path, the
         content, window = page.evaluate(WIDTHS)
         assert content <= window, f"{name} is wider than the window"
         assert page.evaluate(PALE) == []
+        assert page.evaluate(NARROW) == [] and page.evaluate(CUT) == ""
     check_quiet(page, app)

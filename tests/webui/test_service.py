@@ -170,7 +170,7 @@ def test_forget_saves_a_listed_delta_with_a_card_and_the_next_one_stacks_on_it(s
 def test_quick_checks_nothing_and_still_shows_what_it_has_done(service):
     made = wait(service.forget({**QUICK, "concept": "banana"}, "a cat")).result
     assert made.report["check"]["verdict"].startswith("not checked")
-    assert [bool(p.before and p.after) for p in (*made.pairs, *made.extra)] == [True] * 4
+    assert [bool(p.before and p.after) for p in (*made.pairs, *made.extra)] == [True] * 4 and made.others == ()
     assert made.file == service.program.path / "forget_banana.safetensors" and made.file.is_file()
     assert (service.program.path / "forget_banana.preview.png").is_file()
     assert service.tags() == made.tag == "<lora:forget_banana:1>" and made.remark == ""

@@ -65,6 +65,15 @@ def test_a_delta_of_another_checkpoint_is_refused_in_words_before_any_work(servi
             assert "2f0cc83c" not in str(e.value)
 
 
+def test_a_file_in_the_folders_place_is_named_before_any_work(service, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    for name in ("folder", "pictures_folder"):
+        monkeypatch.setattr(service.program, name, lambda: tmp_path / "file")
+    for begin in (lambda: service.forget({"concept": "cat"}), lambda: service.preview("a", 0, 1, 1)):
+        with pytest.raises(core.BadSetting, match="move or rename that file"):
+            begin()
+
+
 @pytest.mark.parametrize(
     ("check", "facts", "words"),
     [

@@ -35,6 +35,20 @@ def test_the_time_left_of_a_job_falls_to_its_very_end(monkeypatch):
     assert job.view().seconds_left is None and job.view().fraction == 1.0
 
 
+def test_the_bar_of_a_stopped_job_shows_where_it_was_stopped():
+    def work(job):
+        job.begin()
+        job.hear(core.StepReport("training", 6, 10, 0.6, 1.0, 1.0))
+        job.stop()
+        # the work says that there is no more to do
+        assert job.hear(core.StepReport("training", 6, 10, 1.0, 1.0, 0.0))
+        return "kept"
+
+    job = jobs.Job("forget", "x")
+    job.run(work)
+    assert (job.view().state, job.view().fraction, job.view().result) == ("stopped", 0.6, "kept")
+
+
 def test_a_counter_that_stands_adds_no_time(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(jobs.time, "monotonic", lambda: now[0])

@@ -53,7 +53,10 @@ def newest(folder):
 @pytest.mark.parametrize("discard", [True, False])
 def test_a_stopped_job_goes_on_by_itself_and_says_so(discard, tmp_path):
     whole, new = tmp_path / "whole", tmp_path / "new"
-    assert made(whole).state == "done"
+    undisturbed = made(whole)
+    assert undisturbed.state == "done"
+    gone, stays = ([p.prompt for p in shown] for shown in (undisturbed.result.pairs, undisturbed.result.others))
+    assert gone and stays and all("banana" in p for p in gone) and not any("banana" in p for p in stays)
     view = made(new, stopping(discard))
     assert view.state == "stopped" and any((new / services.UNFINISHED).rglob("*.part"))
     assert discard or services.GO_ON in view.result.remark

@@ -60,7 +60,7 @@ def seen():
 @pytest.mark.parametrize("family", EDITED)
 def test_forgets_in_closed_form_and_leaves_the_model_as_it_was(seen, family):
     row = seen[family]
-    assert row.get("error") is None and row["way"].startswith("closed form")
+    assert row.get("error") is None and row["way"].startswith("at once")
     assert set(row["layers"]) == EDITED[family]
     assert row["matched"] == [len(EDITED[family])] * 2, "ComfyUI's LoRA loader finds every layer"
     assert row["differs"], "with the delta the MODEL answers something else"

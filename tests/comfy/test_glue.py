@@ -127,7 +127,7 @@ def test_shipped_workflows_open(info):
 def test_a_quick_run_forgets_and_shows_how_far_it_is(comfy, page, pear):
     run, _ = pear
     text = run.outputs["forget"]["text"][0]
-    assert "Result: not checked" in text and "How: closed form" in text and "%" not in text
+    assert "Result: not checked" in text and "How: at once" in text and "%" not in text
     bar = [e.data for e in run.events if e.type == "progress" and e.data["node"] == "forget"]
     values = [p["value"] for p in bar]
     assert all(a < b for a, b in zip(values, values[1:], strict=False)) and values[-1] == bar[0]["max"]

@@ -52,6 +52,15 @@ def cards(folder: Path) -> list[Card]:
     return [card for _, card in sorted(found, key=lambda pair: (-pair[0], pair[1].name))]
 
 
+def not_there(folder: Path) -> str:
+    """Why a folder of deltas has none, in a sentence, where it is no folder at all; else ""."""
+    if folder.is_dir():
+        return ""
+    if folder.exists():
+        return f"There is no folder {folder}, but a file of that name: move or rename that file, then try again."
+    return f"There is no folder {folder}. It is made when the next delta is saved."
+
+
 @lru_cache(maxsize=2 * MOST_FILES)
 def described(file: str, changed: int, size: int) -> DeltaInfo | None:
     """What a file says about itself, read off its header alone, or None. changed, size: so that a new file is read."""

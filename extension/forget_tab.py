@@ -30,6 +30,7 @@ def forget_tab(service: Service, page: Any) -> Parts:
             base = gr.HTML("", elem_id="unlearn_base")
             fields = fields_of("request")
             look = gr.Button("Show what could be drawn instead", size="sm", elem_id="unlearn_look")
+            look_problem = gr.HTML("", elem_id="unlearn_look_problem")
             offered = gr.HTML("", elem_id="unlearn_offered")
             looking = JobPolling(service, CANDIDATES, offer)
             prompts = gr.Textbox(
@@ -72,7 +73,9 @@ def forget_tab(service: Service, page: Any) -> Parts:
     page.load(fill, None, [prompts, *fields.values()], **NOW)
     polling.connect(page, [status, live, result, start, keep, discard])
     looking.connect(page, [offered, look])
-    looking.after(look.click(told(search), [*fields.values()], [problem], **NOW))
+    looking.after(look.click(told(search), [*fields.values()], [look_problem], **NOW))
+    # what could be drawn instead of another word is of no use any more
+    fields["concept"].input(lambda: ("", ""), None, [offered, looking.seen], **NOW)
     for event in (start.click, fields["concept"].submit):
         polling.after(event(told(begin), [prompts, *fields.values()], [problem], **NOW))
     polling.after(keep.click(told(lambda: stop(False)), None, [problem], **NOW))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from ..unlearn_core import DeltaInfo
@@ -49,9 +49,9 @@ def minutes(seconds: float) -> str:
 
 
 def status(view: View | None, idle: str) -> str:
-    """The job's state: phase, bar, time left, curve. idle: what to say while there has been no job."""
+    """The job's state: phase, bar, time left, curve. idle: what to say while there has been no job, "" for nothing."""
     if view is None:
-        return f'<div class="unlearn-idle">{escape(idle)}</div>'
+        return f'<div class="unlearn-idle">{escape(idle)}</div>' if idle else ""
     if view.finished:
         return finished(view)
     head = "Stopping…" if view.stopping else PHASES.get(view.phase, "Starting")
@@ -62,7 +62,7 @@ def status(view: View | None, idle: str) -> str:
         facts.append(f"{'step ' if view.phase == 'training' else ''}{view.done} of {view.total}")
     if view.phase == "training":
         facts.append("it ends sooner if the concept is gone")
-    left = f"about {minutes(view.seconds_left)} left" if view.seconds_left else ""
+    left = f"about {minutes(view.seconds_left)} left" if round(view.seconds_left or 0) else ""
     return (
         f'<div class="unlearn-status"><div class="line"><b>{escape(view.title)}</b>'
         f'<span class="left">{left}</span></div>{bar(min(view.fraction, NOT_YET))}'
@@ -111,7 +111,9 @@ def live(view: View | None, name: str) -> str:
 def report(facts: dict, on: bool = True) -> str:
     """A run's report, in the core's own words; green where the concept is gone, nothing harmed and the delta on."""
     whole = on and not facts.get("stopped") and all_well(facts["check"]["verdict"])
-    return f'<div class="unlearn-box {"good" if whole else "info"}">{table(summary(facts))}</div>'
+    # a time is told as it is above the pictures
+    rows = [(name, minutes(facts["seconds"]) if name == "Time" else value) for name, value in summary(facts)]
+    return f'<div class="unlearn-box {"good" if whole else "info"}">{table(rows)}</div>'
 
 
 def all_well(verdict: str) -> bool:
@@ -160,7 +162,8 @@ def overview(made: Sequence[ForgetResult], in_web_ui: bool) -> str:
     if saved:
         folder = saved[0].file.parent if saved[0].file else ""
         parts.append(code(str(folder), "The files lie in:"))
-        parts.append(code(" ".join(one.tag for one in saved), USE_ALL[in_web_ui]))
+        tags = [saved[0].below, *(one.tag for one in saved)]
+        parts.append(code(" ".join(filter(None, tags)), USE_ALL[in_web_ui]))
     return f'<section class="unlearn-part">{"".join(parts)}</section>'
 
 
@@ -177,9 +180,12 @@ def one_outcome(made: ForgetResult, hint: str) -> str:
 
     hint: what to do with the text for a prompt.
     """
-    parts = [code(str(made.file), "Saved as:"), code(made.tag, hint)] if made.file else []
-    parts += [notice(made.remark, "info"), comparison(made.extra), comparison(made.pairs)]
-    return "".join([*parts, report(made.report, made.on)])
+    parts = [code(str(made.file), "Saved as:"), code(f"{made.below} {made.tag}".strip(), hint)] if made.file else []
+    if made.file and made.below:
+        parts.append(notice("It works together with what it was made on top of: use both, in this order.", "info"))
+    gone = f"What should be gone: {made.report['concept']}"
+    pictures = {"Your own prompts": made.extra, gone: made.pairs, "What should stay": made.others}
+    return "".join([*parts, notice(made.remark, "info"), comparison(pictures), report(made.report, made.on)])
 
 
 def table(rows: Sequence[tuple[str, str]]) -> str:
@@ -198,11 +204,12 @@ SLIDE = "this.closest('.unlearn-compare').style.setProperty('--cut', this.value 
 SIDES = "this.closest('.unlearn-compare').classList.toggle('sides', this.checked)"
 
 
-def comparison(pairs: Sequence[Pair]) -> str:
-    """Before and after of each prompt side by side, or under one slider."""
+def comparison(groups: Mapping[str, Sequence[Pair]]) -> str:
+    """Before and after of each prompt side by side, or under one slider. groups: the prompts under each heading."""
+    pairs = [pair for group in groups.values() for pair in group]
     if not pairs:
         return ""
-    both = all(p.after for p in pairs)
+    both = any(p.after for p in pairs)
     tools = ""
     if both:
         tools = (
@@ -211,26 +218,39 @@ def comparison(pairs: Sequence[Pair]) -> str:
             f'<label><input type="checkbox" checked onchange="{SIDES}"> side by side</label></div>'
         )
     sides = " sides" if both else ""
-    figures = "".join(map(figure, pairs))
-    return f'<div class="unlearn-compare{sides}">{tools}<div class="pairs">{figures}</div></div>'
+    parts = "".join(grouped(heading, group) for heading, group in groups.items() if group)
+    return f'<div class="unlearn-compare{sides}">{tools}{parts}</div>'
+
+
+def grouped(heading: str, pairs: Sequence[Pair]) -> str:
+    """Pictures under a heading, or without one where it is ""."""
+    title = f"<h5>{escape(heading)}</h5>" if heading else ""
+    return f'{title}<div class="pairs">{"".join(map(figure, pairs))}</div>'
 
 
 # The name is taken from an attribute, so that no text from outside is ever a part of a script.
 CHOOSE = (
     "(f => { f.value = this.dataset.name; f.dispatchEvent(new Event('input', {bubbles: true})); })"
-    "(document.querySelector('#unlearn_anchor textarea, #unlearn_anchor input'))"
+    "(document.querySelector('#unlearn_anchor textarea, #unlearn_anchor input'));"
+    # that field may be out of sight
+    "(all => { all.querySelectorAll('button').forEach(b => b.setAttribute('aria-pressed', b === this));"
+    " all.querySelector('.taken').textContent = `Chosen: ${this.dataset.name}.`; })"
+    "(this.closest('.unlearn-candidates'))"
 )
 
 
 def candidates(made: CandidatesResult) -> str:
-    """Pictures of what could be drawn instead; a click writes the name into the field."""
+    """Pictures of what could be drawn instead; a click writes the name into the field and marks the picture."""
     buttons = "".join(
         f'<button type="button" data-name="{escape(name)}" onclick="{escape(CHOOSE)}">'
         f'<img src="{escape(picture)}" alt=""><span>{escape(name)}</span></button>'
         for name, picture in made.shown
     )
-    title = f"Instead of '{made.concept}' the model could draw one of these. Click to choose."
-    return f'<div class="unlearn-candidates"><div class="small">{escape(title)}</div><div>{buttons}</div></div>'
+    title = f"Instead of '{made.concept}' the model could draw one of these."
+    return (
+        f'<div class="unlearn-candidates"><div class="small">{escape(title)} '
+        f'<span class="taken" role="status">Click to choose.</span></div><div>{buttons}</div></div>'
+    )
 
 
 def figure(pair: Pair) -> str:
@@ -259,15 +279,28 @@ def row(place: int, row: Row, card: Card | None, fingerprint: str | None, pictur
 def facts_of(card: Card, fingerprint: str | None) -> str:
     """A delta's facts in one line of HTML. fingerprint: of the chosen checkpoint, None while it is not known."""
     info = card.info
-    facts = [info.stopped or str(info.check.get("verdict", "")) or ("merged" if info.merged else "not checked")]
+    facts = [state_of(info)]
     if info.anchor:
         facts.append(f"draws {info.anchor} instead")
     other = fingerprint is not None and fingerprint != info.base_fingerprint
     if fingerprint == info.base_fingerprint:
         facts.append("for this checkpoint")
-    facts.append(card.made)
     warning = '<em class="bad">for another checkpoint</em> · ' if other else ""
-    return warning + escape(" · ".join(facts))
+    return f'{warning}{escape(" · ".join(facts))} · <span class="whole">{escape(card.made)}</span>'
+
+
+def state_of(info: DeltaInfo) -> str:
+    """What is known of a delta, in words."""
+    return info.stopped or str(info.check.get("verdict", "")) or ("merged" if info.merged else "not checked")
+
+
+def doubts(cards: Sequence[Card]) -> str:
+    """What those deltas forget whose checks did not find all well, and what is known: "cat, dog (not checked)"."""
+    found: dict[str, list[str]] = {}
+    for card in cards:
+        if not checked_well(card.info):
+            found.setdefault(state_of(card.info), []).append(" + ".join(card.info.concepts))
+    return "; ".join(f"{', '.join(concepts)} ({state})" for state, concepts in found.items())
 
 
 def sentences(lines: Sequence[str], otherwise: str, good: bool) -> str:

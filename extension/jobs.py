@@ -103,7 +103,9 @@ class Job:
         """
         number, count = self._part
         low, high = self._stage
-        fraction = max(self._view.fraction, (number + low + (high - low) * report.fraction) / count)
+        fraction = (number + low + (high - low) * report.fraction) / count
+        # after a stop the work reports that all is done
+        fraction = self._view.fraction if self._view.stopping else max(self._view.fraction, fraction)
         seconds = time.monotonic() - self._begun
         counted = (report.phase, report.done, number, low) != self._counted
         self._counted = report.phase, report.done, number, low
@@ -166,8 +168,8 @@ class Job:
         """Do the work and keep its result, or what went wrong in one sentence."""
         try:
             result = work(self)
-            state = STOPPED if self.view().stopping else DONE
-            self._set(state=state, result=result, fraction=1.0, seconds_left=None)
+            ended = {"state": STOPPED} if self.view().stopping else {"state": DONE, "fraction": 1.0}
+            self._set(result=result, seconds_left=None, **ended)
         except Cancelled as e:
             self._set(state=STOPPED, error=str(e))
         except UnlearnError as e:

@@ -1,4 +1,7 @@
-"""The loss curve as inline SVG, in the colours of whatever theme the page has."""
+"""The loss curve as inline SVG, in the colours of whatever theme the page has.
+
+Its words stand beside the SVG: inside they would shrink with it where the page is narrow.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,7 @@ from collections.abc import Sequence
 
 MOST_DECADES = 4
 """The replay loss begins at almost nothing: all of that would press the rest flat."""
-WIDTH, HEIGHT = 560, 170
-LEFT, RIGHT, TOP, BOTTOM = 46, 8, 10, 22
+WIDTH, HEIGHT = 560, 140
 MOST_POINTS = 280
 """More cannot be told apart in the picture."""
 
@@ -27,27 +29,24 @@ def curve(points: Sequence[tuple[int, float, float]]) -> str:
     low = max(low, high - MOST_DECADES)
 
     def x(step: float) -> float:
-        return LEFT + (step - first) / (last - first) * (WIDTH - LEFT - RIGHT)
+        return (step - first) / (last - first) * WIDTH
 
     def y(value: float) -> float:
         part = (math.log10(max(value, 10.0**low)) - low) / (high - low)
-        return TOP + (1 - part) * (HEIGHT - TOP - BOTTOM)
+        return (1 - part) * HEIGHT
 
-    lines = []
-    for power in range(low, high + 1):
-        at = y(10.0**power)
-        lines.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>')
-        lines.append(f'<text x="{LEFT - 6}" y="{at + 3.5:.1f}" text-anchor="end">{10.0**power:g}</text>')
-    for step, anchor in ((first, "start"), (last, "end")):
-        lines.append(f'<text x="{x(step):.1f}" y="{HEIGHT - 6}" text-anchor="{anchor}">step {step}</text>')
+    powers = range(high, low - 1, -1)
+    lines = [f'<line class="grid" x1="0" x2="{WIDTH}" y1="{y(10.0**p):.1f}" y2="{y(10.0**p):.1f}"/>' for p in powers]
     for name, column in (("replay", 2), ("forget", 1)):
         path = " ".join(f"{x(p[0]):.1f},{y(p[column]):.1f}" for p in shown)
         lines.append(f'<polyline class="{name}" points="{path}"/>')
-    inside = "".join(lines)
+    scale = "".join(f"<span>{10.0**p:.{max(0, -p)}f}</span>" for p in powers)
     return (
-        f'<figure class="unlearn-curve"><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-        f'aria-label="loss by step">{inside}</svg><figcaption><span class="forget">forget {shown[-1][1]:.4f}</span>'
-        f'<span class="replay">replay {shown[-1][2]:.4f}</span></figcaption></figure>'
+        f'<figure class="unlearn-curve"><div class="scale">{scale}</div>'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" aria-label="loss by step">'
+        f'{"".join(lines)}</svg><div class="steps"><span>step {first}</span><span>step {last}</span></div>'
+        f'<figcaption><span class="forget">forgetting {shown[-1][1]:.4f}</span>'
+        f'<span class="replay">keeping the rest {shown[-1][2]:.4f}</span></figcaption></figure>'
     )
 
 

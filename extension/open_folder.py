@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from ..unlearn_core import UnlearnError
+from .delta_library import not_there
 
 PATIENCE = 3.0
 """Seconds in which a file manager says that it cannot; one that works may stay open for long."""
@@ -17,8 +18,8 @@ PATIENCE = 3.0
 def open_folder(folder: Path) -> str:
     """Open it on the screen of this machine, and say so. Raises `UnlearnError`. No shell sees the folder's name."""
     folder = folder.resolve()
-    if not folder.is_dir():
-        raise UnlearnError(f"There is no folder {folder} yet: it is made when the first delta is saved.")
+    if problem := not_there(folder):
+        raise UnlearnError(problem)
     try:
         if sys.platform == "win32":
             os.startfile(folder)

@@ -7,6 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
+def in_prompt(name: str, strength: float) -> str:
+    """A delta as a web UI's prompt names it."""
+    return f"<lora:{name}:{strength:g}>"
+
+
 @dataclass(frozen=True)
 class Pair:
     """One prompt's picture before and after, as addresses; after is "" where there is none."""
@@ -18,10 +23,13 @@ class Pair:
 
 @dataclass(frozen=True)
 class ForgetResult:
-    """A new delta. name: its path inside the folder. pairs: pictures of the core's own prompts; extra: the artist's.
+    """A new delta. name: its path inside the folder. report: the run's.
+
+    pairs: pictures of the target; others: of what should stay; extra: of the artist's own prompts.
 
     file: None where nothing was saved, since the delta harms too much; its name is "" then.
-    on: whether it acts in the stack. earlier: the same of the other concepts of one wish, in their order.
+    below: what it was made on top of, as a text for a prompt. on: whether it acts in the stack.
+    earlier: the same of the other concepts of one wish, in their order.
     """
 
     file: Path | None
@@ -29,14 +37,16 @@ class ForgetResult:
     report: dict
     pairs: tuple[Pair, ...]
     extra: tuple[Pair, ...] = ()
+    others: tuple[Pair, ...] = ()
     remark: str = ""
     on: bool = True
     earlier: tuple[ForgetResult, ...] = ()
+    below: str = ""
 
     @property
     def tag(self) -> str:
         """The text that switches the delta on in a web UI's prompt, "" where there is none."""
-        return f"<lora:{self.file.stem}:1>" if self.file else ""
+        return in_prompt(self.file.stem, 1) if self.file else ""
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from ..unlearn_core import (
     BadSetting,
@@ -26,18 +28,19 @@ from ..unlearn_core.delta.stack import check_fits, lineage
 from ..unlearn_core.host import title_of
 from ..unlearn_core.method.candidates import candidates
 from ..unlearn_core.method.forget import forget_or_go_on
+from ..unlearn_core.method.request import Request
 from ..unlearn_core.method.wishes import read_requests
 from ..unlearn_core.picture_file import save_pictures
 from ..unlearn_core.saved_work import SavedWork
 from ..unlearn_core.standalone.model import words_beside
 from .comparison import Comparison
-from .delta_library import CARD_PICTURE, Card, cards, free_file
+from .delta_library import CARD_PICTURE, Card, cards, free_file, not_there
 from .inputs import number, read_prompts, whole
 from .jobs import Job, Jobs
 from .open_folder import open_folder
 from .pictures import data_urls, save_card
 from .program import HostProgram
-from .results import CandidatesResult, ForgetResult, PreviewResult, paired
+from .results import CandidatesResult, ForgetResult, Pair, PreviewResult, in_prompt, paired
 from .stack_file import Row, StackFile
 
 FORGET, PREVIEW, BAKE, CANDIDATES = "forget", "preview", "bake", "candidates"
@@ -52,11 +55,15 @@ SHOWN_LIVE = 6
 
 @dataclass(frozen=True)
 class ForgetRequest:
-    """What one press of Start asks for. stack: what is learned on top of. prompts: the artist's own, to be shown."""
+    """What one press of Start asks for. stack: what is learned on top of. prompts: the artist's own, to be shown.
+
+    asked: prompts of the target that the run's own pictures are of.
+    """
 
     config: ForgetConfig
     stack: Stack
     prompts: list[str]
+    asked: frozenset[str]
 
 
 class Service:
@@ -97,10 +104,11 @@ class Service:
                     saved = SavedWork(self.program.folder() / UNFINISHED)
                     try:
                         result = forget_or_go_on(host, config, now, job.hear, saved)
+                        asked = frozenset(s.prompt for s in Request.read(host, config, now).held_out)
                         if result.withheld:
-                            job.show(together([*made, withheld(result)]))
+                            job.show(together([*made, withheld(result, asked)]))
                             raise UnlearnError(result.withheld)
-                        found, now = self.keep(job, host, ForgetRequest(config, now, own), result)
+                        found, now = self.keep(job, host, ForgetRequest(config, now, own, asked), result)
                     except UnlearnError as e:
                         raise told_after(made, config.concept, e) from e
                     if not result.report["stopped"]:
@@ -155,7 +163,7 @@ class Service:
         except UnlearnError:
             size = TEXT_SIZE  # that none is chosen is told when it is opened
         check_room([(folder, len(configs) * (size + PICTURE_SIZE))])
-        check_writable(folder / "new")
+        check_folder(folder)
 
     def words_file(self) -> str | None:
         """The word list beside the chosen checkpoint; None where there is none, or no checkpoint yet."""
@@ -178,10 +186,12 @@ class Service:
             seen = comparison.rows_or_none(result.prompts)
         if seen[0] is not None:
             save_card(file.with_suffix(CARD_PICTURE), *(None if s is None else s[0] for s in seen))
-        pairs = paired(result.prompts, *map(data_urls, seen))
+        pairs, others = in_two(result, seen, request.asked)
         job.stage(1.0)
         extra = paired(request.prompts, *map(data_urls, comparison.rows_or_none(request.prompts)))
-        made = ForgetResult(file, file.name, result.report, pairs, extra, " ".join(filter(None, remarks)), on)
+        remark = " ".join(filter(None, remarks))
+        below = " ".join(in_prompt(p.name, p.strength) for p in delta.info.parents if p.strength)
+        made = ForgetResult(file, file.name, result.report, pairs, extra, others, remark, on, below=below)
         return made, stacks[1] if on else stack
 
     def saved(self, delta: Delta, wish: str) -> tuple[Path, Delta]:
@@ -222,7 +232,7 @@ class Service:
         stack = self.stack()
         self.check_checkpoint(stack)
         check_room([(self.program.pictures_folder(), PICTURE_SIZE)])
-        check_writable(self.program.pictures_folder() / "new.png")
+        check_folder(self.program.pictures_folder())
 
         def work(job: Job) -> PreviewResult:
             with self.program.model(job) as host:
@@ -302,7 +312,14 @@ class Service:
     def tags(self) -> str:
         """The stack as a text for a prompt."""
         on = [r for r in self.stack_file.rows() if r.on and r.strength]
-        return " ".join(f"<lora:{Path(r.name).stem}:{r.strength:g}>" for r in on)
+        return " ".join(in_prompt(Path(r.name).stem, r.strength) for r in on)
+
+
+def check_folder(folder: Path) -> None:
+    """Raise `UnlearnError` where no file can be saved in a folder; one that is not there is made."""
+    if folder.exists() and not folder.is_dir():
+        raise BadSetting(not_there(folder))
+    check_writable(folder / "new")
 
 
 def together(made: list[ForgetResult], left: Sequence[str] = ()) -> ForgetResult:
@@ -312,10 +329,18 @@ def together(made: list[ForgetResult], left: Sequence[str] = ()) -> ForgetResult
     return replace(last, earlier=tuple(earlier), remark=" ".join(filter(None, [undone, last.remark])))
 
 
-def withheld(result: Result) -> ForgetResult:
+def withheld(result: Result, asked: Container[str]) -> ForgetResult:
     """What a run has found whose delta harms too much: its report and pictures, and no file."""
-    pairs = paired(result.prompts, *map(data_urls, [result.before, result.after]))
-    return ForgetResult(None, "", result.report, pairs, on=False)
+    pairs, others = in_two(result, [result.before, result.after], asked)
+    return ForgetResult(None, "", result.report, pairs, others=others, on=False)
+
+
+def in_two(
+    result: Result, seen: Sequence[Tensor | None], asked: Container[str]
+) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
+    """(the target's pictures, those of what should stay). seen: all before, and after; asked: the target's prompts."""
+    pairs = paired(result.prompts, *map(data_urls, seen))
+    return tuple(p for p in pairs if p.prompt in asked), tuple(p for p in pairs if p.prompt not in asked)
 
 
 def told_after(made: Sequence[ForgetResult], concept: str, error: UnlearnError) -> UnlearnError:

@@ -12,7 +12,7 @@ import gradio as gr
 from ..unlearn_core import BadSetting, UnlearnError
 from ..unlearn_core.delta.stack import MAX_STRENGTH
 from . import html
-from .delta_library import Card, small_card
+from .delta_library import Card, not_there, small_card
 from .job_polling import NEWEST, NOW, JobPolling, told
 from .jobs import View
 from .service import BAKE, Service
@@ -21,6 +21,7 @@ from .stack_file import SLOTS, STALE, Row
 EMPTY = "The stack is empty. New deltas are put here by themselves. Older ones can be added below."
 ALL_OFF = "All deltas of the stack are switched off: the model is as its checkpoint has it."
 AS_LEARNED = "Order and strengths suit the deltas that are switched on."
+LOOK = "Look in Before / After at what has become of"
 
 
 class StackTab:
@@ -38,11 +39,15 @@ class StackTab:
             )
             self.add = gr.Button("Add to the stack", scale=1, elem_id="unlearn_add")
             self.reload = gr.Button("Refresh", scale=1, elem_id="unlearn_reload")
+        self.added = gr.HTML("", elem_id="unlearn_added")
         with gr.Row():
-            self.tags = gr.Textbox("", label="Text for a prompt", interactive=False, scale=4, elem_id="unlearn_tags")
+            self.tags = gr.Textbox(
+                "", label="Text for a prompt", lines=2, interactive=False, scale=4, elem_id="unlearn_tags"
+            )
             shows = service.program.shows_folders
             self.open = gr.Button("Open the folder", scale=1, visible=shows, elem_id="unlearn_open")
             self.use = gr.Button("Use in txt2img", scale=1, visible=prompt is not None, elem_id="unlearn_use")
+        self.used_said = gr.HTML("", elem_id="unlearn_used")
         with gr.Accordion("Merge into one file", open=False):
             with gr.Row():
                 self.merged_name = gr.Textbox("", label="Name", info="Empty: named after the concepts.")
@@ -56,6 +61,7 @@ class StackTab:
                     "", label="Name", info="Empty: named after the checkpoint and the concepts."
                 )
                 self.bake = gr.Button("Write the copy", elem_id="unlearn_bake")
+            self.bake_problem = gr.HTML("", elem_id="unlearn_bake_problem")
             self.bake_status = gr.HTML("", elem_id="unlearn_bake_status")
             self.polling = JobPolling(service, BAKE, baking)
         with gr.Accordion("Delete a file", open=False):
@@ -89,20 +95,20 @@ class StackTab:
         """
         self.bases = bases
         self.connect_lines()
-        self.refresh_after(self.add.click(told(self.put), [self.library], [self.problem], **NOW))
         # each answer stands where the button is
+        self.refresh_after(self.add.click(told(self.put), [self.library], [self.added], **NOW))
         deleting = self.delete.click(told(self.remove), [self.library, self.sure], [self.deleted], **NOW)
         deleting.then(lambda: False, None, [self.sure], **NOW)
         self.refresh_after(deleting)
-        self.open.click(told(self.service.open_folder), None, [self.problem], **NOW)
+        self.open.click(told(self.service.open_folder), None, [self.used_said], **NOW)
         merging = [self.seen, self.merged_name, self.method, self.rank]
         self.refresh_after(self.merge.click(told(self.merged), merging, [self.merge_said], **NOW))
         self.polling.connect(page, [self.bake_status])
-        baking = self.bake.click(told(self.baked), [self.seen, self.baked_name], [self.problem], **NOW)
+        baking = self.bake.click(told(self.baked), [self.seen, self.baked_name], [self.bake_problem], **NOW)
         self.polling.after(baking)
         self.refresh_after(baking)
         if self.prompt is not None:
-            self.use.click(self.used, [self.prompt], [self.prompt, self.problem], **NOW)
+            self.use.click(self.used, [self.prompt], [self.prompt, self.used_said], **NOW)
         for event in (self.reload.click, page.load):
             event(self.shown, None, self.fields(), **NOW)
         for event in (forgotten, *opened):
@@ -240,9 +246,11 @@ class StackTab:
     def remarks_on(self, rows: Sequence[Row], active: Sequence[Row]) -> str:
         """Whether the stack is as its deltas were made; green alone where all that acts has forgotten its concept."""
         if not active:
-            return html.notice(ALL_OFF if rows else EMPTY)
-        checks = {c.name: html.checked_well(c.info) for c in self.service.cards()}
-        return html.sentences(self.service.remarks(), AS_LEARNED, all(checks.get(r.name) for r in active))
+            return html.notice(ALL_OFF if rows else not_there(self.service.program.folder()) or EMPTY)
+        by_name = {c.name: c for c in self.service.cards()}
+        doubts = html.doubts([by_name[r.name] for r in active if r.name in by_name])
+        words = f"{AS_LEARNED} {LOOK} {doubts}." if doubts else AS_LEARNED
+        return html.sentences(self.service.remarks(), words, not doubts)
 
     def concepts(self, rows: Sequence[Row]) -> list[str]:
         """What the rows forget, as far as their files can be read."""

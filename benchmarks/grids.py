@@ -9,10 +9,10 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from unlearn_core.delta.atomic import write_whole
-from unlearn_core.delta.stack import Stack
 from unlearn_core.demo.recognition import Question
 from unlearn_core.picture_file import LINES, folded
-from unlearn_core.preview import grid, pictures
+from unlearn_core.preview import drawn as drawn_now
+from unlearn_core.preview import grid
 from unlearn_core.sampling import Sampler
 from unlearn_core.words.prompts import fill
 
@@ -32,7 +32,7 @@ def captions(w: Watched, targets: Sequence[Sequence[Question]]) -> tuple[str, ..
 
 def strip(host: OpenModel, columns: Sequence[str], file: Path) -> None:
     """Draw one row with the host as it is now and write it."""
-    drawn = pictures(Sampler(host, STEPS), Stack(), columns, NOISE)
+    drawn = drawn_now(Sampler(host, STEPS), columns, NOISE)
     picture = grid([drawn], 0)
     image = Image.fromarray((picture * 255).round().byte().permute(1, 2, 0).numpy())
     save_png(image.resize((SIZE * len(drawn), SIZE), Image.Resampling.LANCZOS), file)

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unlearn_core.delta.stack import Stack
 from unlearn_core.demo.classifier import DemoClassifier
 from unlearn_core.demo.recognition import FOLDER, STEPS, Question, world
-from unlearn_core.preview import pictures
+from unlearn_core.preview import drawn as drawn_now
 from unlearn_core.sampling import Sampler
 from unlearn_core.words.prompts import fill
 
@@ -92,7 +91,7 @@ def target_questions(request: Request, w: Watched, count: int) -> list[Question]
 
 def look(host: OpenModel, asked: Sequence[Question], seed: int, steps: int = STEPS) -> Observations:
     """Draw and read, with the host as it is now; picture i has noise i of the seed. steps: Euler steps of a picture."""
-    drawn = pictures(Sampler(host, steps), Stack(), [q.caption for q in asked], SEED + seed)
+    drawn = drawn_now(Sampler(host, steps), [q.caption for q in asked], SEED + seed)
     return read(drawn)
 
 

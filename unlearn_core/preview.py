@@ -14,9 +14,14 @@ from .sampling import Sampler
 
 def pictures(sampler: Sampler, stack: Stack, prompts: Sequence[str], seed: int = 0) -> Tensor:
     """One picture a prompt with the stack applied, `[prompts, 3, H, W]` in 0..1; picture i has noise i of `seed`."""
+    with sampler.host.session(stack):
+        return drawn(sampler, prompts, seed)
+
+
+def drawn(sampler: Sampler, prompts: Sequence[str], seed: int = 0) -> Tensor:
+    """The same by the model as it is."""
     host = sampler.host
-    with host.session(stack):
-        return host.decode(sampler.draw(host.encode(prompts), seed))
+    return host.decode(sampler.draw(host.encode(prompts), seed))
 
 
 def grid(rows: Sequence[Tensor], gap: int = 4) -> Tensor:

@@ -59,7 +59,8 @@ def test_a_hundred_deltas_become_one_file(tmp_path):
         deltas.append(replace(made, info=replace(made.info, prompts=pairs)))
     save(combine_cat(stack_of(*((d, 1.0) for d in deltas))), tmp_path / "merge.safetensors")
     info = load(tmp_path / "merge.safetensors").info
-    assert len(info.merged) == 100 and len(info.prompts) == 12_800
+    assert len(info.merged) == 100 and len(info.prompts) == 6_400
+    assert all(sum(p.startswith(f"a photo of a concept {i},") for p, _ in info.prompts) == 64 for i in (0, 50, 99))
 
 
 def test_cat_of_different_layers(net):

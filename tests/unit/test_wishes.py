@@ -7,7 +7,6 @@ import pytest
 from tests.tiny import WORDS, TinyHost
 from tests.unit.runs import opened, stack_on
 from unlearn_core import BadSetting, ForgetConfig, Stack, forget
-from unlearn_core.delta.info import MAX_CONCEPT
 from unlearn_core.method.anchor import by_text_alone, possible
 from unlearn_core.method.preserved import PreservedPrompts
 from unlearn_core.method.request import Request
@@ -15,7 +14,6 @@ from unlearn_core.method.wishes import read_requests
 from unlearn_core.recipe import SMALL
 from unlearn_core.words.compare import same_thing, share_a_word
 from unlearn_core.words.prompts import Scene, fill, place
-from unlearn_core.words.wish import LONGEST_CONCEPT
 from unlearn_core.words.word_list import WordList
 
 QUICK = {"quality": "quick"}
@@ -162,6 +160,5 @@ def test_what_the_stack_has_forgotten_cannot_be_kept():
 
 
 def test_a_name_that_is_too_long_is_refused_as_the_wish():
-    assert LONGEST_CONCEPT == MAX_CONCEPT
     with pytest.raises(BadSetting, match="Forget: at most 120 characters for one concept, not 130"):
         read_requests({"concept": "cat, " + "x" * 130}, WORDS, Stack())

@@ -12,7 +12,7 @@ from .base_sample import BaseSample
 
 KINDS = ("object", "style")
 MAX_TEXT = 1000
-MAX_ROWS = 50_000
+MAX_ROWS = 10_000
 MAX_CONCEPT = 120
 MAX_SAMPLE = 2**15
 

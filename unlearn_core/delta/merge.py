@@ -11,7 +11,7 @@ from torch import Tensor
 from ..errors import BadDelta, BadSetting
 from .base_sample import Base, BaseSample
 from .format import Delta, Factor, plain
-from .info import MAX_CONCEPT, DeltaInfo, Parent
+from .info import MAX_CONCEPT, MAX_ROWS, DeltaInfo, Parent
 from .stack import JOINT, Stack
 
 
@@ -63,6 +63,9 @@ def merged_info(stack: Stack, config: dict[str, Any]) -> DeltaInfo:
     """What a merge says about itself: all that is inside, and what that was made on top of. Raises `BadDelta`."""
     check_one_base(stack)
     infos, inside = [e.delta.info for e in stack.active], parts_of(stack)
+    prompts = Stack(stack.active).prompts()
+    # a file's lists have a bound; of many deltas every second or third prompt says as much
+    every = -(-len(prompts) // (MAX_ROWS - len(inside) - sum(len(i.parents) for i in infos)))
     hashes = {p.sha256 for p in inside} | {sha for e in stack.active for sha in e.contents()}
     return DeltaInfo(
         concept=joined([p.concept for p in inside]),
@@ -73,7 +76,7 @@ def merged_info(stack: Stack, config: dict[str, Any]) -> DeltaInfo:
         base_fingerprint=infos[0].base_fingerprint,
         parents=tuple({p.sha256: p for i in infos for p in i.parents if p.sha256 not in hashes}.values()),
         config=config,
-        prompts=Stack(stack.active).prompts(),
+        prompts=prompts[:: max(1, every)],
         steps=sum(i.steps for i in infos),
         stopped=joined([f"{i.concept}: {i.stopped}" for i in infos if i.stopped]),
         merged=tuple(inside),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import ForgetConfig, truth_or_refuse
+from ..delta.info import MAX_CONCEPT
 from ..delta.stack import Stack
 from ..errors import BadSetting
 from ..words.understood import about_kept, understood
@@ -32,6 +33,8 @@ def read_requests(
     known = vocabulary(words_file, term_lists)
     force = truth_or_refuse(values.get("force", False), "Go on regardless")
     wish = read_wish(values.get("concept") or "", lists, force, known)
+    if long := next((c for c in wish.concepts if len(c) > MAX_CONCEPT), ""):
+        raise BadSetting(f"Forget: at most {MAX_CONCEPT} characters for one concept, not {len(long)}.")
     anchors = names_in(values.get("anchor"), "Draw instead", lists, force, known)
     if len(anchors) > 1:
         raise BadSetting(f"Draw instead: name one concept, not {len(anchors)}.")

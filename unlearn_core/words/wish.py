@@ -19,8 +19,6 @@ from .word_list import WordList
 MOST = 20
 """Concepts in one wish."""
 STYLE = re.compile(r"(?i)\bstyles?\b")
-LONGEST_CONCEPT = 120
-"""Characters that a delta can name."""
 LONGEST_NAME = 60
 """Characters of any name in a word list, and more."""
 NUMBERS = {"one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "many", "several"}
@@ -77,8 +75,6 @@ def read_wish(text: str, lists: Sequence[WordList], force: bool = False, vocabul
             found.append(concept)
     if not found:
         raise BadSetting(f"'{text.strip()}' names no concept: write the word for what the model is to forget.")
-    if long := next((c for c in found if len(c) > LONGEST_CONCEPT), ""):
-        raise BadSetting(f"Forget: at most {LONGEST_CONCEPT} characters for one concept, not {len(long)}.")
     if len(found) > MOST:
         raise BadSetting(f"At most {MOST} concepts at once, not {len(found)}.")
     return Wish(text, tuple(found))

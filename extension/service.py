@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,11 @@ from ..unlearn_core.delta.stack import check_fits, lineage
 from ..unlearn_core.host import title_of
 from ..unlearn_core.method.candidates import candidates
 from ..unlearn_core.method.forget import forget_or_go_on
-from ..unlearn_core.method.request import Request
 from ..unlearn_core.method.wishes import read_requests
 from ..unlearn_core.picture_file import save_pictures
 from ..unlearn_core.saved_work import SavedWork
 from ..unlearn_core.standalone.model import words_beside
+from ..unlearn_core.words.prompts import names
 from .comparison import Comparison
 from .delta_library import CARD_PICTURE, Card, cards, free_file, not_there
 from .inputs import number, read_prompts, whole
@@ -55,15 +56,11 @@ SHOWN_LIVE = 6
 
 @dataclass(frozen=True)
 class ForgetRequest:
-    """What one press of Start asks for. stack: what is learned on top of. prompts: the artist's own, to be shown.
-
-    asked: prompts of the target that the run's own pictures are of.
-    """
+    """What one press of Start asks for. stack: what is learned on top of. prompts: the artist's own, to be shown."""
 
     config: ForgetConfig
     stack: Stack
     prompts: list[str]
-    asked: frozenset[str]
 
 
 class Service:
@@ -104,11 +101,10 @@ class Service:
                     saved = SavedWork(self.program.folder() / UNFINISHED)
                     try:
                         result = forget_or_go_on(host, config, now, job.hear, saved)
-                        asked = frozenset(s.prompt for s in Request.read(host, config, now).held_out)
                         if result.withheld:
-                            job.show(together([*made, withheld(result, asked)]))
+                            job.show(together([*made, withheld(result)]))
                             raise UnlearnError(result.withheld)
-                        found, now = self.keep(job, host, ForgetRequest(config, now, own, asked), result)
+                        found, now = self.keep(job, host, ForgetRequest(config, now, own), result)
                     except UnlearnError as e:
                         raise told_after(made, config.concept, e) from e
                     if not result.report["stopped"]:
@@ -186,7 +182,7 @@ class Service:
             seen = comparison.rows_or_none(result.prompts)
         if seen[0] is not None:
             save_card(file.with_suffix(CARD_PICTURE), *(None if s is None else s[0] for s in seen))
-        pairs, others = in_two(result, seen, request.asked)
+        pairs, others = in_two(result, seen)
         job.stage(1.0)
         extra = paired(request.prompts, *map(data_urls, comparison.rows_or_none(request.prompts)))
         remark = " ".join(filter(None, remarks))
@@ -329,18 +325,17 @@ def together(made: list[ForgetResult], left: Sequence[str] = ()) -> ForgetResult
     return replace(last, earlier=tuple(earlier), remark=" ".join(filter(None, [undone, last.remark])))
 
 
-def withheld(result: Result, asked: Container[str]) -> ForgetResult:
+def withheld(result: Result) -> ForgetResult:
     """What a run has found whose delta harms too much: its report and pictures, and no file."""
-    pairs, others = in_two(result, [result.before, result.after], asked)
+    pairs, others = in_two(result, [result.before, result.after])
     return ForgetResult(None, "", result.report, pairs, others=others, on=False)
 
 
-def in_two(
-    result: Result, seen: Sequence[Tensor | None], asked: Container[str]
-) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
-    """(the target's pictures, those of what should stay). seen: all before, and after; asked: the target's prompts."""
-    pairs = paired(result.prompts, *map(data_urls, seen))
-    return tuple(p for p in pairs if p.prompt in asked), tuple(p for p in pairs if p.prompt not in asked)
+def in_two(result: Result, seen: Sequence[Tensor | None]) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
+    """(the target's pictures, those of what should stay), by whether a prompt names it. seen: all before, and after."""
+    pairs, concept = paired(result.prompts, *map(data_urls, seen)), result.report["concept"]
+    asked = [names(p.prompt, concept) for p in pairs]
+    return tuple(compress(pairs, asked)), tuple(p for p, own in zip(pairs, asked, strict=True) if not own)
 
 
 def told_after(made: Sequence[ForgetResult], concept: str, error: UnlearnError) -> UnlearnError:

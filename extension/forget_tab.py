@@ -32,7 +32,7 @@ def forget_tab(service: Service, page: Any) -> Parts:
             look = gr.Button("Show what could be drawn instead", size="sm", elem_id="unlearn_look")
             look_problem = gr.HTML("", elem_id="unlearn_look_problem")
             offered = gr.HTML("", elem_id="unlearn_offered")
-            looking = JobPolling(service, CANDIDATES, offer)
+            looking = JobPolling(service, CANDIDATES, lambda view: offer(view, service.offered()))
             prompts = gr.Textbox(
                 value="",
                 lines=2,
@@ -61,7 +61,7 @@ def forget_tab(service: Service, page: Any) -> Parts:
         service.candidates(dict(zip(names, values, strict=True)))
 
     def fill() -> list:
-        asked = service.forms.get(FORGET, {})
+        asked = service.wished()
         return [gr.update(value=asked[name]) if name in asked else gr.update() for name in ["prompts", *names]]
 
     def stop(discarding: bool) -> str | None:
@@ -74,8 +74,9 @@ def forget_tab(service: Service, page: Any) -> Parts:
     polling.connect(page, [status, live, result, start, keep, discard])
     looking.connect(page, [offered, look])
     looking.after(look.click(told(search), [*fields.values()], [look_problem], **NOW))
-    # what could be drawn instead of another word is of no use any more
-    fields["concept"].input(lambda: ("", ""), None, [offered, looking.seen], **NOW)
+    # what was chosen, shown or said of another word is of no use any more
+    shown_of_it = [fields["anchor"], offered, looking.seen, problem]
+    fields["concept"].input(lambda anchor: another(service, anchor), [fields["anchor"]], shown_of_it, **NOW)
     for event in (start.click, fields["concept"].submit):
         polling.after(event(told(begin), [prompts, *fields.values()], [problem], **NOW))
     polling.after(keep.click(told(lambda: stop(False)), None, [problem], **NOW))
@@ -84,19 +85,26 @@ def forget_tab(service: Service, page: Any) -> Parts:
     return Parts(polling.ended.change, base)
 
 
+def another(service: Service, anchor: str) -> list:
+    """What is in the place of what was chosen, offered and said once another word is typed."""
+    found = service.offered()
+    chosen = found is not None and anchor in {name for name, _ in found.shown}
+    return ["" if chosen else gr.update(), "", "", ""]
+
+
 def buttons() -> list:
     """Start, and the two that end what it has started."""
     with gr.Row():
-        start = gr.Button("Start", variant="primary", min_width=230, elem_id="unlearn_start")
+        start = gr.Button("Start", variant="primary", min_width=200, elem_id="unlearn_start")
         stops = (("Stop and keep", "unlearn_stop_keep"), ("Stop and discard", "unlearn_stop_discard"))
-        return [start, *(gr.Button(text, interactive=False, min_width=150, elem_id=name) for text, name in stops)]
+        return [start, *(gr.Button(text, interactive=False, min_width=138, elem_id=name) for text, name in stops)]
 
 
-def offer(view: View | None) -> list:
+def offer(view: View | None, found: CandidatesResult | None) -> list:
     """What could be drawn instead, or how far the search for it is, and its button."""
-    made, busy = view.result if view else None, view is not None and not view.finished
-    found = isinstance(made, CandidatesResult)
-    words = html.candidates(made) if found else html.status(view, "") if view else ""
+    busy = view is not None and not view.finished
+    lost = view is not None and view.finished and view.result is not None
+    words = html.candidates(found) if found else html.status(view, "") if view and not lost else ""
     return [words, gr.update(interactive=not busy)]
 
 

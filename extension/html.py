@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from html import escape
+from pathlib import Path
 
 from ..unlearn_core import DeltaInfo
 from ..unlearn_core.method.forget import summary
@@ -160,8 +162,7 @@ def overview(made: Sequence[ForgetResult], in_web_ui: bool) -> str:
     saved = [one for one in made if one.file]
     parts = [table([(one.report["concept"], in_a_line(one)) for one in made])]
     if saved:
-        folder = saved[0].file.parent if saved[0].file else ""
-        parts.append(code(str(folder), "The files lie in:"))
+        parts += [place(one.file.parent, "The files lie in:") for one in saved[:1] if one.file]
         tags = [saved[0].below, *(one.tag for one in saved)]
         parts.append(code(" ".join(filter(None, tags)), USE_ALL[in_web_ui]))
     return f'<section class="unlearn-part">{"".join(parts)}</section>'
@@ -180,9 +181,9 @@ def one_outcome(made: ForgetResult, hint: str) -> str:
 
     hint: what to do with the text for a prompt.
     """
-    parts = [code(str(made.file), "Saved as:"), code(f"{made.below} {made.tag}".strip(), hint)] if made.file else []
+    parts = [place(made.file, "Saved as:"), code(f"{made.below} {made.tag}".strip(), hint)] if made.file else []
     if made.file and made.below:
-        parts.append(notice("It works together with what it was made on top of: use both, in this order.", "info"))
+        parts.append(notice("It works together with what it was made on top of: use all of it, in this order.", "info"))
     gone = f"What should be gone: {made.report['concept']}"
     pictures = {"Your own prompts": made.extra, gone: made.pairs, "What should stay": made.others}
     return "".join([*parts, notice(made.remark, "info"), comparison(pictures), report(made.report, made.on)])
@@ -196,7 +197,17 @@ def table(rows: Sequence[tuple[str, str]]) -> str:
 
 def code(text: str, hint: str) -> str:
     """A text to copy, selected by one click."""
-    return f'<div class="unlearn-tag"><span class="small">{escape(hint)}</span><code>{escape(text)}</code></div>'
+    return tag(escape(text), hint)
+
+
+def place(path: Path, hint: str) -> str:
+    """A path to copy; where it is too long it breaks between its parts."""
+    return tag(re.sub(r"([/\\_])(?=.)", r"\1<wbr>", escape(str(path))), hint)
+
+
+def tag(text: str, hint: str) -> str:
+    """HTML to copy, under a hint."""
+    return f'<div class="unlearn-tag"><span class="small">{escape(hint)}</span><code>{text}</code></div>'
 
 
 # innerHTML runs no scripts, but attributes work: they only move a style property.

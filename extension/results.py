@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,13 @@ from pathlib import Path
 def in_prompt(name: str, strength: float) -> str:
     """A delta as a web UI's prompt names it."""
     return f"<lora:{name}:{strength:g}>"
+
+
+def with_tags(prompt: str, tags: str) -> str:
+    """A prompt with deltas as a web UI names them; what it has of them already may have another strength or order."""
+    names = "|".join(map(re.escape, re.findall(r"<lora:([^:<>]+):", tags)))
+    rest = re.sub(rf"\s*<lora:(?:{names}):[^<>]*>", "", prompt).strip()
+    return f"{rest} {tags}".strip()
 
 
 @dataclass(frozen=True)

@@ -117,9 +117,24 @@ class Service:
 
         names = ", ".join(f"'{c}'" for c in wish.concepts)
         job = self.jobs.start(FORGET, f"Forgetting {names}", work, wish.notes)
-        self.forms[FORGET] = {k: ", ".join(v) if isinstance(v, (list, tuple)) else v for k, v in values.items()}
-        self.forms[FORGET]["prompts"] = prompts
+        self.remember(FORGET, {**values, "prompts": prompts})
         return job
+
+    def remember(self, kind: str, values: dict[str, Any]) -> None:
+        """Keep what a page's form held, the newest one last."""
+        self.forms.pop(kind, None)
+        self.forms[kind] = {k: ", ".join(v) if isinstance(v, (list, tuple)) else v for k, v in values.items()}
+
+    def wished(self) -> dict[str, Any]:
+        """What the form of a request held when it was last used, to start or to look for what could be drawn."""
+        return {k: v for kind, form in self.forms.items() if kind in (FORGET, CANDIDATES) for k, v in form.items()}
+
+    def offered(self) -> CandidatesResult | None:
+        """What could be drawn instead of the concept that the form named last; None for any other."""
+        job = self.jobs.newest(CANDIDATES)
+        found = job.view().result if job else None
+        same = self.wished().get("concept") == self.forms.get(CANDIDATES, {}).get("concept")
+        return found if isinstance(found, CandidatesResult) and same else None
 
     def candidates(self, values: dict[str, Any]) -> Job:
         """Start to look for what could be drawn instead, with a picture of each. Raises `UnlearnError`.
@@ -139,7 +154,9 @@ class Service:
             names = (c.name for c in found)
             return CandidatesResult(config.concept, tuple(zip(names, data_urls(drawn), strict=True)))
 
-        return self.jobs.start(CANDIDATES, f"Looking for what could be drawn instead of '{config.concept}'", work)
+        job = self.jobs.start(CANDIDATES, f"Looking for what could be drawn instead of '{config.concept}'", work)
+        self.remember(CANDIDATES, values)
+        return job
 
     def check_checkpoint(self, stack: Stack) -> None:
         """Raise `BadSetting` for a delta of the stack that was made for another checkpoint than the chosen one."""

@@ -15,6 +15,7 @@ from . import html
 from .delta_library import Card, not_there, small_card
 from .job_polling import NEWEST, NOW, JobPolling, told
 from .jobs import View
+from .results import with_tags
 from .service import BAKE, Service
 from .stack_file import SLOTS, STALE, Row
 
@@ -196,10 +197,7 @@ class StackTab:
             return prompt, html.notice(
                 "The stack is empty or switched off: there is nothing to add to the prompt.", "bad"
             )
-        missing = [t for t in tags.split() if t not in prompt]
-        return " ".join([prompt.strip(), *missing]).strip(), html.notice(
-            "The prompt in txt2img now uses the stack.", "good"
-        )
+        return with_tags(prompt, tags), html.notice("The prompt in txt2img now uses the stack.", "good")
 
     # What is shown
 

@@ -30,7 +30,7 @@ class LoadDemoModel(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "kind",
-                    display_name="Kind",
+                    display_name="Demo model",
                     options=[UNET, TRANSFORMER],
                     default=UNET,
                     optional=True,

@@ -54,6 +54,10 @@ class Sampler:
         """One latent per row of `conditioning`, `[b, c, h, w]`; row i has noise first + i of `seed` in any batch."""
         return self.from_noise(conditioning, self.starts(len(conditioning), seed, first))
 
+    def ticks(self, count: int) -> int:
+        """How often `tick` is called for so many pictures."""
+        return -(-count // self.batch) * self.steps
+
     def starts(self, count: int, seed: int, first: int = 0) -> Tensor:
         """The noise that `draw` begins from, `[count, c, h, w]`."""
         return noise((first + count, *self.host.latent_shape), seed, self.host.device)[first:]

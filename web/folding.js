@@ -32,6 +32,8 @@ function fold(node) {
   node.unlearnFold = node.addWidget("button", "unlearn_fold", null, () => unfold(node, !node.showAdvanced), options);
   node.unlearnFold.serialize = false;
   unfold(node, false);
+  // the other renderer gives a node at least this height, and more where its contents need it
+  if (window.LiteGraph.vueNodesMode) node.setSize([Math.max(WIDTH, node.size[0]), 0]);
 }
 
 /** Whether a folded setting has another value than it usually has, or comes from another node. */

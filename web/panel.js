@@ -41,7 +41,7 @@ export class Panel {
     this.root = element("div", { ...small, ...box });
     this.root.className = "unlearn-panel";
     const head = element("div", { display: "flex", justifyContent: "space-between", gap: "8px" }, this.root);
-    this.doing = element("span", { overflow: "hidden", textOverflow: "ellipsis", whiteSpace: "nowrap" }, head);
+    this.doing = element("span", {}, head);
     this.left = element("span", { whiteSpace: "nowrap", opacity: "0.75" }, head);
     this.track = element("div", { height: "3px", margin: "3px 0", background: "#8883" }, this.root);
     this.bar = element("div", { height: "100%", width: "0", background: COLOURS.keep }, this.track);

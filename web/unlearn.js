@@ -9,6 +9,8 @@ const PANEL = new Set(["UnlearnForgetConcept", "UnlearnBeforeAfter"]);
 const SPEAKING = new Set([...PANEL, "UnlearnSaveDelta", "UnlearnStack", "UnlearnApply", "UnlearnLoadDelta"]);
 /** Milliseconds after the end of a run at which its rough picture is taken off. */
 const LATE = [0, 500, 2000];
+/** Milliseconds after which an opened node is laid out. */
+const SETTLED = 100;
 const STOPPED = "Stopped. Run goes on from here.";
 
 /** Milliseconds for which a toast stays. */
@@ -17,6 +19,11 @@ const SHOWN = 10000;
 /** Take the rough picture off, now and when one that is still being unpacked has come. */
 function tidy(node) {
   for (const wait of LATE) setTimeout(() => withoutPreview(node), wait);
+}
+
+/** The newer renderer gives a node that is opened the height of the node of that number in the workflow before it. */
+function asSaved(node, size) {
+  if (window.LiteGraph.vueNodesMode && node.graph && !node.unlearnPanel?.report.textContent) node.setSize(size);
 }
 
 /** Say in a toast what a node has to say where its panel is out of sight: in a subgraph, and in the form of an app. */
@@ -53,6 +60,11 @@ app.registerExtension({
       const result = created?.apply(this, arguments);
       if (PANEL.has(nodeData.name)) panelOn(this);
       return result;
+    };
+    const configured = nodeType.prototype.onConfigure;
+    nodeType.prototype.onConfigure = function (saved) {
+      configured?.apply(this, arguments);
+      if (saved?.size && PANEL.has(nodeData.name)) setTimeout(() => asSaved(this, [saved.size[0], saved.size[1]]), SETTLED);
     };
     const executed = nodeType.prototype.onExecuted;
     nodeType.prototype.onExecuted = function (message) {

@@ -25,6 +25,20 @@ def page(comfy):
         yield client
 
 
+@pytest.fixture(scope="module")
+def window(comfy, tmp_path_factory):
+    """The server's page in a browser, without the templates that greet a newcomer."""
+    from tests.browser import Browser
+    from tests.comfy.page import READY
+
+    with comfy.client() as client:
+        client.post("/settings/Comfy.TutorialCompleted", True)
+    with Browser(tmp_path_factory.mktemp("browser")) as browser:
+        browser.goto(f"http://{comfy.address}/")
+        browser.until(READY, 300)
+        yield browser
+
+
 @pytest.fixture
 def few_pictures(page):
     """The server's runs with few pictures, until the end of the test."""

@@ -15,6 +15,8 @@ from unlearn_core.config import REQUEST
 
 FOLDER = Path(__file__).resolve().parents[2] / "example_workflows"
 SIZES = {
+    "UnlearnLoadDemoModel": [320, 100],
+    "UnlearnLoadDelta": [345, 100],
     "UnlearnForgetConcept": [360, 440],
     "UnlearnSaveDelta": [340, 160],
     "UnlearnBeforeAfter": [380, 460],
@@ -175,7 +177,7 @@ def forget_one() -> Page:
     forget = page.forget((loader, 0), loader, 350, 0, "banana")
     page.add("PreviewImage", 740, 0, {"images": (forget, 2)}, title="Before, and after below it")
     page.add("UnlearnSaveDelta", 740, 370, {"stack": (forget, 1), "picture": (forget, 2)})
-    page.draw((forget, 0), loader, [(0, 460), (740, 590), (1200, 0)], "a flat banana")
+    page.draw((forget, 0), loader, [(0, 460), (740, 640), (1200, 0)], "a flat banana")
     return page
 
 
@@ -212,9 +214,9 @@ def stack_from_files() -> Page:
         text="Two deltas that were made apart from each other. Switch one off or change its strength, and "
         "press Run again.",
     )
-    stack = page.add("UnlearnStack", 350, 180, {"stack_1": (first, 0), "stack_2": (second, 0)})
+    stack = page.add("UnlearnStack", 385, 180, {"stack_1": (first, 0), "stack_2": (second, 0)})
     links = {"model": (loader, 0), "clip": (loader, 1), "stack": (stack, 0)}
-    applied = page.add("UnlearnApply", 350, 0, links)
+    applied = page.add("UnlearnApply", 385, 0, links)
     prompts = (
         "a flat banana",
         "a glossy banana",
@@ -223,7 +225,7 @@ def stack_from_files() -> Page:
         "a flat cat",
         "a glossy guitar",
     )
-    page.compare(loader, applied, loader, 670, 0, prompts)
+    page.compare(loader, applied, loader, 705, 0, prompts)
     return page
 
 
@@ -251,7 +253,8 @@ def app() -> dict:
     shown = page.add("PreviewImage", 760, 0, {"images": (forget, 2)}, title="Before, and after below it")
     save = page.add("UnlearnSaveDelta", 760, 380, {"stack": (forget, 1), "picture": (forget, 2)})
     asked = [[forget, name] for name in ("concept", "anchor", "keep", "quality", "force")]
-    return page.saved(linearMode=True, linearData={"inputs": [*asked, [save, "name"]], "outputs": [shown]})
+    inputs = [[loader, "kind"], *asked, [save, "name"]]
+    return page.saved(linearMode=True, linearData={"inputs": inputs, "outputs": [shown]})
 
 
 NAMES = {

@@ -18,8 +18,23 @@ FILES = ("main", "nodeDefs")
 OTHERS = [language for language in LANGUAGES if language != "en"]
 MARKS = re.compile(r"[{}@|]")
 """Characters with a meaning of their own in the page's translated texts."""
-SUFFIX = " (only if it trains)"
+SUFFIX = {"en": " (only if it trains)", "zh": "（仅在训练时）", "ja": "（学習する場合のみ）"}
+"""What the names of the training's settings end in; a help page says it once, above their list."""
 NODES = sorted(read("en", "nodeDefs"))
+CHOICES = {
+    **{"quality": ("quick", "normal", "thorough"), "kind": ("auto", "object", "style")},
+    **{"layers": ("kv", "cross", "attention"), "depth": ("name", "deep"), "scope": ("named", "everywhere")},
+    "save": ("newest delta", "each delta", "one merged file"),
+}
+HELP = ROOT / "web" / "docs"
+"""`NODE.md` in English, which the page falls back to, and `NODE/LANGUAGE.md`, which it asks for first."""
+NOT_OURS = {"Checkpoint加载器（简易）", "チェックポイントを読み込む"}
+"""ComfyUI's own node Load Checkpoint, as it is called in other languages."""
+
+
+def choices(node, name):
+    """What can be chosen in a widget, which is the same word in each language."""
+    return CHOICES.get(name, ()) if node != "UnlearnLoadDemoModel" else ()
 
 
 def leaves(tree, path=()):
@@ -60,16 +75,13 @@ def test_texts_are_plain(language):
 
 def test_numbers_and_choices_are_kept():
     """What is typed or chosen is the same word in each language: numbers, letters, names of choices."""
-    choices = {"quality": ("quick", "thorough"), "kind": ("object", "style"), "layers": ("kv", "cross", "attention")}
-    choices |= {"depth": ("name", "deep"), "scope": ("named", "everywhere")}
     for language in OTHERS:
         texts = read(language, "nodeDefs")
         for node in NODES:
             for name, one in texts[node]["inputs"].items():
                 english = read("en", "nodeDefs")[node]["inputs"][name]["tooltip"]
                 assert set(re.findall(r"w_\w", english)) == set(re.findall(r"w_\w", one["tooltip"]))
-                words = choices.get(name, ()) if node != "UnlearnLoadDemoModel" else ()
-                assert all(word in one["tooltip"] for word in words), (language, node, name)
+                assert all(word in one["tooltip"] for word in choices(node, name)), (language, node, name)
 
 
 def test_templates_have_titles():
@@ -82,23 +94,89 @@ def test_templates_have_titles():
 # Help pages
 
 
+def help_page(node, language="en"):
+    """A node's help page in a language."""
+    return (HELP / (f"{node}.md" if language == "en" else f"{node}/{language}.md")).read_text("utf-8")
+
+
+def shape(page):
+    """What a translation keeps: levels of headings, lists, addresses of links and pictures."""
+    lines = page.splitlines()
+    kinds = [m[0] for line in lines if (m := re.match(r"#+ |- \*\*", line))]
+    return kinds, re.findall(r"\]\(([^)]*)\)", page)
+
+
+def rows(page):
+    """The names that each entry of a help page's lists begins with."""
+    found = re.findall(r"^- \*\*(.*?)\*\* – ", page, re.MULTILINE)
+    return [re.split(r", | to |、|～", one) for one in found]
+
+
 def named(page):
-    """What stands in the first column of a help page's tables, without a number behind it."""
-    cells = re.findall(r"^\| (.*?) \|", page, re.MULTILINE)
-    return {re.sub(r"[ _]\d$", "", part) for cell in cells for part in re.split(", | to ", cell)}
+    """All names of the lists, without a number behind them."""
+    return {re.sub(r"[ _]\d$", "", name) for row in rows(page) for name in row}
+
+
+def names(node, language):
+    """{the English name on the page: the one in another language} of a node's inputs and outputs."""
+    english, ours = (read(one, "nodeDefs")[node] for one in ("en", language))
+    found = {}
+    for part in ("inputs", "outputs"):
+        for key, facts in english[part].items():
+            name, other = facts["name"], ours[part][key]["name"]
+            assert name.endswith(SUFFIX["en"]) == other.endswith(SUFFIX[language]), other
+            name, other = name.removesuffix(SUFFIX["en"]), other.removesuffix(SUFFIX[language])
+            assert found.setdefault(name, other) == other, "one English name, two names in the other language"
+    return found
 
 
 @pytest.mark.parametrize("node", NODES)
 def test_help_pages_name_every_input_and_output(node):
-    page = (ROOT / "web" / "docs" / f"{node}.md").read_text("utf-8")
-    facts = read("en", "nodeDefs")[node]
+    page, facts = help_page(node), read("en", "nodeDefs")[node]
     assert page.startswith(f"# {facts['display_name']}\n")
-    names = [one["name"].removesuffix(SUFFIX) for part in ("inputs", "outputs") for one in facts[part].values()]
-    assert {re.sub(r"[ _]\d$", "", name) for name in names} - named(page) == set()
+    assert {re.sub(r"[ _]\d$", "", name) for name in names(node, "en")} - named(page) == set()
 
 
-def test_every_node_has_a_page_and_no_other_is_shipped():
-    assert {f.stem for f in (ROOT / "web" / "docs").glob("*.md")} == {*NODES}
+@pytest.mark.parametrize("language", OTHERS)
+@pytest.mark.parametrize("node", NODES)
+def test_translated_help_pages_have_the_same_lists(node, language):
+    page, english, known = help_page(node, language), help_page(node), names(node, language)
+    assert page.startswith(f"# {read(language, 'nodeDefs')[node]['display_name']}\n")
+    assert rows(page) == [[known.get(name, name) for name in row] for row in rows(english)]
+    assert shape(page) == shape(english)
+    assert not any(line.startswith("|") for line in page.splitlines()), "a narrow panel cuts tables off"
+
+
+@pytest.mark.parametrize("language", OTHERS)
+@pytest.mark.parametrize("node", NODES)
+def test_translated_help_pages_quote_names_that_exist(node, language):
+    """Quotes are for names of nodes, inputs and outputs, code is for what is typed or chosen."""
+    texts = read(language, "nodeDefs")
+    known = NOT_OURS | {facts["display_name"] for facts in texts.values()}
+    known |= {one["name"] for facts in texts.values() for part in ("inputs", "outputs") for one in facts[part].values()}
+    page = help_page(node, language)
+    assert {*re.findall("[“「]([^”」]*)[”」]", page)} - known == set()
+    typed = {*re.findall("`([^`]*)`", help_page(node))} - {*names(node, "en")}
+    typed |= {word for name in texts[node]["inputs"] for word in choices(node, name)}
+    assert typed - {*re.findall("`([^`]*)`", page)} == set()
+
+
+@pytest.mark.parametrize(
+    ("line", "names_in_it"),
+    [
+        ("- **模型、CLIP** – a", [["模型", "CLIP"]]),
+        ("- **stack_1 to stack_8** – a", [["stack_1", "stack_8"]]),
+        ("- **堆叠 1～堆叠 8** – a", [["堆叠 1", "堆叠 8"]]),
+        ("**Seed** – a\n- **Strength** – b", [["Strength"]]),
+    ],
+)
+def test_entries_of_a_list_are_read(line, names_in_it):
+    assert rows(line) == names_in_it
+
+
+def test_every_node_has_a_page_in_each_language_and_no_other_is_shipped():
+    wanted = {f"{node}.md" for node in NODES} | {f"{node}/{language}.md" for node in NODES for language in OTHERS}
+    assert {f.relative_to(HELP).as_posix() for f in HELP.rglob("*.*")} == wanted
 
 
 @pytest.mark.full

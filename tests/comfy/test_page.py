@@ -6,10 +6,11 @@ import pytest
 
 pytest.importorskip("aiohttp", reason="needs requirements/comfy.txt")
 
-from tests.browser import Browser, chromium
-from tests.comfy.page import NODE, OPEN, READY
+from tests.browser import chromium
+from tests.comfy.page import NODE, OPEN
 from tests.comfy.server import PACK
 from tests.comfy.sources import NEWEST, ROOT
+from tests.legible import cut_texts
 from unlearn_core import settings
 
 pytestmark = [
@@ -52,17 +53,6 @@ TRAINING = {
     "sampling_steps": 2,
     "learning_rate": 1e-3,
 }
-
-
-@pytest.fixture(scope="module")
-def window(comfy, tmp_path_factory):
-    """The page of the server, without the templates that greet a newcomer."""
-    with comfy.client() as page:
-        page.post("/settings/Comfy.TutorialCompleted", True)
-    with Browser(tmp_path_factory.mktemp("browser")) as browser:
-        browser.goto(f"http://{comfy.address}/")
-        browser.until(READY, 300)
-        yield browser
 
 
 def fill(window, node, values):
@@ -281,6 +271,7 @@ def test_a_template_is_opened_run_and_looked_at(window, few_pictures, tmp_path):
     panel = f"{NODE}.unlearnPanel"
     below = f"{panel}.report.getBoundingClientRect().bottom - {panel}.root.getBoundingClientRect().bottom"
     window.until(f"({below}) <= 1", 30)  # its last line is not cut off
+    assert cut_texts(window, ".unlearn-panel") == []
     assert "Pictures of other concepts read right" in window.evaluate(f"{NODE}.unlearnPanel.report.textContent")
     # the run's rough picture does not stay below the finished ones
     window.until(f"{NODE}.widgets.at(-1).name === 'unlearn_panel' && !{NODE}.imgs", 30)

@@ -75,7 +75,9 @@ class RunningHost:
         self.host, self.python, self.data, self.log = host, python, data, data / "host.log"
         self.port = free_port()
         self.address = f"http://127.0.0.1:{self.port}"
-        self.options = [*COMMON, *ON_CPU[kind_of(host)], f"--data-dir={data}", f"--port={self.port}", *options]
+        # else Forge, whose data folder is another here, keeps its own styles and scripts from its page
+        places = [f"--data-dir={data}", f"--gradio-allowed-path={host}"]
+        self.options = [*COMMON, *ON_CPU[kind_of(host)], *places, f"--port={self.port}", *options]
 
     def __enter__(self) -> RunningHost:
         prepare(self.data)

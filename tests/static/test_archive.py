@@ -17,6 +17,7 @@ NEEDED = {
     *("__init__.py", "nodes/__init__.py", "unlearn_core/__init__.py", "unlearn_core/words/data/words.json"),
     *("web/unlearn.js", "assets/demo/demo.safetensors", "assets/demo/world.json", "README.md", "LICENSE"),
     *("locales/en/nodeDefs.json", "locales/zh/main.json", "locales/ja/nodeDefs.json"),
+    *("web/docs/UnlearnApply.md", "web/docs/UnlearnApply/zh.md", "web/docs/UnlearnApply/ja.md"),
     *("pyproject.toml", "requirements.txt", "CHANGELOG.md", "example_workflows/Forget one concept.json"),
     "subgraphs/Forget and save.json",
 }

@@ -153,7 +153,6 @@ def test_web_uis_can_sort_the_file(tmp_path, architecture, version, v2):
         "ss_network_alpha": "1.5",
         "ss_base_model_version": version,
         "ss_v2": v2,
-        "ss_output_name": "van_Gogh_night",
     }
 
 

@@ -217,7 +217,7 @@ def test_a_place_without_the_right_to_write_is_told_before_anything_is_loaded(co
     monkeypatch.setattr("unlearn_core.cli.stack.recorded", lambda _: None)
     monkeypatch.setattr("pathlib.Path.touch", refused)
     assert main(command.split()) == 1
-    assert "Cannot write into new (Permission denied); choose another place." in capsys.readouterr().err
+    assert "Cannot write into new (Permission denied): allow it, or choose another folder." in capsys.readouterr().err
 
 
 def test_new_names_that_some_disk_takes_for_one_are_refused(tmp_path):

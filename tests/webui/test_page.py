@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("aiohttp", reason="needs requirements/comfy.txt")
 
 from tests.browser import Browser, chromium
+from tests.legible import cut_texts
 from tests.webui.app import ROOT, App
 from tests.webui.environments import EnvironmentProblem, python_with
 
@@ -140,6 +141,7 @@ def test_a_quick_request_from_a_click_to_the_pictures(app, page, tmp_path):
         before, after = page.evaluate(BOXES)
         assert before[1] == after[1] and before[0] + before[2] <= after[0], "side by side, nothing over the other"
         assert min(before[2], after[2]) >= LARGE, f"too small to judge in a window of {width} pixels"
+        assert cut_texts(page, ".gradio-container") == []
     page.resize(SIZES[0], 900)
     slide(page)
     page.screenshot(tmp_path / "done.png", whole=True)
@@ -300,4 +302,5 @@ def test_the_page_can_be_read_in_both_themes_and_narrow(app, page, tmp_path, the
         assert content <= window, f"{name} is wider than the window"
         assert page.evaluate(PALE) == []
         assert page.evaluate(NARROW) == [] and page.evaluate(CUT) == ""
+        assert cut_texts(page, ".gradio-container") == []
     check_quiet(page, app)

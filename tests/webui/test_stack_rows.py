@@ -106,6 +106,36 @@ def test_a_page_that_is_loaded_again_has_what_was_asked_for(service, monkeypatch
     }
 
 
+@pytest.mark.parametrize(
+    ("prompt", "wanted"),
+    [
+        ("", "<lora:a:1> <lora:b c:0.5>"),
+        (" a dog ", "a dog <lora:a:1> <lora:b c:0.5>"),
+        ("a dog <lora:a:1>", "a dog <lora:a:1> <lora:b c:0.5>"),
+        ("<lora:b c:1>, a dog <lora:a:0.3:0.2>, red", ", a dog, red <lora:a:1> <lora:b c:0.5>"),
+        ("a dog <lora:abc:1>", "a dog <lora:abc:1> <lora:a:1> <lora:b c:0.5>"),
+    ],
+)
+def test_a_prompt_names_each_delta_once(prompt, wanted):
+    assert load("extension.results").with_tags(prompt, "<lora:a:1> <lora:b c:0.5>") == wanted
+
+
+def test_what_could_be_drawn_is_offered_for_the_last_word_alone(service, monkeypatch):
+    results, jobs = load("extension.results"), load("extension.jobs")
+    found = results.CandidatesResult("cat", (("dog", ""), ("fox", "")))
+    view = jobs.View("1", services.CANDIDATES, "", result=found)
+    monkeypatch.setattr(service.jobs, "start", lambda *_: "begun")
+    monkeypatch.setattr(service.jobs, "newest", lambda kind: types.SimpleNamespace(view=lambda: view))
+    service.forget({"concept": "banana", "quality": "quick"}, "a banana")
+    service.candidates({"concept": "cat", "quality": "quick"})
+    assert service.offered() is found
+    assert service.wished() == {"concept": "cat", "quality": "quick", "prompts": "a banana"}
+    service.forget({"concept": "cat", "anchor": "dog"})
+    assert service.offered() is found
+    service.forget({"concept": "car"})
+    assert service.offered() is None and service.wished()["concept"] == "car"
+
+
 def test_a_truncated_file_does_not_break_the_list(service):
     (service.program.folder() / "broken.safetensors").write_bytes(b"\xff" * 40)
     assert service.cards() == []

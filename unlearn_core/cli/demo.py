@@ -8,6 +8,7 @@ from ..delta.atomic import write_json
 from ..delta.paths import check_folder, safe_file_name
 from ..demo import recognition
 from ..errors import BadSetting
+from ..method.known_words import meant
 from ..words.prompts import style_words
 from ..words.wish import read_wish
 from ..words.word_list import WordList
@@ -29,7 +30,9 @@ def run_demo(args: argparse.Namespace) -> int:
     wish = read_wish(args.concept, [words, WordList.load(None)], args.force)
     for concept in wish.concepts:
         if style_words(concept) not in names:
-            raise BadSetting(f"The demo model does not know '{concept}'; choose from: {', '.join(names)}.")
+            raise BadSetting(
+                f"The demo model does not know '{concept}'. {meant([concept], names)} It knows {', '.join(names)}."
+            )
     check_folder("--out", args.out)
     folder, args.checkpoint = args.out, str(recognition.CHECKPOINT)
     stem = f"forget-{safe_file_name(wish.concepts[0])}" if len(wish.concepts) == 1 else "forget"
@@ -53,7 +56,8 @@ def count(done: Done) -> None:
     stacks = {"before": done.before, "after": done.before.with_delta(done.delta)}
     report = done.report
     print("Counting with a classifier what is recognised, before and after. This takes a while.", flush=True)
-    with Counter("counting") as counter:
-        report["classifier"] = recognition.measure(done.host, stacks, report["concept"], report["seed"], counter.tick)
+    about = report["concept"]
+    with Counter("counting", recognition.ticks(done.host, about, len(stacks))) as counter:
+        report["classifier"] = recognition.measure(done.host, stacks, about, report["seed"], counter.tick)
     if done.files.report:
         write_json(done.files.report, report)

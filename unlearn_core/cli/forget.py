@@ -229,8 +229,9 @@ def drawn_now(
     """Pictures under each stack, `[prompts, 3, H, W]` each."""
     from ..preview import pictures
 
-    with Counter("drawing") as counter:
-        sampler = Sampler(host, config.sampling_steps, config.guidance, counter.tick)
+    sampler = Sampler(host, config.sampling_steps, config.guidance)
+    with Counter("drawing", len(stacks) * sampler.ticks(len(prompts))) as counter:
+        sampler = replace(sampler, tick=counter.tick)
         return [pictures(sampler, s, prompts, config.seed) for s in stacks]
 
 

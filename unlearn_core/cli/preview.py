@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from ..config import check, settings
 from ..delta.outputs import PICTURE_SIZE, Output, prepare
@@ -33,9 +34,10 @@ def run_preview(args: argparse.Namespace) -> int:
     host = StandaloneModel(args.checkpoint, args.device, prediction_type=args.prediction)
     check_fits(stack, host.fingerprint, host.architecture, host.layers(), title_of(host), host.prediction_type)
     print_notes([*host.notes, *told_of_cuts(host.cut(args.prompts))])
-    with Counter("drawing") as counter:
-        sampler = Sampler(host, args.steps, args.guidance, counter.tick)
-        rows = [pictures(sampler, s, args.prompts, args.seed) for s in ([Stack(), stack] if len(stack) else [Stack()])]
+    sampler, stacks = Sampler(host, args.steps, args.guidance), [Stack(), stack] if len(stack) else [Stack()]
+    with Counter("drawing", len(stacks) * sampler.ticks(len(args.prompts))) as counter:
+        sampler = replace(sampler, tick=counter.tick)
+        rows = [pictures(sampler, s, args.prompts, args.seed) for s in stacks]
     save_pictures(args.out, args.prompts, rows[0], rows[1] if len(rows) > 1 else None)
     print(f"pictures: {args.out.resolve()}")
     return 0

@@ -72,18 +72,21 @@ class Bar:
 
 
 class Counter:
-    """A bar for work whose length is not known."""
+    """A bar for work that is counted; total: all of it, where that is known."""
 
-    def __init__(self, what: str):
-        self._what = what
+    def __init__(self, what: str, total: int | None = None):
+        self._what, self._total = what, total
 
     def __enter__(self) -> Counter:
-        self._bar = tqdm(desc=self._what, unit=" batches", file=Console(), ascii=True)
+        self._bar = tqdm(desc=self._what, total=self._total, unit=" steps", file=Console(), ascii=True)
         return self
 
     def tick(self) -> None:
-        """One batch more."""
+        """One step more."""
         self._bar.update()
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, failure: object, *_: object) -> None:
+        if self._total and not failure:
+            # what was drawn before and remembered is not counted again
+            self._bar.update(self._total - self._bar.n)
         self._bar.close()

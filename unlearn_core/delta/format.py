@@ -24,7 +24,6 @@ from ..errors import BadDelta, BadSetting, visible
 from ..untrusted import Unreadable, read_header
 from .atomic import write_whole
 from .info import DeltaInfo, Parent
-from .paths import safe_file_name
 
 FORMAT = 2
 """Version of the files that are written."""
@@ -242,7 +241,7 @@ def metadata(delta: Delta) -> dict[str, str]:
     texts["ss_network_alpha"] = common({f.alpha for f in delta.factors.values()})
     texts["ss_base_model_version"] = BASE_VERSIONS.get(info.architecture, info.architecture)
     texts["ss_v2"] = str(info.architecture == "sd2")
-    texts["ss_output_name"] = safe_file_name(info.concept)
+    # no `ss_output_name`: web UIs would write that in place of the file's name into a prompt
     return texts
 
 

@@ -170,7 +170,9 @@ def check_writable(file: Path | None) -> None:
     except OSError as e:
         if e.errno == errno.ENOSPC:
             raise UnlearnError(why_not_written(file, e)) from None
-        raise UnlearnError(f"Cannot write into {file.parent} ({e.strerror or e}); choose another place.") from None
+        raise UnlearnError(
+            f"Cannot write into {file.parent} ({e.strerror or e}): allow it, or choose another folder."
+        ) from None
 
 
 def existing(folder: Path) -> Path:

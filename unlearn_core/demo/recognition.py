@@ -80,6 +80,11 @@ def recognition(
     return DemoClassifier.load(FOLDER / "classifier.safetensors").recognise(drawn * 2 - 1)
 
 
+def ticks(host: HostModel, target: str, stacks: int) -> int:
+    """How often `measure` calls its `tick` for so many stacks."""
+    return stacks * Sampler(host, STEPS).ticks(sum(map(len, questions(target))))
+
+
 def share(hits: list[bool]) -> float:
     """Part of the answers that are true, 0..1."""
     return sum(hits) / max(1, len(hits))

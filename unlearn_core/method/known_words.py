@@ -70,10 +70,14 @@ def what_it_knows(run: Run, unknown: Sequence[str]) -> str:
     """Words that are spelled nearly like the unknown ones, and all of a checkpoint that brings a list of its own."""
     words = run.request.words
     known = (*words.all_objects, *words.styles)
-    alike = [near for name in unknown for near in get_close_matches(name.casefold(), known, n=1, cutoff=LIKE)]
-    meant = f"Did you mean {' and '.join(map(repr, dict.fromkeys(alike)))}?" if alike else "Check the spelling."
     own = bool(run.host.words_file) and len(known) <= FEW
-    return f"{meant} Its own list names {', '.join(known)}." if own else meant
+    return f"{meant(unknown, known)} Its own list names {', '.join(known)}." if own else meant(unknown, known)
+
+
+def meant(unknown: Sequence[str], known: Sequence[str]) -> str:
+    """A question after known words that are spelled nearly like the unknown ones."""
+    alike = [near for name in unknown for near in get_close_matches(name.casefold(), known, n=1, cutoff=LIKE)]
+    return f"Did you mean {' and '.join(map(repr, dict.fromkeys(alike)))}?" if alike else "Check the spelling."
 
 
 def unknown_words(

@@ -108,6 +108,9 @@ def switching(places: Places, concept: str, tag: str) -> None:
     check("the tag changes the target more than another object", moved > 2 * drift, facts)
     check("without it the same bytes come back", same(ui.draw(prompt)[0], plain))
     check("with it again the same bytes", same(ui.draw(f"{prompt} {tag}")[0], gone))
+    name = tag.split(":")[1]
+    cards = [one["alias"] for one in ui.call("/sdapi/v1/loras") if one["name"] == name]
+    check("the host's card writes the file's name into a prompt", cards == [name], cards)
 
 
 def classified(places: Places, concepts: Sequence[str], tag: str) -> None:

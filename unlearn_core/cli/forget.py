@@ -25,6 +25,7 @@ from ..progress import StepReport
 from ..sampling import Sampler
 from ..saved_work import SavedWork, discard, holds_work
 from ..words.term_lists import OWN_NAME
+from .called import called
 from .console import STOPPED, StopOnInterrupt, deltas_read, print_notes, print_rows, read_settings, read_stack
 from .failures import say
 from .progress_bar import Bar, Counter
@@ -114,7 +115,7 @@ def print_next(files: Sequence[Path]) -> None:
     elif files:
         print(f"\nNext: put these {len(files)} files into your program's LoRA folder and load them in this order:")
         print(*(f"  {file}" for file in files), sep="\n")
-        print("Each at strength 1. To make one file of them: python -m unlearn_core stack FILES --out ONE.safetensors")
+        print(f"Each at strength 1. To make one file of them: {called()} stack FILES --out ONE.safetensors")
 
 
 def forgotten(args: argparse.Namespace, more: Callable[[Done], None] = lambda done: None) -> Iterator[Done | Files]:

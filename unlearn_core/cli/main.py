@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from ..config import settings
 from . import stack as stack_command
+from .called import called
 from .console import device, run_command
 from .demo import run_demo
 from .failures import silence_streams
@@ -45,7 +46,7 @@ def program() -> NoReturn:
 
 def parser() -> argparse.ArgumentParser:
     """All commands and options."""
-    top = argparse.ArgumentParser(prog="python -m unlearn_core", description="Make a local image model forget.")
+    top = argparse.ArgumentParser(prog=called(), description="Make a local image model forget.")
     top.add_argument("--debug", action="store_true", help="show warnings, and all details of what goes wrong")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 

@@ -22,7 +22,7 @@ from ..delta.outputs import (
     prepare,
     size_of,
 )
-from ..delta.paths import check_folder, each_its_own, read_with
+from ..delta.paths import check_folder, each_its_own, read_with, safe_file_name
 from ..delta.removal import Removal, without
 from ..delta.stack import Entry, Stack, check_fits, lineage
 from ..errors import BadSetting, Cancelled, visible
@@ -135,7 +135,7 @@ def places(removal: Removal, folder: Path) -> list[Path]:
     has not made.
     """
     configs = [recorded(entry.delta) for entry in removal.after]
-    stems = each_its_own(delta_file.safe_file_name(e.delta.label) for e in removal.after)
+    stems = each_its_own(safe_file_name(e.delta.label) for e in removal.after)
     found = [folder / f"{stem}{SUFFIX}" for stem in stems]
     for place, config, entry in zip(found, configs, removal.after, strict=True):
         finished(place, config, base_of(entry.delta))

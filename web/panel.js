@@ -197,11 +197,12 @@ export function panelOn(node) {
 
 function addPanel(node) {
   const panel = new Panel(() => {
-    const [width, height] = node.computeSize();
+    const [, height] = node.computeSize();
     // a node that somebody has drawn larger stays so; else it gives back what the panel no longer needs
     const own = node.size[1] > (panel.asked ?? 0) + 1 ? node.size[1] : 0;
     panel.asked = height;
-    node.setSize([Math.max(width, node.size[0]), Math.max(height, own)]);
+    // what it says is set in as many lines as its width takes: a wider node would lie on the one beside it
+    node.setSize([node.size[0], Math.max(height, own)]);
     node.setDirtyCanvas?.(true, true);
   });
   node.unlearnPanel = panel;

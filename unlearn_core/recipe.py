@@ -155,6 +155,15 @@ class Recipe:
     earlier_shared: int = 10
     """Earlier targets up to which they share that weight; of more of them each weighs what one of so many does, else
     the first ones would come back."""
+    many_from: int = 25
+    """Earlier targets up to which what stays weighs no more: a stack of so many loses little of it."""
+    many_held: float = 0.75
+    """With n times so many of them it weighs n to this power as much, since more of it is moved."""
+    many_overshoot: float = 0.15
+    """How far past their anchors earlier targets are led then, as a part of the way, for each time that it weighs more:
+    what is held would bring them back."""
+    earlier_near: int = 1500
+    """Most terms around earlier targets that are preserved as well, where these share their weight no more."""
     earlier_prompts: int = 2000
     """Most prompts of earlier targets, so that a request costs the same however many came before."""
     ridge: float = 1e-3

@@ -180,11 +180,14 @@ def test_beyond_ten_each_earlier_target_weighs_what_one_of_ten_does():
         return float((e @ (up @ down).T - (m - e) @ weight.T).square().mean())
 
     assert left(0) == left(1) == left(10) > left(20) > left(100)
-    # twenty of them together weigh twice as much as ten
-    ((_, down, up),) = replace(edit, earlier=20).factors({PATH: weight}, {}, 16, 3.0, 0.0)
-    twice = replace(edit, recipe=replace(OBJECT, earlier_weight=2 * OBJECT.earlier_weight))
-    ((_, down_2, up_2),) = twice.factors({PATH: weight}, {}, 16, 3.0, 0.0)
-    assert torch.allclose(up @ down, up_2 @ down_2)
+    # of 400 each weighs what one of ten does: together forty times as much; what stays eight times as much (sixteen
+    # times 25 of them, to the power of 3/4), and they are led 0.15 * 7 of the way further
+    for count, (weigh, held, past) in {20: (2, 1, 1), 400: (40, 8, 2.05)}.items():
+        ((_, down, up),) = replace(edit, earlier=count).factors({PATH: weight}, {}, 16, 3.0, 0.0)
+        cross, gram = edit.erased
+        same = replace(edit, erased=(weigh * past * cross, weigh * gram), preserved=held * edit.preserved)
+        ((_, down_2, up_2),) = same.factors({PATH: weight}, {}, 16, 3.0, 0.0)
+        assert torch.allclose(up @ down, up_2 @ down_2)
 
 
 def test_what_is_tried_with_a_small_scale_lets_no_earlier_target_return():

@@ -56,10 +56,12 @@ def test_a_hundred_deltas_become_one_file(tmp_path):
     for i in range(100):
         pairs = tuple((f"a photo of a concept {i}, scene {j}", f"a photo of a dog, scene {j}") for j in range(128))
         made = a_delta(f"concept {i}", i, names=("lora_unet_first",))
-        deltas.append(replace(made, info=replace(made.info, prompts=pairs)))
+        near = tuple(f"word {j}" for j in range(i, i + 50))
+        deltas.append(replace(made, info=replace(made.info, prompts=pairs, near=near)))
     save(combine_cat(stack_of(*((d, 1.0) for d in deltas))), tmp_path / "merge.safetensors")
     info = load(tmp_path / "merge.safetensors").info
     assert len(info.merged) == 100 and len(info.prompts) == 6_400
+    assert info.near == tuple(f"word {j}" for j in range(149))
     assert all(sum(p.startswith(f"a photo of a concept {i},") for p, _ in info.prompts) == 64 for i in (0, 50, 99))
 
 

@@ -134,15 +134,27 @@ def test_unlisted_neighbours_move_less_where_the_target_moves_as_much():
         reached = float((change @ space.token("fruita").double()) @ way / way.norm() ** 2)
         return float((nouns @ change.T).norm(dim=1).mean() / way.norm()) / reached
 
-    alone, both = moved(listed.value), moved(opened.preserved(space, listed).value)
+    alone, both = moved(listed.value), moved(opened.preserved(space, listed).moment.value)
     assert alone > 0.3 and both < 0.6 * alone
 
 
 def test_the_artists_own_words_count_as_neighbours():
     space, listed = Space(), moment_of(Space(), ["a photo of a toolb"])
-    with_keep, without = (of(words(), keep=k).preserved(space, listed).value for k in (("placez",), ()))
+    with_keep, without = (of(words(), keep=k).preserved(space, listed).moment.value for k in (("placez",), ()))
     kept = space.token("placez").double()
     assert kept @ with_keep @ kept > 1.5 * (kept @ without @ kept)
+
+
+def test_neighbours_of_earlier_targets_are_held_as_well():
+    """Not what moves now, nor what this vocabulary does not know."""
+    space, listed, earlier = Space(), moment_of(Space(), ["a photo of a toolb"]), ("placel", "fruita pie", "unheard of")
+    opened = of(words(), recipe=replace(RECIPE, near_words=4))
+    alone, both = opened.preserved(space, listed), opened.preserved(space, listed, earlier=earlier)
+    assert alone.near == both.near == tuple(near_of(opened, space))
+    known = opened.beside(listed, space, opened.sample(space), [*map(opened.term, both.near), opened.term("placel")])
+    assert torch.allclose(both.moment.value, known.value) and not torch.equal(both.moment.value, alone.moment.value)
+    few = of(words(), recipe=replace(RECIPE, near_words=4, earlier_near=0)).preserved(space, listed, earlier=earlier)
+    assert torch.equal(few.moment.value, alone.moment.value)
 
 
 def test_the_sample_is_read_once_for_each_text_encoder(tmp_path):
@@ -192,6 +204,17 @@ class Open(TinyHost):
 
 def request(concept, **changes):
     return Request.read(Open(), ForgetConfig(concept=concept, **changes), Stack(), recipes=SMALL)
+
+
+def test_a_delta_tells_what_lies_around_it_and_later_ones_hold_it():
+    host, wish = Open(), ForgetConfig(concept="teapot", anchor="dog", quality="quick", force=True)
+    first = forget(host, wish, recipes=SMALL).delta
+    assert len(first.info.near) == SMALL["object"].near_words and "teapot" not in first.info.near
+    stack = Stack().with_delta(first)
+    later = replace(wish, concept="lamp")
+    assert Request.read(host, later, stack, recipes=SMALL).near_earlier == ()
+    many = {kind: replace(recipe, earlier_shared=0) for kind, recipe in SMALL.items()}
+    assert Request.read(host, later, stack, recipes=many).near_earlier == first.info.near
 
 
 def test_a_checkpoint_with_its_own_list_has_no_vocabulary(monkeypatch):

@@ -14,6 +14,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -29,7 +30,7 @@ FORMAT = 2
 """Version of the files that are written."""
 RENAMED = {"1": {"check": "judge"}}
 """{older version that is still read: {a text's name of today: its name there}}."""
-OPTIONAL = {"base_name": "", "base_sample": ""}
+OPTIONAL: dict[str, Any] = {"base_name": "", "base_sample": "", "near": ()}
 """{a text that is left out where it says nothing, and that older files lack: its value then}."""
 CHECK_RENAMED = {"kept_before": "preserved_before", "kept_after": "preserved_after"}
 """Numbers of the check by their names in version 1."""

@@ -77,6 +77,7 @@ class DeltaInfo:
     stopped: "" or a remark like "stopped at step 12". config and check: plain JSON data.
     base_name: what the host called the checkpoint, as a rule the name of its file; "" where it was not known.
     base_sample: some of its numbers (see `BaseSample`), "" where the host takes none.
+    near: terms of the vocabulary around the concept that were preserved, and are by later requests.
     """
 
     concept: str
@@ -94,6 +95,7 @@ class DeltaInfo:
     merged: tuple[Parent, ...] = ()
     base_name: str = ""
     base_sample: str = ""
+    near: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self._check_own()
@@ -125,6 +127,9 @@ class DeltaInfo:
         for text in (t for pair in pairs for t in pair):
             checked_text(text, "prompt", MAX_TEXT)
         object.__setattr__(self, "prompts", pairs)
+        if not isinstance(self.near, (list, tuple)) or len(self.near) > MAX_ROWS:
+            raise BadDelta("The delta's near terms are too many or not a list.")
+        object.__setattr__(self, "near", tuple(checked_text(t, "near term") for t in self.near))
 
     @property
     def concepts(self) -> tuple[str, ...]:

@@ -82,6 +82,7 @@ def merged_info(stack: Stack, config: dict[str, Any]) -> DeltaInfo:
         merged=tuple(inside),
         base_name=infos[0].base_name,
         base_sample=infos[0].base_sample,
+        near=tuple(dict.fromkeys(term for i in infos for term in i.near))[:MAX_ROWS],
     )
 
 

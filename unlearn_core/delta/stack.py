@@ -79,6 +79,10 @@ class Stack:
         """All (forget prompt, mapping) pairs, each once, for erasure replay."""
         return tuple(dict.fromkeys(pair for e in self.active for pair in e.delta.info.prompts))
 
+    def near(self) -> tuple[str, ...]:
+        """Terms around the concepts that were preserved, each once."""
+        return tuple(dict.fromkeys(term for e in self.active for term in e.delta.info.near))
+
     def kinds(self) -> dict[str, str]:
         """{forget prompt: kind of the concept that it names}."""
         return {p: e.delta.info.kind for e in self.active for p, _ in e.delta.info.prompts}

@@ -12,8 +12,9 @@ earlier deltas have left undone or harmed is mended and does not add up. Without
     Q = (W C - D S) (S + l I)^-1,   C = (1 + o) (E[(m(t) - t) t^T] + f/3 E[(m(e) - e) e^T]),
     S = E[t t^T] + f/3 E[e e^T] + f E[k k^T]
 
-with more than ten earlier targets for f/3 so much more that none of them weighs less than one of ten does, and with
-a least f for them where a vocabulary is preserved,
+with more than ten earlier targets for f/3 so much more that none of them weighs less than one of ten does, with a
+least f for them where a vocabulary is preserved, and with more than 25 a larger f for what stays, and an overshoot for
+them that grows with it,
 
 and the best one of rank r is its truncated singular value decomposition in the metric S + l I (Eckart and Young). The
 preserve scale f is the largest of a few at which the check no longer finds the target. The overshoot o leads past the
@@ -84,12 +85,15 @@ class Edit:
 
         added: what of them the stack has added.
         """
-        (cross, gram), ridge = self.target, self.recipe.ridge * float(self.target[1].diagonal().mean())
-        cross, gram = (1 + overshoot) * cross, gram + preserve_scale * self.preserved
+        recipe, (cross, gram) = self.recipe, self.target
+        ridge = recipe.ridge * float(gram.diagonal().mean())
+        more = max(1.0, self.earlier / recipe.many_from) ** recipe.many_held
+        cross, gram = (1 + overshoot) * cross, gram + more * preserve_scale * self.preserved
         if self.erased:
-            recipe, scale = self.recipe, max(preserve_scale, self.recipe.earlier_scale)
-            weight = recipe.earlier_weight * scale * max(1.0, self.earlier / recipe.earlier_shared)
-            cross, gram = (x + weight * y for x, y in zip((cross, gram), self.erased, strict=True))
+            many = max(1.0, self.earlier / recipe.earlier_shared)
+            weight = recipe.earlier_weight * max(preserve_scale, recipe.earlier_scale) * many
+            past = 1 + recipe.many_overshoot * (more - 1)
+            cross, gram = cross + weight * past * self.erased[0], gram + weight * self.erased[1]
         values, ways = torch.linalg.eigh(gram + ridge * torch.eye(len(gram), dtype=gram.dtype))
         root = ways @ torch.diag(values.rsqrt()) @ ways.T
         new, old = cross @ root, (cross + gram) @ root

@@ -162,6 +162,7 @@ def delta_of(run: Run, anchor: Anchor, pairs: PromptPairs, attempt: Attempt, num
         stopped=stopped,
         base_name=title_of(host),
         base_sample=sample.text() if (sample := base_of(host).sample) else "",
+        near=run.near,
     )
     factors = {request.layers[path]: Factor.within_layer(a, b, float(len(a))) for path, (a, b) in fit.factors.items()}
     try:

@@ -57,6 +57,14 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Held:
+    """The moment of everything that is preserved, and the terms around the target that are."""
+
+    moment: Moment
+    near: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class OpenWords:
     """The vocabulary as one request sees it.
 
@@ -83,13 +91,19 @@ class OpenWords:
             vocabulary, allowed, request.moving, style, request.config.keep, request.words, request.recipe, pulse
         )
 
-    def preserved(self, reader: TextReader, listed: Moment, kept: NoSavedWork = NOTHING) -> Moment:
-        """The moment of everything that is preserved: of the lists, of the sample, and of the target's neighbours.
+    def preserved(
+        self, reader: TextReader, listed: Moment, kept: NoSavedWork = NOTHING, earlier: Sequence[str] = ()
+    ) -> Held:
+        """Everything that is preserved: the lists, the sample, the target's neighbours, and those of earlier targets.
 
-        listed: of the lists. kept: where what was read of the sample is kept.
+        listed: the moment of the lists. kept: where what was read of the sample is kept. earlier: neighbours of earlier
+        targets; those that move now, or mean nothing to this vocabulary, are left out.
         """
         sample = self.sample(reader, kept)
-        return self.beside(listed, reader, sample, self.neighbours(reader, sample))
+        near = self.neighbours(reader, sample)
+        still = [t for t in map(self.term, dict.fromkeys(earlier)) if t not in near and self._is_allowed(t)]
+        both = [*near, *spread(still, self.recipe.earlier_near, 0)]
+        return Held(self.beside(listed, reader, sample, both), tuple(t.text for t in near))
 
     def beside(self, listed: Moment, reader: TextReader, sample: Sample, near: Sequence[Term]) -> Moment:
         """The same with neighbours that are known: those of several targets, or of one."""

@@ -113,6 +113,11 @@ class Request:
         return self.stack.concepts()
 
     @property
+    def near_earlier(self) -> tuple[str, ...]:
+        """What lies around them and is preserved as well; of few of them the lists and the sample hold enough."""
+        return self.stack.near() if len(self.earlier) > self.recipe.earlier_shared else ()
+
+    @property
     def moving(self) -> tuple[str, ...]:
         """Everything that is not preserved: the target, earlier targets, and what goes next."""
         return (self.concept, *self.earlier, *self.config.going)

@@ -56,6 +56,7 @@ class Run:
     saved: NoSavedWork = NOTHING
     groups: Sequence[TextGroup] = ()
     remembered: Remembered = field(default_factory=Remembered)
+    near: tuple[str, ...] = ()
     student: Student = field(init=False)
     _preserved: dict[tuple[str, ...], Moment] = field(default_factory=dict)
 
@@ -105,8 +106,10 @@ class Run:
             moment = prompts.moment(reader, self.job.pulse)
             if request.vocabulary:
                 self.job.say("reading the vocabulary")
-                words = OpenWords.make(request, self.job.pulse)
-                moment = words.preserved(reader, moment, kept_words(self.host))
+                held = OpenWords.make(request, self.job.pulse).preserved(
+                    reader, moment, kept_words(self.host), request.near_earlier
+                )
+                moment, self.near = held.moment, tuple(dict.fromkeys([*self.near, *held.near]))
             self._preserved[reader.paths] = moment
         return self._preserved[reader.paths]
 

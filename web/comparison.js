@@ -2,6 +2,7 @@
 
 import { api } from "../../scripts/api.js";
 import { element } from "./elements.js";
+import { text } from "./texts.js";
 
 const OVERLAY = { position: "absolute", pointerEvents: "none" };
 const NARROWEST = 104;
@@ -18,10 +19,10 @@ export class Comparison {
     this.root = element("div", { display: "none" }, parent);
     this.root.className = "unlearn-compare";
     const tools = element("div", { display: "flex", gap: "6px", alignItems: "center", margin: "2px 0" }, this.root);
-    element("span", {}, tools).textContent = "before";
+    element("span", {}, tools).textContent = text("before", "before");
     this.slider = element("input", { flex: "1", minWidth: "60px" }, tools);
     Object.assign(this.slider, { type: "range", min: 0, max: 100, value: 50, ariaLabel: "before or after" });
-    element("span", {}, tools).textContent = "after";
+    element("span", {}, tools).textContent = text("after", "after");
     const columns = `repeat(auto-fill, minmax(${NARROWEST}px, 1fr))`;
     this.pairs = element("div", { display: "grid", gap: "6px", gridTemplateColumns: columns }, this.root);
     this.slider.addEventListener("input", () => this.cut());

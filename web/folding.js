@@ -2,16 +2,20 @@
 // Settings folds its settings of the training there too, with a button that shows them.
 
 import { app } from "../../scripts/app.js";
+import { text } from "./texts.js";
 
 const SETTINGS = "UnlearnForgetSettings";
-const LABELS = { true: "Hide training settings", false: "Show training settings" };
+const LABELS = {
+  true: ["hideTraining", "Hide training settings"],
+  false: ["showTraining", "Show training settings"],
+};
 /** The labels need more room than ComfyUI gives the node. */
 const WIDTH = 380;
 
 /** Fold or unfold the node. */
 export function unfold(node, shown) {
   node.showAdvanced = shown;
-  if (node.unlearnFold) node.unlearnFold.label = LABELS[Boolean(shown)];
+  if (node.unlearnFold) node.unlearnFold.label = text(...LABELS[Boolean(shown)]);
   if (!window.LiteGraph.vueNodesMode) {
     // there the page gives a node the height of what it shows
     const [width, height] = node.computeSize();

@@ -3,10 +3,11 @@
 import { app } from "../../scripts/app.js";
 import { Comparison } from "./comparison.js";
 import { element, shape } from "./elements.js";
+import { phaseText, text } from "./texts.js";
 
 const CURVE = { width: 300, height: 64 };
 const COLOURS = { forget: "#e0605a", keep: "#4fae82" };
-const WORDS = { forget: "forgetting", keep: "keeping the rest" };
+const WORDS = { forget: ["forgetting", "forgetting"], keep: ["keeping", "keeping the rest"] };
 /** Of a sentence that says why a node did not run: red that can be read on the page's light and on its dark. */
 const REFUSED = "color-mix(in srgb, #ff3b30 60%, var(--input-text, #ccc))";
 /** Milliseconds after which a new panel is laid out. */
@@ -92,9 +93,9 @@ export class Panel {
     }
     this.fraction = report.fraction;
     this.part = report.part;
-    if (report.message) this.phase = report.message;
-    this.doing.textContent = this.phase || report.phase;
-    const left = report.seconds_left == null ? "" : `, ${duration(report.seconds_left)} left`;
+    if (report.message) this.phase = phaseText(report);
+    this.doing.textContent = this.phase || phaseText(report);
+    const left = report.seconds_left == null ? "" : `, ${duration(report.seconds_left)} ${text("left", "left")}`;
     this.left.textContent = `${Math.round(100 * report.fraction)} %${left}`;
     this.bar.style.width = `${100 * report.fraction}%`;
     if (report.losses?.forget !== undefined) this.plot(report.losses);
@@ -106,9 +107,9 @@ export class Panel {
     const top = Math.max(...this.losses.forget, ...this.losses.keep, 1e-12);
     for (const [name, values] of Object.entries(this.losses)) {
       this.lines[name].setAttribute("points", points(values, top));
-      this.values[name].textContent = `${WORDS[name]} ${values.at(-1).toExponential(1)}`;
+      this.values[name].textContent = `${text(...WORDS[name])} ${values.at(-1).toExponential(1)}`;
     }
-    this.step.textContent = `step ${this.losses.forget.length}`;
+    this.step.textContent = `${text("step", "step")} ${this.losses.forget.length}`;
     this.chart.style.display = "block";
   }
 

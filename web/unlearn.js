@@ -3,6 +3,7 @@
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 import { nodeOf, panelOn, withoutPreview, wordsOf } from "./panel.js";
+import { text } from "./texts.js";
 
 /** Nodes that have a panel from the start, and those that get one when they have something to say. */
 const PANEL = new Set(["UnlearnForgetConcept", "UnlearnBeforeAfter"]);
@@ -11,7 +12,7 @@ const SPEAKING = new Set([...PANEL, "UnlearnSaveDelta", "UnlearnStack", "Unlearn
 const LATE = [0, 500, 2000];
 /** Milliseconds after which an opened node is laid out. */
 const SETTLED = 100;
-const STOPPED = "Stopped. Run goes on from here.";
+const STOPPED = ["stopped", "Stopped. Run goes on from here."];
 
 /** Milliseconds for which a toast stays. */
 const SHOWN = 10000;
@@ -42,7 +43,7 @@ app.registerExtension({
     api.addEventListener("unlearn.progress", ({ detail }) => panelOf(detail.node)?.progress(detail));
     api.addEventListener("unlearn.note", ({ detail }) => panelOf(detail.node)?.told(detail.text));
     api.addEventListener("execution_interrupted", ({ detail }) => {
-      panelOf(detail?.node_id)?.ended(STOPPED);
+      panelOf(detail?.node_id)?.ended(text(...STOPPED));
       if (panelOf(detail?.node_id)) tidy(nodeOf(detail.node_id));
     });
     api.addEventListener("executed", ({ detail }) => {

@@ -190,7 +190,9 @@ def test_comfyui_serves_the_texts(comfy):
 SHOWN = """(async () => {
   const node = LiteGraph.createNode('UnlearnForgetConcept');
   app.graph.add(node);
-  return [node.title, ...node.widgets.slice(0, 3).map(w => w.label), node.outputs[3].localized_name];
+  const slider = node.unlearnPanel.comparison.root.querySelectorAll('span');
+  return [node.title, ...node.widgets.slice(0, 3).map(w => w.label), node.outputs[3].localized_name,
+    ...[...slider].map(s => s.textContent)];
 })()"""
 
 
@@ -212,4 +214,5 @@ def test_the_page_shows_them(comfy, tmp_path, language):
                 browser.screenshot(tmp_path / "page.png")
         finally:
             page.post("/settings/Comfy.Locale", "en")
-    assert shown == [facts["display_name"], *labels, facts["outputs"]["3"]["name"]]
+    own = read(language, "main")["unlearn"]
+    assert shown == [facts["display_name"], *labels, facts["outputs"]["3"]["name"], own["before"], own["after"]]

@@ -179,9 +179,9 @@ def test_what_could_be_drawn_instead_is_chosen_by_its_picture(app, page, tmp_pat
     page.click("#unlearn_start")
     facts = "[...document.querySelectorAll('#unlearn_result th')].filter(e => e.innerText === 'Draws instead').at(-1)"
     page.until(f"({facts})?.nextElementSibling.innerText === {json.dumps(name)}", 300)
-    # another word is typed, and what could be drawn instead of the old one goes
+    # another word is typed, and what could be drawn instead of the old one goes, also what was chosen, and for good
     wish(page, "cat", "quick")
-    page.until(f"!{buttons}.length", 20)
+    page.until(f"!{buttons}.length && {field} === ''", 20)
     check_quiet(page, app)
 
 

@@ -106,6 +106,7 @@ TABLES: dict[str, Callable[[], Sequence[str]]] = {
     "sequence-A-flow": lambda: doc_results.sequence(results("sequence_A_flow")),
     "sequence-A-flow-t5": lambda: doc_results.sequence(results("sequence_A_flow-t5")),
     "searched-A-flow": lambda: doc_results.sequence(results("sequence_A_flow"), "searched"),
+    "searched-A-flow-t5": lambda: doc_results.sequence(results("sequence_A_flow-t5"), "searched"),
     "alone-flow": lambda: doc_results.alone(results("alone_flow")),
     "alone-flow-t5": lambda: doc_results.alone(results("alone_flow-t5")),
     "search-flow": lambda: doc_results.searched(results("search_flow")),

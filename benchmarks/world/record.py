@@ -19,6 +19,8 @@ SHARES = (
     *("ua", "near_listed", "near_unlisted", "far_listed", "far_unlisted", "styles", "composition"),
     *("by_synonym", "by_description", "leakage", "resurgence", "resurgence_worst", "harmonic"),
 )
+MARKED = ("hundred", "together")
+"""Kinds of sequences that have a row for each of several numbers of requests."""
 LOW = {"by_synonym", "by_description", "leakage", "resurgence", "resurgence_worst", "seconds", "row_passes"}
 COLUMNS = (
     ("UA", "ua"),
@@ -67,14 +69,26 @@ def record_world(folder: Path, kind: str, origin: Origin, results: Path) -> Path
     file = origin.file(f"world_{kind}", results)
     data = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"sources": {}, "rows": []}
     made = [row | {"source": origin.commit} for row in summed(whole, rows, kind)]
-    replaced = {row["method"] for row in made}
-    data["rows"] = made + [row for row in data["rows"] if row["method"] not in replaced]
+    data["rows"] = with_older(made, data["rows"], kind in MARKED)
     used = {row["source"] for row in data["rows"]}
     data["sources"] = {name: s for name, s in data["sources"].items() if name in used} | origin.source(whole)
     furthest = max(r["request"] for r in whole)
     data["base"] = base_of([r for r in whole if r["request"] == furthest])
     write_json(file, data)
     return file
+
+
+def with_older(made: Sequence[dict], older: Sequence[dict], marked: bool) -> list[dict]:
+    """Rows of a run beside those of other methods, and where rows are `marked` by how far it had come, beside those of
+    the same method that it has not reached."""
+
+    def place(row: dict) -> tuple:
+        return row["method"], row["requests"] if marked else 0
+
+    again = set(map(place, made))
+    rows = [*made, *(row for row in older if place(row) not in again)]
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    return sorted(rows, key=lambda row: (methods.index(row["method"]), row["requests"]))
 
 
 def record_base(shares: Mapping[str, float], origin: Origin, results: Path) -> Path:
@@ -104,7 +118,7 @@ def summed(whole: Sequence[dict], rows: Sequence[dict], kind: str) -> list[dict]
     for method in dict.fromkeys(r["method"] for r in whole):
         mine = [r for r in whole if r["method"] == method]
         reached = sorted({r["request"] for r in mine})
-        for number_of in reached if kind in ("hundred", "together") else reached[-1:]:
+        for number_of in reached if kind in MARKED else reached[-1:]:
             here = [r for r in mine if r["request"] == number_of]
             times = [r for r in rows if r["method"] == method and r["request"] <= number_of]
             found.append(one_row(here, times, kind) | {"requests": number_of})

@@ -23,7 +23,7 @@ from benchmarks.world.data import Samples, TrainingData
 from benchmarks.world.latents import CHANNELS, Code
 from benchmarks.world.measures import WorldMeasurement
 from benchmarks.world.questions import AND, about, composed, questionnaire
-from benchmarks.world.record import record_world, short_table, table_of
+from benchmarks.world.record import record_world, short_table, table_of, with_older
 from benchmarks.world.things import BACKGROUNDS, PAIR_STYLES, STYLES, by_name, kinds, things, unlisted
 from tests.benchmarks.stops import whole_and_in_parts
 from unlearn_core.errors import BadSetting
@@ -355,6 +355,20 @@ def test_runs_on_the_world_become_rows_of_means_and_a_table(tmp_path):
     assert short_table(known)[2:] == ["| UCE, set to forget all | 95 % | 50 % |  | 100 % | 100 % |"]
     with pytest.raises(BadSetting, match="no rows of one"):
         record_world(tmp_path, "one", origin, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("marked", "wanted"),
+    [
+        (True, [("uce", 1, "new"), ("uce", 50, "old"), ("ours", 1, "old")]),
+        (False, [("uce", 1, "new"), ("ours", 1, "old")]),
+    ],
+)
+def test_a_run_that_was_ended_early_takes_no_rows_that_it_has_not(marked, wanted):
+    older = [("ours", 1, "old"), ("uce", 1, "old"), ("uce", 50, "old")]
+    names = "method", "requests", "source"
+    made, old = ([dict(zip(names, r, strict=True)) for r in rows] for rows in (wanted[:1], older))
+    assert [tuple(row.values()) for row in with_older(made, old, marked)] == wanted
 
 
 def test_what_goes_at_once_is_one_step_with_all_of_them(tmp_path):

@@ -72,4 +72,4 @@ def outcome(view: View | None) -> str:
     if not isinstance(made, PreviewResult):
         return ""
     empty = "" if any(p.after for p in made.pairs) else "The stack is empty, so this is the model as it is."
-    return html.notice(empty) + html.comparison({"": made.pairs}) + html.code(str(made.file), "Saved as:")
+    return html.notice(empty) + html.comparison({"": made.pairs}) + html.place(made.file, "Saved as:")

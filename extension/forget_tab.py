@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -76,7 +77,7 @@ def forget_tab(service: Service, page: Any) -> Parts:
     looking.after(look.click(told(search), [*fields.values()], [look_problem], **NOW))
     # what was chosen, shown or said of another word is of no use any more
     shown_of_it = [fields["anchor"], offered, looking.seen, problem]
-    fields["concept"].input(lambda anchor: another(service, anchor), [fields["anchor"]], shown_of_it, **NOW)
+    fields["concept"].input(partial(another, service), [fields["anchor"], looking.seen], shown_of_it, **NOW)
     for event in (start.click, fields["concept"].submit):
         polling.after(event(told(begin), [prompts, *fields.values()], [problem], **NOW))
     polling.after(keep.click(told(lambda: stop(False)), None, [problem], **NOW))
@@ -85,11 +86,12 @@ def forget_tab(service: Service, page: Any) -> Parts:
     return Parts(polling.ended.change, base)
 
 
-def another(service: Service, anchor: str) -> list:
-    """What is in the place of what was chosen, offered and said once another word is typed."""
-    found = service.offered()
-    chosen = found is not None and anchor in {name for name, _ in found.shown}
-    return ["" if chosen else gr.update(), "", "", ""]
+def another(service: Service, anchor: str, seen: str) -> list:
+    """What is in the place of what was chosen, offered and said once another word is typed.
+
+    seen: "" where nothing is offered any more: the anchor is then of the artist's own hand, and stays.
+    """
+    return ["" if seen and service.was_offered(anchor) else gr.update(), "", "", ""]
 
 
 def buttons() -> list:

@@ -136,6 +136,11 @@ class Service:
         same = self.wished().get("concept") == self.forms.get(CANDIDATES, {}).get("concept")
         return found if isinstance(found, CandidatesResult) and same else None
 
+    def was_offered(self, name: str) -> bool:
+        """Whether a name is one of what could be drawn instead."""
+        found = self.offered()
+        return found is not None and name in {offered for offered, _ in found.shown}
+
     def candidates(self, values: dict[str, Any]) -> Job:
         """Start to look for what could be drawn instead, with a picture of each. Raises `UnlearnError`.
 

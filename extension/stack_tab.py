@@ -266,7 +266,7 @@ def name_at(seen: Any, place: int) -> str:
 def baking(view: View | None) -> list:
     """How far the copy is, and where it lies at the end."""
     made = view.result if view else None
-    return [html.status(view, "") + (html.code(str(made), "Saved as:") if isinstance(made, Path) else "")]
+    return [html.status(view, "") + (html.place(made, "Saved as:") if isinstance(made, Path) else "")]
 
 
 def label(card: Card) -> str:

@@ -156,6 +156,12 @@ def test_web_uis_can_sort_the_file(tmp_path, architecture, version, v2):
     }
 
 
+@pytest.mark.parametrize("file", sorted((ROOT / "assets" / "demo" / "deltas").iterdir()), ids=lambda f: f.stem)
+def test_no_bundled_delta_gives_web_uis_another_name_than_its_files(file):
+    with safe_open(file, "pt") as opened:
+        assert "ss_output_name" not in opened.metadata()
+
+
 # Writing
 
 

@@ -182,6 +182,12 @@ def test_what_could_be_drawn_instead_is_chosen_by_its_picture(app, page, tmp_pat
     # another word is typed, and what could be drawn instead of the old one goes, also what was chosen, and for good
     wish(page, "cat", "quick")
     page.until(f"!{buttons}.length && {field} === ''", 20)
+    # what a hand has written there stays, whatever was offered before
+    page.fill("#unlearn_anchor :is(textarea, input)", name)
+    wish(page, "car", "quick")
+    page.until("document.querySelector('#unlearn_concept :is(textarea, input)').value === 'car'", 20)
+    time.sleep(1)
+    assert page.evaluate(field) == name
     check_quiet(page, app)
 
 

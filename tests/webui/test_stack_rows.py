@@ -132,8 +132,9 @@ def test_what_could_be_drawn_is_offered_for_the_last_word_alone(service, monkeyp
     assert service.wished() == {"concept": "cat", "quality": "quick", "prompts": "a banana"}
     service.forget({"concept": "cat", "anchor": "dog"})
     assert service.offered() is found
+    assert service.was_offered("dog") and not service.was_offered("truck")
     service.forget({"concept": "car"})
-    assert service.offered() is None and service.wished()["concept"] == "car"
+    assert service.offered() is None and not service.was_offered("dog") and service.wished()["concept"] == "car"
 
 
 def test_a_truncated_file_does_not_break_the_list(service):

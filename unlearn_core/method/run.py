@@ -20,7 +20,7 @@ from ..progress import Progress, Tracker
 from ..saved_work import NOTHING, NoSavedWork, digest, tool
 from ..words.prompts import spread
 from .layer_edits import LayerEdits, Student
-from .open_words import OpenWords, kept_words
+from .open_words import Held, OpenWords, kept_words
 from .plan import expected
 from .preserved import PreservedPrompts
 from .request import Request
@@ -56,9 +56,8 @@ class Run:
     saved: NoSavedWork = NOTHING
     groups: Sequence[TextGroup] = ()
     remembered: Remembered = field(default_factory=Remembered)
-    near: tuple[str, ...] = ()
     student: Student = field(init=False)
-    _preserved: dict[tuple[str, ...], Moment] = field(default_factory=dict)
+    _preserved: dict[tuple[str, ...], Held] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.student = self.edits
@@ -103,15 +102,18 @@ class Run:
             request = self.request
             lists = (request.words, request.general)
             prompts = PreservedPrompts(lists, request.moving, request.config.seed, request.config.keep, request.recipe)
-            moment = prompts.moment(reader, self.job.pulse)
+            held = Held(prompts.moment(reader, self.job.pulse))
             if request.vocabulary:
                 self.job.say("reading the vocabulary")
-                held = OpenWords.make(request, self.job.pulse).preserved(
-                    reader, moment, kept_words(self.host), request.near_earlier
-                )
-                moment, self.near = held.moment, tuple(dict.fromkeys([*self.near, *held.near]))
-            self._preserved[reader.paths] = moment
-        return self._preserved[reader.paths]
+                words, kept = OpenWords.make(request, self.job.pulse), kept_words(self.host)
+                held = words.preserved(reader, held.moment, kept, request.near_earlier)
+            self._preserved[reader.paths] = held
+        return self._preserved[reader.paths].moment
+
+    @property
+    def near(self) -> tuple[str, ...]:
+        """The terms around the target that are preserved, as far as they have been read."""
+        return tuple(dict.fromkeys(term for held in self._preserved.values() for term in held.near))
 
     def learned(self) -> str:
         """Which change is on the layers now, as a hash."""

@@ -16,7 +16,7 @@ from unlearn_core.preview import grid
 from unlearn_core.sampling import Sampler
 from unlearn_core.words.prompts import fill
 
-from .models import OpenModel
+from .models import OpenModel, guidance_of
 from .sequences import Watched
 
 SIZE, PRESERVED, STEPS, NOISE = 72, 8, 12, 77
@@ -32,7 +32,7 @@ def captions(w: Watched, targets: Sequence[Sequence[Question]]) -> tuple[str, ..
 
 def strip(host: OpenModel, columns: Sequence[str], file: Path) -> None:
     """Draw one row with the host as it is now and write it."""
-    drawn = drawn_now(Sampler(host, STEPS), columns, NOISE)
+    drawn = drawn_now(Sampler(host, STEPS, guidance_of(host)), columns, NOISE)
     picture = grid([drawn], 0)
     image = Image.fromarray((picture * 255).round().byte().permute(1, 2, 0).numpy())
     save_png(image.resize((SIZE * len(drawn), SIZE), Image.Resampling.LANCZOS), file)

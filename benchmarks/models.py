@@ -10,6 +10,7 @@ from torch import nn
 from unlearn_core.demo.recognition import CHECKPOINT
 from unlearn_core.errors import BadSetting
 from unlearn_core.host import HostModel
+from unlearn_core.sampling import Sampler
 from unlearn_core.standalone.model import StandaloneModel
 
 DEMO, WORLD, OPEN = "demo", "world", "world-open"
@@ -29,6 +30,12 @@ class OpenModel(HostModel, Protocol):
     """A model whose network is at hand."""
 
     backbone: nn.Module
+
+
+def guidance_of(host: HostModel) -> float:
+    """At which a model's pictures are drawn: its own, or the usual one where it tells none."""
+    own = getattr(host, "guidance", None)
+    return Sampler.guidance if own is None else own
 
 
 def opened(name: str, device: str) -> OpenModel:

@@ -14,7 +14,7 @@ from unlearn_core.preview import drawn as drawn_now
 from unlearn_core.sampling import Sampler
 from unlearn_core.words.prompts import fill
 
-from .models import OpenModel
+from .models import OpenModel, guidance_of
 from .sequences import Request, Watched
 
 SEED = 1000
@@ -91,7 +91,7 @@ def target_questions(request: Request, w: Watched, count: int) -> list[Question]
 
 def look(host: OpenModel, asked: Sequence[Question], seed: int, steps: int = STEPS) -> Observations:
     """Draw and read, with the host as it is now; picture i has noise i of the seed. steps: Euler steps of a picture."""
-    drawn = drawn_now(Sampler(host, steps), [q.caption for q in asked], SEED + seed)
+    drawn = drawn_now(Sampler(host, steps, guidance_of(host)), [q.caption for q in asked], SEED + seed)
     return read(drawn)
 
 

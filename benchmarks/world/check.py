@@ -22,7 +22,7 @@ from unlearn_core.preview import grid, pictures
 from unlearn_core.sampling import Sampler
 
 from ..doc_tables import RESULTS
-from ..models import MODELS, WORLD
+from ..models import MODELS, WORLD, guidance_of
 from ..questions import Answer
 from ..record import Origin
 from .host import World
@@ -67,7 +67,7 @@ def sheet(host: HostModel, file: Path) -> None:
     rows += [[about(n, "flat", i, way) for i, n in enumerate(names)] for way in WAYS[1:]]
     rows += [[composed(a, b, i) for i, (a, b) in enumerate(zip(names, names[3:] + names[:3], strict=True))]]
     captions = [q.caption for row in rows for q in row]
-    drawn = F.interpolate(pictures(Sampler(host, STEPS), Stack(), captions, NOISE), scale_factor=1.5)
+    drawn = F.interpolate(pictures(Sampler(host, STEPS, guidance_of(host)), Stack(), captions, NOISE), scale_factor=1.5)
     picture = grid(list(drawn.split(SHOWN)), 2)
     # few colours: a third of the size, and nothing that the eye would miss
     Image.fromarray((picture * 255).round().byte().permute(1, 2, 0).numpy()).quantize(128).save(file)

@@ -18,6 +18,7 @@ from unlearn_core.demo.recognition import STEPS, Question
 from unlearn_core.host import HostModel
 from unlearn_core.sampling import Sampler, noise, schedule
 
+from ..models import guidance_of
 from ..questions import SEED, Answer, Observations, Questionnaire
 from ..sequences import Watched
 from .captions import (
@@ -132,7 +133,7 @@ def look(host: HostModel, asked: Sequence[Question], seed: int, steps: int = STE
 
 def drawn_for(host: HostModel, asked: Sequence[Question], seed: int, steps: int) -> Tensor:
     """One picture a question, `[n, 3, 64, 64]` in 0..1; a caption has one noise, so asked twice it is one picture."""
-    sampler = Sampler(host, steps).ready()
+    sampler = Sampler(host, steps, guidance_of(host)).ready()
     numbers = [crc32(f"{SEED + seed} {q.caption}".encode()) for q in asked]
     start = torch.cat([noise((1, *host.latent_shape), number, host.device) for number in numbers])
     with host.session(Stack()):

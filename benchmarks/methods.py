@@ -18,7 +18,7 @@ from .baselines.pure_noise import PureNoise
 from .baselines.uce import OCE, UCE
 from .joint import OursJoint
 from .learned import Learned
-from .ours import Ours, OursBlind
+from .ours import Ours, OursBlind, OursListed
 from .task import Task
 
 
@@ -37,7 +37,7 @@ class Method(Protocol):
 OTHERS = (ESD, GEM, PureNoise, ConceptAblation, UCE, DFR, LACU, LACULoRA)
 EDITS = (OCE, SPEED, DP, CEASE)
 """In closed form as UCE, for the large world."""
-METHODS: dict[str, type] = {m.name: m for m in (Ours, OursBlind, OursJoint, *OTHERS, *EDITS)}
+METHODS: dict[str, type] = {m.name: m for m in (Ours, OursBlind, OursListed, OursJoint, *OTHERS, *EDITS)}
 PUBLISHED = tuple(m.name for m in OTHERS)
 
 

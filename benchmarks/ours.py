@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import ClassVar
+from unittest.mock import patch
 
 from unlearn_core.config import ForgetConfig
 from unlearn_core.delta.format import Delta
@@ -80,3 +84,23 @@ class OursBlind(Ours):
             return own
         known = WordList.load(host.words_file).all_objects
         return WordList.load(None).without([o for o in world()["objects"] if o not in known])
+
+
+@dataclass(frozen=True)
+class OursListed(Ours):
+    """The same with nothing preserved but what lists name, as before there was a vocabulary.
+
+    The list beside the checkpoint is taken to name all that it draws.
+    """
+
+    name: ClassVar[str] = "ours-listed"
+    label: ClassVar[str] = "ours, without the vocabulary"
+
+    def learn(self, task: Task) -> Learned:
+        """As ever, on the host with that list."""
+        with tempfile.TemporaryDirectory() as folder:
+            whole = Path(folder) / "words.json"
+            known = json.loads(Path(task.host.words_file).read_text(encoding="utf-8"))
+            whole.write_text(json.dumps(known | {"complete": True}), encoding="utf-8")
+            with patch.multiple(task.host, create=True, words_file=str(whole), vocabulary=None):
+                return super().learn(task)

@@ -34,6 +34,7 @@ QUICK = (
     "ours:quality=quick",
     "ours:closed_form=no+steps=2+sampling_steps=2+batch=2",
     "ours-blind:quality=quick",
+    "ours-listed:quality=quick",
     "esd-lora:steps=1+sampling_steps=2+batch=1",
     "esd-lora:steps=1+sampling_steps=2+batch=1+dense=1",
     "gem-lora:steps=1+batch=1",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,12 @@ KINDS: tuple[tuple[str, float], ...] = (
 )
 """Changes: the concept's own delta so strongly; with noise added that is so many times as large; another concept's."""
 WORDS = ("forgotten", "partly", "not")
+TRIED: tuple[dict[str, Any], ...] = (
+    {},
+    *({"error": 0.005}, {"error": 0.001}, {"near_shares": (0.1, 0.3)}, {"clear_margin": 0.75}, {"clear_margin": 1.0}),
+    *({"near_shares": (0.1, 0.3), "clear_margin": 0.75}, {"kept_margin": 0.5}),
+)
+"""Changes of the check's constants with which the same pictures are judged once more."""
 
 
 @dataclass(frozen=True)
@@ -84,10 +90,11 @@ def cases(count: int) -> Iterator[Case]:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is asked about a case."""
+    """What is asked about a case. changes: of the check's constants, as names and values."""
 
     case: Case
     words: WordList
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def kind(self) -> str:
@@ -97,7 +104,7 @@ class Subject:
     @property
     def recipe(self) -> Recipe:
         """The constants."""
-        return DEFAULT[self.kind]
+        return replace(DEFAULT[self.kind], **self.changes)
 
     @cached_property
     def questions(self) -> Questions:
@@ -140,9 +147,9 @@ class FullLooks:
         """The demo's."""
         return DemoClassifier.load(FOLDER / "classifier.safetensors")
 
-    def subject(self, case: Case) -> Subject:
+    def subject(self, case: Case, changes: Mapping[str, Any] | None = None) -> Subject:
         """What is asked about a case."""
-        return Subject(case, self.words)
+        return Subject(case, self.words, changes or {})
 
     def kept(self, name: str, make: Any) -> dict[str, Tensor]:
         """Tensors from a file, made where it is not there."""
@@ -284,9 +291,10 @@ def comparable(subject: Subject, words: WordList, errors: Tensor) -> Tensor:
     return errors
 
 
-def compared(looks: FullLooks, case: Case) -> dict[str, Judged]:
-    """The full check, the sequential check and the classifier on one case."""
-    subject, words, recipe = looks.subject(case), looks.words, looks.subject(case).recipe
+def compared(looks: FullLooks, case: Case, changes: Mapping[str, Any] | None = None) -> dict[str, Judged]:
+    """The full check, the sequential check and the classifier on one case. changes: see `Subject`."""
+    subject, words = looks.subject(case, changes), looks.words
+    recipe = subject.recipe
     old, new = looks.before(case), looks.seen(case)
     tables = {True: comparable(subject, words, old["read"]), False: comparable(subject, words, new["read"])}
     right = {when: by_concept(subject, (margin(t.sum(2)) > 0).tolist()) for when, t in tables.items()}
@@ -331,7 +339,34 @@ def measure(folder: Path, device: str, runs: int, commit: str = "", told: Any = 
         write_json(folder / FILE, data)
         words = ", ".join(f"{k} {j.grade}{' harmed' * j.harmed}" for k, j in found.items())
         told(f"{len(judgements)} {case.name}: {words}")
+    data |= {"tried": tried(looks, runs), "halves": halves(looks, runs)}
+    write_json(folder / FILE, data)
     return data
+
+
+def tried(looks: FullLooks, runs: int) -> list[dict[str, Any]]:
+    """Agreement with the full check, and mean rows, of all changes and of the good ones, by the `TRIED` settings."""
+    out = []
+    for changes in TRIED:
+        found = [(case, compared(looks, case, changes)) for case in cases(runs)]
+        row: dict[str, Any] = {"changes": changes, "source": "agreement"}
+        for what in ("grade", "harmed"):
+            same = [getattr(j["full"], what) == getattr(j["sequential"], what) for _, j in found]
+            row[what] = sum(same) / len(same)
+        for name, some in (("rows", found), ("rows: good", [f for f in found if f[0].kind == "good"])):
+            row[name] = sum(j["sequential"].rows for _, j in some) / len(some)
+        out.append(row)
+    return out
+
+
+def halves(looks: FullLooks, runs: int) -> float:
+    """How often two full checks of half the pictures each use the same word: how sure the full one is itself, 0..1."""
+    same = []
+    for case in cases(runs):
+        shown = (margin(looks.seen(case)["target"].sum(2)) > 0).float()
+        first, second = (grade(float(half.mean()), looks.subject(case).recipe) for half in (shown[::2], shown[1::2]))
+        same.append(first == second)
+    return sum(same) / len(same)
 
 
 def summary(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -347,6 +347,23 @@ def agreement(results: Mapping) -> list[str]:
     return [*out, "", f"`{command}`: {source['date']}, {source['device']}, commit {source['commit']}."]
 
 
+def agreement_tried(results: Mapping) -> list[str]:
+    """The same by other constants of the check, and how often two halves of the full one agree."""
+    out = [
+        "| constants | forgotten: sequential, full | harmed: sequential, full | rows | rows of good changes |",
+        "|---" * 5 + "|",
+    ]
+    for row in results["tried"]:
+        name = ", ".join(
+            f"`{k}` {' to '.join(map(str, v)) if isinstance(v, list | tuple) else v}" for k, v in row["changes"].items()
+        )
+        shares = [percent(row[what]) for what in ("grade", "harmed")]
+        costs = [number(row[what], 0) for what in ("rows", "rows: good")]
+        out.append(f"| {name or 'as they are'} | {' | '.join([*shares, *costs])} |")
+    both = percent(results["halves"])
+    return [*out, "", f"Two halves of the full check's own pictures, 16 each, use the same word in {both} of the runs."]
+
+
 def percent(share: float) -> str:
     """With the sign."""
     return f"{number(100 * share)} %"

@@ -126,6 +126,7 @@ TABLES: dict[str, Callable[[], Sequence[str]]] = {
     "depth": lambda: doc_results.depth(results("depth")),
     "everywhere": lambda: doc_results.everywhere(results("everywhere")),
     "agreement": lambda: doc_results.agreement(results("agreement")),
+    "agreement-tried": lambda: doc_results.agreement_tried(results("agreement")),
     **{f"world-{kind}": partial(world_table, kind) for kind in ("base", "one", "ten", "short", "hundred", "together")},
     "world-ten-open": partial(world_table, "ten", "world-open"),
     "settings-request": lambda: settings_table(config.REQUEST),

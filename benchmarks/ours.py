@@ -14,6 +14,7 @@ from unlearn_core.delta.format import Delta
 from unlearn_core.delta.merge import combine_cat
 from unlearn_core.delta.paths import safe_file_name
 from unlearn_core.demo.recognition import world
+from unlearn_core.errors import BadSetting
 from unlearn_core.method.forget import forget
 from unlearn_core.progress import StepReport
 from unlearn_core.words.word_list import WordList
@@ -97,7 +98,9 @@ class OursListed(Ours):
     label: ClassVar[str] = "ours, without the vocabulary"
 
     def learn(self, task: Task) -> Learned:
-        """As ever, on the host with that list."""
+        """As ever, on the host with that list. Raises `BadSetting` where there is none."""
+        if not task.host.words_file:
+            raise BadSetting("ours-listed needs a model with a word list: choose --model world.")
         with tempfile.TemporaryDirectory() as folder:
             whole = Path(folder) / "words.json"
             known = json.loads(Path(task.host.words_file).read_text(encoding="utf-8"))

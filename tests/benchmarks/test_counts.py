@@ -1,5 +1,6 @@
 """Rows by phase, and how the agreement of two checks is summed up."""
 
+from dataclasses import fields
 from types import SimpleNamespace
 
 import pytest
@@ -7,7 +8,9 @@ import pytest
 from benchmarks import agreement
 from benchmarks.counts import Counted, Phases, table
 from benchmarks.doc_results import agreement as agreement_table
+from benchmarks.doc_results import agreement_tried
 from benchmarks.row_passes import Rows
+from unlearn_core.recipe import DEFAULT
 
 
 def test_work_between_two_reports_belongs_to_the_phase_of_the_first():
@@ -49,3 +52,12 @@ def test_agreement_is_the_share_of_runs_with_the_same_answer():
     assert found[1]["rows: full"] == 9 and found[1]["grade: full, classifier"] == 1.0
     lines = agreement_table({"rows": found, "sources": {"agreement": {"date": "d", "device": "x", "commit": "c"}}})
     assert lines[3].startswith("| all | 3 | 66.7 % |") and "--runs 3" in lines[-1]
+
+
+def test_what_was_tried_says_which_constant_it_was():
+    row = {"grade": 0.96, "harmed": 0.98, "rows": 698.0, "rows: good": 611.0}
+    tried = [row | {"changes": {}}, row | {"changes": {"near_shares": (0.1, 0.3), "error": 0.02}}]
+    lines = agreement_tried({"tried": tried, "halves": 0.85})
+    assert lines[2] == "| as they are | 96 % | 98 % | 698 | 611 |"
+    assert lines[3].startswith("| `near_shares` 0.1 to 0.3, `error` 0.02 |") and "in 85 % of" in lines[-1]
+    assert all({f.name for f in fields(DEFAULT["object"])} >= changes.keys() for changes in agreement.TRIED)

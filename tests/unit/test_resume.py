@@ -41,7 +41,7 @@ RUNS = {
 def at_every_step(monkeypatch):
     """Snapshots of a training at every step; without what takes most of so small a run's time: garbage, words."""
     monkeypatch.setattr(TinyHost, "_sentence", cached_sentence)
-    monkeypatch.setattr("unlearn_core.device_memory.gc", SimpleNamespace(collect=lambda: 0))
+    monkeypatch.setattr("unlearn_core.device_memory.gc", SimpleNamespace(collect=lambda generation: 0))
     monkeypatch.setattr(saved_work, "SECONDS", 0.0)
     monkeypatch.setattr(saved_work, "SHARE", 1e9)
 

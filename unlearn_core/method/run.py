@@ -71,7 +71,7 @@ class Run:
         config = request.config
 
         # A look for garbage takes as long as an unchecked run's algebra, and only pictures leave much.
-        tidy = partial(release, host.device) if config.check else (lambda: None)
+        tidy = partial(release, host.device, young=True) if config.check else (lambda: None)
         job = Tracker(expected(request), progress, tidy)
         with host.session(request.stack) as backbone:
             base = BaseModel(backbone, host.layers(), request.stack)

@@ -143,7 +143,12 @@ def sequence_options(p: argparse.ArgumentParser) -> None:
 
 def speed_options(p: argparse.ArgumentParser) -> None:
     """On what it is measured."""
-    p.add_argument("--arch", default="demo", choices=("demo", "sd15", "sdxl"), help="the demo model or a full size")
+    p.add_argument(
+        "--arch",
+        default="demo",
+        choices=("demo", "sd15", "sdxl", "sdxl-narrow"),
+        help="the demo model or a size with random weights",
+    )
     p.add_argument("--resolution", type=int, help="side of the pictures, in pixels")
     p.add_argument("--full-precision", action="store_true", help="float32 throughout")
     p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting")

@@ -38,6 +38,15 @@ UNETS: dict[str, dict[str, Any]] = {
         "projection_class_embeddings_input_dim": 2816,
     },
 }
+NARROW = "sdxl-narrow"
+"""SDXL's layout a tenth as wide, to count what depends on the layout and not on the size."""
+UNETS[NARROW] = UNETS["sdxl"] | {
+    "block_out_channels": (32, 64, 128),
+    "attention_head_dim": (1, 2, 4),
+    "cross_attention_dim": 256,
+    "transformer_layers_per_block": (1, 1, 2),
+    "projection_class_embeddings_input_dim": 1696,
+}
 VAE = {
     "block_out_channels": (128, 256, 512, 512),
     "down_block_types": ("DownEncoderBlock2D",) * 4,
@@ -54,12 +63,24 @@ OPEN_CLIP = {
     "hidden_act": "gelu",
     "projection_dim": 1280,
 }
-FAMILY = {"sd15": "sd1", "sdxl": "sdxl"}
+NARROW_PARTS: tuple[dict[str, Any], ...] = (
+    {"block_out_channels": (32, 32, 32, 32)},
+    {"hidden_size": 96, "intermediate_size": 384, "num_attention_heads": 4, "num_hidden_layers": 2},
+    {
+        "hidden_size": 160,
+        "intermediate_size": 640,
+        "num_attention_heads": 4,
+        "num_hidden_layers": 3,
+        "projection_dim": 160,
+    },
+)
+"""What is other than in `VAE`, `CLIP` and `OPEN_CLIP`."""
+FAMILY = {"sd15": "sd1", "sdxl": "sdxl", NARROW: "sdxl"}
 """The architecture of each size, as delta files call it."""
 
 
 def random_networks(size: str, seed: int = 0, device: str | torch.device = "cpu") -> Networks:
-    """All networks of a size, `sd15` or `sdxl`, in float32 with seeded random weights. Raises `BadSetting`.
+    """All networks of a size of `UNETS` in float32 with seeded random weights. Raises `BadSetting`.
 
     device: where the weights are made; drawing billions of numbers on a CPU takes minutes.
     """
@@ -70,13 +91,15 @@ def random_networks(size: str, seed: int = 0, device: str | torch.device = "cpu"
 
     architecture, tokenizer = FAMILY[size], standard_tokenizer()
     generator = torch.Generator(device).manual_seed(seed)
+    sdxl = architecture == "sdxl"
+    of_vae, of_clip, of_open_clip = NARROW_PARTS if size == NARROW else ({}, {}, {})
     unet = drawn(UNet2DConditionModel, UNETS[size], generator)
-    vae = drawn(AutoencoderKL, VAE | {"scaling_factor": SCALE_FACTOR[architecture]}, generator)
+    vae = drawn(AutoencoderKL, VAE | of_vae | {"scaling_factor": SCALE_FACTOR[architecture]}, generator)
     ends = {"bos_token_id": END - 1, "eos_token_id": END}
-    clip = drawn(CLIPTextModel, CLIPTextConfig(**CLIP, **ends), generator)
-    text = [TextEncoder(clip, tokenizer, END, penultimate=size == "sdxl")]
-    if size == "sdxl":
-        second = drawn(CLIPTextModelWithProjection, CLIPTextConfig(**OPEN_CLIP, **ends), generator)
+    clip = drawn(CLIPTextModel, CLIPTextConfig(**CLIP | of_clip, **ends), generator)
+    text = [TextEncoder(clip, tokenizer, END, penultimate=sdxl)]
+    if sdxl:
+        second = drawn(CLIPTextModelWithProjection, CLIPTextConfig(**OPEN_CLIP | of_open_clip, **ends), generator)
         text.append(TextEncoder(second, tokenizer, 0, penultimate=True, pooled=True))
     facts = facts_of(size)
     marks = {n: t for n, t in unet.state_dict().items() if n.endswith(keys.FINGERPRINTED)}

@@ -36,10 +36,10 @@ from . import flops
 from .memory import now_mb, peak_mb, start_peak
 from .phases import bits, phases
 from .run import device_name
-from .sizes import UNETS, random_networks
+from .sizes import NARROW, UNETS, random_networks
 
 ROUNDS = 3
-STEPS = {"demo": 16, "sd15": 4, "sdxl": 3}
+STEPS = {"demo": 16, "sd15": 4, "sdxl": 3, NARROW: 16}
 """Steps of a round."""
 WARM = 2
 """First steps of a round that are not counted."""

@@ -70,7 +70,7 @@ def load_chosen() -> Any:
 def learning() -> Iterator[LdmModel]:
     """The chosen checkpoint to learn on, without all that the last picture has left in it."""
     model = load_chosen()
-    with alone(model), on_device(model):
+    with as_loaded(model), on_device(model):
         yield LdmModel(model, Path(model.sd_checkpoint_info.filename))
 
 
@@ -272,7 +272,7 @@ PATCHED = (nn.Linear, nn.Conv2d, nn.GroupNorm, nn.LayerNorm, nn.MultiheadAttenti
 
 
 @contextmanager
-def alone(model: Any) -> Iterator[None]:
+def as_loaded(model: Any) -> Iterator[None]:
     """The model as its checkpoint has it: what the last picture has left in it is taken out, LoRAs put back at the end.
 
     The host sets hypernetworks and merged tokens anew for each picture.

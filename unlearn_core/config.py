@@ -13,7 +13,7 @@ from typing import Any
 from .delta.info import MAX_CONCEPT
 from .errors import BadSetting
 from .words.compare import same_thing, share_a_word
-from .words.prompt_syntax import visible
+from .words.prompt_syntax import as_it_looks
 
 REQUEST, EDIT, TRAINING = "request", "edit", "training"
 """Groups of settings: what every artist is asked; how the edit is made and checked; what acts only if it trains."""
@@ -137,20 +137,27 @@ class ForgetConfig:
     layers: str = setting(
         "kv",
         "Layers",
-        "Which layers are trained: keys and values of cross-attention, all of cross-attention, or all attention.",
+        "Which layers are trained. Kv: keys and values of attention to text; cross: all of it; attention: that within "
+        "the picture as well.",
         TRAINING,
         choices=("kv", "cross", "attention"),
     )
     forget_weight: float = setting(
-        1.0, "Forget weight", "Weight of the forget loss, w_u.", TRAINING, low=0.0, high=1000.0, step=0.1
+        1.0, "Forget weight", "How much forgetting counts in a step.", TRAINING, low=0.0, high=1000.0, step=0.1
     )
     keep_weight: float = setting(
-        2.0, "Replay weight", "Weight of the replay loss, w_p.", TRAINING, low=0.0, high=1000.0, step=0.1
+        2.0,
+        "Replay weight",
+        "How much it counts in a step that other prompts stay as they are.",
+        TRAINING,
+        low=0.0,
+        high=1000.0,
+        step=0.1,
     )
     drift_weight: float = setting(
         1e-4,
         "Drift weight",
-        "Weight of the squared change of the weights, w_r.",
+        "How much it counts that the weights stay near to what they were.",
         TRAINING,
         low=0.0,
         high=10.0,
@@ -355,7 +362,7 @@ def clean_words(value: Any, label: str) -> str:
     """One line of words: white space folded, control and direction marks refused."""
     if not isinstance(value, str):
         raise TypeError
-    words = " ".join(visible(value).split())
+    words = " ".join(as_it_looks(value).split())
     if len(words) > MAX_CONCEPT:
         raise BadSetting(f"{label}: at most {MAX_CONCEPT} characters, not {len(words)}.")
     if any(not c.isprintable() for c in words):

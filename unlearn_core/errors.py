@@ -6,7 +6,7 @@ LONGEST = 2000
 """Characters of a message; the names in it may come from a file that anybody has made."""
 
 
-def visible(text: object) -> str:
+def one_line(text: object) -> str:
     """The text as one line without characters that steer a terminal or turn the writing around.
 
     Names in it may come from files that anybody has made: whatever they hold has to be harmless where it is shown.
@@ -19,7 +19,7 @@ class UnlearnError(Exception):
     """Something the artist can mend; the message is one visible line that says what to do next."""
 
     def __init__(self, message: object = ""):
-        super().__init__(visible(message))
+        super().__init__(one_line(message))
 
 
 class BadSetting(UnlearnError):

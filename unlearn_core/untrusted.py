@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from .errors import visible
+from .errors import one_line
 
 MAX_NAME = 512
 MAX_TEXTS = 4096
@@ -25,7 +25,7 @@ class Unreadable(ValueError):
     """A file is not what it should be; the message is a clause that ends in what is wrong with it."""
 
     def __init__(self, message: object):
-        super().__init__(visible(message))
+        super().__init__(one_line(message))
 
 
 @dataclass(frozen=True)

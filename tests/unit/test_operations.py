@@ -5,18 +5,26 @@ import torch
 
 from benchmarks import flops
 from benchmarks.phases import phases
-from benchmarks.sizes import UNETS
+from benchmarks.sizes import NARROW, UNETS, random_networks
 from tests.tiny import TinyHost
 from tests.unit.runs import config, run, stack_on
 from tests.unit.test_full_size_names import PARAMETERS, on_meta
 from unlearn_core.evaluate.stepwise import StepwiseEvaluator
 from unlearn_core.method.training.loop import Trainer
+from unlearn_core.standalone.model import StandaloneModel
 
 
-@pytest.mark.parametrize("size", UNETS)
+@pytest.mark.parametrize("size", PARAMETERS.keys() & UNETS.keys())
 def test_the_benchmarks_networks_have_the_published_size(size):
     unet = on_meta(UNETS[size])
     assert sum(p.numel() for p in unet.parameters()) == PARAMETERS[size]
+
+
+def test_the_narrow_network_has_the_layout_of_sdxl_and_both_text_encoders():
+    host = StandaloneModel(random_networks(NARROW), resolution=64)
+    assert host.architecture == "sdxl" and len(host.encoders) == 2
+    assert dict(host.backbone.named_parameters()).keys() <= dict(on_meta(UNETS["sdxl"]).named_parameters()).keys()
+    assert host.encode(["a banana"]).tokens.shape == (1, 77, UNETS[NARROW]["cross_attention_dim"])
 
 
 def test_operations_of_a_product_and_of_attention():

@@ -10,7 +10,7 @@ from tests.unit.test_cli import FORGET, QUICK, TRAINED, replaced
 from unlearn_core import UnlearnError, load, saved_work
 from unlearn_core.cli import progress_bar, unfinished
 from unlearn_core.cli.main import main
-from unlearn_core.cli.unfinished import alone
+from unlearn_core.cli.unfinished import only_run
 from unlearn_core.demo.recognition import CHECKPOINT
 
 LIST = [*FORGET, "--concept", "banana, frog", "--anchor", "cat", "--set", "steps=3", "--set", "batch=2"]
@@ -214,7 +214,7 @@ def test_retrain_refuses_a_folder_that_holds_anothers_deltas(tmp_path, capsys):
     assert "frog.safetensors is there already" in capsys.readouterr().err
     assert {f.name: f.read_bytes() for f in tmp_path.iterdir()} == before
     (tmp_path / "new").mkdir()
-    with alone(tmp_path / "new" / "frog.safetensors"):
+    with only_run(tmp_path / "new" / "frog.safetensors"):
         assert main([*retrain, "--out", str(tmp_path / "new")]) == 1
     assert "Another run is making 'frog.safetensors'" in capsys.readouterr().err
     assert list((tmp_path / "new").iterdir()) == []

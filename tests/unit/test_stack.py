@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.small import BASE, LAYERS, A, B, C, X, a_delta, a_net, info, output_under, stack_of, weights_under
-from unlearn_core.delta.apply import alone, applied
+from unlearn_core.delta.apply import applied, to_itself
 from unlearn_core.delta.format import Delta, Factor, Parent
 from unlearn_core.delta.merge import combine_cat
 from unlearn_core.delta.stack import OtherBase, Stack, check_fits, lineage, parse_entry
@@ -332,8 +332,8 @@ def test_what_is_switched_off_has_not_been_forgotten():
 
 
 def test_a_model_is_in_one_session_at_a_time(net):
-    second = alone(net)
-    with alone(net), pytest.raises(UnlearnError, match="The model is at work"):
+    second = to_itself(net)
+    with to_itself(net), pytest.raises(UnlearnError, match="The model is at work"):
         second.__enter__()
-    with alone(net), alone(a_net()):
+    with to_itself(net), to_itself(a_net()):
         pass

@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from unlearn_core.errors import BadCheckpoint, UnlearnError, visible
+from unlearn_core.errors import BadCheckpoint, UnlearnError, one_line
 from unlearn_core.untrusted import Unreadable, listed, parse_json, read_header, read_json, read_text
 
 MB = 2**20
@@ -30,7 +30,7 @@ def header_file(path, text: str | bytes, numbers: bytes = b"\0" * 4):
     ],
 )
 def test_a_message_is_one_visible_line(text, shown):
-    assert visible(text) == shown
+    assert one_line(text) == shown
     for error in (UnlearnError, BadCheckpoint, Unreadable):
         assert str(error(text)) == shown and shown.isprintable()
 

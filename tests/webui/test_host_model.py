@@ -191,7 +191,7 @@ def test_active_loras_are_taken_out_and_put_back(host):
         bake(layer)
     baked = layer.weight.detach().clone()
     assert not torch.equal(baked, own)
-    with pytest.raises(ValueError), host.code.alone(host.shared.sd_model):
+    with pytest.raises(ValueError), host.code.as_loaded(host.shared.sd_model):
         assert torch.equal(layer.weight, own) and networks.loaded_networks == []
         raise ValueError
     assert torch.equal(layer.weight, baked) and networks.loaded_networks == ["a style"]

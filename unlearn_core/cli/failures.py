@@ -72,10 +72,10 @@ def with_options(text: str) -> str:
 def say(text: str, stream: TextIO | None = None) -> None:
     """A line for a person, on standard error if nothing else is given; no matter if nobody can hear it any more."""
     with suppress(OSError, ValueError):
-        print(visible(text), file=stream or sys.stderr, flush=True)
+        print(printable(text), file=stream or sys.stderr, flush=True)
 
 
-def visible(text: str) -> str:
+def printable(text: str) -> str:
     """The text with control characters spelled out, which could steer a terminal."""
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 

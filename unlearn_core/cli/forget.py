@@ -16,7 +16,7 @@ from ..delta.format import SUFFIX, Delta, save
 from ..delta.outputs import PICTURE_SIZE, Output, delta_size, prepare
 from ..delta.paths import each_its_own, read_with, safe_file_name
 from ..delta.stack import Stack, lineage
-from ..errors import Cancelled, UnlearnError, visible
+from ..errors import Cancelled, UnlearnError, one_line
 from ..host import HostModel
 from ..method.finished import finished
 from ..method.forget import Result, forget_or_go_on, summary
@@ -30,7 +30,7 @@ from .console import STOPPED, StopOnInterrupt, deltas_read, print_notes, print_r
 from .failures import say
 from .progress_bar import Bar, Counter
 from .reports import finished_report
-from .unfinished import alone, how_it_goes_on, saved_work, say_how_it_goes_on, unfinished
+from .unfinished import how_it_goes_on, only_run, saved_work, say_how_it_goes_on, unfinished
 
 WITHHELD = 1
 """The exit code where a delta harms too much to be saved."""
@@ -147,7 +147,7 @@ def forgotten(args: argparse.Namespace, more: Callable[[Done], None] = lambda do
             stack = stack.with_delta(delta)
             yield files
             continue
-        with alone(files.delta):
+        with only_run(files.delta):
             with StopOnInterrupt() as stop:
                 done = made(host, config, stack, files, (stop, saved_work(files.delta, args.resume)))
                 done = replace(done, place=(number, len(configs)))
@@ -201,7 +201,7 @@ def made(
                 saved.remove()
             raise
     # as `load` calls it, so that a delta on top of it names the same parent
-    delta = result.delta.named(visible(files.delta.stem))
+    delta = result.delta.named(one_line(files.delta.stem))
     report = result.report
     if not result.withheld:
         report = finished_report(report, files.delta, save(delta, files.delta), host.layers())

@@ -10,7 +10,7 @@ from ..config import check, settings
 from ..delta.outputs import PICTURE_SIZE, Output, prepare
 from ..delta.paths import read_with
 from ..delta.stack import Stack, check_fits
-from ..errors import BadSetting, visible
+from ..errors import BadSetting, one_line
 from ..host import title_of
 from ..sampling import Sampler
 from .console import deltas_read, print_notes, read_stack
@@ -46,4 +46,4 @@ def run_preview(args: argparse.Namespace) -> int:
 def told_of_cuts(prompts: Sequence[str]) -> Iterator[str]:
     """A sentence for each prompt whose end plays no part."""
     for prompt in prompts:
-        yield f"'{visible(prompt)[:40]}...' is longer than the 75 tokens that are read: its end plays no part."
+        yield f"'{one_line(prompt)[:40]}...' is longer than the 75 tokens that are read: its end plays no part."

@@ -8,7 +8,7 @@ from pathlib import Path
 from ..delta.format import Delta, load
 from ..delta.info import DeltaInfo
 from ..device_memory import peak_memory_mb
-from ..errors import visible
+from ..errors import one_line
 
 
 def finished_report(report: dict, file: Path, sha: str, layers: dict[str, str]) -> dict:
@@ -28,7 +28,7 @@ def described(delta: Delta, file: Path) -> dict:
     """A delta's facts in the order a person wants them."""
     info = delta.info
     return {
-        "file": visible(file.name),
+        "file": one_line(file.name),
         "concepts": list(info.concepts),
         "kind": info.kind,
         "anchor": info.anchor,
@@ -60,7 +60,7 @@ def in_short(delta: Delta, file: Path) -> list[tuple[str, str]]:
     info, facts = delta.info, file.stat()
     ranks = sorted({f.rank for f in delta.factors.values()})
     rows = [
-        ("File", visible(file.name)),
+        ("File", one_line(file.name)),
         ("Forgets", ", ".join(info.concepts)),
         ("Kind", "" if info.merged else info.kind),
         ("Draws instead", "" if info.merged else info.anchor or "nothing in its place"),
@@ -78,7 +78,7 @@ def in_short(delta: Delta, file: Path) -> list[tuple[str, str]]:
 
 def base_in_words(info: DeltaInfo) -> str:
     """The checkpoint that a delta was made for: its name where it is known, its kind, and what tells it from others."""
-    name = f"{visible(info.base_name)}, " if info.base_name else ""
+    name = f"{one_line(info.base_name)}, " if info.base_name else ""
     return f"{name}{info.architecture} checkpoint {info.base_fingerprint}"
 
 

@@ -25,7 +25,7 @@ from ..delta.outputs import (
 from ..delta.paths import check_folder, each_its_own, read_with, safe_file_name
 from ..delta.removal import Removal, without
 from ..delta.stack import Entry, Stack, check_fits, lineage
-from ..errors import BadSetting, Cancelled, visible
+from ..errors import BadSetting, Cancelled, one_line
 from ..evaluate.stack_report import report_on
 from ..host import HostModel, title_of
 from ..method.finished import finished
@@ -35,7 +35,7 @@ from ..progress import Progress, StepReport
 from ..saved_work import SavedWork
 from .console import StopOnInterrupt, deltas_read, device, print_notes, read_stack
 from .failures import say
-from .unfinished import alone, unfinished
+from .unfinished import only_run, unfinished
 
 HELP = "Merge deltas into one file, take one out, or bake them into a copy of a checkpoint."
 
@@ -168,7 +168,7 @@ def merged(stack: Stack, args: argparse.Namespace) -> Delta:
         print(f"relative error of the smaller merge: {error:.2e}")
     else:
         made = combine_cat(stack)
-    named = made.named(visible(args.out.stem))
+    named = made.named(one_line(args.out.stem))
     sha = delta_file.save(named, args.out)
     print(f"merged {len(stack)} deltas ({', '.join(stack.concepts())}) into {args.out.resolve()} (sha256 {sha[:16]})")
     return named
@@ -217,7 +217,7 @@ def made_anew(host: HostModel, removal: Removal, new: list[Path], force: bool) -
             return finished(place_of(old), config, base_of(old.delta), below)
 
         def saved(old: Entry) -> SavedWork:
-            locks.enter_context(alone(place_of(old)))
+            locks.enter_context(only_run(place_of(old)))
             return SavedWork(unfinished(place_of(old)))
 
         stack = retrain(host, removal, Retraining(progress, keep, ready, saved, force))

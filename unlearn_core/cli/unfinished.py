@@ -25,7 +25,7 @@ def unfinished(delta: Path) -> Path:
 
 
 @contextmanager
-def alone(delta: Path) -> Iterator[None]:
+def only_run(delta: Path) -> Iterator[None]:
     """Nobody else makes this delta for the length of a block. Raises `BadSetting` where somebody is at it.
 
     The system releases the lock of a process that dies. Where there are no locks, the run goes on without.

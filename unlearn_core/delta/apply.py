@@ -25,7 +25,7 @@ DOOR = threading.Lock()
 
 
 @contextmanager
-def alone(module: nn.Module) -> Iterator[None]:
+def to_itself(module: nn.Module) -> Iterator[None]:
     """Keep a model to one block at a time: a second stack on top would be taken for the model's own weights.
 
     Raises `UnlearnError` where another block has it, in this thread or in another one.

@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from ..errors import BadDelta, BadSetting, visible
+from ..errors import BadDelta, BadSetting, one_line
 from ..untrusted import Unreadable, read_header
 from .atomic import write_whole
 from .info import DeltaInfo, Parent
@@ -271,7 +271,7 @@ def load(path: str | Path) -> Delta:
         header = read_header(path, MAX_HEADER, MAX_LAYERS * len(PARTS))
         with safe_open(path, "pt", device="cpu") as file:
             info = read_info(header.metadata)
-            delta = Delta(read_factors(file), info, visible(path.stem))
+            delta = Delta(read_factors(file), info, one_line(path.stem))
         delta.check_effect()
         return delta
     except Unreadable as e:

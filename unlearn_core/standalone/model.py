@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .. import device_memory
 from ..delta import layer_names
-from ..delta.apply import alone, applied
+from ..delta.apply import applied, to_itself
 from ..delta.paths import beside
 from ..delta.stack import Stack
 from ..errors import UnlearnError
@@ -176,7 +176,7 @@ class StandaloneModel:
         Raises `UnlearnError` where another block is in a session already.
         """
         try:
-            with alone(self.backbone), applied(self.backbone, self.layers(), stack):
+            with to_itself(self.backbone), applied(self.backbone, self.layers(), stack):
                 yield self.backbone
         finally:
             self._prompts = PromptCache()

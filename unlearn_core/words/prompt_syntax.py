@@ -52,7 +52,7 @@ def parts(text: str) -> list[tuple[str, bool]]:
     """
     if len(text) > LONGEST:
         raise BadSetting(f"Forget: at most {LONGEST} characters at once, not {len(text)}.")
-    text = visible(text)
+    text = as_it_looks(text)
     if any(not (c.isprintable() or c.isspace()) for c in text):
         raise BadSetting("Forget: the text contains invisible control characters; type it again by hand.")
     for mark, plain in (MARKS | ESCAPED).items():
@@ -73,7 +73,7 @@ def parts(text: str) -> list[tuple[str, bool]]:
     return [row for row in (read_piece(piece, phrases) for piece in pieces) if row[0]]
 
 
-def visible(text: str) -> str:
+def as_it_looks(text: str) -> str:
     """A text as it looks: without marks that were copied along, and with each accent in one character with its letter.
 
     What changes the direction of writing stays, to be refused: a name would not be what it looks like.

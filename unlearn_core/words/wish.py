@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ..errors import BadSetting
 from .compare import same_thing
 from .plurals import singular
-from .prompt_syntax import DETERMINERS, JOINTS, names_nothing, parts, visible, without_article
+from .prompt_syntax import DETERMINERS, JOINTS, as_it_looks, names_nothing, parts, without_article
 from .prompt_words import without_command
 from .prompts import style_words
 from .questions import ask_about_a_sentence, ask_about_tags, ask_about_two_readings, listed, mentioned
@@ -66,7 +66,7 @@ def read_wish(text: str, lists: Sequence[WordList], force: bool = False, vocabul
     """
     if not isinstance(text, str):
         raise BadSetting("Forget: write the concept as text.")
-    text = visible(text)
+    text = as_it_looks(text)
     if not text.strip():
         raise BadSetting("Name the concept to forget: it is empty.")
     found: list[str] = []

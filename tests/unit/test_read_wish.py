@@ -123,6 +123,10 @@ def test_lists_names_and_phrases(typed, concepts):
         ("a sofa with a cat", "'sofa' or 'cat'? It would take 'sofa'"),
         ("photo of a cat", "'cat'? It would take 'cat'"),
         ("a wombat on a bench", "which word is meant? Write that word alone"),
+        ("how do I remove watermarks?", "which word is meant? Write that word alone"),
+        ("I don’t want cats", "'cat'? It would take 'cat'"),
+        ("cats should be gone", "'cat'? It would take 'cat'"),
+        ("make cats disappear", "'cat'? It would take 'cat'"),
     ],
 )
 def test_a_sentence_is_questioned(typed, asked):
@@ -154,6 +158,7 @@ def test_a_sentence_is_questioned(typed, asked):
             "forget the concept of cat",
             "Please forget cat",
         ),
+        *("don't draw cats anymore", "never draw a cat again", "the concept of cats", "the word cat", "concept: cat"),
     ],
 )
 def test_a_command_is_understood_as_its_noun(typed):
@@ -200,6 +205,24 @@ def test_tags_alone_have_no_suggestion():
 def test_what_may_be_one_or_two_is_questioned(typed):
     with pytest.raises(BadSetting, match="may be one name or two|reads as a sentence"):
         read_wish(typed, LISTS)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        *("cat, but not dogs", "cat, not dog", "cats but keep dogs", "forget cats but keep dogs", "dogs (not puppies)"),
+        *("cat except kittens", "cat -dog", "cats, keep dogs", "all cats other than lions", "cat, except for kittens"),
+    ],
+)
+def test_what_is_to_stay_is_not_forgotten_with_the_rest(typed):
+    with pytest.raises(BadSetting, match="also says what is to stay.*under 'Keep'"):
+        read_wish(typed, LISTS)
+    assert read_wish(typed, LISTS, force=True).concepts
+
+
+@pytest.mark.parametrize("typed", ["forget me not", "no cats", "not cat", '"cat, not dog"', "T -shirt"])
+def test_names_with_such_words_are_taken(typed):
+    assert len(read_wish(typed, LISTS).concepts) == 1
 
 
 def random_texts():

@@ -20,10 +20,12 @@ COMMAND = re.compile(
 )
 """What people say to a machine, in front of the noun."""
 AFTER = re.compile(
-    r"(?i)(?:\s+(?:please|forever|for good|completely"
+    r"(?i)(?:\s+(?:please|forever|for good|completely|entirely|any\s?more|again|at all|for me|now"
     r"|(?:from|in) (?:this|the|my) (?:model|checkpoint|pictures?|images?)))+$"
 )
 """And what they say behind it."""
+SPOKEN_OF = re.compile(r"(?i)(?:concept|idea|notion|word|term)\b(?:\s+of\b)?\s*:?\s+")
+"""How people speak of a word, after an article: the concept of cats, the word cat, concept: cat."""
 QUALITY = {
     *("masterpiece", "best quality", "high quality", "highest quality", "low quality", "worst quality", "highres"),
     *("absurdres", "lowres", "hires", "hd", "uhd", "hdr", "4k", "8k", "16k", "1080p", "ultra hd", "sharp focus"),
@@ -56,11 +58,12 @@ def is_description(part: str) -> bool:
 def without_command(text: str, is_known: Callable[[str], bool]) -> str:
     """What is to be forgotten in "please forget the cats"; the text itself where it is no command.
 
-    Titles stay whole, as "Forget Paris" does, unless the rest is known.
+    Titles stay whole, as "Forget Paris" does, unless the rest is known; so does what is spoken of, "the word cat".
     """
     found = COMMAND.match(text)
     if not found:
-        return text
+        spoken = SPOKEN_OF.match(text)
+        return text[spoken.end() :] if spoken and is_known(text[spoken.end() :]) else text
     words = AFTER.sub("", text[found.end() :]).split()
     while len(words) > 1 and words[0].casefold() in ARTICLES | DETERMINERS:
         words = words[1:]

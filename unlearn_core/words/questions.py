@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 
 from ..errors import BadSetting
 from .compare import content_words, same_thing
 from .plurals import readings
 from .prompt_syntax import CAPITAL_AND, EDGE, EMBEDDING, JOINTS, SEPARATORS, TAG, WEIGHT, without_article
-from .prompt_words import is_description
+from .prompt_words import COMMAND, is_description
 from .word_list import WordList
 
 DEPICTIONS = {
@@ -18,6 +19,15 @@ DEPICTIONS = {
 """Words of prompts that speak of the picture and not of what is in it: "a photo of a cat"."""
 DOING = {"is", "are", "was", "were", "has", "wearing", "holding", "riding", "eating", "sitting", "standing", "lying"}
 """Words that make a sentence of the names around them."""
+TALK = {
+    *("i", "we", "want", "don't", "dont", "doesn't", "can't", "cannot", "should", "shouldn't", "why", "how"),
+    *("anymore", "again", "disappear", "vanish", "instead"),
+}
+"""Words that people say and names do not have."""
+STAYS = re.compile(
+    r"(?i)(?:^|\s)(?:but|not|except|excluding|keep|keeping|apart\s+from|other\s+than)\s+(?=\w)|(?<=\w\w)\s-(?=[^\W\d])"
+)
+"""What follows is to stay, as in "cats, but not dogs" and "cats -dogs"."""
 LONGEST_TITLE = 8
 """Words from which a text is no name any more."""
 MANY = 5
@@ -53,6 +63,20 @@ def ask_about_tags(rows: Sequence[tuple[str, bool]], lists: Sequence[WordList]) 
     )
 
 
+def ask_about_what_stays(rows: Sequence[tuple[str, bool]]) -> None:
+    """Raise `BadSetting` with a question for a list that also says what is not meant: that would be forgotten too."""
+    for number, (part, quoted) in enumerate(rows):
+        command = COMMAND.match(part)
+        said = part[command.end() :] if command else part
+        found = None if quoted or is_title(part.split()) else STAYS.search(said)
+        if found and (number or said[: found.start()].strip()):
+            typed = ", ".join(part for part, _ in rows)
+            raise BadSetting(
+                f"'{typed}' also says what is to stay: write only what is to go, and the rest under 'Keep'; put a name "
+                f"of several words in quotes, {INSIST} to take every part."
+            )
+
+
 def ask_about_a_sentence(text: str, lists: Sequence[WordList]) -> None:
     """Raise `BadSetting` with a question for what reads as a sentence or a whole prompt."""
     if listed(text, lists):
@@ -63,6 +87,7 @@ def ask_about_a_sentence(text: str, lists: Sequence[WordList]) -> None:
     has_article = any(w.casefold() in ("a", "an") for w in words[1:])
     named = mentioned(text, lists)
     doing = bool(named) and any(w.casefold() in DOING for w in words[1:])
+    doing = doing or (not is_title(words) and not TALK.isdisjoint(w.casefold().replace("’", "'") for w in words))
     long = len(words) >= LONGEST_TITLE and not is_title(words)
     if speaks_of_a_picture or has_article or doing or long or (len(named) > 1 and len(words) > 3):
         raise BadSetting(

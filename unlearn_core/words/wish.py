@@ -12,7 +12,14 @@ from .plurals import singular
 from .prompt_syntax import DETERMINERS, JOINTS, as_it_looks, names_nothing, parts, without_article
 from .prompt_words import without_command
 from .prompts import style_words
-from .questions import ask_about_a_sentence, ask_about_tags, ask_about_two_readings, listed, mentioned
+from .questions import (
+    ask_about_a_sentence,
+    ask_about_tags,
+    ask_about_two_readings,
+    ask_about_what_stays,
+    listed,
+    mentioned,
+)
 from .vocabulary import Vocabulary
 from .word_list import WordList
 
@@ -93,6 +100,7 @@ def concepts_in(
     """Each concept, as its list spells it. Raises `BadSetting` with a question unless forced."""
     rows = parts(text)
     if not force:
+        ask_about_what_stays(rows)
         ask_about_tags(rows, lists)
     for part, quoted in rows:
         if quoted:

@@ -6,7 +6,7 @@ import gzip
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,8 @@ FILLERS = {"animal", "artifact", "food", "plant", "location", "object"}
 """Files of WordNet from which phrases are taken that no list of prompts has, up to `TOTAL`."""
 NAMES = {"napoleon", "cleopatra", "jesus", "buddha"}
 """Names of people that are nouns as well, and seldom meant so."""
+PLURALS = {"alps", "grapes", "highlands", "stairs", "sunglasses"}
+"""Things that are called by their plural, though there is a word for one."""
 HAND_LISTS = {"characters": "character", "people": "person", "artists": "artist", "styles": "style"}
 """Files of terms that were written for this repository, one a line, by the kind of their terms."""
 
@@ -125,6 +127,7 @@ def make(sources: Sources) -> list[Row]:
         if not sources.is_left_out(row.term) and (key not in found or row.term in sources.corrections):
             found[key] = row
     rest = {t: s for t, s in meant.items() if plain(t) not in found}
+    rest = {t: s for t, s in rest.items() if t in PLURALS or not is_plural_of({*rest, *found}, t)}
     rest |= dict(sources.fillers({*rest, *found})[: max(0, TOTAL - len(rest) - len(found))])
     categories = Categories(sources.wordnet, [s.number for s in rest.values()])
     for term, sense in rest.items():
@@ -135,6 +138,11 @@ def make(sources: Sources) -> list[Row]:
             # what was given by hand still has its synonyms
             found[term] = Row(row.term, row.kind, row.category, meant[term].number)
     return sorted(found.values(), key=lambda row: (sources.common(row.term), row.term))
+
+
+def is_plural_of(terms: Collection[str], term: str) -> bool:
+    """Whether a word is the plural of another term, whatever else it may mean: trumpets are no flower."""
+    return " " not in term and term.endswith("s") and not (readings(term) - {term}).isdisjoint(terms)
 
 
 def is_noun(term: str, kind: str, meant: Mapping[str, Sense]) -> bool:

@@ -95,3 +95,8 @@ def test_small_things():
     assert without_article("an illustration of") == "illustration" and without_article("pixel art") == "pixel art"
     assert correction("sun = place, natural object") == ("sun", ("place", "natural object"))
     assert counted(["a red cat", "Cat"])["cat"] == 2 and counted(["a red cat"])["red cat"] == 1
+
+
+def test_a_plural_is_no_term_of_its_own():
+    assert module.is_plural_of({"trumpet"}, "trumpets") and not module.is_plural_of({"gla"}, "glass")
+    assert not module.is_plural_of({"house"}, "mouse") and not module.is_plural_of({"trumpet"}, "brass trumpets")

@@ -9,12 +9,15 @@ from unlearn_core.words.plurals import readings
 from unlearn_core.words.vocabulary import KINDS, Term, Vocabulary, bundled, key, may_be_form
 
 KNOWN = {
-    "animal": "cat dog wolf horse penguin tiger elephant bee shark butterfly bear bulldog chicken salmon",
-    "food": "banana apple pizza bread hamburger coffee wine mushroom orange pineapple potato",
-    "plant": "rose sunflower oak cactus tulip",
-    "thing": "watermark logo car guitar umbrella sword laptop lamp shoe castle piano bicycle helicopter snowman",
-    "place": "mountain beach kitchen forest Paris Tokyo London waterfall",
-    "profession": "nurse doctor firefighter astronaut soldier king",
+    "animal": "cat dog wolf horse penguin tiger elephant bee shark butterfly bear bulldog chicken salmon whale leopard "
+    "otter turtle jellyfish cobra bunny donkey shrimp",
+    "food": "banana apple pizza bread hamburger coffee wine mushroom orange pineapple potato lettuce taco plum peanut",
+    "plant": "rose sunflower oak cactus tulip bamboo grass palm",
+    "thing": "watermark logo car guitar umbrella sword laptop lamp shoe castle piano bicycle helicopter snowman "
+    "signature text caption barcode smartphone television table ring watch chess needle clocks trumpets logos sunset "
+    "crown",
+    "place": "mountain beach kitchen forest Paris Tokyo London waterfall church school Alps",
+    "profession": "nurse doctor firefighter astronaut soldier king clown pirate",
     "character": "Pikachu|Spider-Man|Mickey Mouse|Darth Vader|Elsa|dragon|unicorn|witch|Sherlock Holmes",
     "person": "Taylor Swift|Albert Einstein|Marilyn Monroe|woman|child|Napoleon",
     "artist": "Claude Monet|Vincent van Gogh|Picasso|Hayao Miyazaki|Greg Rutkowski",

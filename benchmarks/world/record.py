@@ -45,6 +45,7 @@ SHORT = (
     ("far things that no list names", "far_unlisted"),
     ("two things in one picture", "composition"),
     ("styles", "styles"),
+    ("forgotten things that show up unasked", "leakage"),
 )
 PLAIN = {
     "ours": "this tool",

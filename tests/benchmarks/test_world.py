@@ -352,7 +352,7 @@ def test_runs_on_the_world_become_rows_of_means_and_a_table(tmp_path):
     lines = table_of(data)
     assert lines[2].startswith("| base model |  | 0 % |") and "| uce, `uce` | 2 | 95 % (90) |" in lines[3]
     known = {"rows": [row | {"method": "uce:keep_scale=10+ridge=0.001"}, row]}
-    assert short_table(known)[2:] == ["| UCE, set to forget all | 95 % | 50 % |  | 100 % | 100 % |"]
+    assert short_table(known)[2:] == ["| UCE, set to forget all | 95 % | 50 % |  | 100 % | 100 % | 10 % |"]
     with pytest.raises(BadSetting, match="no rows of one"):
         record_world(tmp_path, "one", origin, tmp_path)
 

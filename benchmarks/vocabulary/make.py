@@ -134,8 +134,8 @@ def make(sources: Sources) -> list[Row]:
         shown = spelled(term, sense)
         found[plain(term)] = Row(shown, sources.chooser.kind(sense), categories.of(sense.number), sense.number)
     for term, row in list(found.items()):
-        if not row.sense and term in meant:
-            # what was given by hand still has its synonyms
+        if not row.sense and term in meant and sources.chooser.kind(meant[term]) == row.kind:
+            # what was given by hand still has its synonyms, unless another thing is meant
             found[term] = Row(row.term, row.kind, row.category, meant[term].number)
     return sorted(found.values(), key=lambda row: (sources.common(row.term), row.term))
 

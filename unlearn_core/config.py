@@ -137,7 +137,7 @@ class ForgetConfig:
     layers: str = setting(
         "kv",
         "Layers",
-        "Which layers are trained. Kv: keys and values of attention to text; cross: all of it; attention: that within "
+        "Which layers are trained: kv, keys and values of attention to text; cross, all of it; attention, that within "
         "the picture as well.",
         TRAINING,
         choices=("kv", "cross", "attention"),

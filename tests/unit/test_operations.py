@@ -14,7 +14,7 @@ from unlearn_core.method.training.loop import Trainer
 from unlearn_core.standalone.model import StandaloneModel
 
 
-@pytest.mark.parametrize("size", PARAMETERS.keys() & UNETS.keys())
+@pytest.mark.parametrize("size", sorted(PARAMETERS.keys() & UNETS.keys()))
 def test_the_benchmarks_networks_have_the_published_size(size):
     unet = on_meta(UNETS[size])
     assert sum(p.numel() for p in unet.parameters()) == PARAMETERS[size]

@@ -30,6 +30,11 @@ def parser() -> argparse.ArgumentParser:
 
     sequence = command("sequence", commands.sequence, "Forget concepts in a row and count after each.")
     robustness = command("robustness", commands.robustness, "Ask a finished sequence in other ways, and attack it.")
+    pictures = command("pictures", commands.pictures, "All pictures of README and docs, made anew.")
+    pictures.add_argument("names", nargs="*", metavar="NAME", help="demo, recipes, templates, tab, comfyui; none: all")
+    pictures.add_argument("--quality", default="normal", choices=("quick", "normal"), help="of the requests in them")
+    widths = command("widths", commands.widths, "The closed form's algebra at the true width of large models.")
+    widths.add_argument("--record", metavar="COMMIT", help="keep the numbers for the documentation, as this commit's")
     for p in (sequence, robustness):
         sequence_options(p)
     search = command("search", commands.search, "Try a method's own settings on the first requests of sequence A.")
@@ -64,15 +69,9 @@ def parser() -> argparse.ArgumentParser:
     gpu.add_argument("--out", type=Path, required=True, help="folder for the numbers (gpu.json)")
     gpu.add_argument("--size", action="append", choices=("demo", "sd15", "sdxl"), help="default: sd15 and sdxl")
     gpu.add_argument("--steps", type=int, default=20, help="training steps (default: 20)")
-    for p in (sequence, robustness, search, speed, profile, against, depth, everywhere, agreement, gpu):
+    gpu.add_argument("--whole-card", action="store_true", help="not as on a card of 6 GB (sd15) or 12 GB (sdxl)")
+    for p in (sequence, robustness, search, speed, profile, against, depth, everywhere, agreement, gpu, widths):
         p.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps ... (default: auto)")
-    pictures = command("pictures", commands.pictures, "All pictures of README and docs, made anew.")
-    pictures.add_argument("names", nargs="*", metavar="NAME", help="demo, recipes, templates, tab, comfyui; none: all")
-    pictures.add_argument("--quality", default="normal", choices=("quick", "normal"), help="of the requests in them")
-    widths = command(
-        "widths", commands.widths, "The closed form's algebra at the true width of large models, on the CPU."
-    )
-    widths.add_argument("--record", metavar="COMMIT", help="keep the numbers for the documentation, as this commit's")
     documented(command)
     return top
 

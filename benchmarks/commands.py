@@ -192,7 +192,7 @@ def gpu(args: argparse.Namespace) -> int:
     from .gpu import FILE, FULL, lines, measure
 
     check_writable(args.out / FILE)
-    print("\n".join(lines(measure(args.out, args.device, args.size or FULL, args.steps))))
+    print("\n".join(lines(measure(args.out, args.device, args.size or FULL, args.steps, args.whole_card))))
     return 0
 
 
@@ -207,11 +207,13 @@ def pictures(args: argparse.Namespace) -> int:
 
 def widths(args: argparse.Namespace) -> int:
     """A row a layer."""
+    from unlearn_core.standalone.model import pick_device
+
     from .doc_results import widths as table
     from .record import Origin, record_widths
     from .widths import measure
 
-    rows = measure()
+    rows = measure(device=pick_device(args.device))
     data = record_widths(rows, Origin("python -m benchmarks widths", args.record or "today"), keep=bool(args.record))
     print("\n".join(table(data)))
     return 0

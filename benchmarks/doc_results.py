@@ -223,6 +223,7 @@ def widths(data: Mapping) -> list[str]:
         return [
             row["layer"],
             size,
+            row["device"],
             number(row["seconds"]),
             number(row["mb"], 0),
             moved,
@@ -230,7 +231,16 @@ def widths(data: Mapping) -> list[str]:
             cell(row, "unlisted"),
         ]
 
-    head = ["layer", "numbers", "s a request", "memory (MB)", "way to the anchors", "listed words", "unlisted words"]
+    head = [
+        "layer",
+        "numbers",
+        "on",
+        "s a request",
+        "memory (MB)",
+        "way to the anchors",
+        "listed words",
+        "unlisted words",
+    ]
     return with_sources(head, data["rows"], cells, data)
 
 

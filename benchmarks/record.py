@@ -94,11 +94,17 @@ def name_of(row: Mapping) -> str:
 
 
 def record_widths(rows: Sequence[dict], origin: Origin, keep: bool, results: Path = RESULTS) -> dict:
-    """The rows with where they come from; written down where they are to be kept."""
-    named = [row | {"source": origin.commit} for row in rows]
-    data = {"sources": origin.source([{"device": f"{torch.get_num_threads()} CPU threads"}]), "rows": named}
+    """The rows with where they come from; written down where they are to be kept, beside those of other devices."""
+    device = {row["device"] for row in rows}
+    named, sources = [row | {"source": origin.commit} for row in rows], origin.source(rows)
+    file = origin.file("widths", results)
+    if keep and file.is_file():
+        old = json.loads(file.read_text(encoding="utf-8"))
+        named = [row for row in old["rows"] if row["device"] not in device] + named
+        sources |= {row["source"]: old["sources"][row["source"]] for row in named if row["source"] in old["sources"]}
+    data = {"sources": sources, "rows": named}
     if keep:
-        write_json(origin.file("widths", results), data)
+        write_json(file, data)
     return data
 
 

@@ -235,6 +235,9 @@ class SequenceRun:
 
 def device_name(host: OpenModel) -> str:
     """The card, or the number of CPU threads."""
-    if host.device.type == "cuda":
-        return torch.cuda.get_device_name(host.device)
-    return f"{torch.get_num_threads()} CPU threads"
+    return name_of(host.device)
+
+
+def name_of(device: torch.device) -> str:
+    """The same of a device."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"

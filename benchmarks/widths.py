@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from unlearn_core.config import ForgetConfig
-from unlearn_core.method.closed_form import Edit
+from unlearn_core.method.closed_form import CPU, Edit
 from unlearn_core.method.token_moments import second_moment
 from unlearn_core.recipe import OBJECT
 
 from .memory import peak_mb, start_peak
+from .run import name_of
 
 LAYERS = {
     "Z-Image `cap_embedder.1`": (2560, 3840),
@@ -36,14 +37,18 @@ GONE = 0.7
 
 @dataclass(frozen=True)
 class Language:
-    """Made-up words of a width: their vectors and how they lie in a prompt."""
+    """Made-up words of a width: their vectors and how they lie in a prompt.
+
+    generator: of the CPU, so that they are the same everywhere. device: where they lie.
+    """
 
     width: int
     generator: torch.Generator
+    device: torch.device = CPU
 
     def words(self, count: int) -> Tensor:
         """Vectors `[count, d]`, the i-th direction of size i^-1/2."""
-        return torch.randn(count, self.width, generator=self.generator) * self.sizes
+        return (torch.randn(count, self.width, generator=self.generator) * self.sizes).to(self.device)
 
     @property
     def sizes(self) -> Tensor:
@@ -61,7 +66,7 @@ class Language:
 class Trial:
     """Requests in a row on one random matrix `[out, d]`, each by the product's own algebra.
 
-    words: targets and anchors `[requests, d]`. added: the sum of all changes so far.
+    targets, anchors: `[requests, d]`. added: the sum of all changes so far.
     """
 
     language: Language
@@ -95,8 +100,9 @@ class Trial:
         before = self.added.get("layer", torch.zeros_like(self.weight))
         edit, layer = self.edit(number), {"layer": self.weight + before}
         for scale, more in OBJECT.tries:
-            ((_, down, up),) = edit.factors(layer, self.added, self.rank, scale, OBJECT.overshoot + more)
-            self.added["layer"] = before + up @ down
+            tried = scale, OBJECT.overshoot + more
+            ((_, down, up),) = edit.factors(layer, self.added, self.rank, tried, before.device)
+            self.added["layer"] = before + (up @ down).to(before)
             if self.moved(number) >= GONE:
                 break
         return time.perf_counter() - begun
@@ -115,24 +121,33 @@ class Trial:
 
 
 def cross(tokens: Tensor, ways: Tensor) -> Tensor:
-    """E[(m(c) - c) c^T], float64 `[d, d]`."""
+    """E[(m(c) - c) c^T], float64 `[d, d]`, on the CPU."""
     flat, change = (t.flatten(0, 1).double() for t in (tokens, ways))
-    return change.T @ flat / len(flat)
+    return (change.T @ flat).cpu() / len(flat)
 
 
-def measure(layers: Mapping[str, tuple[int, int]] = LAYERS, requests: int = 2, words: int = 130) -> list[dict]:
+def measure(
+    layers: Mapping[str, tuple[int, int]] = LAYERS, requests: int = 2, words: int = 130, device: torch.device = CPU
+) -> list[dict]:
     """A row a layer: seconds of the last request, MB beside the matrix, and what has moved after all requests."""
     rows = []
     for name, (width, out) in layers.items():
-        language = Language(width, torch.Generator().manual_seed(0))
+        language = Language(width, torch.Generator().manual_seed(0), device)
         listed, unlisted = language.words(words), language.words(words)
-        weight = torch.randn(out, width, generator=language.generator) / width**0.5
+        weight = torch.randn(out, width, generator=language.generator).to(device) / width**0.5
         start_peak()
         before = peak_mb() or 0.0
         preserved = language.prompts(listed, OBJECT.listed_prompts[0])
         trial = Trial(language, weight, language.words(requests), language.words(requests), preserved)
         seconds = [trial.forget(number) for number in range(requests)][-1]
-        row = {"layer": name, "width": width, "out": out, "seconds": seconds, "mb": (peak_mb() or before) - before}
+        row = {
+            "layer": name,
+            "width": width,
+            "out": out,
+            "device": name_of(device),
+            "seconds": seconds,
+            "mb": (peak_mb() or before) - before,
+        }
         row["moved"] = [trial.moved(number) for number in range(requests)]
         rows.append(row | {"listed": trial.felt(listed), "unlisted": trial.felt(unlisted)})
     return rows

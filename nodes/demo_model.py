@@ -32,8 +32,16 @@ def load_demo(checkpoint: Path) -> tuple[comfy.model_patcher.ModelPatcher, comfy
 
 def read(checkpoint: Path) -> tuple[dict[str, Tensor], dict]:
     """(all tensors, the parameters that `NAME.yaml` names)."""
-    weights = comfy.utils.load_torch_file(str(checkpoint), safe_load=True)
-    return weights, yaml.safe_load(checkpoint.with_suffix(".yaml").read_text("utf-8"))["model"]["params"]
+    params = yaml.safe_load(checkpoint.with_suffix(".yaml").read_text("utf-8"))["model"]["params"]
+    return in_float32(checkpoint), params
+
+
+def in_float32(file: Path) -> dict[str, Tensor]:
+    """All tensors of a file, which holds them in half precision.
+
+    With dynamic VRAM ComfyUI's layers keep the numbers that they are given, whatever type they were made for.
+    """
+    return {name: t.float() for name, t in comfy.utils.load_torch_file(str(file), safe_load=True).items()}
 
 
 def load_companions(checkpoint: Path, tokens: int | None = None) -> tuple[comfy.sd.CLIP, comfy.sd.VAE, Path]:

@@ -18,7 +18,7 @@ import comfy.utils
 import torch
 from torch import Tensor
 
-from .demo_model import UNET, load_companions, part
+from .demo_model import UNET, in_float32, load_companions, part
 
 ENCODER, DEVIATION = "text_encoders.t5.transformer.", "latent_deviation"
 HEAD, TOKENS = 32, 16
@@ -29,7 +29,7 @@ SHIFT = math.log(1.15)
 
 def load_flow_demo(file: Path, demo: Path) -> tuple[comfy.model_patcher.ModelPatcher, comfy.sd.CLIP, comfy.sd.VAE]:
     """Model, text encoder and autoencoder, in float32. file: the transformer; demo: the checkpoint beside it."""
-    weights = comfy.utils.load_torch_file(str(file), safe_load=True)
+    weights = in_float32(file)
     clip, vae, folder = load_companions(demo, TOKENS)
     if own := part(weights, ENCODER):
         clip = load_own_text_encoder(own, folder)

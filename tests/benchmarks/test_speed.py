@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ import torch
 from benchmarks import gpu, speed
 from benchmarks.__main__ import main
 from benchmarks.gpu import Stopwatch
-from benchmarks.phases import bits
+from benchmarks.phases import bits, sum_of_bits
 from benchmarks.speed import TALL, StepBench, random_stack
 from tests.benchmarks.least import LEAST
 from tests.tiny import TinyHost
@@ -95,13 +96,22 @@ def test_a_phase_inside_another_is_not_part_of_it(monkeypatch):
     assert watch.seconds == {"outer": 2, "inner": 2}
 
 
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16, torch.float8_e4m3fn, torch.float64])
+def test_every_bit_and_its_place_counts_in_the_sum(kind):
+    numbers = torch.tensor([1.0, 2.0, -3.0]).to(kind)
+    swapped, other = numbers[[1, 0, 2]], torch.tensor([1.0, 2.0, 3.0]).to(kind)
+    assert len({sum_of_bits(n) for n in (numbers, swapped, other)}) == 3
+    assert sum_of_bits(numbers) == sum_of_bits(numbers.clone())
+
+
+@pytest.mark.parametrize("group", [0, 2])
 @pytest.mark.parametrize("model", ["tiny", pytest.param("demo", marks=pytest.mark.full)])
-def test_the_gpu_check_runs_a_whole_request_and_leaves_the_model(model, tmp_path, monkeypatch, capsys):
+def test_the_gpu_check_runs_a_whole_request_and_leaves_the_model(model, group, tmp_path, monkeypatch, capsys):
     for kind, least in LEAST.items():
-        monkeypatch.setitem(DEFAULT, kind, least)
+        monkeypatch.setitem(DEFAULT, kind, replace(least, group=group))
     monkeypatch.setitem(gpu.SIDES, "demo", 64)
     if model == "tiny":
-        monkeypatch.setattr(gpu, "loaded", lambda size, device: TinyHost())
+        monkeypatch.setattr(gpu, "StandaloneModel", lambda *_, **__: TinyHost())
     out = ["--out", str(tmp_path), "--size", "demo", "--device", "cpu", "--steps", "2"]
     assert main(["gpu", *out]) == 0
     facts = json.loads((tmp_path / "gpu.json").read_text("utf-8"))["demo"]

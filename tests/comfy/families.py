@@ -20,7 +20,7 @@ import comfy.options
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 WANTED = [a for a in sys.argv[1:] if not a.startswith("--")]
-sys.argv = [sys.argv[0], "--cpu"]
+sys.argv = [sys.argv[0], *(a for a in sys.argv[1:] if a.startswith("--"))]
 # behind ComfyUI's own folder, which has modules of the same names
 sys.path.append(str(HERE))
 comfy.options.enable_args_parsing()

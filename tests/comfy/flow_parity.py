@@ -11,7 +11,6 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-sys.argv = [sys.argv[0], "--cpu"]
 sys.path += [str(HERE), str(ROOT)]
 
 import torch  # noqa: E402

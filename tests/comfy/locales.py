@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.comfy.sources import NEWEST, tree
+from tests.comfy.sources import NEWEST, ON, tree
 
 HERE = Path(__file__).resolve().parent
 FOLDER = HERE.parents[1] / "locales"
@@ -20,7 +20,7 @@ LANGUAGES = ("en", "zh", "ja")
 
 def of_the_nodes() -> dict:
     """What the nodes say of themselves, asked in a ComfyUI of its own. Raises `SourceError` where there is none."""
-    command = [sys.executable, str(HERE / "boot.py"), str(tree(NEWEST)), str(HERE / "schemas.py"), "--cpu"]
+    command = [sys.executable, str(HERE / "boot.py"), str(tree(NEWEST)), str(HERE / "schemas.py"), *ON]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == 0, done.stderr

@@ -54,7 +54,7 @@ class Server:
         port = free_port()
         self.address = f"127.0.0.1:{port}"
         command = [sys.executable, str(Path(__file__).with_name("boot.py")), str(self.tree), str(self.tree / "main.py")]
-        command += ["--cpu", f"--base-directory={self.folder}", "--listen=127.0.0.1", f"--port={port}"]
+        command += [*sources.ON, f"--base-directory={self.folder}", "--listen=127.0.0.1", f"--port={port}"]
         command += ["--disable-api-nodes", "--disable-auto-launch", "--database-url=sqlite:///:memory:"]
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1", **self.environment}
         with open(self.log, "wb") as log:

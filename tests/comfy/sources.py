@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -51,6 +52,9 @@ SOURCES = {
 
 NEWEST = next(iter(SOURCES))
 """The version in which everything is tested; in the others what this pack has to do with ComfyUI."""
+
+ON = () if os.environ.get("UNLEARN_TEST_GPU") else ("--cpu",)
+"""Options of every ComfyUI under test: on the CPU, with UNLEARN_TEST_GPU=1 on the card."""
 
 
 class SourceError(Exception):
@@ -125,10 +129,11 @@ def members(archive: Path) -> Iterator[tuple[str, object]]:
                     yield entry.name, lambda entry=entry: opened.extractfile(entry)
 
 
-def seen_inside(version: str, script: str, folder: Path) -> dict:
-    """What a script of this folder prints last, as JSON, when it runs inside a ComfyUI and writes into `folder`."""
+def seen_inside(version: str, script: str, *arguments: str | Path, lazy: bool = False) -> dict:
+    """What a script of this folder prints last, as JSON, when it runs inside a ComfyUI. lazy: see `lazy.py`."""
     here = Path(__file__).parent
-    command = [sys.executable, here / "boot.py", tree(version), here / script, folder, "--cpu"]
+    scripts = [here / "lazy.py", here / script] if lazy else [here / script]
+    command = [sys.executable, here / "boot.py", tree(version), *scripts, *arguments, *ON]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])

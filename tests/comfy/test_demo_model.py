@@ -2,17 +2,17 @@
 
 import pytest
 
-from tests.comfy.sources import SOURCES, seen_inside
+from tests.comfy.sources import NEWEST, SOURCES, seen_inside
 
 pytestmark = pytest.mark.full
 
 
-@pytest.fixture(scope="module", params=SOURCES)
+@pytest.fixture(scope="module", params=[*SOURCES, "lazy"])
 def seen(request, tmp_path_factory):
-    """What the script saw inside a ComfyUI of a version."""
+    """What the script saw inside a ComfyUI of a version, and with the layers of dynamic VRAM (10 s)."""
     pytest.importorskip("aiohttp", reason="needs requirements/comfy.txt")
-    folder = tmp_path_factory.mktemp("user")
-    return seen_inside(request.param, "inside.py", folder)
+    lazy, folder = request.param == "lazy", tmp_path_factory.mktemp("user")
+    return seen_inside(NEWEST if lazy else request.param, "inside.py", folder, lazy=lazy)
 
 
 def test_comfyui_draws_the_pictures_of_the_standalone_model(seen):

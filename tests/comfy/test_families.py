@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.comfy.sources import NEWEST, tree
+from tests.comfy.sources import NEWEST, ON, tree
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(1800)]
 
@@ -50,7 +50,7 @@ def seen():
     """{family: what the script saw}, inside the newest ComfyUI."""
     pytest.importorskip("aiohttp", reason="needs requirements/comfy.txt")
     here = Path(__file__).parent
-    command = [sys.executable, here / "boot.py", tree(NEWEST), here / "families.py", "--cpu"]
+    command = [sys.executable, here / "boot.py", tree(NEWEST), here / "families.py", *ON]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"family"')]

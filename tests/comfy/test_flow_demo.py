@@ -1,15 +1,10 @@
 """The bundled flow transformer in ComfyUI's own Qwen-Image class: one layer forgets, and stock nodes draw with it."""
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 pytest.importorskip("aiohttp", reason="needs requirements/comfy.txt")
 
-from tests.comfy.sources import NEWEST, tree
+from tests.comfy.sources import NEWEST, seen_inside
 from tests.comfy.test_default_path import share
 from tests.comfy.workflows import forgetting, node, pictures, saved_as, text_to_image
 from unlearn_core import load
@@ -30,12 +25,9 @@ def drawing(prompt, lora=None, strength=1.0):
     return nodes
 
 
-def test_both_flow_demos_are_in_comfyui_what_they_are_in_the_benchmark():
-    here = Path(__file__).parent
-    command = [sys.executable, here / "boot.py", tree(NEWEST), here / "flow_parity.py", "--cpu"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    seen = json.loads(done.stdout.splitlines()[-1])
+@pytest.mark.parametrize("lazy", [False, True])
+def test_both_flow_demos_are_in_comfyui_what_they_are_in_the_benchmark(lazy):
+    seen = seen_inside(NEWEST, "flow_parity.py", lazy=lazy)
     assert seen.keys() == {"flow", "flow_t5"}
     for row in seen.values():
         assert row.pop("fingerprint") and row.pop("rough"), "latents without a known preview are shown too"

@@ -130,7 +130,7 @@ def test_at_full_rank_the_edit_is_the_least_squares_solution():
     host, (target, drawn) = TinyHost(), ("a banana", "a pear")
     weight = host.backbone.get_submodule(PATH).weight
     edit = edit_of(host, [(target, drawn)])
-    ((_, down, up),) = edit.factors({PATH: weight}, {}, 16, 10.0, 0.5)
+    ((_, down, up),) = edit.factors({PATH: weight}, {}, 16, (10.0, 0.5))
     t, m, k = (
         tokens_of(host, p).flatten(0, 1).double() for p in ([target], [drawn], ["the cat", "the frog in ink style"])
     )
@@ -148,7 +148,7 @@ def test_a_larger_preserve_scale_moves_the_target_less_and_the_rest_less():
     weight, moved = host.backbone.get_submodule(PATH).weight, []
     edit, kept = edit_of(host, [pair]), tokens_of(host, KEPT)
     for scale in (30.0, 10.0, 3.0):
-        ((_, down, up),) = edit.factors({PATH: weight}, {}, 8, scale, 0.0)
+        ((_, down, up),) = edit.factors({PATH: weight}, {}, 8, (scale, 0.0))
         moved.append([float((t @ down.T @ up.T).square().mean()) for t in (tokens_of(host, pair[:1]), kept)])
     assert moved == sorted(moved) and sorted(m[1] for m in moved) == [m[1] for m in moved]
 
@@ -165,7 +165,7 @@ def test_what_an_earlier_delta_has_left_undone_is_mended():
         return [float((c @ change.T - goal).square().mean()) for c, goal in ((kept, 0.0), (e, (m - e) @ weight.T))]
 
     edit = edit_of(host, [pair], [before])
-    ((_, down, up),) = edit.factors({PATH: weight + added}, {PATH: added}, 16, 30.0, 0.0)
+    ((_, down, up),) = edit.factors({PATH: weight + added}, {PATH: added}, 16, (30.0, 0.0))
     assert all(now < 0.2 * then for now, then in zip(errors(added + up @ down), errors(added), strict=True))
 
 
@@ -176,17 +176,17 @@ def test_beyond_ten_each_earlier_target_weighs_what_one_of_ten_does():
     (e, m), edit = (tokens_of(host, [p]) for p in before), edit_of(host, [pair], [before])
 
     def left(count):
-        ((_, down, up),) = replace(edit, earlier=count).factors({PATH: weight}, {}, 16, 3.0, 0.0)
+        ((_, down, up),) = replace(edit, earlier=count).factors({PATH: weight}, {}, 16, (3.0, 0.0))
         return float((e @ (up @ down).T - (m - e) @ weight.T).square().mean())
 
     assert left(0) == left(1) == left(10) > left(20) > left(100)
     # of 400 each weighs what one of ten does: together forty times as much; what stays eight times as much (sixteen
     # times 25 of them, to the power of 3/4), and they are led 0.15 * 7 of the way further
     for count, (weigh, held, past) in {20: (2, 1, 1), 400: (40, 8, 2.05)}.items():
-        ((_, down, up),) = replace(edit, earlier=count).factors({PATH: weight}, {}, 16, 3.0, 0.0)
+        ((_, down, up),) = replace(edit, earlier=count).factors({PATH: weight}, {}, 16, (3.0, 0.0))
         cross, gram = edit.erased
         same = replace(edit, erased=(weigh * past * cross, weigh * gram), preserved=held * edit.preserved)
-        ((_, down_2, up_2),) = same.factors({PATH: weight}, {}, 16, 3.0, 0.0)
+        ((_, down_2, up_2),) = same.factors({PATH: weight}, {}, 16, (3.0, 0.0))
         assert torch.allclose(up @ down, up_2 @ down_2)
 
 
@@ -198,7 +198,7 @@ def test_what_is_tried_with_a_small_scale_lets_no_earlier_target_return():
 
     def change(scale, **constants):
         asked = replace(edit, recipe=replace(OBJECT, **constants))
-        ((_, down, up),) = asked.factors({PATH: weight}, {}, 16, scale, 0.0)
+        ((_, down, up),) = asked.factors({PATH: weight}, {}, 16, (scale, 0.0))
         return up @ down
 
     least = change(3.0, earlier_scale=30.0)
@@ -295,15 +295,45 @@ def test_each_try_is_made_as_the_recipe_says(monkeypatch):
     seen, factors = [], Edit.factors
     monkeypatch.setattr(Evaluator, "still_generated", lambda self, *given: not given[-1])
     monkeypatch.setattr(Evaluator, "gone", lambda *_: True)
-    monkeypatch.setattr(Edit, "factors", lambda self, *given: seen.append(given[-3:]) or factors(self, *given))
+    monkeypatch.setattr(Edit, "factors", lambda self, *given: seen.append(given[2:4]) or factors(self, *given))
     assert run(TinyHost(), wish()).report["preserve_scale"] == OBJECT.tries[-1][0]
-    assert seen == [(8, scale, pytest.approx(OBJECT.overshoot + more)) for scale, more in OBJECT.tries]
+    assert seen == [(8, (scale, pytest.approx(OBJECT.overshoot + more))) for scale, more in OBJECT.tries]
     seen.clear()
     run(TinyHost(), wish(overshoot=2.0, rank=3))
-    assert seen == [(3, scale, 2.0 + more) for scale, more in OBJECT.tries]
+    assert seen == [(3, (scale, 2.0 + more)) for scale, more in OBJECT.tries]
     seen.clear()
     run(TinyHost(), wish(concept="ink", anchor="flat"))
-    assert seen == [(8, scale, pytest.approx(STYLE.overshoot + more)) for scale, more in STYLE.tries]
+    assert seen == [(8, (scale, pytest.approx(STYLE.overshoot + more))) for scale, more in STYLE.tries]
+
+
+def test_where_the_card_is_full_the_cpu_solves(monkeypatch):
+    places, factors = [], Edit.factors
+
+    def full(self, *given):
+        places.append(given[4])
+        if len(places) == 1:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return factors(self, *given)
+
+    monkeypatch.setattr("unlearn_core.method.closed_form.works_in_float64", lambda device: True)
+    monkeypatch.setattr(Edit, "factors", full)
+    assert run(TinyHost(), wish(quality="quick")).delta.factors and places == [torch.device("cpu")] * 2
+    monkeypatch.setattr(Edit, "factors", lambda *_: torch.zeros(2) @ torch.zeros(3))
+    with pytest.raises(RuntimeError):
+        run(TinyHost(), wish(quality="quick"))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a card")
+def test_a_card_solves_as_the_cpu_does_and_draws_none_of_the_hosts_noise():
+    host = TinyHost()
+    weight, edit = host.backbone.get_submodule(PATH).weight, edit_of(host, [("a banana", "a pear")])
+    state, found = torch.cuda.get_rng_state(), []
+    for name in ("cpu", "cuda", "cuda"):
+        ((_, *pair),) = edit.factors({PATH: weight.to(name)}, {PATH: weight / 9}, 4, (10.0, 0.5), torch.device(name))
+        found.append(pair)
+    (down, up), first, second = found
+    assert torch.allclose(first[1] @ first[0], up @ down, atol=1e-5) and first[0].device == down.device
+    assert all(map(torch.equal, first, second)) and torch.equal(torch.cuda.get_rng_state(), state)
 
 
 def test_training_begins_where_the_last_edit_has_left_off(monkeypatch):

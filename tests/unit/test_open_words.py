@@ -129,7 +129,7 @@ def test_unlisted_neighbours_move_less_where_the_target_moves_as_much():
     nouns = torch.stack([space.token(w) for w in unlisted]).double()
 
     def moved(preserved):
-        ((_, down, up),) = Edit(target, None, preserved, OBJECT).factors({"m": matrix}, {}, 8, 30.0, 0.0)
+        ((_, down, up),) = Edit(target, None, preserved, OBJECT).factors({"m": matrix}, {}, 8, (30.0, 0.0))
         change = (up @ down).double()
         reached = float((change @ space.token("fruita").double()) @ way / way.norm() ** 2)
         return float((nouns @ change.T).norm(dim=1).mean() / way.norm()) / reached

@@ -29,6 +29,32 @@ def test_what_a_session_has_read_is_given_back_at_its_end(host, monkeypatch):
     assert read == ["otter"] * 2
 
 
+def test_on_a_small_card_what_reads_and_decodes_stays_until_the_next_pass(host, monkeypatch):
+    """A list of prompts is read in many parts: it must not travel to the card and back for each."""
+    moves, names = [], {id(m): n for m, n in zip(host.companions, ["text", "autoencoder"], strict=True)}
+    monkeypatch.setattr(torch.nn.Module, "to", lambda self, place: moves.append((names[id(self)], str(place))) or self)
+    monkeypatch.setattr(host, "device", torch.device("cpu", 0))
+    host.offload = True
+    try:
+        assert moves == [("text", "cpu"), ("autoencoder", "cpu")]
+        moves.clear()
+        c = host.encode([f"{n} otters" for n in range(30)])[:1]
+        assert moves == [("text", "cpu:0")]
+        x = torch.zeros(1, 4, 8, 8)
+        host.denoise(x, host.sigmas[:1], c)
+        host.denoise(x, host.sigmas[:1], c)
+        assert moves[1:] == [("text", "cpu")]
+        host.decode(x), host.decode(x), host.encode(["an otter"])
+        assert moves[2:] == [("autoencoder", "cpu:0"), ("text", "cpu:0")]
+        moves.clear()
+        monkeypatch.setattr("unlearn_core.device_memory.free_bytes", lambda device: 1)
+        host.denoise(x, host.sigmas[:1], c), host.decode(x), host.encode(["two otters"])
+        gone = [("text", "cpu"), ("autoencoder", "cpu")]
+        assert moves == [*gone, ("autoencoder", "cpu:0"), gone[1], ("text", "cpu:0")], "one at a time"
+    finally:
+        host.offload = False
+
+
 def test_v_prediction_gives_the_same_clean_latent_as_diffusers(host):
     from diffusers import DDIMScheduler
 

@@ -25,11 +25,13 @@ All constants are in `recipe`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from ..device_memory import is_out_of_memory, release
 from ..evaluate.evaluator import Evaluator, NoCheck
 from ..recipe import Recipe
 from ..words.prompts import spread
@@ -38,7 +40,9 @@ from .fit import Fit
 from .prompt_pairs import Pair, PromptPairs
 from .run import Run
 from .text_reader import TextReader
-from .token_moments import PROMPTS_AT_ONCE, pieces
+from .token_moments import PROMPTS_AT_ONCE, pieces, works_in_float64
+
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -78,13 +82,15 @@ class Edit:
         weights: Mapping[str, Tensor],
         added: Mapping[str, Tensor],
         rank: int,
-        preserve_scale: float,
-        overshoot: float,
+        tried: tuple[float, float],
+        place: torch.device = CPU,
     ) -> Iterator[tuple[str, Tensor, Tensor]]:
         """(path, A `[rank, d]` with rows of length 1, B `[out, rank]`) for matrices `[out, d]`, stack included.
 
-        added: what of them the stack has added.
+        added: what of them the stack has added. tried: (preserve scale, overshoot). place: where it is worked out, a
+        device that knows float64. The answers are on the CPU.
         """
+        preserve_scale, overshoot = tried
         recipe, (cross, gram) = self.recipe, self.target
         ridge = recipe.ridge * float(gram.diagonal().mean())
         more = max(1.0, self.earlier / recipe.many_from) ** recipe.many_held
@@ -94,17 +100,18 @@ class Edit:
             weight = recipe.earlier_weight * max(preserve_scale, recipe.earlier_scale) * many
             past = 1 + recipe.many_overshoot * (more - 1)
             cross, gram = cross + weight * past * self.erased[0], gram + weight * self.erased[1]
-        values, ways = torch.linalg.eigh(gram + ridge * torch.eye(len(gram), dtype=gram.dtype))
+        cross, gram = cross.to(place), gram.to(place)
+        values, ways = torch.linalg.eigh(gram + ridge * torch.eye(len(gram), dtype=gram.dtype, device=place))
         root = ways @ torch.diag(values.rsqrt()) @ ways.T
         new, old = cross @ root, (cross + gram) @ root
         for path, matrix in weights.items():
-            wanted = matrix.cpu().double() @ new
+            wanted = matrix.to(place).double() @ new
             if path in added:
-                wanted -= added[path].cpu().double() @ old
+                wanted -= added[path].to(place).double() @ old
             out, sizes, rows = truncated(wanted, rank)
             down = rows @ root
             lengths = down.norm(dim=1)
-            yield path, (down / lengths[:, None]).float(), (out * sizes * lengths).float()
+            yield path, (down / lengths[:, None]).float().cpu(), (out * sizes * lengths).float().cpu()
 
 
 def fits_in_closed_form(run: Run, pairs: PromptPairs, evaluator: Evaluator | NoCheck) -> Iterator[Fit]:
@@ -147,24 +154,44 @@ def solved(
     """{path: (A, B)} of the edit. tried: (preserve scale, overshoot)."""
     rank, sides = run.request.config.rank, ("down", "up")
 
-    def factors() -> dict[str, Tensor]:
+    def factors(place: torch.device) -> dict[str, Tensor]:
         made: dict[str, Tensor] = {}
-        for path, *pair in edit.factors(weights, run.base.changes, rank, *tried):
+        for path, *pair in edit.factors(weights, run.base.changes, rank, tried, place):
             made |= {f"{path}.{side}": t for side, t in zip(sides, pair, strict=True)}
             run.job.pulse()
         return made
 
-    found = run.saved.part("edit", (tried, tuple(weights)), factors)
+    def where_it_fits() -> dict[str, Tensor]:
+        if works_in_float64(device := run.host.device):
+            try:
+                return factors(device)
+            except RuntimeError as e:
+                if not is_out_of_memory(e):
+                    raise
+            release(device)
+        return factors(CPU)
+
+    found = run.saved.part("edit", (tried, tuple(weights)), where_it_fits)
     return {path: (found[f"{path}.down"], found[f"{path}.up"]) for path in weights}
 
 
 def truncated(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
     """The largest singular values `[rank]` between their vectors `[out, rank]` and `[rank, d]`, always the same."""
-    with torch.random.fork_rng(devices=[]):
-        # that of the CPU alone: the host's card has noise of its own to draw
-        torch.default_generator.manual_seed(0)
+    with seeded(matrix.device):
         out, sizes, rows = torch.svd_lowrank(matrix, min(rank + 8, *matrix.shape), niter=8)
     return out[:, :rank], sizes[:rank], rows[:, :rank].T
+
+
+@contextmanager
+def seeded(device: torch.device) -> Iterator[None]:
+    """The same noise on a device in each block, and the host's own as if nothing had been drawn."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(0)
+        else:
+            torch.default_generator.manual_seed(0)
+        yield
 
 
 def moments(

@@ -71,5 +71,10 @@ def pieces(*tokens: Tensor) -> Iterator[tuple[Tensor, ...]]:
 
 
 def exact(values: Tensor) -> Tensor:
-    """float64, on the CPU where the device has none (MPS, some of Intel's)."""
-    return values.double() if values.is_cuda else values.cpu().double()
+    """float64, on the CPU where the device has none."""
+    return values.double() if works_in_float64(values.device) else values.cpu().double()
+
+
+def works_in_float64(device: torch.device) -> bool:
+    """Whether a card computes in float64, as MPS and some of Intel's do not."""
+    return device.type == "cuda"

@@ -80,28 +80,35 @@ class StandaloneModel:
 
     @property
     def offload(self) -> bool:
-        """Whether text encoders and autoencoder come to the device only for as long as they are used."""
+        """Whether text encoders and autoencoder are on the device only from when they are used to the next pass.
+
+        A list of prompts is read in many parts: going back after each would take longer than the reading.
+        """
         return self._offload
 
     @offload.setter
     def offload(self, on: bool) -> None:
         self._offload = on
+        self._here: list[nn.Module] = []
         for module in self.companions:
             module.to("cpu" if on else self.device)
         if on and self.latent_shape[1] >= TILED_FROM:
             self.vae.enable_tiling()
 
-    @contextmanager
-    def _present(self, module: nn.Module) -> Iterator[None]:
-        """A companion on the device for the length of a block."""
-        if not self._offload:
-            yield
+    def _bring(self, module: nn.Module) -> None:
+        """A companion to the device, where it stays until `_send_off`; alone where the memory is short."""
+        if not self._offload or module in self._here:
             return
-        try:
-            module.to(self.device)
-            yield
-        finally:
-            module.to("cpu")
+        free = device_memory.free_bytes(self.device)
+        if free is not None and 2 * device_memory.weight_bytes([module]) > free:
+            self._send_off()
+        self._here.append(module)
+        module.to(self.device)
+
+    def _send_off(self) -> None:
+        """Every companion off the device again."""
+        while self._here:
+            self._here.pop().to("cpu")
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
         """Encode prompts, cut to the encoders' length."""
@@ -114,8 +121,8 @@ class StandaloneModel:
     def _read(self, prompts: Sequence[str]) -> Conditioning:
         parts, extras = [], {}
         for encoder in self.encoders:
-            with self._present(encoder.model):
-                hidden, pooled = encoder.encode(prompts)
+            self._bring(encoder.model)
+            hidden, pooled = encoder.encode(prompts)
             parts.append(hidden.cpu())
             if pooled is not None:
                 extras["pooled"] = pooled.cpu()
@@ -132,6 +139,7 @@ class StandaloneModel:
 
     def denoise(self, x: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
         """The clean latent from an epsilon or v model: scale in by 1/sqrt(1+sigma^2), nearest trained t, and back."""
+        self._send_off()
 
         def predict(scaled: Tensor, t: Tensor) -> Tensor:
             with self.precision():
@@ -152,7 +160,8 @@ class StandaloneModel:
         factor = self.vae.config.scaling_factor
         rows = max(1, PICTURE_TOKENS // latents[0, 0].numel())
         # on a GPU in float32: SDXL's autoencoder overflows in half
-        with self._present(self.vae), self.precision() if self.device.type == "cpu" else nullcontext():
+        self._bring(self.vae)
+        with self.precision() if self.device.type == "cpu" else nullcontext():
             pictures = torch.cat([self.vae.decode(z / factor).sample.float().cpu() for z in latents.split(rows)])
         return (pictures / 2 + 0.5).clamp(0, 1)
 

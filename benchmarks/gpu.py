@@ -22,7 +22,7 @@ from unlearn_core.config import ForgetConfig
 from unlearn_core.delta.atomic import write_json
 from unlearn_core.delta.stack import Stack
 from unlearn_core.demo.recognition import CHECKPOINT
-from unlearn_core.device_memory import release, weight_bytes
+from unlearn_core.device_memory import free_bytes, release, weight_bytes
 from unlearn_core.errors import BadSetting
 from unlearn_core.evaluate.evaluator import Evaluator
 from unlearn_core.method.anchor import choose_anchor
@@ -152,7 +152,8 @@ def measure(
 @contextmanager
 def small_card(device: torch.device, gb: float) -> Iterator[float]:
     """Fill a card until `gb` GB of it are free or this program's own; gives the MB that fill it."""
-    size = int(torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - gb * 1e9)
+    allocated = torch.cuda.memory_allocated(device)
+    size = int((free_bytes(device) or 0) + allocated - gb * 1e9)
     if size <= 0:
         yield 0.0
         return

@@ -125,17 +125,32 @@ def not_paged(model):
     if not (hasattr(model, "is_dynamic") and model.is_dynamic()):
         return model
     try:
-        return model.clone(disable_dynamic=True)
+        whole = model.clone(disable_dynamic=True)
     except (RuntimeError, TypeError, OSError):
         # not made by a loader, or its file is gone: weights are read through their patches all the same
         return model
+    as_made_for(whole.model)
+    return whole
+
+
+def as_made_for(module: nn.Module) -> None:
+    """Bring each plain weight to the type that its layer was made for.
+
+    While dynamic VRAM is on, ComfyUI's layers take the numbers as the file has them. Only its own loading mends that.
+    """
+    for m in module.modules():
+        for name, p in m._parameters.items():
+            kind = getattr(m, f"{name}_comfy_model_dtype", None)
+            if p is not None and is_plain(p) and p.is_floating_point() and kind not in (None, p.dtype):
+                m._parameters[name] = nn.Parameter(p.to(kind), requires_grad=False)
 
 
 def load(models: Sequence) -> None:
     """Bring models to their devices together: as a whole where a device holds them, else as ComfyUI sees fit."""
     needed: dict[torch.device, float] = {}
     for model in models:
-        known = needed.get(model.load_device, memory.minimum_inference_memory())
+        # once for the passes, and once for what ComfyUI wants to be free when it is asked for the CLIP again
+        known = needed.get(model.load_device, 2 * memory.minimum_inference_memory())
         needed[model.load_device] = known + model.model_size()
     fits = all(size < memory.get_total_memory(device) for device, size in needed.items() if device.type != "cpu")
     memory.load_models_gpu(list(models), force_full_load=fits)
@@ -156,7 +171,8 @@ def alias(t: Tensor) -> Tensor:
 def aliased(module: nn.Module) -> Iterator[None]:
     """The module with aliases in place of its parameters and buffers; the same objects are back afterwards.
 
-    Tensors of classes that are not known stay: their layers make ordinary ones of them in every pass.
+    Tensors of classes that are not known stay: their layers make ordinary ones of them in every pass. What ComfyUI has
+    replaced or moved meanwhile, to make room, stays as well.
     """
     saved = []
     try:
@@ -164,14 +180,15 @@ def aliased(module: nn.Module) -> Iterator[None]:
             for table in (m._parameters, m._buffers):
                 for name, t in table.items():
                     if t is not None and t.is_inference() and (is_plain(t) or is_quantised(t)):
-                        saved.append((table, name, t))
                         new = alias(t)
                         if table is m._parameters:
                             new = nn.Parameter(new, requires_grad=False)
                             # what ComfyUI has noted on it
                             new.__dict__.update(vars(t) if is_plain(t) else {})
                         table[name] = new
+                        saved.append((table, name, t, new))
         yield
     finally:
-        for table, name, t in saved:
-            table[name] = t
+        for table, name, t, new in saved:
+            if table[name] is new and new.device == t.device:
+                table[name] = t

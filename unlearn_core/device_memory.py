@@ -28,8 +28,10 @@ def weight_bytes(modules: Iterable[nn.Module]) -> int:
 def free_bytes(device: torch.device) -> int | None:
     """What can still be taken on the device, None where nobody knows."""
     if device.type == "cuda":
-        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + cached
+        # older torch takes no "cuda" without a number here, which is what Automatic1111 calls its card
+        index = torch.cuda.current_device() if device.index is None else device.index
+        cached = torch.cuda.memory_reserved(index) - torch.cuda.memory_allocated(index)
+        return torch.cuda.mem_get_info(index)[0] + cached
     if device.type == "cpu":
         try:
             lines = Path("/proc/meminfo").read_text("ascii").splitlines()
@@ -50,7 +52,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(
-        words in str(error) for words in ("out of memory", "can't allocate memory")
+        words in str(error) for words in ("out of memory", "can't allocate memory", "STATUS_ALLOC_FAILED")
     )
 
 

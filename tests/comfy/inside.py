@@ -3,7 +3,8 @@
 usage: python boot.py COMFYUI_FOLDER inside.py FOLDER --cpu
 Prints as its last line {"pictures": {prompt: [mean and largest difference, in 1/255, between ComfyUI's sampler on the
 pack's demo loader and the standalone model; contrast]}, "types": number types in the demo's networks, "projection":
-the text encoder's last matrix, "cache": file names that are left in a small cache, "limits": {text: limit in bytes}}.
+the text encoder's last matrix, "cache": file names that are left in a small cache, "limits": {text: limit in bytes},
+"whole": see `whole`, "aliases": see `aliases`}.
 """
 
 import importlib.util
@@ -11,6 +12,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import comfy.options
 import torch
@@ -45,8 +47,37 @@ def main():
         "projection": networks["clip"].clip_l.transformer.text_projection.weight.tolist(),
         "cache": cached(folder),
         "limits": limits(),
+        "whole": whole(CHECKPOINT),
+        "aliases": aliases(),
     }
     print(json.dumps(report))
+
+
+def whole(checkpoint):
+    """Number types of a copy without dynamic VRAM, whose file is of half the precision that its layers are made for."""
+    import comfy.utils
+    from the_pack.nodes.demo_model import load_denoiser
+    from the_pack.nodes.weights import not_paged
+
+    weights = comfy.utils.load_torch_file(str(checkpoint))
+    copy = load_denoiser(weights, 4)
+    model = SimpleNamespace(is_dynamic=lambda: True, clone=lambda disable_dynamic: copy)
+    assert not_paged(model) is copy
+    return sorted({str(p.dtype) for p in copy.model.parameters()})
+
+
+def aliases():
+    """What is in a module's tables after a session in which ComfyUI replaced the second weight and moved the third."""
+    from the_pack.nodes.weights import aliased
+
+    with torch.inference_mode():
+        layers = torch.nn.ModuleList(torch.nn.Linear(2, 2, bias=False) for _ in range(3)).requires_grad_(False)
+    mine, other = [m.weight for m in layers], torch.nn.Parameter(torch.ones(2, 2))
+    with aliased(layers):
+        assert not any(m.weight.is_inference() for m in layers)
+        layers[1].weight = other
+        layers[2].to("meta")
+    return [layers[0].weight is mine[0], layers[1].weight is other, layers[2].weight.device.type]
 
 
 def compared(model, clip, vae, checkpoint):

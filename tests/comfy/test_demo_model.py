@@ -27,6 +27,14 @@ def test_all_its_numbers_are_float32_and_written(seen):
     assert matrix == [[float(i == j) for j in range(len(matrix))] for i in range(len(matrix))]
 
 
+def test_a_copy_without_dynamic_vram_has_the_numbers_that_its_layers_are_made_for(seen):
+    assert seen["whole"] == ["torch.float32"]
+
+
+def test_what_comfyui_has_moved_during_a_session_stays_where_it_is(seen):
+    assert seen["aliases"] == [True, True, "meta"]
+
+
 def test_the_cache_keeps_to_its_limit_and_to_what_was_used_last(seen):
     kept = ("delta0", "delta4", "delta5")
     assert seen["cache"] == sorted(name + ending for name in kept for ending in (".json", ".safetensors"))

@@ -80,6 +80,7 @@ def test_all_else_is_the_hosts_own():
         (MemoryError(), True),
         (torch.cuda.OutOfMemoryError(), True),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
         (RuntimeError("size mismatch"), False),
         (ValueError("out of memory"), False),
     ],
@@ -92,6 +93,16 @@ def test_weights_are_counted_with_buffers():
     layer = torch.nn.Linear(3, 2).half()
     layer.register_buffer("x", torch.zeros(4))
     assert weight_bytes([layer, torch.nn.Linear(1, 1)]) == 2 * (6 + 2) + 4 * 4 + 4 * 2
+
+
+def test_free_memory_of_a_card_is_asked_for_by_its_number(monkeypatch):
+    """torch 2.1 to 2.3 refuse the device "cuda", which names none."""
+    free = {0: 3, 1: 5}
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda index: {0: 20, 1: 40}[index])
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda index: {0: 10, 1: 10}[index])
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda index: (free[index], 100))
+    assert free_bytes(torch.device("cuda")) == 35 and free_bytes(torch.device("cuda", 0)) == 13
 
 
 def test_free_memory_of_a_cpu_and_networks_that_fill_half_of_a_card(monkeypatch):

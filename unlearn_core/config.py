@@ -81,7 +81,13 @@ class ForgetConfig:
         EDIT,
     )
     rank: int = setting(
-        8, "Rank", "Rank of the delta in each layer. More makes a larger file.", EDIT, low=1, high=128, step=1
+        8,
+        "Rank",
+        "Rank of the delta in each layer. More makes a larger file. 8 is 32 where all text enters through one layer.",
+        EDIT,
+        low=1,
+        high=128,
+        step=1,
     )
     overshoot: float = setting(
         -1.0,

@@ -15,6 +15,8 @@ class Recipe:
 
     target_prompts: int = 96
     """Prompts of the target for the closed form: text alone, so many cost little."""
+    unlisted_prompts: int = 0
+    """Prompts of a style with things that only the general list names, beside these: it has to go from them too."""
     held_out_prompts: int = 16
     """Prompts of the target that nothing is learned from; the check asks with them."""
     probe_prompts: int = 6
@@ -144,6 +146,10 @@ class Recipe:
     """How far past the anchor the closed form leads, as a part of the way: where f is finite it stops short of it."""
     entry_overshoot: float = 0.05
     """The same where all text enters the model through layers of its own, as in Flux: a style takes more there."""
+    least_rank: int = 0
+    """Least rank of the closed form's edits, where the artist has asked for no other."""
+    entry_rank: int = 32
+    """The same where all text enters the model through layers of its own: few layers have to tell all apart."""
     earlier_overshoot: float = 0.0
     """The same for earlier targets, of which the stack has taken most."""
     earlier_weight: float = 1 / 3
@@ -209,6 +215,7 @@ class Recipe:
 OBJECT = Recipe()
 STYLE = Recipe(
     target_prompts=128,
+    unlisted_prompts=64,
     overshoot=0.5,
     entry_overshoot=0.9,
     earlier_overshoot=0.25,
@@ -227,6 +234,7 @@ SMALL: dict[str, Recipe] = {
     kind: replace(
         recipe,
         target_prompts=4,
+        unlisted_prompts=min(4, recipe.unlisted_prompts),
         held_out_prompts=6,
         probe_prompts=2,
         rivals=4,
@@ -257,7 +265,7 @@ def at_the_entry(recipe: Recipe) -> Recipe:
     """The same recipe for a model through whose first layers all text enters; what is tried with it ends as far."""
     more = recipe.entry_overshoot - recipe.overshoot
     tries = tuple((scale, max(0.0, further - more)) for scale, further in recipe.open_tries)
-    return replace(recipe, overshoot=recipe.entry_overshoot, open_tries=tries)
+    return replace(recipe, overshoot=recipe.entry_overshoot, least_rank=recipe.entry_rank, open_tries=tries)
 
 
 def thorough(recipe: Recipe) -> Recipe:

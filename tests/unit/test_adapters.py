@@ -42,6 +42,18 @@ def test_adapter_is_what_the_factors_say():
     assert torch.allclose(got, layer["to_k"](x) + x @ (up @ down).T, atol=1e-5)
 
 
+def test_each_adapter_can_have_a_rank_of_its_own():
+    layers = nn.ModuleDict({name: nn.Linear(6, 5, bias=False) for name in ("k", "v", "txt_in")})
+    x, ranks = torch.randn(3, 6), {"k": 2, "v": 4, "txt_in": 3}
+    with attached(layers, list(ranks), ranks, 0) as adapters:
+        assert {path: len(down) for path, (down, _) in adapters.factors.items()} == ranks
+        for path, rank in ranks.items():
+            down, up = torch.randn(rank, 6), torch.randn(5, rank)
+            adapters.start(path, down, up)
+            own = layers[path].base_layer(x)
+            assert torch.allclose(layers[path](x), own + x @ (up @ down).T, atol=1e-5), "alpha is the rank"
+
+
 def test_only_the_named_layers_are_adapted():
     host = TinyHost()
     with attached(host.backbone, PATHS, 2, 0) as adapters:

@@ -306,6 +306,14 @@ def test_each_try_is_made_as_the_recipe_says(monkeypatch):
     assert seen == [(8, (scale, pytest.approx(STYLE.overshoot + more))) for scale, more in STYLE.tries]
 
 
+def test_training_begins_with_an_edit_of_a_larger_rank(monkeypatch):
+    monkeypatch.setattr(Evaluator, "still_generated", lambda *_: True)
+    wide = {kind: replace(recipe, least_rank=12) for kind, recipe in SMALL.items()}
+    delta = run(TinyHost(), wish(steps=2), recipes=wide).delta
+    assert {f.rank for f in delta.factors.values()} == {12}
+    assert {f.rank for f in run(TinyHost(), wish(steps=2), recipes=SMALL).delta.factors.values()} == {8}
+
+
 def test_where_the_card_is_full_the_cpu_solves(monkeypatch):
     places, factors = [], Edit.factors
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from tests.unit.runs import LAYER, config, stack_on
 from unlearn_core import BadDelta, BadSetting, Delta, ForgetConfig, Stack, UnlearnError, forget
 from unlearn_core.delta.format import Factor
 from unlearn_core.method.forget import summary
-from unlearn_core.method.request import Request, asked_for, at_own_guidance
+from unlearn_core.method.request import Request, asked_for, at_own_guidance, of_unlisted
 from unlearn_core.recipe import DEFAULT, OBJECT, SMALL, STYLE, thorough
 from unlearn_core.words.word_list import WordList
 
@@ -163,13 +164,41 @@ def test_a_list_with_too_few_prompts_is_refused_before_work(tmp_path):
         Request.read(host, ForgetConfig(concept="banana"), Stack())
 
 
-def test_where_all_text_enters_through_layers_of_its_own_a_style_is_led_further():
-    class Entry(Idle):
-        def layers(self):
-            return {"diffusion_model.txt_in": "txt_in"}
+class Entry(Idle):
+    """A host through whose one layer all text enters."""
 
+    def layers(self):
+        return {"diffusion_model.txt_in": "txt_in"}
+
+
+def test_where_all_text_enters_through_layers_of_its_own_a_style_is_led_further():
     found = {host: Request.read(host(), ForgetConfig(concept="ink"), Stack()).recipes for host in (Idle, Entry)}
-    assert found[Idle] == DEFAULT and found[Entry]["object"] == OBJECT
+    assert found[Idle] == DEFAULT and found[Entry]["object"] == replace(OBJECT, least_rank=OBJECT.entry_rank)
     assert found[Entry]["style"].overshoot == STYLE.entry_overshoot > STYLE.overshoot
     ends = [max(r.overshoot + more for _, more in r.open_tries) for r in (STYLE, found[Entry]["style"])]
     assert ends[1] == pytest.approx(ends[0]), "what is tried beside a vocabulary ends as far"
+
+
+def test_there_the_rank_is_larger_unless_the_artist_has_asked_for_another():
+    def rank(host, **asked):
+        return Request.read(host(), ForgetConfig(concept="banana", **asked), Stack()).rank
+
+    assert (rank(Idle), rank(Entry), OBJECT.entry_rank) == (8, 32, 32)
+    assert (rank(Idle, rank=64), rank(Entry, rank=64), rank(Entry, rank=4)) == (64, 64, 4)
+
+
+def test_a_style_goes_from_things_too_that_only_the_general_list_names():
+    host = TinyHost()
+    own, general = WordList.load(host.words_file), WordList.load(None)
+    count = STYLE.unlisted_prompts
+    request = Request.read(host, ForgetConfig(concept="ink"), Stack())
+    unlisted = [s for s in request.targets if s.obj and s.obj not in own.all_objects]
+    assert len(unlisted) == count > 0 and {s.obj for s in unlisted} <= {*general.all_objects}
+    assert all("ink" in s.prompt and s.template in own.templates for s in unlisted)
+    assert all(s.obj in ("", *own.all_objects) for s in request.held_out), "the check asks for what the list names"
+    thing = Request.read(host, ForgetConfig(concept="banana"), Stack())
+    assert all(s.obj == "banana" for s in thing.targets)
+    assert of_unlisted(general, general, "ink", count, 0) == () == of_unlisted(own, general, "ink", 0, 0)
+    gone = stack_on(host, {"concept": unlisted[0].obj})
+    later = Request.read(host, ForgetConfig(concept="ink"), gone)
+    assert unlisted[0].obj not in {s.obj for s in later.targets}, "what the stack has forgotten is no scene"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -156,15 +156,15 @@ def begin(layer: Any, generator: torch.Generator, device: torch.device | None) -
 def attached(
     backbone: nn.Module,
     paths: Sequence[str],
-    rank: int,
+    rank: int | Mapping[str, int],
     seed: int,
     device: torch.device | None = None,
     read: Callable[[str], Tensor] | None = None,
 ) -> Iterator[Adapters]:
     """Adapters of zero effect (B = 0, A random, scale alpha / rank = 1) in float32; removed without a trace at the end.
 
-    device: where the layers are used, if it is not where their weights are kept. read: see `LayerEdits`. Raises
-    `UnlearnError` when peft is missing or cannot adapt one of the layers.
+    rank: of all of them, or {path: its own}. device: where the layers are used, if it is not where their weights are
+    kept. read: see `LayerEdits`. Raises `UnlearnError` when peft is missing or cannot adapt one of the layers.
     """
     LoraConfig, inject_adapter_in_model, BaseTunerLayer = peft_parts()
     flags = {id(p): (p, p.requires_grad) for p in backbone.parameters()}
@@ -173,7 +173,17 @@ def attached(
     generator = torch.Generator().manual_seed(seed)
     try:
         pattern = "|".join(re.escape(path) for path in paths)
-        config = LoraConfig(r=rank, lora_alpha=rank, target_modules=rf"({pattern})", lora_dropout=0.0)
+        ranks = dict(rank) if isinstance(rank, Mapping) else dict.fromkeys(paths, rank)
+        least = min(ranks.values(), default=1)
+        own = {path: r for path, r in ranks.items() if r > least}
+        config = LoraConfig(
+            r=least,
+            lora_alpha=least,
+            rank_pattern=own,
+            alpha_pattern=dict(own),
+            target_modules=rf"({pattern})",
+            lora_dropout=0.0,
+        )
         also_beside(config, map(backbone.get_submodule, paths))
         try:
             with warnings.catch_warnings():

@@ -152,7 +152,7 @@ def solved(
     run: Run, edit: Edit, weights: Mapping[str, Tensor], tried: tuple[float, float]
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """{path: (A, B)} of the edit. tried: (preserve scale, overshoot)."""
-    rank, sides = run.request.config.rank, ("down", "up")
+    rank, sides = run.request.rank, ("down", "up")
 
     def factors(place: torch.device) -> dict[str, Tensor]:
         made: dict[str, Tensor] = {}

@@ -108,7 +108,7 @@ def fit_further(
     run.edits.set({})
     factors = fit.factors
     try:
-        with attached(run.backbone, run.edits.paths, config.rank, config.seed, where, read) as adapters:
+        with attached(run.backbone, run.edits.paths, run.ranks(fit.factors), config.seed, where, read) as adapters:
             for path, (down, up) in fit.factors.items():
                 adapters.start(path, down, up)
             run.student = adapters

@@ -85,6 +85,8 @@ class Request:
         found = scenes(words.without(others), concept, kind, count, config.seed)
         held_out = found[:: max(2, len(found) // recipe.held_out_prompts)][: recipe.held_out_prompts]
         targets = tuple(s for s in found if s not in held_out)
+        if kind == "style":
+            targets += of_unlisted(words, general.without(others), concept, recipe.unlisted_prompts, config.seed)
         if not targets:
             raise BadSetting("The word list has too few prompts: it needs at least two templates, suffixes or styles.")
         return cls(
@@ -106,6 +108,12 @@ class Request:
     def recipe(self) -> Recipe:
         """The constants for this kind of concept."""
         return self.recipes[self.kind]
+
+    @property
+    def rank(self) -> int:
+        """Of the closed form's edits: what the artist has asked for, else at least the recipe's."""
+        asked = self.config.rank
+        return asked if asked != ForgetConfig.rank else max(asked, self.recipe.least_rank)
 
     @property
     def earlier(self) -> tuple[str, ...]:
@@ -157,6 +165,14 @@ class Request:
         gone = {*self.vocabulary.synonyms(self.concept)}
         alone = (n for n in found if n not in gone and not any(belongs_to(n, m) for m in self.moving))
         return tuple(islice(alone, self.recipe.near_anchors))
+
+
+def of_unlisted(words: WordList, general: WordList, style: str, count: int, seed: int) -> tuple[Scene, ...]:
+    """At most `count` scenes of a style with things that the general list alone names: it has to go from them too."""
+    unlisted = general.without(words.all_objects).all_objects
+    # a quarter of what is asked for names no thing
+    found = scenes(replace(words, objects={"": unlisted}), style, "style", count + count // 3, seed) if count else ()
+    return tuple(scene for scene in found if scene.obj)[:count]
 
 
 def for_vocabulary(recipe: Recipe, check: bool) -> Recipe:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -95,6 +95,11 @@ class Run:
             width = self.host.encode([""]).tokens.shape[-1]
             return (TextReader(self.host, [p for p in named if self.edits.width(p) == width]),)
         return readers_of(self.host, self.backbone, self.groups)
+
+    def ranks(self, factors: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, int]:
+        """{path: rank of its adapter}, each of which can begin with what the closed form has found for the layer."""
+        least = dict.fromkeys(self.edits.paths, self.request.config.rank)
+        return least | {path: max(least[path], len(down)) for path, (down, _) in factors.items()}
 
     def preserved(self, reader: TextReader) -> Moment:
         """Of the tokens of everything that is to stay as it is, as some layers read them; read once."""

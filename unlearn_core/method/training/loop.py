@@ -40,7 +40,7 @@ def fit_by_training(run: Run, anchor: Anchor, pairs: PromptPairs, evaluator: Eva
     peft_parts()
     run.job.extend(expected_training(run.request))
     where, read = run.host.device, run.edits.weight
-    with attached(run.backbone, run.edits.paths, config.rank, config.seed, where, read) as adapters:
+    with attached(run.backbone, run.edits.paths, run.ranks(run.edits.factors), config.seed, where, read) as adapters:
         for path, (down, up) in run.edits.factors.items():
             adapters.start(path, down, up)
         run.edits.set({})

@@ -231,6 +231,8 @@ class ForgetConfig:
                 f"'{self.anchor}' shares a word with '{self.concept}', so the word would stay tied to it: "
                 "name something else to draw instead, in other words, or leave it empty."
             )
+        if -1 < self.overshoot < 0:
+            raise BadSetting("Overshoot: a part of the way from 0 to 10, or -1 to leave it to the concept's kind.")
         if not self.check and not self.closed_form:
             raise BadSetting(
                 "Training ends when the check no longer finds the concept: choose another quality than 'quick', "

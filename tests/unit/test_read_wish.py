@@ -127,6 +127,9 @@ def test_lists_names_and_phrases(typed, concepts):
         ("I don’t want cats", "'cat'? It would take 'cat'"),
         ("cats should be gone", "'cat'? It would take 'cat'"),
         ("make cats disappear", "'cat'? It would take 'cat'"),
+        ("cats unless black", "'cat'? It would take 'cat'"),
+        ("dogs with hats", "'dog' or 'hat'? It would take 'dog'"),
+        ("cat on table", "'cat' or 'table'? It would take 'cat'"),
     ],
 )
 def test_a_sentence_is_questioned(typed, asked):
@@ -146,6 +149,10 @@ def test_a_sentence_is_questioned(typed, asked):
             "Forget cats",
             "remove cats",
             "no more cats",
+            "less cats",
+            "fewer cats",
+            "cats please",
+            "cats only",
             "please make it forget cats",
             "erase the cat",
         ),
@@ -201,7 +208,11 @@ def test_tags_alone_have_no_suggestion():
         read_wish("1girl, masterpiece", LISTS)
 
 
-@pytest.mark.parametrize("typed", ["cat and dog style", "cat and knife", "fire and ice", "black cat or a dogs"])
+@pytest.mark.parametrize(
+    "typed",
+    ["cat and dog style", "cat and knife", "fire and ice", "black cat or a dogs"]
+    + ["cat - dog", "cat – dog", "cat -> dog", "cat→wombat", "cat\\dog", "cat vs. dog", "wombat versus cat"],
+)
 def test_what_may_be_one_or_two_is_questioned(typed):
     with pytest.raises(BadSetting, match="may be one name or two|reads as a sentence"):
         read_wish(typed, LISTS)
@@ -212,6 +223,7 @@ def test_what_may_be_one_or_two_is_questioned(typed):
     [
         *("cat, but not dogs", "cat, not dog", "cats but keep dogs", "forget cats but keep dogs", "dogs (not puppies)"),
         *("cat except kittens", "cat -dog", "cats, keep dogs", "all cats other than lions", "cat, except for kittens"),
+        *("keep cats", "except cats", "keeping the cat"),
     ],
 )
 def test_what_is_to_stay_is_not_forgotten_with_the_rest(typed):
@@ -220,7 +232,11 @@ def test_what_is_to_stay_is_not_forgotten_with_the_rest(typed):
     assert read_wish(typed, LISTS, force=True).concepts
 
 
-@pytest.mark.parametrize("typed", ["forget me not", "no cats", "not cat", '"cat, not dog"', "T -shirt"])
+@pytest.mark.parametrize(
+    "typed",
+    ["forget me not", "no cats", "not cat", '"cat, not dog"', "T -shirt"]
+    + ["The Cat in the Hat", "Keep Calm", "less is more", "Apocalypse Now", "Spider-Man", "x-ray", "jack-in-the-box"],
+)
 def test_names_with_such_words_are_taken(typed):
     assert len(read_wish(typed, LISTS).concepts) == 1
 

@@ -105,12 +105,15 @@ def test_a_stop_that_a_library_tells_as_a_mistake_is_still_a_stop(told, model, m
 
 
 @POSIX
-def test_a_closed_terminal_that_is_told_twice_is_one_wish_and_a_second_ctrl_c_ends_at_once():
+def test_a_closed_terminal_that_is_told_twice_is_one_wish_and_a_second_ctrl_c_ends_at_once(monkeypatch):
     with Signals() as heard, StopOnInterrupt() as stop:
         signal.raise_signal(signal.SIGHUP)
         signal.raise_signal(signal.SIGHUP)
         signal.raise_signal(signal.SIGTERM)  # whoever ends a group reaches each of it more than once
         assert stop.wanted and heard.code == 129 and not heard.raised
+        signal.raise_signal(signal.SIGINT)  # nor did a person press this one
+        assert not heard.raised
+        monkeypatch.setattr("unlearn_core.cli.signals.PRESSED", 0.0)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
         assert heard.raised and heard.code == 129

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Sequence
 
 from ..delta import format as delta_file
-from ..delta.paths import Place
+from ..delta.paths import Place, from_home
 from ..delta.stack import Stack, parse_entry
 from ..errors import BadSetting
 from .failures import PIPE_CLOSED, flushed, outcome, quiet_libraries, say
@@ -28,6 +28,11 @@ def read_stack(texts: Sequence[str]) -> Stack:
 def deltas_read(texts: Sequence[str]) -> list[Place]:
     """The files of `DELTA[:STRENGTH]` texts, for `paths.check_outputs`."""
     return [("the delta", parse_entry(text)[0]) for text in texts]
+
+
+def checkpoint(text: str) -> str:
+    """The place of a model; see `from_home`."""
+    return str(from_home(text)) if text.startswith("~") else text
 
 
 def device(text: str) -> str:

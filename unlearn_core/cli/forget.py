@@ -12,11 +12,12 @@ from torch import Tensor
 
 from ..config import ForgetConfig
 from ..delta.atomic import write_json
+from ..delta.bake import concepts_baked_into
 from ..delta.format import SUFFIX, Delta, save
 from ..delta.outputs import PICTURE_SIZE, Output, delta_size, prepare
 from ..delta.paths import each_its_own, read_with, safe_file_name
 from ..delta.stack import Stack, lineage
-from ..errors import Cancelled, UnlearnError, one_line
+from ..errors import BadSetting, Cancelled, UnlearnError, one_line
 from ..host import HostModel
 from ..method.finished import finished
 from ..method.forget import Result, forget_or_go_on, summary
@@ -24,6 +25,7 @@ from ..method.wishes import read_requests
 from ..progress import StepReport
 from ..sampling import Sampler
 from ..saved_work import SavedWork, discard, holds_work
+from ..words.compare import same_thing
 from ..words.term_lists import OWN_NAME
 from .called import called
 from .console import STOPPED, StopOnInterrupt, deltas_read, print_notes, print_rows, read_settings, read_stack
@@ -44,10 +46,10 @@ class Files:
     preview: Path | None
     report: Path | None
 
-    def outputs(self, size: int) -> list[Output]:
+    def outputs(self, size: int, concept: str) -> list[Output]:
         """All of them as `outputs.prepare` takes them. size: of the delta in bytes, about."""
         return [
-            Output("--out", self.delta, SUFFIX, size),
+            Output("--out", self.delta, SUFFIX, size, concept=concept),
             Output("--preview", self.preview, ".png", PICTURE_SIZE),
             Output("--report", self.report, ".json"),
         ]
@@ -126,13 +128,17 @@ def forgotten(args: argparse.Namespace, more: Callable[[Done], None] = lambda do
     from ..standalone.model import StandaloneModel, words_beside
 
     stack = read_stack(args.stack)
-    values = read_settings(args.set) | given(args)
+    values = chosen(args)
     lists = (Path(args.checkpoint).parent / OWN_NAME,)
     wish, configs = read_requests(values, words_beside(Path(args.checkpoint)), stack, lists)
     places = Files(args.out, args.preview, args.report).numbered(wish.concepts)
     size = delta_size(args.checkpoint, max(c.rank for c in configs))
-    outputs = [output for files in places for output in files.outputs(size)]
+    # of a run that goes on `ready` tells more
+    names = ["" if args.resume else config.concept for config in configs]
+    outputs = [output for files, name in zip(places, names, strict=True) for output in files.outputs(size, name)]
     prepare(outputs, [*read_with(args.checkpoint), *deltas_read(args.stack)])
+    if not args.force:
+        ask_about_baked(args.checkpoint, wish.concepts)
     for sentence in (*wish.notes, *lineage(stack)):
         say(f"note: {sentence}")
     host = StandaloneModel(args.checkpoint, args.device, prediction_type=args.prediction)
@@ -162,10 +168,28 @@ def forgotten(args: argparse.Namespace, more: Callable[[Done], None] = lambda do
             stack = stack.with_delta(done.delta)
 
 
+def ask_about_baked(checkpoint: str, concepts: Sequence[str]) -> None:
+    """Raise `BadSetting` where the checkpoint is a baked copy that has forgotten one of the concepts."""
+    for gone in concepts_baked_into(Path(checkpoint)):
+        if found := next((c for c in concepts if same_thing(c, gone)), ""):
+            raise BadSetting(
+                f"'{Path(checkpoint).name}' is a copy that has already forgotten '{gone}': '{found}' need not be "
+                "forgotten again. --force does it all the same."
+            )
+
+
 def given(args: argparse.Namespace) -> dict[str, Any]:
     """The settings that have options of their own, where they are used: else `--set` may name them."""
     values = {"concept": args.concept, "anchor": args.anchor, "keep": args.keep, "force": args.force}
     return {name: value for name, value in values.items() if value}
+
+
+def chosen(args: argparse.Namespace) -> dict[str, Any]:
+    """All settings. Raises `BadSetting` where `--set` says something else than the option."""
+    named, own = read_settings(args.set), given(args)
+    if twice := next((name for name in named if name in own and name != "force"), ""):
+        raise BadSetting(f"--{twice} and --set {twice} both say what it is to be: use one of them.")
+    return named | own
 
 
 def ready(files: Files, config: ForgetConfig, host: HostModel, stack: Stack | None = None) -> Delta | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
 from ..delta import format as delta_file
 from .console import print_rows
@@ -16,7 +15,7 @@ def run_inspect(args: argparse.Namespace) -> int:
     """A delta's own words: in a few lines, all of them, or as JSON."""
     from .reports import described, in_short
 
-    delta, file = delta_file.load(args.delta), Path(args.delta)
+    delta, file = delta_file.load(args.delta), args.delta
     if not args.json and not args.all:
         print_rows(in_short(delta, file))
         print(MORE)

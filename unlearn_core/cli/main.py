@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from ..config import settings
+from ..delta.paths import from_home
 from . import stack as stack_command
 from .called import called
-from .console import device, run_command
+from .console import checkpoint, device, run_command
 from .demo import run_demo
 from .failures import silence_streams
 from .forget import run_forget
@@ -58,18 +59,19 @@ def parser() -> argparse.ArgumentParser:
 
     known = ", ".join(f.name for f in settings() if f.name not in ("concept", "anchor", "keep"))
     demo = command("demo", run_demo, "Forget a concept of the bundled demo model and show before and after.")
-    demo.add_argument("--out", type=Path, default=Path("demo-out"), help="folder for pictures, delta and report")
+    demo.add_argument("--out", type=from_home, default=Path("demo-out"), help="folder for pictures, delta and report")
     demo.add_argument("--concept", default="banana", help="an object or style of the demo model (default: banana)")
     forget = command("forget", run_forget, "Make a delta with which a checkpoint forgets a concept.")
     forget.add_argument(
         "--checkpoint",
+        type=checkpoint,
         required=True,
         help="a Stable Diffusion 1, 2 or XL checkpoint (.safetensors or a diffusers folder)",
     )
     forget.add_argument("--concept", required=True, help="what to forget; several with commas: one delta each")
-    forget.add_argument("--out", required=True, type=Path, help="the delta to write (.safetensors)")
-    forget.add_argument("--preview", type=Path, help="write before and after pictures here (.png)")
-    forget.add_argument("--report", type=Path, help="write the report here (.json)")
+    forget.add_argument("--out", required=True, type=from_home, help="the delta to write (.safetensors)")
+    forget.add_argument("--preview", type=from_home, help="write before and after pictures here (.png)")
+    forget.add_argument("--report", type=from_home, help="write the report here (.json)")
     for p in (demo, forget):
         p.add_argument("--anchor", default="", help="what to draw instead (default: chosen by the tool)")
         p.add_argument("--keep", action="append", default=[], help="a concept that must survive; may be repeated")
@@ -80,9 +82,9 @@ def parser() -> argparse.ArgumentParser:
         p.add_argument("--resume", action="store_true", help="go on from where a run of the same command was stopped")
     stack_command.add_options(command("stack", stack_command.run, stack_command.HELP))
     preview = command("preview", run_preview, "Draw prompts without and with a stack.")
-    preview.add_argument("--checkpoint", required=True)
+    preview.add_argument("--checkpoint", type=checkpoint, required=True)
     preview.add_argument("--prompts", nargs="+", required=True, metavar="TEXT")
-    preview.add_argument("--out", required=True, type=Path, help="the picture to write (.png)")
+    preview.add_argument("--out", required=True, type=from_home, help="the picture to write (.png)")
     preview.add_argument("--seed", type=int, default=0)
     preview.add_argument("--steps", type=int, default=20)
     preview.add_argument("--guidance", type=float, default=3.0)
@@ -98,7 +100,7 @@ def parser() -> argparse.ArgumentParser:
         )
     demo.set_defaults(prediction="")
     inspect = command("inspect", run_inspect, "Show what a delta file says about itself.")
-    inspect.add_argument("delta", metavar="DELTA.safetensors")
+    inspect.add_argument("delta", type=from_home, metavar="DELTA.safetensors")
     inspect.add_argument("--all", action="store_true", help="everything that the file holds, its prompts too")
     inspect.add_argument("--json", action="store_true", help="everything, machine-readable")
     return top

@@ -11,8 +11,11 @@ from ..starting import heeded
 
 STOPPED = 130
 """Exit code of a run that was stopped, as shells use it for Ctrl-C; 128 and its number for another signal."""
-APART = 1.0
-"""Seconds within which the same wish comes twice: whoever ends a group of processes reaches each more than once."""
+APART, PRESSED = 1.0, 0.1
+"""Seconds within which the same wish comes twice: whoever ends a group of processes reaches each more than once.
+
+The second of them for Ctrl-C, which a person can press again sooner.
+"""
 
 
 class Signals:
@@ -61,14 +64,14 @@ class StopOnInterrupt:
             self.wanted, self._at = True, time.monotonic()
             for block in now:
                 block.first = block.first or number
-        elif number == signal.SIGINT or number != getattr(signal, "SIGHUP", None) and self._later():
+        elif number != getattr(signal, "SIGHUP", None) and self._later(PRESSED if number == signal.SIGINT else APART):
             # a closed terminal is told of by the shell, by the system, or by both
             for block in now:
                 block.raised = True
             raise KeyboardInterrupt
 
-    def _later(self) -> bool:
-        return time.monotonic() - self._at > APART
+    def _later(self, seconds: float) -> bool:
+        return time.monotonic() - self._at > seconds
 
     def __exit__(self, *_: object) -> None:
         restore(self._before)

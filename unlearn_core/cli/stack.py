@@ -22,7 +22,7 @@ from ..delta.outputs import (
     prepare,
     size_of,
 )
-from ..delta.paths import check_folder, each_its_own, read_with, safe_file_name
+from ..delta.paths import check_folder, each_its_own, from_home, read_with, safe_file_name
 from ..delta.removal import Removal, without
 from ..delta.stack import Entry, Stack, check_fits, lineage
 from ..errors import BadSetting, Cancelled, one_line
@@ -33,7 +33,8 @@ from ..method.forget import Result
 from ..method.retrain import Retraining, recorded, retrain
 from ..progress import Progress, StepReport
 from ..saved_work import SavedWork
-from .console import StopOnInterrupt, deltas_read, device, print_notes, read_stack
+from ..words.compare import same_thing
+from .console import StopOnInterrupt, checkpoint, deltas_read, device, print_notes, read_stack
 from .failures import say
 from .unfinished import only_run, unfinished
 
@@ -43,14 +44,14 @@ HELP = "Merge deltas into one file, take one out, or bake them into a copy of a 
 def add_options(p: argparse.ArgumentParser) -> None:
     """The command's options."""
     p.add_argument("deltas", nargs="+", metavar="DELTA[:STRENGTH]", help="lowest first")
-    p.add_argument("--out", type=Path, help="the file to write (.safetensors); with --retrain a folder")
+    p.add_argument("--out", type=from_home, help="the file to write (.safetensors); with --retrain a folder")
     p.add_argument("--method", choices=("cat", "svd"), default="cat", help="of merging: cat is exact, svd is smaller")
     p.add_argument("--rank", type=int, default=8, help="rank of the svd merge (default: 8)")
     p.add_argument("--without", metavar="NAME", help="take this delta (its file's name or concept) out first")
     p.add_argument("--retrain", action="store_true", help="make those after it anew, without it (needs --checkpoint)")
     p.add_argument("--force", action="store_true", help="with --retrain: keep a delta that harms more than it may")
-    p.add_argument("--into", type=Path, metavar="CHECKPOINT", help="bake the stack into a copy of this checkpoint")
-    p.add_argument("--checkpoint", help="the base: prints what the check finds before and after")
+    p.add_argument("--into", type=from_home, metavar="CHECKPOINT", help="bake the stack into a copy of this checkpoint")
+    p.add_argument("--checkpoint", type=checkpoint, help="the base: prints what the check finds before and after")
     p.add_argument(
         "--prediction",
         choices=("epsilon", "v_prediction"),
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     stack = whole = read_stack(args.deltas)
     removal = None
     if args.without is not None:
-        removal = without(whole, args.without)
+        removal = without(whole, spelled(whole, args.without))
         stack = removal.rest
         for sentence in removal.notes:
             print(f"note: {sentence}")
@@ -126,6 +127,14 @@ def check_file(args: argparse.Namespace) -> None:
 def delta_room(args: argparse.Namespace) -> int:
     """About the bytes of what is made of the deltas: a merge holds float32 numbers where its parts hold halves."""
     return TEXT_SIZE + 2 * sum(size_of(file) for _, file in deltas_read(args.deltas))
+
+
+def spelled(stack: Stack, name: str) -> str:
+    """A delta's file or concept as the stack spells it, "Frogs" as "frog"."""
+    labels = (e.delta.label for e in stack)
+    if name.strip().casefold() in map(str.casefold, labels):
+        return name
+    return next((c for e in stack for c in e.delta.info.concepts if same_thing(c, name)), name)
 
 
 def places(removal: Removal, folder: Path) -> list[Path]:

@@ -254,6 +254,10 @@ def canonical(data: bytes) -> bytes:
     return len(header).to_bytes(8, "little") + header + data[end:]
 
 
+OF_CHECKPOINTS = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.", "conditioner."
+"""How tensors are called in the files of whole models."""
+
+
 def load(path: str | Path) -> Delta:
     """Read a delta, in float32 on the CPU; its name is the file's stem.
 
@@ -269,6 +273,8 @@ def load(path: str | Path) -> Delta:
         raise BadDelta(f"There is no file {path}: check the name and the folder.")
     try:
         header = read_header(path, MAX_HEADER, MAX_LAYERS * len(PARTS))
+        if any(name.startswith(OF_CHECKPOINTS) for name in header.tensors):
+            raise BadDelta("it is a whole checkpoint, and no delta: give the small file that was made for it.")
         with safe_open(path, "pt", device="cpu") as file:
             info = read_info(header.metadata)
             delta = Delta(read_factors(file), info, one_line(path.stem))

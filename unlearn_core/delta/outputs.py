@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import shutil
@@ -12,7 +13,7 @@ from typing import NamedTuple
 
 from safetensors import SafetensorError, safe_open
 
-from ..errors import BadSetting, UnlearnError
+from ..errors import BadSetting, UnlearnError, one_line
 from .atomic import why_not_written
 from .leftovers import new_name, sweep
 from .paths import Place, is_inside, same_file, same_place
@@ -20,6 +21,8 @@ from .paths import Place, is_inside, same_file, same_place
 SUFFIX = ".safetensors"
 DELTA, COPY = "unlearn.format", "unlearn.baked"
 """Texts in a file's header by which it is known as a delta, or as a baked copy."""
+MOST_SAID = 200
+"""Characters of a name out of a file that a message repeats."""
 MARGIN = 4 * 2**20
 """Bytes that stay free beside what is written."""
 TEXT_SIZE, PICTURE_SIZE = 2**20, 8 * 2**20
@@ -33,6 +36,7 @@ class Output(NamedTuple):
     """A file that will be written. option: where it was asked for; suffix: "" for any; size: bytes, about.
 
     mark: the text in the header of a file that may be replaced: other `.safetensors` files are somebody's work.
+    concept: what is forgotten by the file; a delta of anything else is not replaced.
     """
 
     option: str
@@ -40,6 +44,7 @@ class Output(NamedTuple):
     suffix: str = ""
     size: int = TEXT_SIZE
     mark: str = DELTA
+    concept: str = ""
 
 
 def prepare(outputs: Sequence[Output], inputs: Iterable[Place]) -> None:
@@ -108,7 +113,8 @@ def check_kind(output: Output, file: Path) -> None:
     if file.is_dir():
         raise BadSetting(f"{option} is the folder '{file}': add a file name.")
     if suffix and file.suffix != suffix and (suffix == SUFFIX or file.suffix.lower() != suffix):
-        raise BadSetting(f"{option} has to end in {suffix}: rename '{file.name}'.")
+        wanted = "give it a name before that" if file.name == suffix else f"rename '{file.name}'"
+        raise BadSetting(f"{option} has to end in {suffix}: {wanted}.")
     if not file.exists():
         return
     if not file.is_file():
@@ -116,6 +122,11 @@ def check_kind(output: Output, file: Path) -> None:
     if file.suffix.lower() == SUFFIX and not may_be_replaced(file, output.mark):
         raise BadSetting(
             f"{option}: '{file.name}' is there already and is something else: choose another name, or move it away."
+        )
+    other = concept_in(file) if output.concept else ""
+    if other.casefold() not in ("", output.concept.casefold()):
+        raise BadSetting(
+            f"{option}: '{file.name}' is there already, a delta of '{other}': choose another name, or move it away."
         )
 
 
@@ -133,6 +144,16 @@ def may_be_replaced(file: Path, mark: str) -> bool:
             return mark in (opened.metadata() or {})
     except (SafetensorError, OSError, RuntimeError, ValueError):
         return False
+
+
+def concept_in(file: Path) -> str:
+    """What a delta's header says that it forgets; "" for files of other kinds, and what cannot be read."""
+    try:
+        with safe_open(str(file), "pt", device="cpu") as opened:
+            found = json.loads((opened.metadata() or {}).get("unlearn.concept", '""'))
+    except (SafetensorError, OSError, RuntimeError, ValueError, RecursionError):
+        return ""
+    return one_line(found)[:MOST_SAID] if isinstance(found, str) else ""
 
 
 def check_room(wanted: Iterable[tuple[Path, int]]) -> None:

@@ -25,6 +25,14 @@ def safe_file_name(text: str) -> str:
     return stem or "delta"
 
 
+def from_home(text: str) -> Path:
+    """A place as it was typed; "~" is the home folder also where quotes have kept the shell from reading it."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)  # there is no such user
+
+
 def contained(folder: str | Path, name: str) -> Path:
     """The absolute path of file `name` inside `folder`, links followed; `BadDelta` when it would lie outside."""
     foreign = PureWindowsPath(name)

@@ -11,6 +11,7 @@ from ..errors import BadDelta, BadSetting
 from .base_sample import Base
 from .format import SUFFIX, Delta
 from .info import Parent
+from .paths import from_home
 
 MAX_STRENGTH = 2.0
 JOINT = " + "
@@ -100,14 +101,14 @@ def parse_entry(text: str) -> tuple[Path, float]:
     if not text.strip() or (colon and not head):
         raise BadSetting(f"'{text}' names no delta: write FILE or FILE:STRENGTH.")
     if not colon or text.lower().endswith(SUFFIX) or "/" in tail or "\\" in tail:
-        return Path(text), 1.0
+        return from_home(text), 1.0
     try:
         strength = float(tail)
     except ValueError:
         strength = math.nan
     if not abs(strength) <= MAX_STRENGTH:
         raise BadSetting(f"'{tail}' in '{text}' is not a strength from -2 to 2: use 1 to forget.")
-    return Path(head), strength
+    return from_home(head), strength
 
 
 class OtherBase(BadDelta):

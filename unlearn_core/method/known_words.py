@@ -17,6 +17,7 @@ from torch import Tensor
 from ..errors import BadSetting
 from ..host import HostModel
 from ..sampling import Probe, probe_levels
+from ..words.compare import same_thing
 from ..words.prompts import fill, style_words
 from ..words.wish import listed
 from ..words.word_list import WordList
@@ -77,6 +78,8 @@ def what_it_knows(run: Run, unknown: Sequence[str]) -> str:
 def meant(unknown: Sequence[str], known: Sequence[str]) -> str:
     """A question after known words that are spelled nearly like the unknown ones."""
     alike = [near for name in unknown for near in get_close_matches(name.casefold(), known, n=1, cutoff=LIKE)]
+    # of "black cat" the cat
+    alike = alike or [k for name in unknown for k in known if any(same_thing(k, word) for word in name.split())]
     return f"Did you mean {' and '.join(map(repr, dict.fromkeys(alike)))}?" if alike else "Check the spelling."
 
 

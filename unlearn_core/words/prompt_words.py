@@ -12,7 +12,7 @@ COMMAND = re.compile(
     (?:(?:can|could|would|will)\s+you\s+(?:please\s+)?)?
     (?:(?:i|we)\s+(?:want|need|wish|would\s+like)\s+(?:(?:you|it|(?:this|the|my)\s+(?:model|checkpoint))\s+)?to\s+)?
     (?:(?:make|let|have|get)\s+(?:it|(?:this|the|my)\s+(?:model|checkpoint))\s+(?:to\s+)?)?
-    (?:forget|unlearn|remove|erase|delete|eliminate|get\s+rid\s+of|no\s+more
+    (?:forget|unlearn|remove|erase|delete|eliminate|get\s+rid\s+of|no\s+more|fewer|less(?!\s+(?:is|than|of)\b)
       |stop\s+(?:drawing|making|generating|showing|painting)
       |(?:don['’]?t|do\s+not|never)\s+(?:draw|make|generate|show|paint))
     (?:\s*:\s*|\s+)(?:about\s+|how\s+to\s+draw\s+|the\s+(?:concept|word|idea)\s+(?:of\s+)?)?
@@ -20,7 +20,7 @@ COMMAND = re.compile(
 )
 """What people say to a machine, in front of the noun."""
 AFTER = re.compile(
-    r"(?i)(?:\s+(?:please|forever|for good|completely|entirely|any\s?more|again|at all|for me|now"
+    r"(?i)(?:\s+(?:please|only|forever|for good|completely|entirely|any\s?more|again|at all|for me|now"
     r"|(?:from|in) (?:this|the|my) (?:model|checkpoint|pictures?|images?)))+$"
 )
 """And what they say behind it."""
@@ -63,7 +63,9 @@ def without_command(text: str, is_known: Callable[[str], bool]) -> str:
     found = COMMAND.match(text)
     if not found:
         spoken = SPOKEN_OF.match(text)
-        return text[spoken.end() :] if spoken and is_known(text[spoken.end() :]) else text
+        said = AFTER.sub("", text[spoken.end() :] if spoken else text)
+        # Apocalypse Now is a name
+        return said if said and is_known(said) and not text.split()[-1][0].isupper() else text
     words = AFTER.sub("", text[found.end() :]).split()
     while len(words) > 1 and words[0].casefold() in ARTICLES | DETERMINERS:
         words = words[1:]

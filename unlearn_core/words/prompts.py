@@ -36,7 +36,8 @@ def style_words(concept: str) -> str:
     words = concept.strip()
     if words.casefold().startswith("style of "):
         return words[len("style of ") :]
-    return words[: -len(" style")] if words.casefold().endswith(" style") else words
+    # "van gogh's style"
+    return re.sub(r"['’]s$", "", words[: -len(" style")]) if words.casefold().endswith(" style") else words
 
 
 def scenes(words: WordList, concept: str, kind: str, count: int, seed: int) -> list[Scene]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from ..errors import BadSetting
 from .compare import content_words, same_thing
 from .plurals import readings
-from .prompt_syntax import CAPITAL_AND, EDGE, EMBEDDING, JOINTS, SEPARATORS, TAG, WEIGHT, without_article
+from .prompt_syntax import ARTICLES, CAPITAL_AND, EDGE, EMBEDDING, JOINTS, SEPARATORS, TAG, WEIGHT, without_article
 from .prompt_words import COMMAND, is_description
 from .word_list import WordList
 
@@ -19,6 +19,12 @@ DEPICTIONS = {
 """Words of prompts that speak of the picture and not of what is in it: "a photo of a cat"."""
 DOING = {"is", "are", "was", "were", "has", "wearing", "holding", "riding", "eating", "sitting", "standing", "lying"}
 """Words that make a sentence of the names around them."""
+AROUND = {"with", "without", "in", "on", "at", "under", "behind", "beside", "near", "unless", "when", "while", "if"}
+"""Words that set a known thing into a scene."""
+SMALL = {*AROUND, *ARTICLES, "of", "and", "or", "no"}
+"""Words that are not capitalised in a title: The Cat in the Hat."""
+BETWEEN = re.compile(r"(?<=\w)\s*(\\|[-=]+>|→|↔)\s*(?=\w)|(?<=\w)\s+(-+|–|—|vs\.?|versus)\s+(?=\w)")
+"""Signs between two names that may mean a list, and much else."""
 TALK = {
     *("i", "we", "want", "don't", "dont", "doesn't", "can't", "cannot", "should", "shouldn't", "why", "how"),
     *("anymore", "again", "disappear", "vanish", "instead"),
@@ -69,7 +75,8 @@ def ask_about_what_stays(rows: Sequence[tuple[str, bool]]) -> None:
         command = COMMAND.match(part)
         said = part[command.end() :] if command else part
         found = None if quoted or is_title(part.split()) else STAYS.search(said)
-        if found and (number or said[: found.start()].strip()):
+        alone = found and found[0].split()[0].casefold() in ("keep", "keeping", "except", "excluding")
+        if found and (number or alone or said[: found.start()].strip()):
             typed = ", ".join(part for part, _ in rows)
             raise BadSetting(
                 f"'{typed}' also says what is to stay: write only what is to go, and the rest under 'Keep'; put a name "
@@ -87,9 +94,11 @@ def ask_about_a_sentence(text: str, lists: Sequence[WordList]) -> None:
     has_article = any(w.casefold() in ("a", "an") for w in words[1:])
     named = mentioned(text, lists)
     doing = bool(named) and any(w.casefold() in DOING for w in words[1:])
+    titled = all(w[:1].isupper() for w in words if w.casefold() not in SMALL)
+    doing = doing or (bool(named) and not titled and sets_a_scene(words))
     doing = doing or (not is_title(words) and not TALK.isdisjoint(w.casefold().replace("’", "'") for w in words))
     long = len(words) >= LONGEST_TITLE and not is_title(words)
-    if speaks_of_a_picture or has_article or doing or long or (len(named) > 1 and len(words) > 3):
+    if speaks_of_a_picture or has_article or doing or long or (len(named) > 1 and len(words) > 3 and not titled):
         raise BadSetting(
             f"'{text}' reads as a sentence: {which(named)}, put a name of several words in quotes, {INSIST}."
         )
@@ -97,7 +106,7 @@ def ask_about_a_sentence(text: str, lists: Sequence[WordList]) -> None:
 
 def ask_about_two_readings(text: str, lists: Sequence[WordList]) -> None:
     """Raise `BadSetting` with a question for "cat and knife" and "cat and dog style", which may be one name or two."""
-    words = text.split()
+    words = BETWEEN.sub(" and ", text).split()
     if listed(text, lists) or is_title(words):
         return
     for i, word in enumerate(words):
@@ -122,6 +131,11 @@ def ask_about_syntax(concept: str, lists: Sequence[WordList]) -> None:
             f"'{concept}' is not the name of one concept: write the bare name, without quotes and prompt syntax; "
             "commas between several names (in Python, unlearn_core.read_requests reads what was typed)."
         )
+
+
+def sets_a_scene(words: Sequence[str]) -> bool:
+    """Whether a text says where a thing is, or with what: cats on a sofa."""
+    return any(w.casefold() in AROUND for w in words[1:-1])
 
 
 def which(named: Sequence[str]) -> str:

@@ -30,8 +30,12 @@ LONGEST = 3
 """Words of a phrase whose occurrences are counted."""
 FILLERS = {"animal", "artifact", "food", "plant", "location", "object"}
 """Files of WordNet from which phrases are taken that no list of prompts has, up to `TOTAL`."""
-NAMES = {"napoleon", "cleopatra", "jesus", "buddha"}
-"""Names of people that are nouns as well, and seldom meant so."""
+NAMES = {
+    *("napoleon", "cleopatra", "jesus", "buddha", "tom and jerry", "superman", "wonder woman", "iron man", "hulk"),
+    *("daredevil", "black panther", "magneto", "terminator", "pinhead", "davy jones", "tarzan", "peter pan"),
+    *("cinderella", "sleeping beauty", "goldilocks", "romeo", "lilo", "minion", "hanuman", "doge"),
+}
+"""Names that are nouns as well, and seldom meant so."""
 PLURALS = {"alps", "grapes", "highlands", "stairs", "sunglasses"}
 """Things that are called by their plural, though there is a word for one."""
 HAND_LISTS = {"characters": "character", "people": "person", "artists": "artist", "styles": "style"}

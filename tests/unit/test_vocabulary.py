@@ -18,7 +18,8 @@ KNOWN = {
     "crown",
     "place": "mountain beach kitchen forest Paris Tokyo London waterfall church school Alps",
     "profession": "nurse doctor firefighter astronaut soldier king clown pirate",
-    "character": "Pikachu|Spider-Man|Mickey Mouse|Darth Vader|Elsa|dragon|unicorn|witch|Sherlock Holmes",
+    "character": "Pikachu|Spider-Man|Mickey Mouse|Darth Vader|Elsa|dragon|unicorn|witch|Sherlock Holmes|Tom and Jerry|"
+    "Superman|Wonder Woman|Peter Pan|Cinderella",
     "person": "Taylor Swift|Albert Einstein|Marilyn Monroe|woman|child|Napoleon",
     "artist": "Claude Monet|Vincent van Gogh|Picasso|Hayao Miyazaki|Greg Rutkowski",
     "style": "watercolor|pixel art|cubism|impressionism|anime|steampunk|oil painting|charcoal|ukiyo-e",

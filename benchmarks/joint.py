@@ -68,7 +68,7 @@ class OursJoint:
                 edit = Edit(target, None, held(task, names, reader), DEFAULT[task.request.kind])
                 weights = {path: weight_of(backbone.get_submodule(path)) for path in reader.paths}
                 rank = min(self.rank * len(tasks), *(min(w.shape) for w in weights.values()))
-                for path, down, up in edit.factors(weights, {}, rank, self.scale, self.overshoot):
+                for path, down, up in edit.factors(weights, {}, rank, (self.scale, self.overshoot)):
                     factors[written[path]] = Factor.within_layer(down, up, float(rank))
         task.tick(1.0)
         info = DeltaInfo(

@@ -163,7 +163,7 @@ class Case:
     def edit(self, preserved: Tensor, scale: float) -> Tensor:
         """The change of the matrix that the closed form makes, `[rows, d]`."""
         made = Edit(self.moments, None, preserved, OBJECT)
-        ((_, down, up),) = made.factors({"matrix": self.bed.matrix}, {}, RANK, scale, 0.0)
+        ((_, down, up),) = made.factors({"matrix": self.bed.matrix}, {}, RANK, (scale, 0.0))
         return (up @ down).double()
 
 

@@ -306,6 +306,7 @@ def test_a_second_ctrl_c_ends_at_once(tiny, tmp_path, monkeypatch, capsys):
             signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(progress_bar.Bar, "show", pressed)
+    monkeypatch.setattr("unlearn_core.cli.signals.PRESSED", 0.0)  # a tiny step takes no longer than a finger
     out = tmp_path / "o.safetensors"
     assert main([*FORGET, "--concept", "banana", *TRAINED, "--out", str(out)]) == 130
     assert seen == [0, 1] and not out.exists() and "Stopped." in capsys.readouterr().err

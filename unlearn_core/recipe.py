@@ -17,6 +17,8 @@ class Recipe:
     """Prompts of the target for the closed form: text alone, so many cost little."""
     unlisted_prompts: int = 0
     """Prompts of a style with things that only the general list names, beside these: it has to go from them too."""
+    entry_unlisted: int = 0
+    """The same where all text enters the model through layers of its own, as in Flux."""
     held_out_prompts: int = 16
     """Prompts of the target that nothing is learned from; the check asks with them."""
     probe_prompts: int = 6
@@ -215,7 +217,7 @@ class Recipe:
 OBJECT = Recipe()
 STYLE = Recipe(
     target_prompts=128,
-    unlisted_prompts=64,
+    entry_unlisted=64,
     overshoot=0.5,
     entry_overshoot=0.9,
     earlier_overshoot=0.25,
@@ -234,7 +236,7 @@ SMALL: dict[str, Recipe] = {
     kind: replace(
         recipe,
         target_prompts=4,
-        unlisted_prompts=min(4, recipe.unlisted_prompts),
+        entry_unlisted=min(4, recipe.entry_unlisted),
         held_out_prompts=6,
         probe_prompts=2,
         rivals=4,
@@ -265,7 +267,13 @@ def at_the_entry(recipe: Recipe) -> Recipe:
     """The same recipe for a model through whose first layers all text enters; what is tried with it ends as far."""
     more = recipe.entry_overshoot - recipe.overshoot
     tries = tuple((scale, max(0.0, further - more)) for scale, further in recipe.open_tries)
-    return replace(recipe, overshoot=recipe.entry_overshoot, least_rank=recipe.entry_rank, open_tries=tries)
+    return replace(
+        recipe,
+        overshoot=recipe.entry_overshoot,
+        unlisted_prompts=recipe.entry_unlisted,
+        least_rank=recipe.entry_rank,
+        open_tries=tries,
+    )
 
 
 def thorough(recipe: Recipe) -> Recipe:

@@ -188,9 +188,9 @@ def test_there_the_rank_is_larger_unless_the_artist_has_asked_for_another():
 
 
 def test_a_style_goes_from_things_too_that_only_the_general_list_names():
-    host = TinyHost()
+    host = Entry()
     own, general = WordList.load(host.words_file), WordList.load(None)
-    count = STYLE.unlisted_prompts
+    count = STYLE.entry_unlisted
     request = Request.read(host, ForgetConfig(concept="ink"), Stack())
     unlisted = [s for s in request.targets if s.obj and s.obj not in own.all_objects]
     assert len(unlisted) == count > 0 and {s.obj for s in unlisted} <= {*general.all_objects}
@@ -199,6 +199,7 @@ def test_a_style_goes_from_things_too_that_only_the_general_list_names():
     thing = Request.read(host, ForgetConfig(concept="banana"), Stack())
     assert all(s.obj == "banana" for s in thing.targets)
     assert of_unlisted(general, general, "ink", count, 0) == () == of_unlisted(own, general, "ink", 0, 0)
-    gone = stack_on(host, {"concept": unlisted[0].obj})
-    later = Request.read(host, ForgetConfig(concept="ink"), gone)
-    assert unlisted[0].obj not in {s.obj for s in later.targets}, "what the stack has forgotten is no scene"
+    unet = Request.read(TinyHost(), ForgetConfig(concept="ink"), Stack())
+    assert unet.targets == tuple(s for s in request.targets if s not in unlisted), "a UNet's prompts are what they were"
+    later = Request.read(host, ForgetConfig(concept="ink", going=(unlisted[0].obj,)), Stack())
+    assert unlisted[0].obj not in {s.obj for s in later.targets}, "what goes as well is no scene"

@@ -1,22 +1,26 @@
 """Depth: words that are learned for the target, and a run that goes on until they no longer draw it."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from tests.tiny import TinyHost
 from tests.unit.runs import assert_same, config, run, state_of
 from unlearn_core import BadSetting, Cancelled, ForgetConfig, Stack
+from unlearn_core.demo.recognition import CHECKPOINT
 from unlearn_core.evaluate.evaluator import Evaluator
 from unlearn_core.host import Conditioning
 from unlearn_core.method import attempts, deep
 from unlearn_core.method.attempts import unfinished
 from unlearn_core.method.deep import Deep
 from unlearn_core.method.forget import forget_or_go_on
-from unlearn_core.method.learned_word import Learning, Points, WordAttack, with_words
+from unlearn_core.method.learned_word import AFTER, AT, ELSEWHERE, Learning, Points, WordAttack, places_of, with_words
 from unlearn_core.method.training.memory import Pace, Plan
 from unlearn_core.recipe import DEFAULT, SMALL
 from unlearn_core.sampling import direction, noise
 from unlearn_core.saved_work import NOTHING, SavedWork
+from unlearn_core.standalone.model import StandaloneModel
 
 
 def wish(**changes):
@@ -47,7 +51,7 @@ def points(host, count=6):
     x, sigma = noise((count, *host.latent_shape), 3, host.device), host.sigmas[[60] * count]
     asked, named = host.encode(["a pear"] * count), host.encode(["a banana"] * count)
     own = direction(host, x, sigma, named)
-    return Points(x, sigma, asked, own, direction(host, x, sigma, asked))
+    return Points(x, sigma, asked, own, direction(host, x, sigma, asked), places_of(asked, named))
 
 
 def test_a_vector_goes_where_its_loss_is_least():
@@ -57,11 +61,51 @@ def test_a_vector_goes_where_its_loss_is_least():
     assert torch.allclose(learning.vector.detach(), torch.tensor([0.5, 0.5]), atol=1e-2)
 
 
-def test_a_word_is_added_to_what_is_no_filling():
-    prompts = Conditioning(torch.zeros(2, 3, 2), counts=torch.tensor([3, 1]))
-    asked = with_words(prompts, torch.ones(2, 2))
-    assert asked.tokens.sum((1, 2)).tolist() == [6.0, 2.0] and asked.tokens[1, 0].tolist() == [1.0, 1.0]
+def test_a_word_changes_its_place_and_what_comes_after_it():
+    prompts = Conditioning(torch.zeros(2, 4, 2), counts=torch.tensor([4, 2]))
+    places = torch.tensor([[ELSEWHERE, AT, AFTER, AFTER], [AT, AFTER, ELSEWHERE, ELSEWHERE]])
+    word = torch.tensor([[1.0, 2.0], [10.0, 20.0]])
+    asked = with_words(prompts, torch.stack([word, -word]), places)
+    assert asked.tokens[0].tolist() == [[0, 0], [1, 2], [10, 20], [10, 20]]
+    assert asked.tokens[1].tolist() == [[-1, -2], [-10, -20], [0, 0], [0, 0]]
     assert asked.counts is prompts.counts
+
+
+def test_the_word_is_found_where_two_prompts_begin_to_differ():
+    one = torch.ones(4, 5, 3)
+    two = one.clone()
+    two[0, 2] = 2.0
+    two[1, 1:] += torch.linspace(0.5, 1.0, 4)[:, None]
+    two[2] = -1.0
+    two[3] += 1e-4
+    shorter = Conditioning(two, counts=torch.tensor([5, 3, 5, 5]))
+    assert places_of(shorter, Conditioning(one)).tolist() == [
+        [ELSEWHERE, ELSEWHERE, AT, AFTER, AFTER],
+        [ELSEWHERE, AT, AFTER, ELSEWHERE, ELSEWHERE],
+        [AT, AFTER, AFTER, AFTER, AFTER],
+        [ELSEWHERE] * 5,
+    ]
+
+
+def test_what_one_prompt_has_more_of_comes_after_the_word():
+    longer, shorter = Conditioning(torch.ones(1, 4, 2)), Conditioning(torch.ones(1, 2, 2))
+    assert places_of(longer, shorter).tolist() == [[ELSEWHERE, ELSEWHERE, AT, AFTER]]
+    assert places_of(shorter, longer).tolist() == [[ELSEWHERE, ELSEWHERE]]
+
+
+def test_a_text_encoder_that_reads_from_left_to_right_tells_the_place():
+    """The demo's, at "banana" after "a" and before "in ink style": the first token is the start."""
+    host = StandaloneModel(CHECKPOINT, "cpu")
+    prompts = [["a banana in ink style", "ink banana"], ["a pear in ink style", "ink pear"]]
+    places = places_of(*(host.encode(p) for p in prompts)).tolist()
+    assert [row.index(AT) for row in places] == [2, 2]
+    assert all(set(row[:2]) == {ELSEWHERE} and set(row[3:]) == {AFTER} for row in places)
+
+
+def test_without_places_nothing_is_asked_with_a_word():
+    host = TinyHost()
+    with pytest.raises(ValueError, match="where a word stands"):
+        replace(points(host), places=None).asked_with(torch.zeros(6, 2, 8))
 
 
 def test_an_attack_learns_to_draw_the_target_and_changes_nothing_else():

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..errors import TrainingFailed
 from ..evaluate.evaluator import Evaluator
@@ -24,7 +25,7 @@ from .adapters import Adapters, Average
 from .anchor import Anchor
 from .fit import Fit
 from .further import Further, fit_further, hold
-from .learned_word import Points, WordAttack, with_words
+from .learned_word import ELSEWHERE, Points, WordAttack, places_of, with_words
 from .plan import ATTACK_PICTURES, ATTACK_STEPS, ATTEMPTS, DEEP_STEPS, ROUNDS, expected_deep
 from .prompt_pairs import PromptPairs
 from .run import Run
@@ -80,7 +81,7 @@ class Deep:
 
     target: pictures of the target, asked for by prompts in which the anchor stands in its place; named: the target's
     own prompts of the same rows. kept: pictures of what is to stay. added: layers that had no change before. earlier:
-    the words of earlier rounds, each `[words, d]`.
+    the words of earlier rounds, each `[words, 2, d]`.
     """
 
     trainer: Trainer
@@ -164,7 +165,8 @@ class Deep:
         scenes = [request.targets[i % len(request.targets)] for i in range(ATTACK_PICTURES)]
         names = [mapped(s, self.anchor.name, request.kind, request.words).prompt for s in scenes]
         which = torch.arange(ATTACK_PICTURES) % len(words)
-        asked = with_words(self.trainer.run.host.encode(names), words[which.to(words.device)])
+        own, plain = (self.trainer.run.host.encode(rows) for rows in ([s.prompt for s in scenes], names))
+        asked = with_words(plain, words[which.to(words.device)], places_of(plain, own))
         with self.average.swapped():
             self.trainer.run.bound()
             drawn = evaluator.sampler.draw(asked, request.config.seed + 7000 + number)
@@ -201,7 +203,7 @@ class Deep:
         which = torch.randint(0, len(pool), (count,), generator=self.generator)
         which[::2] %= len(words)
         target, plain = self.target[rows], torch.arange(count) < own
-        under = with_words(target.prompts, pool[which.to(pool.device)])
+        under = target.asked_with(pool[which.to(pool.device)])
         if not (~plain).any():
             return target, self.named[rows]
         return target, Conditioning.cat([self.named[rows[plain]], under[torch.nonzero(~plain)[:, 0]]])
@@ -237,8 +239,10 @@ def points_of(trainer: Trainer, times: int, generator: torch.Generator) -> tuple
         with torch.no_grad(), run.teacher():
             goal = goals(run, batch, past)
             own = direction(run.host, batch.x[:size], batch.sigma[:size], batch.student[:size])
-        target.append(Points(batch.x[:size], batch.sigma[:size], batch.teacher[:size], own, goal[:size]))
-        named.append(batch.student[:size])
+        plain, asked = batch.teacher[:size], batch.student[:size]
+        places = places_of(plain, asked)
+        target.append(Points(batch.x[:size], batch.sigma[:size], plain, own, goal[:size], places))
+        named.append(asked)
         rest = goal[size:]
         kept.append(Points(batch.x[size:], batch.sigma[size:], batch.student[size:], rest, rest))
         run.job.pulse()
@@ -271,4 +275,7 @@ def broad_points(trainer: Trainer, times: int, generator: torch.Generator) -> Po
 def joined(parts: list[Points]) -> Points:
     """Several batches as one."""
     x, sigma, own, goal = (torch.cat([getattr(p, name) for p in parts]) for name in ("x", "sigma", "own", "goal"))
-    return Points(x, sigma, Conditioning.cat([p.prompts for p in parts]), own, goal)
+    prompts, places = Conditioning.cat([p.prompts for p in parts]), [p.places for p in parts if p.places is not None]
+    most = prompts.tokens.shape[1]
+    longer = [F.pad(p, (0, most - p.shape[1]), value=ELSEWHERE) for p in places]
+    return Points(x, sigma, prompts, own, goal, torch.cat(longer) if longer else None)

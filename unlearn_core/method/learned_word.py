@@ -2,7 +2,8 @@
 
 Textual inversion (Gal et al. 2022, arXiv 2208.01618), as an attack on concept erasure (Pham et al. 2023, arXiv
 2308.01508). Where a text encoder gives gradients, the word is one token's vector. Hosts give encoded prompts alone, so
-there it is what a word does to them: a change of the encoded tokens, the same in all prompts and at all places.
+there it is what a word does to them: one change of the token in the word's place and one of all tokens after it, the
+same in all prompts. Text encoders that read from left to right give the tokens before it no other values.
 """
 
 from __future__ import annotations
@@ -13,13 +14,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..host import Conditioning, HostModel
+from ..host import Conditioning, HostModel, counted
 from ..sampling import direction
 from .training.losses import LOSS_SCALE, squared_distance
 from .training.memory import Pace, Plan
 
 START = 0.2
 """Size of the words' random starts, as a part of the tokens' root mean square: each word finds a way of its own."""
+AT, AFTER = 0, 1
+"""A word's changes, by their number: of the token in its place, and of all tokens after it."""
+ELSEWHERE = -1
+"""What stands in their place where a token is not changed."""
+SAME = 1e-2
+"""Largest change of a token, as a part of all tokens' root mean square, that counts as none: rounding is no word."""
 
 
 class Learning:
@@ -50,7 +57,8 @@ class Points:
     """Noised pictures and what the base model answers there, worked out once.
 
     x `[n, c, h, w]` at noise levels sigma `[n]`. prompts: what the model is asked there. own, goal `[n, c, h, w]`: what
-    the base model answers to the prompts of what is to go, and what is to be answered instead.
+    the base model answers to the prompts of what is to go, and what is to be answered instead. places `[n, tokens]`:
+    where a word may stand in the prompts (see `places_of`); None where none is learned.
     """
 
     x: Tensor
@@ -58,35 +66,60 @@ class Points:
     prompts: Conditioning
     own: Tensor
     goal: Tensor
+    places: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.x)
 
     def __getitem__(self, rows: Tensor | Sequence[int]) -> Points:
         rows = torch.as_tensor(rows, device=self.x.device)
-        return Points(self.x[rows], self.sigma[rows], self.prompts[rows], self.own[rows], self.goal[rows])
+        places = None if self.places is None else self.places[rows]
+        return Points(self.x[rows], self.sigma[rows], self.prompts[rows], self.own[rows], self.goal[rows], places)
+
+    def asked_with(self, words: Tensor) -> Conditioning:
+        """Its prompts, each with a word `[n, 2, d]` in its places. Raises `ValueError` where there are none."""
+        if self.places is None:
+            raise ValueError("Nothing tells where a word stands in these prompts.")
+        return with_words(self.prompts, words, self.places)
 
     def to(self, device: torch.device) -> Points:
         """The same on another device."""
         x, sigma, own, goal = (t.to(device) for t in (self.x, self.sigma, self.own, self.goal))
-        return Points(x, sigma, self.prompts.to(device), own, goal)
+        places = None if self.places is None else self.places.to(device)
+        return Points(x, sigma, self.prompts.to(device), own, goal, places)
 
 
-def with_words(prompts: Conditioning, words: Tensor) -> Conditioning:
-    """The prompts, each with a word `[b, d]` added to all its tokens; what only fills them up stays as it is."""
+def places_of(prompts: Conditioning, others: Conditioning) -> Tensor:
+    """Where the word stands in which prompts differ from others, row by row: `[b, n]` for the tokens of `prompts`.
+
+    `AT` at the first token that differs, `AFTER` after it, `ELSEWHERE` before it and in what only fills a row up. Where
+    an encoder reads in both directions all tokens differ.
+    """
+    tokens, rest = prompts.tokens.float(), others.tokens.float()
+    both = min(tokens.shape[1], rest.shape[1])
+    size = tokens.square().mean().sqrt()
+    differs = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+    differs[:, :both] = (tokens[:, :both] - rest[:, :both]).abs().amax(-1) > SAME * size
+    passed = differs.long().cumsum(1)
+    places = torch.where(passed > 0, AFTER, ELSEWHERE)
+    places[differs & (passed == 1)] = AT
+    numbers = torch.arange(tokens.shape[1], device=tokens.device)
+    return places.masked_fill(numbers >= counted(prompts)[:, None], ELSEWHERE)
+
+
+def with_words(prompts: Conditioning, words: Tensor, places: Tensor) -> Conditioning:
+    """The prompts, each with a word `[b, 2, d]` put into its places `[b, n]` (see `places_of`)."""
     tokens = prompts.tokens
-    added = words.to(tokens.device)[:, None]
-    if prompts.counts is not None:
-        places = torch.arange(tokens.shape[1], device=tokens.device)
-        added = added * (places < prompts.counts.to(tokens.device)[:, None])[..., None]
+    words, places = words.to(tokens.device), places.to(tokens.device)
+    added = sum((words[:, k, None] * (places == k)[..., None] for k in (AT, AFTER)), start=torch.zeros_like(tokens))
     return Conditioning((tokens.float() + added).to(tokens.dtype), prompts.extras, prompts.counts)
 
 
 class WordAttack:
     """Some words that are learned together, so that under them the model answers as the base model does to the target.
 
-    points: pictures of the target whose prompts name something else. batch: rows of a step, shared by the words. rate:
-    of a step, as a part of the tokens' root mean square.
+    points: pictures of the target whose prompts name something else, with the places of that name. batch: rows of a
+    step, shared by the words. rate: of a step, as a part of the tokens' root mean square.
     """
 
     def __init__(self, host: HostModel, points: Points, words: int, batch: int, rate: float, seed: int):
@@ -95,13 +128,13 @@ class WordAttack:
         self._generator = torch.Generator().manual_seed(seed)
         tokens = points.prompts.tokens
         size = float(tokens.float().square().mean().sqrt())
-        start = START * size * torch.randn(words, tokens.shape[-1], generator=self._generator)
+        start = START * size * torch.randn(words, 2, tokens.shape[-1], generator=self._generator)
         start[0] = 0.0
         self._learning = Learning(start.to(tokens.device), self._losses, rate * size)
 
     @property
     def words(self) -> Tensor:
-        """What was learned so far, `[words, d]`."""
+        """What was learned so far, `[words, 2, d]` (see `with_words`)."""
         return self._learning.vector.detach()
 
     def step(self, pace: Pace | None = None) -> Tensor:
@@ -118,6 +151,6 @@ class WordAttack:
         which = torch.arange(self._batch) % len(words)
         for part in torch.arange(self._batch).split(self._at_once):
             seen = self._points[self._rows[part]]
-            asked = with_words(seen.prompts, words[which[part].to(words.device)])
+            asked = seen.asked_with(words[which[part].to(words.device)])
             distance = squared_distance(direction(self._host, seen.x, seen.sigma, asked), seen.own)
             yield len(part) / self._batch * distance.mean()

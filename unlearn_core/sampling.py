@@ -36,6 +36,17 @@ def noise(shape: Sequence[int], seed: int, device: torch.device) -> Tensor:
 
 
 @dataclass(frozen=True)
+class Drawing:
+    """Latents `[b, c, h, w]` with the noise `start` that they were drawn from."""
+
+    start: Tensor
+    latents: Tensor
+
+    def __getitem__(self, rows: Tensor) -> Drawing:
+        return Drawing(self.start[rows], self.latents[rows])
+
+
+@dataclass(frozen=True)
 class Sampler:
     """How pictures are drawn: Euler's method, which for epsilon models is DDIM with eta 0.
 
@@ -81,9 +92,37 @@ class Sampler:
         rows = [slice(i, i + self.batch) for i in range(0, len(conditioning), self.batch)]
         return torch.cat([self.along(conditioning[r], start[r], sigmas) for r in rows])
 
+    def drawn_again(self, conditioning: Conditioning, drawn: Drawing, places: Tensor, seed: int) -> Tensor:
+        """The same pictures with what is at some places drawn once more, from other noise, `[b, c, h, w]`.
+
+        After each step all other places are put back where the picture passed (RePaint, Lugmayr et al. 2022, arXiv
+        2201.09865). places: 1 or 0, `[b, 1, h, w]`.
+        """
+        sampler, sigmas = self.ready(), schedule(self.host, self.steps)
+        start = torch.lerp(drawn.start, noise(drawn.start.shape, seed, drawn.start.device), places)
+        made = []
+        for i in range(0, len(start), self.batch):
+            rows = slice(i, i + self.batch)
+
+            def put_back(x: Tensor, sigma: Tensor, rows: slice = rows) -> Tensor:
+                passed = self.host.noised(drawn.latents[rows], sigma.expand(len(x)), drawn.start[rows])
+                return torch.lerp(passed, x, places[rows])
+
+            made.append(sampler.along(conditioning[rows], start[rows], sigmas, put_back))
+        return torch.cat(made)
+
     @torch.no_grad()
-    def along(self, conditioning: Conditioning, start: Tensor, sigmas: Tensor) -> Tensor:
-        """From noise `start` `[b, c, h, w]` along noise levels `sigmas` `[steps + 1]`, falling."""
+    def along(
+        self,
+        conditioning: Conditioning,
+        start: Tensor,
+        sigmas: Tensor,
+        after_step: Callable[[Tensor, Tensor], Tensor] = lambda x, sigma: x,
+    ) -> Tensor:
+        """From noise `start` `[b, c, h, w]` along noise levels `sigmas` `[steps + 1]`, falling.
+
+        after_step: (latents, the noise level that they have now) -> the latents with which the next step begins.
+        """
         host, b = self.host, len(start)
         x = host.noised(torch.zeros_like(start), sigmas[:1].expand(b), start)
         both = None
@@ -96,7 +135,7 @@ class Sampler:
             else:
                 named, unnamed = direction(host, torch.cat([x, x]), now.expand(2 * b), both).chunk(2)
                 d = unnamed + self.guidance * (named - unnamed)
-            x = x + (after - now) * d
+            x = after_step(x + (after - now) * d, after)
             self.tick()
         return x
 

@@ -11,16 +11,17 @@ from tests.tiny import TinyHost
 from tests.unit.runs import assert_same, config, opened, run, state_of
 from unlearn_core import BadSetting, Cancelled, ForgetConfig, Stack
 from unlearn_core.evaluate.evaluator import Evaluator
-from unlearn_core.evaluate.unasked import look_for
+from unlearn_core.evaluate.unasked import Sight, UnaskedReader
 from unlearn_core.host import Conditioning
 from unlearn_core.method import attempts, everywhere
 from unlearn_core.method.adapters import attached
-from unlearn_core.method.everywhere import Broad, Everywhere, Unasked, broad_scenes, joined, part_of, with_concept
+from unlearn_core.method.broad_pictures import Broad, broad_scenes, joined, part_of, with_concept
+from unlearn_core.method.everywhere import Everywhere, Unasked, led_away
 from unlearn_core.method.forget import forget_or_go_on
 from unlearn_core.method.plan import expected_everywhere
 from unlearn_core.method.prompt_pairs import PromptPairs
 from unlearn_core.recipe import DEFAULT, SMALL
-from unlearn_core.sampling import noise
+from unlearn_core.sampling import Drawing, Sampler, noise
 from unlearn_core.saved_work import NOTHING, SavedWork
 from unlearn_core.words.prompts import Scene
 from unlearn_core.words.word_list import WordList
@@ -87,10 +88,31 @@ def test_a_picture_is_read_where_the_words_move_the_answer():
     latents[1, :, 0, 0] = 1.0
     latents[2, :, 4:] = 3.0  # something else, far larger, of which the words say nothing
     asked, with_it = host.encode(["a cat"] * 3), host.encode(["a cat with a stamp"] * 3)
-    seen = look_for(host, latents, (asked, with_it), (0.5, 0.8), seed=0)
+    seen = UnaskedReader(host, (0.5, 0.8)).look_for(latents, (asked, with_it), seed=0)
     assert (seen.margins > 0).tolist() == [False, True, False] and len(seen) == 3
     assert seen.places.shape == (3, 1, 8, 8) and seen.places[:, 0, 0, 0].tolist() == [1.0] * 3
     assert seen.places.flatten(1).sum(1).tolist() == [8.0] * 3, "an eighth of 64 places"
+
+
+def test_what_is_drawn_anew_is_read_at_the_old_places():
+    host, latents = Corner(), torch.zeros(2, 2, 8, 8)
+    latents[1, :, 0, 0] = 1.0
+    prompts = host.encode(["a cat"] * 2), host.encode(["a cat with a stamp"] * 2)
+    reader = UnaskedReader(host, (0.5, 0.8))
+    seen = reader.look_for(latents, prompts, seed=0)
+    assert reader.is_there(latents, prompts, 1, seen) == [False, True]
+    assert reader.is_there(latents.flip(0), prompts, 1, seen) == [True, False]
+    elsewhere = replace(seen, read=torch.full((2, 1), 63))
+    assert reader.is_there(latents, prompts, 1, elsewhere) == [False, False], "both answers are alike there"
+
+
+def test_an_answer_is_led_from_one_picture_to_the_other_as_far_as_it_leads_there():
+    """At x = 4 and noise level 2 the way to 0 is 2, to 2 is 1, to what is half way 1.5."""
+    x, sigma = torch.full((4, 1, 1, 1), 4.0), torch.full((4,), 2.0)
+    answers = torch.tensor([2.0, 1.5, 1.0, 3.0]).view(4, 1, 1, 1)
+    first, second = torch.zeros_like(x), torch.full_like(x, 2.0)
+    assert led_away(answers, x, sigma, (first, second)).flatten().tolist() == [1.0, 1.0, 1.0, 2.0]
+    assert torch.equal(led_away(answers, x, sigma, (first, first)), answers), "no other picture was found"
 
 
 def test_the_concept_is_added_to_a_prompt():
@@ -129,14 +151,14 @@ def test_most_pictures_are_asked_for_by_their_own_prompt():
     assert any("cat" in p and "ink" not in p for p in asked)
 
 
-def test_a_picture_without_it_is_better_than_its_style_and_one_with_it_worse():
+def test_pictures_that_show_it_are_learned_from_most_and_then_others_of_their_style():
     scenes = [Scene("", "cat", s) for s in ("ink", "ink", "ink", "flat")]
     shown, nothing = torch.tensor([True, False, False, False]), torch.zeros(4, 1)
-    drawn = Broad(scenes, torch.arange(4.0), nothing, shown, nothing)
+    drawn = Broad(scenes, torch.arange(4.0), nothing, shown, nothing, nothing)
     assert drawn.seen() == [(scenes[0], 0.0)] and drawn.share() == 0.25
     assert replace(drawn, again=1).share() == 0.0, "what was drawn again says nothing of how often it comes"
     assert drawn.shares() == {"ink": pytest.approx(1 / 3), "flat": 0.0}
-    assert drawn.advantages().tolist() == pytest.approx([-2 / 3, 1 / 3, 1 / 3, 0.0])
+    assert drawn.interest().tolist() == pytest.approx([2 / 3 + 0.1, 1 / 3 + 0.1, 1 / 3 + 0.1, 0.1])
     assert joined([drawn, drawn]).shares() == drawn.shares() and len(joined([drawn, drawn]).scenes) == 8
 
 
@@ -147,20 +169,64 @@ def test_what_is_learned_leads_away_from_it_and_only_where_it_is(short):
         made.job.extend(expected_everywhere(made.request))
         with attached(made.backbone, made.edits.paths, 2, 0) as adapters:
             work = Everywhere.prepare(made, pairs, adapters, Unasked())
-            latents, places = noise((2, *host.latent_shape), 1, host.device), torch.zeros(2, 1, 4, 4)
+            start, places = noise((2, *host.latent_shape), 1, host.device), torch.zeros(2, 1, 4, 4)
             places[:, :, 0, 0] = 1.0
+            latents = noise(start.shape, 2, host.device)
+            without = torch.where(places.bool(), latents + torch.tensor([5.0, 0.0]).view(2, 1, 1, 1), latents)
             scenes = [Scene("{an o} in {s} style", "cat", "ink")] * 2
-            work.learn_from(Broad(scenes, latents, latents, torch.tensor([True, False]), places), 0)
+            work.learn_from(Broad(scenes, start, latents, torch.tensor([True, False]), places, without), 0)
             (points,) = work.pool
             with adapters.off():
                 before = work.answers(points.x, points.sigma, points.prompts)
             away = points.goal - before
-            assert away[:, :, 0, 0].abs().min() > 0 and away.flatten(2)[:, :, 1:].abs().max() == 0
-            # the way to the picture itself, at the place: +3 times it for the clean one, -3 times for the other
-            ways = [(points.x - z) / points.sigma.view(-1, 1, 1, 1) - before for z in latents]
-            parts = [(away[:, :, 0, 0] / way[:, :, 0, 0]) for way in ways]
-            shown = (parts[0] + 3).abs().amax(1) < 1e-3
-            assert torch.equal(~shown, (parts[1] - 3).abs().amax(1) < 1e-3) and 0 < shown.sum() < len(shown)
+            assert away.flatten(2)[:, :, 1:].abs().max() == 0
+            # the two ways lie 5 / sigma apart in every channel, and at most all of that is gone
+            led = -away[:, :, 0, 0] * points.sigma[:, None] / 5
+            assert torch.allclose(led, led[:, :1].expand_as(led), atol=1e-4) and led.min() >= 0 and led.max() < 1.001
+            assert 0 < (led[:, 0] > 0.01).sum() < len(led)
+
+
+def test_only_the_places_are_drawn_again():
+    host = TinyHost()
+    sampler, asked = Sampler(host, 3, 2.0), host.encode(["a cat", "a dog"])
+    start, fresh = (noise((2, *host.latent_shape), seed, host.device) for seed in (1, 9))
+    drawn, places = Drawing(start, sampler.from_noise(asked, start)), torch.zeros(2, 1, 4, 4)
+    assert torch.equal(sampler.drawn_again(asked, drawn, places, 9), drawn.latents)
+    places[:, :, 1:3] = 1.0
+    again = sampler.drawn_again(asked, drawn, places, 9)
+    changed = (again - drawn.latents).abs().amax(1) > 0
+    assert torch.equal(changed, places[:, 0].bool())
+    assert torch.equal(sampler.drawn_again(asked, drawn, torch.ones_like(places), 9), sampler.from_noise(asked, fresh))
+
+
+class Marked:
+    """Sees a mark in the first pictures of every draw, and where they are drawn again not before the second time."""
+
+    def __init__(self):
+        self.asked = []
+
+    def look_for(self, latents, prompts, seed):
+        shown = torch.tensor([1.0, 1.0] + [-1.0] * (len(latents) - 2))
+        places = torch.zeros(len(latents), 1, *latents.shape[2:])
+        places[:, :, 0] = 1.0
+        return Sight(shown, torch.zeros(len(latents), 1, dtype=torch.long), places)
+
+    def is_there(self, latents, prompts, seed, sight):
+        self.asked.append(len(latents))
+        return [len(self.asked) == 1 and i == 1 for i in range(len(latents))]
+
+
+def test_what_shows_it_is_drawn_again_until_it_does_not(short, monkeypatch):
+    host, reader = TinyHost(), Marked()
+    monkeypatch.setattr(Everywhere, "reader", reader)
+    with opened(host, wish(), recipes=SMALL) as made:
+        pairs = PromptPairs.make(made.request, "pear")
+        made.job.extend(expected_everywhere(made.request))
+        with attached(made.backbone, made.edits.paths, 2, 0) as adapters:
+            work = Everywhere.prepare(made, pairs, adapters, Unasked())
+            drawn = work.draw(4, {}, 0)
+    changed = (drawn.without - drawn.latents).abs().amax((1, 2, 3)) > 0
+    assert reader.asked == [2, 1] and changed.tolist() == [True, True, False, False]
 
 
 def test_a_run_changes_all_attention_and_says_how_it_went(short, by_name):

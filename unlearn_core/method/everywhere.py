@@ -1,17 +1,18 @@
 """Everywhere: what appears without being asked for, such as a watermark, a stamp or a frame, appears no more.
 
 The closed form takes the name away; prompts without the name still draw it. So pictures of prompts that do not name it
-are drawn, and the model itself is asked which of them show it (`evaluate.unasked`). A LoRA on all attention is trained
-towards the pictures without it and away from those with it: a policy gradient with a baseline (REINFORCE, Williams
-1992; for denoisers Black et al. 2023, arXiv 2305.13301), only at the places where it would be. All else is held. Then
-pictures are drawn anew, until they no longer show it or the budget is spent.
+are drawn, and the model itself is asked which of them show it (`evaluate.unasked`). There the places where it is are
+drawn once more, from other noise, until it is not seen: the same picture without it. A LoRA on all attention is trained
+to go on from the first picture's noise towards the second one, at these places alone. All else is held. Then pictures
+are drawn anew, until they no longer show it or the budget is spent.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -19,12 +20,12 @@ from torch import Tensor
 
 from ..config import ForgetConfig
 from ..errors import Cancelled, TrainingFailed
-from ..evaluate.unasked import look_for
+from ..evaluate.unasked import Sight, UnaskedReader
 from ..host import Conditioning, HostModel
-from ..sampling import LatentBank, Sampler, direction, expand, noise
-from ..words.prompts import Scene, fill, spread
-from ..words.word_list import WordList
+from ..sampling import Drawing, LatentBank, Sampler, direction, expand, noise
+from ..words.prompts import Scene, spread
 from .adapters import Adapters, Average
+from .broad_pictures import Broad, Prompts, broad_scenes, joined, part_of, with_concept
 from .fit import Fit
 from .further import Further, fit_further, hold
 from .learned_word import Points
@@ -39,16 +40,14 @@ LEVELS = 0.65, 0.8
 """Parts of the trained noise range at which pictures are read: above them nothing is settled, below all is."""
 PUSHED_FROM = 0.25
 """Part of the noise range from which it may still be changed whether a picture shows it."""
-STRENGTH = 6.0
-"""How far the answers are led towards pictures without it, as a multiple of the policy gradient."""
+TRIES = 3
+"""Times that the places of a picture that shows it are drawn once more, until it is not seen there."""
+OWN = 0.5
+"""Part of the noised pictures that have the noise from which they were drawn: where it is decided whether it comes."""
 POINTS, POINTS_AGAIN = 48, 24
 """Noised pictures of the first round, and of each later one, as a multiple of the batch."""
 NAMED = 3
 """One row in so many has the target's own prompt, so that what the closed form has done stays done."""
-OPEN = 0.2
-"""Part of the rows that are asked for by less than their own prompt: by the thing, the style, or nothing."""
-SELDOM = 0.005
-"""What is added to the square of the share of a style's pictures that show it, by which styles are drawn again."""
 GONE = 0.02
 """Largest part of the pictures that may still be read as showing it for the work to be done."""
 AVERAGED, WARM_UP, FALLING = 0.95, 10, 0.8
@@ -76,71 +75,6 @@ def fit_everywhere(run: Run, pairs: PromptPairs, fit: Fit, found: Unasked) -> Fi
     """
     expected = expected_everywhere(run.request)
     return fit_further(run, fit, found, expected, lambda adapters: Everywhere.prepare(run, pairs, adapters, found))
-
-
-def with_concept(prompt: str, concept: str, kind: str) -> str:
-    """A prompt that asks for the concept as well."""
-    return f"{prompt}, {concept}" if kind == "style" else f"{prompt}{fill(' with {an o}', concept, '')}"
-
-
-def broad_scenes(words: WordList, count: int, seed: int, shares: dict[str, float]) -> list[Scene]:
-    """`count` scenes of any thing in any style of the list; shares: of styles that are to come more often."""
-    rng = random.Random(f"{seed}/broad")
-    styles = list(words.styles) or [""]
-    templates = words.templates if words.styles else words.object_templates
-    chosen = rng.choices(styles, weights=[shares.get(s, 0.0) ** 2 + SELDOM for s in styles], k=count)
-    things = words.all_objects or ("thing",)
-    return [Scene(rng.choice(templates), rng.choice(things), s, rng.choice(words.suffixes)) for s in chosen]
-
-
-def part_of(scene: Scene, words: WordList, rng: random.Random) -> str:
-    """What a picture of the scene is asked for by: as a rule its own prompt, at times less, or nothing at all."""
-    if rng.random() >= OPEN:
-        return scene.prompt
-    if scene.style and rng.random() < 0.5:
-        return fill(rng.choice(words.style_templates), "", scene.style)
-    return rng.choice(["", fill(rng.choice(words.object_templates), scene.obj, "")])
-
-
-@dataclass(frozen=True)
-class Broad:
-    """Pictures of prompts that do not name the target: scenes, latents `[b, c, h, w]`, which show it `[b]`, where.
-
-    start: the noise that they were drawn from. places: as of `Sight`. again: so many of them, the first, were drawn
-    because an earlier model has shown it there.
-    """
-
-    scenes: list[Scene]
-    start: Tensor
-    latents: Tensor
-    shown: Tensor
-    places: Tensor
-    again: int = 0
-
-    def shares(self) -> dict[str, float]:
-        """{style: part of its pictures that show it}, 0..1."""
-        styles = dict.fromkeys(s.style for s in self.scenes)
-        return {t: float(self.shown[[s.style == t for s in self.scenes]].float().mean()) for t in styles}
-
-    def seen(self) -> list[tuple[Scene, Tensor]]:
-        """Scenes and noises of the pictures that show it."""
-        return [(scene, self.start[i]) for i, scene in enumerate(self.scenes) if self.shown[i]]
-
-    def share(self) -> float:
-        """Part of the pictures that show it, 0..1, without those that were drawn again."""
-        return float(self.shown[self.again :].float().mean())
-
-    def advantages(self) -> Tensor:
-        """How much better than others of its style each picture is, `[b]`: the style's share, less 1 where shown."""
-        shares = self.shares()
-        return torch.tensor([shares[s.style] for s in self.scenes]) - self.shown.float()
-
-
-def joined(parts: list[Broad]) -> Broad:
-    """All of them."""
-    names = "start", "latents", "shown", "places"
-    start, latents, shown, places = (torch.cat([getattr(p, n) for p in parts]) for n in names)
-    return Broad([s for p in parts for s in p.scenes], start, latents, shown, places)
 
 
 @dataclass
@@ -232,41 +166,71 @@ class Everywhere:
         """
         request, config, new = self.run.request, self.config, count - len(again)
         scenes = [s for s, _ in again] + broad_scenes(request.rest, new, config.seed + 100 + number, shares)
-        asked = self.host.encode([s.prompt for s in scenes])
-        with_it = self.host.encode([with_concept(s.prompt, request.concept, request.kind) for s in scenes])
+        named = [with_concept(s.prompt, request.concept, request.kind) for s in scenes]
+        prompts = self.host.encode([s.prompt for s in scenes]), self.host.encode(named)
         sampler = Sampler(self.host, config.sampling_steps, config.guidance, self.pulse)
+        with self.as_kept():
+            start = torch.stack([*(z for _, z in again), *sampler.starts(new, config.seed + 8000 + number)])
+            drawn = Drawing(start, sampler.from_noise(prompts[0], start))
+        with self.adapters.off():
+            seen = self.reader.look_for(drawn.latents, prompts, config.seed + 9000 + 10 * number)
+        without = self.drawn_without(sampler, drawn, prompts, seen, number)
+        return Broad(scenes, start, drawn.latents, seen.margins > 0, seen.places, without, len(again))
+
+    @property
+    def reader(self) -> UnaskedReader:
+        """Tells what pictures show; asked of the model before the request."""
+        return UnaskedReader(self.host, LEVELS, self.pulse)
+
+    @contextmanager
+    def as_kept(self) -> Iterator[None]:
+        """The model as it would be kept now."""
         with self.average.swapped():
             self.run.bound()
-            start = torch.stack([*(z for _, z in again), *sampler.starts(new, config.seed + 8000 + number)])
-            latents = sampler.from_noise(asked, start)
-        with self.adapters.off():
-            seed = config.seed + 9000 + 10 * number
-            seen = look_for(self.host, latents, (asked, with_it), LEVELS, seed, self.pulse)
-        return Broad(scenes, start, latents, seen.margins > 0, seen.places, len(again))
+            yield
+
+    def drawn_without(self, sampler: Sampler, drawn: Drawing, prompts: Prompts, seen: Sight, number: int) -> Tensor:
+        """The latents, and where they show it those of the same picture without it, as far as `TRIES` find one."""
+        without, left = drawn.latents.clone(), torch.nonzero(seen.margins > 0)[:, 0]
+        for attempt in range(TRIES):
+            if not len(left):
+                break
+            seed = self.config.seed + 20000 + 10 * (TRIES * number + attempt)
+            asked, at = (prompts[0][left], prompts[1][left]), left.to(drawn.latents.device)
+            with self.as_kept():
+                made = sampler.drawn_again(asked[0], drawn[at], seen.places[at], seed)
+            with self.adapters.off():
+                there = torch.tensor(self.reader.is_there(made, asked, seed, seen[left]))
+            without[at[~there]] = made[~there]
+            left = left[there]
+        return without
 
     def learn_from(self, drawn: Broad, number: int) -> None:
         """Noise the pictures and put down what is to be answered there, for all steps of this round and later ones.
 
-        Where it would be: d_S + STRENGTH * advantage * (t - d_S), t being where the picture lies; elsewhere, and where
-        nothing is settled any more, what the model before the request answers.
+        Where it is shown: d_S - w (t - t'), t and t' being where the picture and the one without it lie, and w the part
+        of the way from t' to t at which d_S is. Elsewhere, and where nothing is settled any more, what the model before
+        the request answers.
         """
-        host, advantages = self.host, drawn.advantages()
-        count = (POINTS_AGAIN if number else POINTS) * self.config.batch
-        rows = torch.multinomial(advantages.abs() + 0.1, count, replacement=True, generator=self.generator)
+        host, count = self.host, (POINTS_AGAIN if number else POINTS) * self.config.batch
+        rows = torch.multinomial(drawn.interest(), count, replacement=True, generator=self.generator)
         last = len(host.sigmas)
         at = torch.randint(int(PUSHED_FROM * last), last, (count,), generator=self.generator)
         at[::4] = torch.randint(0, last, at[::4].shape, generator=self.generator)
-        sigma, latents = host.sigmas[at.to(host.sigmas.device)], drawn.latents[rows.to(drawn.latents.device)]
-        x = host.noised(latents, sigma, noise(latents.shape, self.config.seed + 500 + number, latents.device))
+        own = torch.rand(count, generator=self.generator) < OWN
+        latents, start, places, without = (
+            t[rows.to(t.device)] for t in (drawn.latents, drawn.start, drawn.places, drawn.without)
+        )
+        sigma = host.sigmas[at.to(host.sigmas.device)]
+        draws = noise(latents.shape, self.config.seed + 500 + number, latents.device)
+        x = host.noised(latents, sigma, torch.where(expand(own.to(start.device), start), start, draws))
         rng = random.Random(f"{self.config.seed}/{number}/asked")
         prompts = host.encode([part_of(drawn.scenes[i], self.run.request.rest, rng) for i in rows.tolist()])
         with self.average.swapped():
             now = self.answers(x, sigma, prompts)
         with self.adapters.off():
             before = self.answers(x, sigma, prompts)
-        led = expand(STRENGTH * advantages[rows].to(x), x) * ((x - latents) / expand(sigma, x) - now)
-        places = drawn.places[rows.to(drawn.places.device)]
-        goal = torch.lerp(before, now + led, places)
+        goal = torch.lerp(before, led_away(now, x, sigma, (latents, without)), places)
         # a few rows are needed at a time, and all of them may be more than a card holds
         self.pool.append(Points(x, sigma, prompts, goal, goal).to(torch.device("cpu")))
 
@@ -320,6 +284,19 @@ class Everywhere:
                 total += float(loss.detach())
             change = hold(self.adapters, self.added, self.penalties, config)
         return {"unasked": total, "drift": change}
+
+
+def led_away(answers: Tensor, x: Tensor, sigma: Tensor, pictures: tuple[Tensor, Tensor]) -> Tensor:
+    """Answers `[b, c, h, w]` at noised pictures x, as far as they lead to the first pictures led to the second ones.
+
+    d - w (t - t'), w = (d - t') . (t - t') / || t - t' ||^2 in 0..1: where a model takes either for likely, its answer
+    lies between both, and only the first one's part of it goes.
+    """
+    first, second = ((x - z) / expand(sigma, x) for z in pictures)
+    apart = first - second
+    size = apart.square().flatten(1).sum(1).clamp(min=1e-12)
+    part = (apart * (answers - second)).flatten(1).sum(1) / size
+    return answers - expand(part.clamp(0, 1), x) * apart
 
 
 def named_points(run: Run, adapters: Adapters, pairs: list[tuple[str, str]], generator: torch.Generator) -> Points:

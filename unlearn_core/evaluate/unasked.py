@@ -17,8 +17,12 @@ NEAR_PLACES = 1 / 8
 """Part of them that counts as where it is, or would be."""
 NOISES = 6
 """Noises with which a picture is read at each level: with one of them many marks are missed."""
-SHARED = 2
+SHARED = 10
 """How much the mean over all pictures counts beside a picture's own in where it would be: most marks have a place."""
+
+
+Prompts = tuple[Conditioning, Conditioning]
+"""Of some pictures: their own, and the same with the concept."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,8 @@ class UnaskedReader:
     levels: Sequence[float]
     tick: Callable[[], None] = lambda: None
 
-    def look_for(self, latents: Tensor, prompts: tuple[Conditioning, Conditioning], seed: int) -> Sight:
-        """Of latents `[b, c, h, w]`; prompts: their own, and with the concept, a row a picture."""
+    def look_for(self, latents: Tensor, prompts: Prompts, seed: int) -> Sight:
+        """Of latents `[b, c, h, w]`, a row of the prompts a picture."""
         plain, named, apart = self.errors(latents, prompts, seed)
         parts = apart / apart.sum(1, keepdim=True).clamp(min=1e-12)
         likely = parts + SHARED * parts.mean(0)
@@ -62,15 +66,13 @@ class UnaskedReader:
         places = torch.zeros_like(apart).scatter(1, near, 1.0).view(len(latents), 1, *latents.shape[2:])
         return Sight(margins_at(read, plain, named), read, places)
 
-    def is_there(
-        self, latents: Tensor, prompts: tuple[Conditioning, Conditioning], seed: int, sight: Sight
-    ) -> list[bool]:
-        """Whether it is in pictures that were drawn anew, at the places at which the old ones were read."""
+    def read_again(self, latents: Tensor, prompts: Prompts, seed: int, sight: Sight) -> Tensor:
+        """The margins of pictures that were drawn anew, `[b]`, at the places at which the old ones were read."""
         plain, named, _ = self.errors(latents, prompts, seed)
-        return (margins_at(sight.read, plain, named) > 0).tolist()
+        return margins_at(sight.read, plain, named)
 
     @torch.no_grad()
-    def errors(self, latents: Tensor, prompts: tuple[Conditioning, Conditioning], seed: int) -> list[Tensor]:
+    def errors(self, latents: Tensor, prompts: Prompts, seed: int) -> list[Tensor]:
         """Sums over noises and levels at each place, `[b, places]`: squared errors without and with the concept's
 
         words, and how far the two answers are apart.

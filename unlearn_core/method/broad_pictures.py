@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from ..host import Conditioning
+from ..evaluate.unasked import Sight
+from ..sampling import Drawing
 from ..words.prompts import Scene, fill
 from ..words.word_list import WordList
 
@@ -17,8 +19,10 @@ OPEN = 0.2
 SELDOM, SELDOM_LEARNED = 0.005, 0.1
 """What is added to the square of the share of a style's pictures that show it, by which styles are drawn again, and to
 a picture's distance from its style's share, by which it is learned from."""
-Prompts = tuple[Conditioning, Conditioning]
-"""Of some pictures: their own, and the same with the concept."""
+SEEN = 0.01
+"""Margin (see `Sight`) from which it is seen in a picture: just above 0 lie many that show something alike."""
+LEADING = 0.5
+"""Part of the largest share of a style from which another style shows it too."""
 
 
 def with_concept(prompt: str, concept: str, kind: str) -> str:
@@ -47,33 +51,53 @@ def part_of(scene: Scene, words: WordList, rng: random.Random) -> str:
 
 @dataclass(frozen=True)
 class Broad:
-    """Pictures of prompts that do not name the target: scenes, latents `[b, c, h, w]`, which show it `[b]`, where.
+    """Pictures of prompts that do not name the target, and which show it, `shown` `[b]`.
 
-    start: the noise that they were drawn from. places: as of `Sight`. without: the same pictures without it, as far as
-    that was found, else as they are. again: so many of them, the first, were drawn because an earlier model has shown
-    it there.
+    sight: how they were read. without: the latents `[b, c, h, w]` of the same pictures without it, as far as they are
+    found, else as they are. again: so many of them, the first, were drawn because an earlier model has shown it there.
     """
 
     scenes: list[Scene]
-    start: Tensor
-    latents: Tensor
+    drawn: Drawing
+    sight: Sight
     shown: Tensor
-    places: Tensor
     without: Tensor
     again: int = 0
+
+    @classmethod
+    def make(cls, scenes: list[Scene], drawn: Drawing, sight: Sight, again: int = 0) -> Broad:
+        """As they were read."""
+        return cls(scenes, drawn, sight, sight.margins > SEEN, drawn.latents, again)
 
     def shares(self) -> dict[str, float]:
         """{style: part of its pictures that show it}, 0..1."""
         styles = dict.fromkeys(s.style for s in self.scenes)
-        return {t: float(self.shown[[s.style == t for s in self.scenes]].float().mean()) for t in styles}
+        return {t: float(self.shown[self.among([t])].float().mean()) for t in styles}
+
+    def leading(self) -> frozenset[str]:
+        """The styles that show it: the one that does most often, and those that do so half as often.
+
+        A picture in which it is seen may show something alike, as a red fruit: that happens in all styles, and seldom.
+        """
+        shares = self.shares()
+        return frozenset(style for style, share in shares.items() if share >= LEADING * max(shares.values()))
+
+    def only(self, styles: frozenset[str]) -> Broad:
+        """The same, where it counts as shown in some styles alone."""
+        return replace(self, shown=self.shown & self.among(styles))
+
+    def among(self, styles: Collection[str]) -> Tensor:
+        """Whether each is in one of the styles, `[b]`."""
+        return torch.tensor([scene.style in styles for scene in self.scenes])
 
     def seen(self) -> list[tuple[Scene, Tensor]]:
         """Scenes and noises of the pictures that show it."""
-        return [(scene, self.start[i]) for i, scene in enumerate(self.scenes) if self.shown[i]]
+        return [(scene, self.drawn.start[i]) for i, scene in enumerate(self.scenes) if self.shown[i]]
 
-    def share(self) -> float:
-        """Part of the pictures that show it, 0..1, without those that were drawn again."""
-        return float(self.shown[self.again :].float().mean())
+    def share(self, styles: Collection[str]) -> float:
+        """Part of the pictures in these styles that show it, 0..1, without those that were drawn again."""
+        new = self.shown[self.again :][self.among(styles)[self.again :]]
+        return float(new.float().mean()) if len(new) else 0.0
 
     def interest(self) -> Tensor:
         """How often each picture is learned from, `[b]`: most where it is shown, least in styles that never show it."""
@@ -81,9 +105,13 @@ class Broad:
         return (torch.tensor([shares[s.style] for s in self.scenes]) - self.shown.float()).abs() + SELDOM_LEARNED
 
 
-def joined(parts: list[Broad]) -> Broad:
+def joined(parts: Sequence[Broad]) -> Broad:
     """All of them."""
-    scenes = [s for p in parts for s in p.scenes]
-    names = "start", "latents", "shown", "places", "without"
-    start, latents, shown, places, without = (torch.cat([getattr(p, name) for p in parts]) for name in names)
-    return Broad(scenes, start, latents, shown, places, without)
+
+    def every(of: Callable[[Broad], Tensor]) -> Tensor:
+        return torch.cat([of(p) for p in parts])
+
+    drawn = Drawing(every(lambda p: p.drawn.start), every(lambda p: p.drawn.latents))
+    sight = Sight(every(lambda p: p.sight.margins), every(lambda p: p.sight.read), every(lambda p: p.sight.places))
+    scenes = [scene for p in parts for scene in p.scenes]
+    return Broad(scenes, drawn, sight, every(lambda p: p.shown), every(lambda p: p.without))

@@ -13,19 +13,19 @@ import math
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from ..config import ForgetConfig
 from ..errors import Cancelled, TrainingFailed
-from ..evaluate.unasked import Sight, UnaskedReader
+from ..evaluate.unasked import Prompts, UnaskedReader
 from ..host import Conditioning, HostModel
 from ..sampling import Drawing, LatentBank, Sampler, direction, expand, noise
 from ..words.prompts import Scene, spread
 from .adapters import Adapters, Average
-from .broad_pictures import Broad, Prompts, broad_scenes, joined, part_of, with_concept
+from .broad_pictures import Broad, broad_scenes, joined, part_of, with_concept
 from .fit import Fit
 from .further import Further, fit_further, hold
 from .learned_word import Points
@@ -40,8 +40,9 @@ LEVELS = 0.65, 0.8
 """Parts of the trained noise range at which pictures are read: above them nothing is settled, below all is."""
 PUSHED_FROM = 0.25
 """Part of the noise range from which it may still be changed whether a picture shows it."""
-TRIES = 3
-"""Times that the places of a picture that shows it are drawn once more, until it is not seen there."""
+TRIES, SURE = 8, -0.03
+"""Times that the places of a picture that shows it are drawn once more, and the margin (see `Sight`) below which it is
+surely gone from there."""
 OWN = 0.5
 """Part of the noised pictures that have the noise from which they were drawn: where it is decided whether it comes."""
 POINTS, POINTS_AGAIN = 48, 24
@@ -81,7 +82,7 @@ def fit_everywhere(run: Run, pairs: PromptPairs, fit: Fit, found: Unasked) -> Fi
 class Everywhere:
     """Drawing, reading and training in turn. named: points of the target's own prompts; pool: points of all rounds.
 
-    held: prompts of earlier targets, which stay as the stack has put them. added: layers that had no change before.
+    added: layers that had no change before. styles: that show it (see `Broad.leading`).
     """
 
     run: Run
@@ -95,6 +96,7 @@ class Everywhere:
     generator: torch.Generator
     added: list[str]
     pool: list[Points] = field(default_factory=list)
+    styles: frozenset[str] = frozenset()
 
     @classmethod
     def prepare(cls, run: Run, pairs: PromptPairs, adapters: Adapters, found: Unasked) -> Everywhere:
@@ -137,22 +139,23 @@ class Everywhere:
         first = self.draw(BROAD_FIRST, {}, 0)
         more = self.draw(BROAD_MORE, first.shares(), 1)
         drawn = self.draw(BROAD_MORE, joined([first, more]).shares(), 2)
-        every = joined([first, more, drawn])
+        self.styles = joined([first, more, drawn]).leading()
+        every = self.with_pairs(joined([first, more, drawn]).only(self.styles), 0)
         hard = every.seen()
         for number in range(UNASKED_ROUNDS + 1):
             if job.stopping:
                 return False
-            self.found.shares.append(drawn.share())
+            self.found.shares.append(drawn.share(self.styles))
             if self.found.shares[-1] <= GONE or number == UNASKED_ROUNDS:
                 break
-            self.learn_from(drawn if number else every, number)
+            self.learn_from(self.with_pairs(drawn, number) if number else every, number)
             for _ in range(UNASKED_STEPS):
                 job.tick(self.step())
                 if job.stopping:
                     return False
             # where it is rare, most of what could be learned from is where it was seen before
             again = hard[-(BROAD_AGAIN // 2) :]
-            drawn = self.draw(BROAD_AGAIN, every.shares(), 3 + number, again)
+            drawn = self.draw(BROAD_AGAIN, every.shares(), 3 + number, again).only(self.styles)
             hard = hard[: len(hard) - len(again)] + drawn.seen()
         self.average.swap()
         return True
@@ -166,16 +169,23 @@ class Everywhere:
         """
         request, config, new = self.run.request, self.config, count - len(again)
         scenes = [s for s, _ in again] + broad_scenes(request.rest, new, config.seed + 100 + number, shares)
-        named = [with_concept(s.prompt, request.concept, request.kind) for s in scenes]
-        prompts = self.host.encode([s.prompt for s in scenes]), self.host.encode(named)
-        sampler = Sampler(self.host, config.sampling_steps, config.guidance, self.pulse)
+        prompts = self.prompts(scenes)
         with self.as_kept():
-            start = torch.stack([*(z for _, z in again), *sampler.starts(new, config.seed + 8000 + number)])
-            drawn = Drawing(start, sampler.from_noise(prompts[0], start))
+            start = torch.stack([*(z for _, z in again), *self.sampler.starts(new, config.seed + 8000 + number)])
+            drawn = Drawing(start, self.sampler.from_noise(prompts[0], start))
         with self.adapters.off():
             seen = self.reader.look_for(drawn.latents, prompts, config.seed + 9000 + 10 * number)
-        without = self.drawn_without(sampler, drawn, prompts, seen, number)
-        return Broad(scenes, start, drawn.latents, seen.margins > 0, seen.places, without, len(again))
+        return Broad.make(scenes, drawn, seen, len(again))
+
+    def prompts(self, scenes: Sequence[Scene]) -> Prompts:
+        """Of pictures of these scenes."""
+        request, own = self.run.request, [s.prompt for s in scenes]
+        return self.host.encode(own), self.host.encode([with_concept(p, request.concept, request.kind) for p in own])
+
+    @property
+    def sampler(self) -> Sampler:
+        """Draws as the artist does."""
+        return Sampler(self.host, self.config.sampling_steps, self.config.guidance, self.pulse)
 
     @property
     def reader(self) -> UnaskedReader:
@@ -189,50 +199,54 @@ class Everywhere:
             self.run.bound()
             yield
 
-    def drawn_without(self, sampler: Sampler, drawn: Drawing, prompts: Prompts, seen: Sight, number: int) -> Tensor:
-        """The latents, and where they show it those of the same picture without it, as far as `TRIES` find one."""
-        without, left = drawn.latents.clone(), torch.nonzero(seen.margins > 0)[:, 0]
+    def with_pairs(self, pictures: Broad, number: int) -> Broad:
+        """The same with pictures that lack it beside those that show it, as far as `TRIES` find one."""
+        without, left = pictures.without.clone(), torch.nonzero(pictures.shown)[:, 0]
         for attempt in range(TRIES):
             if not len(left):
                 break
-            seed = self.config.seed + 20000 + 10 * (TRIES * number + attempt)
-            asked, at = (prompts[0][left], prompts[1][left]), left.to(drawn.latents.device)
+            seed, at = self.config.seed + 20000 + 10 * (TRIES * number + attempt), left.to(without.device)
+            prompts, sight = self.prompts([pictures.scenes[i] for i in left.tolist()]), pictures.sight[left]
             with self.as_kept():
-                made = sampler.drawn_again(asked[0], drawn[at], seen.places[at], seed)
+                made = self.sampler.drawn_again(prompts[0], pictures.drawn[at], sight.places, seed)
             with self.adapters.off():
-                there = torch.tensor(self.reader.is_there(made, asked, seed, seen[left]))
-            without[at[~there]] = made[~there]
-            left = left[there]
-        return without
+                gone = self.reader.read_again(made, prompts, seed, sight) < SURE
+            without[at[gone]] = made[gone]
+            left = left[~gone]
+        return replace(pictures, without=without)
 
     def learn_from(self, drawn: Broad, number: int) -> None:
         """Noise the pictures and put down what is to be answered there, for all steps of this round and later ones.
 
-        Where it is shown: d_S - w (t - t'), t and t' being where the picture and the one without it lie, and w the part
-        of the way from t' to t at which d_S is. Elsewhere, and where nothing is settled any more, what the model before
-        the request answers.
+        Where it is shown they lead to the picture without it (see `led_away`), where it might have been as now; in all
+        other places and styles, as before the request.
         """
-        host, count = self.host, (POINTS_AGAIN if number else POINTS) * self.config.batch
+        count = (POINTS_AGAIN if number else POINTS) * self.config.batch
         rows = torch.multinomial(drawn.interest(), count, replacement=True, generator=self.generator)
-        last = len(host.sigmas)
-        at = torch.randint(int(PUSHED_FROM * last), last, (count,), generator=self.generator)
-        at[::4] = torch.randint(0, last, at[::4].shape, generator=self.generator)
-        own = torch.rand(count, generator=self.generator) < OWN
-        latents, start, places, without = (
-            t[rows.to(t.device)] for t in (drawn.latents, drawn.start, drawn.places, drawn.without)
-        )
-        sigma = host.sigmas[at.to(host.sigmas.device)]
-        draws = noise(latents.shape, self.config.seed + 500 + number, latents.device)
-        x = host.noised(latents, sigma, torch.where(expand(own.to(start.device), start), start, draws))
+        at = rows.to(drawn.without.device)
+        pictures, without = drawn.drawn[at], drawn.without[at]
+        places = drawn.sight.places[at] * expand(drawn.among(self.styles)[rows].to(without), without)
+        x, sigma = self.noised(pictures, number)
         rng = random.Random(f"{self.config.seed}/{number}/asked")
-        prompts = host.encode([part_of(drawn.scenes[i], self.run.request.rest, rng) for i in rows.tolist()])
+        asked = [part_of(drawn.scenes[i], self.run.request.rest, rng) for i in rows.tolist()]
+        prompts = self.host.encode(asked)
         with self.average.swapped():
             now = self.answers(x, sigma, prompts)
         with self.adapters.off():
             before = self.answers(x, sigma, prompts)
-        goal = torch.lerp(before, led_away(now, x, sigma, (latents, without)), places)
+        goal = torch.lerp(before, led_away(now, x, sigma, (pictures.latents, without)), places)
         # a few rows are needed at a time, and all of them may be more than a card holds
         self.pool.append(Points(x, sigma, prompts, goal, goal).to(torch.device("cpu")))
+
+    def noised(self, pictures: Drawing, number: int) -> tuple[Tensor, Tensor]:
+        """Pictures with noise, and their noise levels; `OWN` of them with the noise that they were drawn from."""
+        host, count, last = self.host, len(pictures.latents), len(self.host.sigmas)
+        at = torch.randint(int(PUSHED_FROM * last), last, (count,), generator=self.generator)
+        at[::4] = torch.randint(0, last, at[::4].shape, generator=self.generator)
+        own = (torch.rand(count, generator=self.generator) < OWN).to(pictures.start.device)
+        sigma = host.sigmas[at.to(host.sigmas.device)]
+        draws = noise(pictures.start.shape, self.config.seed + 500 + number, pictures.start.device)
+        return host.noised(pictures.latents, sigma, torch.where(expand(own, draws), pictures.start, draws)), sigma
 
     def answers(self, x: Tensor, sigma: Tensor, prompts: Conditioning) -> Tensor:
         """The model's directions without gradient, a pulse a pass."""
@@ -287,16 +301,16 @@ class Everywhere:
 
 
 def led_away(answers: Tensor, x: Tensor, sigma: Tensor, pictures: tuple[Tensor, Tensor]) -> Tensor:
-    """Answers `[b, c, h, w]` at noised pictures x, as far as they lead to the first pictures led to the second ones.
+    """Answers `[b, c, h, w]` at noised pictures x, with what leads to the first pictures in place led to the second.
 
-    d - w (t - t'), w = (d - t') . (t - t') / || t - t' ||^2 in 0..1: where a model takes either for likely, its answer
-    lies between both, and only the first one's part of it goes.
+    d + ((t' - d) . a) a / a . a with a = t - t', where t and t' lead to the first and the second one: along the way
+    from one to the other, and along that alone, it leads to the second one, whatever it did before.
     """
     first, second = ((x - z) / expand(sigma, x) for z in pictures)
     apart = first - second
     size = apart.square().flatten(1).sum(1).clamp(min=1e-12)
     part = (apart * (answers - second)).flatten(1).sum(1) / size
-    return answers - expand(part.clamp(0, 1), x) * apart
+    return answers - expand(part, x) * apart
 
 
 def named_points(run: Run, adapters: Adapters, pairs: list[tuple[str, str]], generator: torch.Generator) -> Points:

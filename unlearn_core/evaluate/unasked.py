@@ -73,9 +73,9 @@ class UnaskedReader:
 
     @torch.no_grad()
     def errors(self, latents: Tensor, prompts: Prompts, seed: int) -> list[Tensor]:
-        """Sums over noises and levels at each place, `[b, places]`: squared errors without and with the concept's
+        """Sums over noises and levels at each place, `[b, places]`.
 
-        words, and how far the two answers are apart.
+        Of squared errors without and with the concept's words, and of how far the two answers are apart.
         """
         host = self.host
         at = torch.tensor([int(part * (len(host.sigmas) - 1)) for part in self.levels])

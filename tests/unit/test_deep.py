@@ -15,7 +15,18 @@ from unlearn_core.method import attempts, deep
 from unlearn_core.method.attempts import unfinished
 from unlearn_core.method.deep import Deep
 from unlearn_core.method.forget import forget_or_go_on
-from unlearn_core.method.learned_word import AFTER, AT, ELSEWHERE, Learning, Points, WordAttack, places_of, with_words
+from unlearn_core.method.learned_word import (
+    AFTER,
+    AT,
+    BEFORE,
+    FILLING,
+    Learning,
+    Points,
+    WordAttack,
+    Words,
+    places_of,
+    with_words,
+)
 from unlearn_core.method.training.memory import Pace, Plan
 from unlearn_core.recipe import DEFAULT, SMALL
 from unlearn_core.sampling import direction, noise
@@ -61,14 +72,25 @@ def test_a_vector_goes_where_its_loss_is_least():
     assert torch.allclose(learning.vector.detach(), torch.tensor([0.5, 0.5]), atol=1e-2)
 
 
-def test_a_word_changes_its_place_and_what_comes_after_it():
+def test_a_word_changes_what_comes_before_it_its_place_and_what_comes_after_it():
     prompts = Conditioning(torch.zeros(2, 4, 2), counts=torch.tensor([4, 2]))
-    places = torch.tensor([[ELSEWHERE, AT, AFTER, AFTER], [AT, AFTER, ELSEWHERE, ELSEWHERE]])
-    word = torch.tensor([[1.0, 2.0], [10.0, 20.0]])
+    places = torch.tensor([[BEFORE, AT, AFTER, AFTER], [AT, AFTER, FILLING, FILLING]])
+    word = torch.tensor([[0.5, 0.5], [1.0, 2.0], [10.0, 20.0]])
     asked = with_words(prompts, torch.stack([word, -word]), places)
-    assert asked.tokens[0].tolist() == [[0, 0], [1, 2], [10, 20], [10, 20]]
+    assert asked.tokens[0].tolist() == [[0.5, 0.5], [1, 2], [10, 20], [10, 20]]
     assert asked.tokens[1].tolist() == [[-1, -2], [-10, -20], [0, 0], [0, 0]]
     assert asked.counts is prompts.counts
+
+
+def test_a_word_has_a_place_or_is_the_same_everywhere():
+    generator = torch.Generator().manual_seed(0)
+    everywhere, placed = (Words(2, p).start(3, generator) for p in (False, True))
+    assert everywhere.shape == (2, 1, 3) and placed.shape == (2, 2, 3)
+    assert everywhere[0].abs().max() == placed[0].abs().max() == 0 < placed[1].abs().min()
+    found = Words(2).changes(everywhere)
+    assert torch.equal(found[:, BEFORE], everywhere[:, 0]) and torch.equal(found[:, AT], found[:, AFTER])
+    found = Words(2, True).changes(placed)
+    assert found[:, BEFORE].abs().max() == 0 and torch.equal(found[:, AT:], placed)
 
 
 def test_the_word_is_found_where_two_prompts_begin_to_differ():
@@ -80,17 +102,17 @@ def test_the_word_is_found_where_two_prompts_begin_to_differ():
     two[3] += 1e-4
     shorter = Conditioning(two, counts=torch.tensor([5, 3, 5, 5]))
     assert places_of(shorter, Conditioning(one)).tolist() == [
-        [ELSEWHERE, ELSEWHERE, AT, AFTER, AFTER],
-        [ELSEWHERE, AT, AFTER, ELSEWHERE, ELSEWHERE],
+        [BEFORE, BEFORE, AT, AFTER, AFTER],
+        [BEFORE, AT, AFTER, FILLING, FILLING],
         [AT, AFTER, AFTER, AFTER, AFTER],
-        [ELSEWHERE] * 5,
+        [BEFORE] * 5,
     ]
 
 
 def test_what_one_prompt_has_more_of_comes_after_the_word():
     longer, shorter = Conditioning(torch.ones(1, 4, 2)), Conditioning(torch.ones(1, 2, 2))
-    assert places_of(longer, shorter).tolist() == [[ELSEWHERE, ELSEWHERE, AT, AFTER]]
-    assert places_of(shorter, longer).tolist() == [[ELSEWHERE, ELSEWHERE]]
+    assert places_of(longer, shorter).tolist() == [[BEFORE, BEFORE, AT, AFTER]]
+    assert places_of(shorter, longer).tolist() == [[BEFORE, BEFORE]]
 
 
 def test_a_text_encoder_that_reads_from_left_to_right_tells_the_place():
@@ -99,19 +121,20 @@ def test_a_text_encoder_that_reads_from_left_to_right_tells_the_place():
     prompts = [["a banana in ink style", "ink banana"], ["a pear in ink style", "ink pear"]]
     places = places_of(*(host.encode(p) for p in prompts)).tolist()
     assert [row.index(AT) for row in places] == [2, 2]
-    assert all(set(row[:2]) == {ELSEWHERE} and set(row[3:]) == {AFTER} for row in places)
+    assert all(set(row[:2]) == {BEFORE} and set(row[3:]) == {AFTER} for row in places)
 
 
 def test_without_places_nothing_is_asked_with_a_word():
     host = TinyHost()
     with pytest.raises(ValueError, match="where a word stands"):
-        replace(points(host), places=None).asked_with(torch.zeros(6, 2, 8))
+        replace(points(host), places=None).asked_with(torch.zeros(6, 3, 8))
 
 
-def test_an_attack_learns_to_draw_the_target_and_changes_nothing_else():
+@pytest.mark.parametrize("placed", [False, True])
+def test_an_attack_learns_to_draw_the_target_and_changes_nothing_else(placed):
     host = TinyHost()
     before = state_of(host)
-    attack = WordAttack(host, points(host), words=2, batch=4, rate=0.1, seed=0)
+    attack = WordAttack(host, points(host), words=Words(2, placed), batch=4, rate=0.1, seed=0)
     start = attack.words.clone()
     losses = [float(attack.step()) for _ in range(60)]
     assert start[0].abs().max() == 0 < start[1].abs().max()
@@ -121,7 +144,7 @@ def test_an_attack_learns_to_draw_the_target_and_changes_nothing_else():
 
 def test_an_attack_in_small_passes_learns_the_same():
     host = TinyHost()
-    whole, parts = (WordAttack(host, points(host), words=2, batch=4, rate=0.1, seed=0) for _ in range(2))
+    whole, parts = (WordAttack(host, points(host), words=Words(2), batch=4, rate=0.1, seed=0) for _ in range(2))
     plans = [Plan(2, 1, False, False, 0, None), Plan(1, 2, False, False, 0, None)]
     for attack, plan in zip((whole, parts), plans, strict=True):
         pace = Pace(host, [plan], None)
@@ -132,7 +155,7 @@ def test_an_attack_in_small_passes_learns_the_same():
 
 def test_an_attack_that_fills_the_memory_goes_on_in_smaller_passes(monkeypatch):
     host = TinyHost()
-    attack, rows = WordAttack(host, points(host), words=2, batch=4, rate=0.1, seed=0), []
+    attack, rows = WordAttack(host, points(host), words=Words(2), batch=4, rate=0.1, seed=0), []
     real = host.denoise
 
     def denoise(x, sigma, conditioning):
@@ -147,7 +170,7 @@ def test_an_attack_that_fills_the_memory_goes_on_in_smaller_passes(monkeypatch):
 
 
 def test_memory_that_is_full_leaves_what_was_checked_before(short, by_name, monkeypatch):
-    def full(*_):
+    def full(*_, **__):
         raise MemoryError
 
     monkeypatch.setattr(Deep, "attack", full)

@@ -25,7 +25,7 @@ from .adapters import Adapters, Average
 from .anchor import Anchor
 from .fit import Fit
 from .further import Further, fit_further, hold
-from .learned_word import ELSEWHERE, Points, WordAttack, places_of, with_words
+from .learned_word import FILLING, Points, WordAttack, Words, places_of, with_words
 from .plan import ATTACK_PICTURES, ATTACK_STEPS, ATTEMPTS, DEEP_STEPS, ROUNDS, expected_deep
 from .prompt_pairs import PromptPairs
 from .run import Run
@@ -81,7 +81,7 @@ class Deep:
 
     target: pictures of the target, asked for by prompts in which the anchor stands in its place; named: the target's
     own prompts of the same rows. kept: pictures of what is to stay. added: layers that had no change before. earlier:
-    the words of earlier rounds, each `[words, 2, d]`.
+    the words of earlier rounds, each `[words, 3, d]`.
     """
 
     trainer: Trainer
@@ -139,7 +139,7 @@ class Deep:
     def strongest(self, number: int) -> tuple[WordAttack, float]:
         """The first attack that succeeds, or the last one, and the part of its pictures that shows the target."""
         for attempt in range(number * ATTEMPTS, (number + 1) * ATTEMPTS):
-            attack = self.attack(attempt)
+            attack = self.attack(attempt, placed=attempt % ATTEMPTS > 0)
             if self.trainer.run.job.stopping:
                 return attack, 1.0
             share = self.success(attack.words, attempt)
@@ -147,11 +147,14 @@ class Deep:
                 break
         return attack, share
 
-    def attack(self, number: int) -> WordAttack:
-        """Words that were newly learned against the model as it would be kept now, or as far as a stop let them."""
+    def attack(self, number: int, placed: bool) -> WordAttack:
+        """Words that were newly learned against the model as it would be kept now, or as far as a stop let them.
+
+        placed: see `Words`. Such words draw it where the others fail, and what is trained against them harms more.
+        """
         run, batch = self.trainer.run, self.trainer.run.request.config.batch
         seed = run.request.config.seed + 31 * number
-        attack = WordAttack(run.host, self.target, WORDS, batch, ATTACK_RATE, seed)
+        attack = WordAttack(run.host, self.target, Words(WORDS, placed), batch, ATTACK_RATE, seed)
         with self.average.swapped():
             for _ in range(ATTACK_STEPS):
                 run.job.tick({"attack": float(attack.step(self.pace))})
@@ -277,5 +280,5 @@ def joined(parts: list[Points]) -> Points:
     x, sigma, own, goal = (torch.cat([getattr(p, name) for p in parts]) for name in ("x", "sigma", "own", "goal"))
     prompts, places = Conditioning.cat([p.prompts for p in parts]), [p.places for p in parts if p.places is not None]
     most = prompts.tokens.shape[1]
-    longer = [F.pad(p, (0, most - p.shape[1]), value=ELSEWHERE) for p in places]
+    longer = [F.pad(p, (0, most - p.shape[1]), value=FILLING) for p in places]
     return Points(x, sigma, prompts, own, goal, torch.cat(longer) if longer else None)

@@ -2,8 +2,8 @@
 
 Textual inversion (Gal et al. 2022, arXiv 2208.01618), as an attack on concept erasure (Pham et al. 2023, arXiv
 2308.01508). Where a text encoder gives gradients, the word is one token's vector. Hosts give encoded prompts alone, so
-there it is what a word does to them: one change of the token in the word's place and one of all tokens after it, the
-same in all prompts. Text encoders that read from left to right give the tokens before it no other values.
+there it is what a word does to them, the same in all prompts: one change of all encoded tokens. Or one of the token in
+the word's place and one of all tokens after it: an encoder that reads from left to right gives those before it no others.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from .training.memory import Pace, Plan
 
 START = 0.2
 """Size of the words' random starts, as a part of the tokens' root mean square: each word finds a way of its own."""
-AT, AFTER = 0, 1
-"""A word's changes, by their number: of the token in its place, and of all tokens after it."""
-ELSEWHERE = -1
-"""What stands in their place where a token is not changed."""
+BEFORE, AT, AFTER = 0, 1, 2
+"""A word's changes, by their number: of the tokens before its place, of the one in it, and of those after it."""
+FILLING = -1
+"""What stands in their place where a token only fills a row up."""
 SAME = 1e-2
 """Largest change of a token, as a part of all tokens' root mean square, that counts as none: rounding is no word."""
 
@@ -77,7 +77,7 @@ class Points:
         return Points(self.x[rows], self.sigma[rows], self.prompts[rows], self.own[rows], self.goal[rows], places)
 
     def asked_with(self, words: Tensor) -> Conditioning:
-        """Its prompts, each with a word `[n, 2, d]` in its places. Raises `ValueError` where there are none."""
+        """Its prompts, each with a word `[n, 3, d]` in its places. Raises `ValueError` where there are none."""
         if self.places is None:
             raise ValueError("Nothing tells where a word stands in these prompts.")
         return with_words(self.prompts, words, self.places)
@@ -92,8 +92,8 @@ class Points:
 def places_of(prompts: Conditioning, others: Conditioning) -> Tensor:
     """Where the word stands in which prompts differ from others, row by row: `[b, n]` for the tokens of `prompts`.
 
-    `AT` at the first token that differs, `AFTER` after it, `ELSEWHERE` before it and in what only fills a row up. Where
-    an encoder reads in both directions all tokens differ.
+    `AT` at the first token that differs, `BEFORE` before and `AFTER` after it. Where an encoder reads in both
+    directions all tokens differ.
     """
     tokens, rest = prompts.tokens.float(), others.tokens.float()
     both = min(tokens.shape[1], rest.shape[1])
@@ -101,18 +101,40 @@ def places_of(prompts: Conditioning, others: Conditioning) -> Tensor:
     differs = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
     differs[:, :both] = (tokens[:, :both] - rest[:, :both]).abs().amax(-1) > SAME * size
     passed = differs.long().cumsum(1)
-    places = torch.where(passed > 0, AFTER, ELSEWHERE)
+    places = torch.where(passed > 0, AFTER, BEFORE)
     places[differs & (passed == 1)] = AT
     numbers = torch.arange(tokens.shape[1], device=tokens.device)
-    return places.masked_fill(numbers >= counted(prompts)[:, None], ELSEWHERE)
+    return places.masked_fill(numbers >= counted(prompts)[:, None], FILLING)
 
 
 def with_words(prompts: Conditioning, words: Tensor, places: Tensor) -> Conditioning:
-    """The prompts, each with a word `[b, 2, d]` put into its places `[b, n]` (see `places_of`)."""
+    """The prompts, each with a word `[b, 3, d]` put into its places `[b, n]` (see `places_of`)."""
     tokens = prompts.tokens
     words, places = words.to(tokens.device), places.to(tokens.device)
-    added = sum((words[:, k, None] * (places == k)[..., None] for k in (AT, AFTER)), start=torch.zeros_like(tokens))
+    added = sum(
+        (words[:, k, None] * (places == k)[..., None] for k in (BEFORE, AT, AFTER)), start=torch.zeros_like(tokens)
+    )
     return Conditioning((tokens.float() + added).to(tokens.dtype), prompts.extras, prompts.counts)
+
+
+@dataclass(frozen=True)
+class Words:
+    """So many words; placed: whether each changes its own place and what comes after it, or all tokens alike."""
+
+    count: int
+    placed: bool = False
+
+    def start(self, width: int, generator: torch.Generator) -> Tensor:
+        """What is learned of them, at random but for the first one, `[count, 1 or 2, width]`."""
+        found = torch.randn(self.count, 1 + self.placed, width, generator=generator)
+        found[0] = 0.0
+        return found
+
+    def changes(self, learned: Tensor) -> Tensor:
+        """`[count, 3, width]` (see `with_words`) of what is learned."""
+        if self.placed:
+            return torch.cat([torch.zeros_like(learned[:, :1]), learned], 1)
+        return learned.expand(-1, 3, -1)
 
 
 class WordAttack:
@@ -122,20 +144,19 @@ class WordAttack:
     step, shared by the words. rate: of a step, as a part of the tokens' root mean square.
     """
 
-    def __init__(self, host: HostModel, points: Points, words: int, batch: int, rate: float, seed: int):
-        self._host, self._points, self._batch, self._at_once = host, points, batch, batch
+    def __init__(self, host: HostModel, points: Points, words: Words, batch: int, rate: float, seed: int):
+        self._kind, self._host, self._points, self._batch, self._at_once = words, host, points, batch, batch
         self._rows = torch.arange(0)
         self._generator = torch.Generator().manual_seed(seed)
         tokens = points.prompts.tokens
         size = float(tokens.float().square().mean().sqrt())
-        start = START * size * torch.randn(words, 2, tokens.shape[-1], generator=self._generator)
-        start[0] = 0.0
+        start = START * size * words.start(tokens.shape[-1], self._generator)
         self._learning = Learning(start.to(tokens.device), self._losses, rate * size)
 
     @property
     def words(self) -> Tensor:
-        """What was learned so far, `[words, 2, d]` (see `with_words`)."""
-        return self._learning.vector.detach()
+        """What was learned so far, `[words, 3, d]` (see `with_words`)."""
+        return self._kind.changes(self._learning.vector.detach())
 
     def step(self, pace: Pace | None = None) -> Tensor:
         """Learn a step; the loss before it. pace: how many rows fit into a pass."""
@@ -146,8 +167,9 @@ class WordAttack:
         self._at_once = 2 * plan.pairs
         return self._learning.step()
 
-    def _losses(self, words: Tensor) -> Iterator[Tensor]:
+    def _losses(self, learned: Tensor) -> Iterator[Tensor]:
         """E || d_S(x; s, prompt + word) - d_T(x; s, target's prompt) ||^2 over a batch, a part a pass."""
+        words = self._kind.changes(learned)
         which = torch.arange(self._batch) % len(words)
         for part in torch.arange(self._batch).split(self._at_once):
             seen = self._points[self._rows[part]]

@@ -3,7 +3,7 @@
 Textual inversion (Gal et al. 2022, arXiv 2208.01618), as an attack on concept erasure (Pham et al. 2023, arXiv
 2308.01508). Where a text encoder gives gradients, the word is one token's vector. Hosts give encoded prompts alone, so
 there it is what a word does to them, the same in all prompts: one change of all encoded tokens. Or one of the token in
-the word's place and one of all tokens after it: an encoder that reads from left to right gives those before it no others.
+the word's place and one of all tokens after it: an encoder that reads from left to right does not change the others.
 """
 
 from __future__ import annotations

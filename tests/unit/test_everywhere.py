@@ -1,6 +1,7 @@
 """Scope: pictures that show the target unasked, and a run that goes on until none does."""
 
 import random
+from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -65,6 +66,16 @@ def by_name(short):
 def same_factors(one, other):
     a, b = one.delta.factors, other.delta.factors
     return a.keys() == b.keys() and all(torch.equal(a[n].matrix(), b[n].matrix()) for n in a)
+
+
+@contextmanager
+def at_work(host):
+    """A run that has come to where pictures are drawn."""
+    with opened(host, wish(), recipes=SMALL) as made:
+        pairs = PromptPairs.make(made.request, "pear")
+        made.job.extend(expected_everywhere(made.request))
+        with attached(made.backbone, made.edits.paths, 2, 0) as adapters:
+            yield Everywhere.prepare(made, pairs, adapters, Unasked())
 
 
 class Corner:
@@ -183,49 +194,41 @@ def test_what_is_seen_seldom_in_other_styles_is_something_alike():
 
 def test_what_is_learned_leads_away_from_it_and_only_where_it_is(short):
     host = TinyHost()
-    with opened(host, wish(), recipes=SMALL) as made:
-        pairs = PromptPairs.make(made.request, "pear")
-        made.job.extend(expected_everywhere(made.request))
-        with attached(made.backbone, made.edits.paths, 2, 0) as adapters:
-            work = Everywhere.prepare(made, pairs, adapters, Unasked())
-            work.styles = frozenset({"ink"})
-            start, places = noise((2, *host.latent_shape), 1, host.device), torch.zeros(2, 1, 4, 4)
-            places[:, :, 0, 0] = 1.0
-            latents = noise(start.shape, 2, host.device)
-            without = torch.where(places.bool(), latents + torch.tensor([5.0, 0.0]).view(2, 1, 1, 1), latents)
-            scenes = [Scene("{an o} in {s} style", "cat", "ink")] * 2
-            sight = Sight(torch.tensor([1.0, -1.0]), torch.zeros(2, 1), places)
-            work.learn_from(replace(Broad.make(scenes, Drawing(start, latents), sight), without=without), 0)
-            (points,) = work.pool
-            with adapters.off():
-                before = work.answers(points.x, points.sigma, points.prompts)
-            away = points.goal - before
-            assert away.flatten(2)[:, :, 1:].abs().max() == 0
-            led = away[:, :, 0, 0]
-            shown = led.abs().amax(1) > 0
-            assert 0 < shown.sum() < len(shown), "the other picture has nothing to lead to"
-            # between the pictures all channels differ by the same, so that what is led is the mean of the channels
-            to = ((points.x - latents[:1] - 5 * places[:1]) / points.sigma.view(-1, 1, 1, 1))[:, :, 0, 0]
-            means = (points.goal[:, :, 0, 0].mean(1) - to.mean(1))[shown]
-            assert means.abs().max() < 1e-4 and torch.allclose(led, led[:, :1].expand_as(led), atol=1e-4)
+    with at_work(host) as work:
+        work.styles = frozenset({"ink"})
+        start, places = noise((2, *host.latent_shape), 1, host.device), torch.zeros(2, 1, 4, 4)
+        places[:, :, 0, 0] = 1.0
+        latents = noise(start.shape, 2, host.device)
+        without = torch.where(places.bool(), latents + torch.tensor([5.0, 0.0]).view(2, 1, 1, 1), latents)
+        scenes = [Scene("{an o} in {s} style", "cat", "ink")] * 2
+        sight = Sight(torch.tensor([1.0, -1.0]), torch.zeros(2, 1), places)
+        work.learn_from(replace(Broad.make(scenes, Drawing(start, latents), sight), without=without), 0)
+        (points,) = work.pool
+        with work.adapters.off():
+            before = work.answers(points.x, points.sigma, points.prompts)
+        away = points.goal - before
+        assert away.flatten(2)[:, :, 1:].abs().max() == 0
+        led = away[:, :, 0, 0]
+        shown = led.abs().amax(1) > 0
+        assert 0 < shown.sum() < len(shown), "the other picture has nothing to lead to"
+        # between the pictures all channels differ by the same, so that what is led is the mean of the channels
+        to = ((points.x - latents[:1] - 5 * places[:1]) / points.sigma.view(-1, 1, 1, 1))[:, :, 0, 0]
+        means = (points.goal[:, :, 0, 0].mean(1) - to.mean(1))[shown]
+        assert means.abs().max() < 1e-4 and torch.allclose(led, led[:, :1].expand_as(led), atol=1e-4)
 
 
 def test_styles_that_do_not_show_it_are_held_as_they_were_before(short):
     """The picture counts as shown and has another beside it, but in a style that does not lead."""
     host = TinyHost()
-    with opened(host, wish(), recipes=SMALL) as made:
-        pairs = PromptPairs.make(made.request, "pear")
-        made.job.extend(expected_everywhere(made.request))
-        with attached(made.backbone, made.edits.paths, 2, 0) as adapters:
-            work = Everywhere.prepare(made, pairs, adapters, Unasked())
-            work.styles = frozenset({"flat"})
-            start, places = noise((1, *host.latent_shape), 1, host.device), torch.ones(1, 1, 4, 4)
-            sight = Sight(torch.tensor([1.0]), torch.zeros(1, 1), places)
-            drawn = Broad.make([Scene("{an o} in {s} style", "cat", "ink")], Drawing(start, start), sight)
-            work.learn_from(replace(drawn, without=start + 5), 0)
-            (points,) = work.pool
-            with adapters.off():
-                assert torch.equal(points.goal, work.answers(points.x, points.sigma, points.prompts))
+    with at_work(host) as work:
+        work.styles = frozenset({"flat"})
+        start, places = noise((1, *host.latent_shape), 1, host.device), torch.ones(1, 1, 4, 4)
+        sight = Sight(torch.tensor([1.0]), torch.zeros(1, 1), places)
+        drawn = Broad.make([Scene("{an o} in {s} style", "cat", "ink")], Drawing(start, start), sight)
+        work.learn_from(replace(drawn, without=start + 5), 0)
+        (points,) = work.pool
+        with work.adapters.off():
+            assert torch.equal(points.goal, work.answers(points.x, points.sigma, points.prompts))
 
 
 def test_only_the_places_are_drawn_again():
@@ -261,12 +264,8 @@ class Marked:
 def test_what_shows_it_is_drawn_again_until_it_does_not(short, monkeypatch):
     host, reader = TinyHost(), Marked()
     monkeypatch.setattr(Everywhere, "reader", reader)
-    with opened(host, wish(), recipes=SMALL) as made:
-        pairs = PromptPairs.make(made.request, "pear")
-        made.job.extend(expected_everywhere(made.request))
-        with attached(made.backbone, made.edits.paths, 2, 0) as adapters:
-            work = Everywhere.prepare(made, pairs, adapters, Unasked())
-            pairs_of = work.with_pairs(work.draw(4, {}, 0), 0)
+    with at_work(host) as work:
+        pairs_of = work.with_pairs(work.draw(4, {}, 0), 0)
     changed = (pairs_of.without - pairs_of.drawn.latents).abs().amax((1, 2, 3)) > 0
     assert reader.asked == [2, 1] and changed.tolist() == [True, True, False, False]
 

@@ -104,7 +104,7 @@ def places_of(prompts: Conditioning, others: Conditioning) -> Tensor:
     places = torch.where(passed > 0, AFTER, BEFORE)
     places[differs & (passed == 1)] = AT
     numbers = torch.arange(tokens.shape[1], device=tokens.device)
-    return places.masked_fill(numbers >= counted(prompts)[:, None], FILLING)
+    return places.masked_fill(numbers >= counted(prompts).to(tokens.device)[:, None], FILLING)
 
 
 def with_words(prompts: Conditioning, words: Tensor, places: Tensor) -> Conditioning:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..unlearn_core import UnlearnError
 from ..unlearn_core.delta import layer_names
+from ..unlearn_core.untrusted import CHECKPOINT_BOUNDS, header_bytes
 
 UNET = "model.diffusion_model."
 
@@ -46,6 +47,7 @@ def fingerprint_of(file: Path) -> str | None:
 def read(file: str, changed: int, size: int) -> str | None:
     """`fingerprint_of` a file; changed, size: so that a new file under an old name is read anew."""
     try:
+        header_bytes(Path(file), CHECKPOINT_BOUNDS[0])
         with safe_open(file, "pt", device="cpu") as opened:
             return layer_names.fingerprint(Weights(opened))
     except (UnlearnError, SafetensorError, OSError, RuntimeError, ValueError):

@@ -10,8 +10,9 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from ..unlearn_core import DeltaInfo, UnlearnError
-from ..unlearn_core.delta.format import SUFFIX, read_info
+from ..unlearn_core.delta.format import MAX_HEADER, SUFFIX, read_info
 from ..unlearn_core.delta.paths import contained, safe_file_name
+from ..unlearn_core.untrusted import Unreadable, header_bytes, opened
 from .pictures import small_png
 
 MOST_FILES = 5000
@@ -65,8 +66,10 @@ def not_there(folder: Path) -> str:
 def described(file: str, changed: int, size: int) -> DeltaInfo | None:
     """What a file says about itself, read off its header alone, or None. changed, size: so that a new file is read."""
     try:
-        with safe_open(file, "pt", device="cpu") as opened:
-            return read_info(opened.metadata() or {})
+        # the library waits for a pipe, and takes gigabytes for a header that no delta has
+        header_bytes(Path(file), MAX_HEADER)
+        with safe_open(file, "pt", device="cpu") as delta:
+            return read_info(delta.metadata() or {})
     except (UnlearnError, SafetensorError, OSError, RuntimeError, ValueError, AttributeError):
         return None
 
@@ -77,14 +80,17 @@ def small_card(file: Path) -> str:
     try:
         facts = picture.stat()
         return shrunk(str(picture), facts.st_mtime_ns, facts.st_size)
-    except OSError:
+    except (OSError, Unreadable):
         return ""
 
 
 @lru_cache(maxsize=64)
 def shrunk(file: str, changed: int, size: int) -> str:
     """`small_png` of a file that is not too large. changed, size: so that a new file is read."""
-    return small_png(Path(file).read_bytes()) if size <= MOST_PICTURE else ""
+    if size > MOST_PICTURE:
+        return ""
+    with opened(Path(file)) as picture:
+        return small_png(picture.read())
 
 
 def free_file(folder: Path, wish: str) -> Path:

@@ -11,7 +11,7 @@ MOST_PROMPTS, LONGEST_PROMPT = 16, 500
 
 def read_prompts(text: str) -> list[str]:
     """One prompt a line, white space folded. Raises `BadSetting`."""
-    lines = [" ".join(line.split()) for line in str(text or "").splitlines()]
+    lines = [" ".join(line.split()) for line in written(text or "", "Prompts").splitlines()]
     lines = [line for line in lines if line]
     if len(lines) > MOST_PROMPTS:
         raise BadSetting(f"At most {MOST_PROMPTS} prompts at once, not {len(lines)}: remove some.")
@@ -21,11 +21,18 @@ def read_prompts(text: str) -> list[str]:
     return lines
 
 
+def written(value: Any, label: str) -> str:
+    """`value` as a text without spaces around it, or `BadSetting`."""
+    if not isinstance(value, str):
+        raise BadSetting(f"{label}: write it as text.")
+    return value.strip()
+
+
 def number(value: Any, label: str, low: float, high: float) -> float:
     """`value` as a number within bounds, or `BadSetting`."""
     try:
         found = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         found = float("nan")
     if not low <= found <= high:
         raise BadSetting(f"{label}: '{value}' is not a number from {low:g} to {high:g}.")

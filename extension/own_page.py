@@ -63,11 +63,12 @@ class OwnPage:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         status, why = self.refusal(scope)
-        reply = Reply(send, scope)
+        sent = Bounded(receive)
+        reply = Reply(send, scope, sent)
         if why:
             return await answer(reply.pass_on, status, "text/plain; charset=utf-8", why + "\n")
         try:
-            await self.app(scope, Bounded(receive), reply)
+            await self.app(scope, sent, reply)
         except TooLong:
             await reply.instead(413, f"This request is longer than {MOST_BODY} bytes.")
         except Exception:
@@ -111,17 +112,21 @@ class Bounded:
         """The next part."""
         message = await self.receive()
         self.length += len(message.get("body", b""))
+        self.check()
+        return message
+
+    def check(self) -> None:
+        """Raise `TooLong` where there was more than the bound."""
         if self.length > MOST_BODY:
             raise TooLong
-        return message
 
 
 class Reply:
     """What the app answers, with the rules of `RULES`, without leave for other pages, and a page that loads nothing
     from elsewhere."""
 
-    def __init__(self, send: Send, scope: Scope):
-        self.send, self.is_page = send, scope["path"] == PAGE
+    def __init__(self, send: Send, scope: Scope, sent: Bounded):
+        self.send, self.is_page, self.sent = send, scope["path"] == PAGE, sent
         self.begun = False
         self.start: Message = {}
         self.parts: list[bytes] = []
@@ -130,6 +135,8 @@ class Reply:
         """Take the app's next message."""
         if message["type"] == "http.response.start":
             self.start = message
+            # the app takes `TooLong` for a body that it cannot read, and has words of its own for that
+            self.sent.check()
             if message["status"] >= 500:
                 raise ValueError("the app failed")
             if not self.is_page:

@@ -36,7 +36,7 @@ from ..unlearn_core.standalone.model import words_beside
 from ..unlearn_core.words.prompts import names
 from .comparison import Comparison
 from .delta_library import CARD_PICTURE, Card, cards, free_file, not_there
-from .inputs import number, read_prompts, whole
+from .inputs import number, read_prompts, whole, written
 from .jobs import Job, Jobs
 from .open_folder import open_folder
 from .pictures import data_urls, save_card
@@ -272,12 +272,12 @@ class Service:
 
     def bake(self, name: str) -> Job:
         """Start to write a copy of the chosen checkpoint with the stack in it; the job's result is the new file."""
-        stack = self.stack()
+        named, stack = written(name, "Name"), self.stack()
         if not stack.active:
             raise UnlearnError("The stack is empty or switched off, so there is nothing to bake: add a delta first.")
         self.check_checkpoint(stack)
         checkpoint = self.program.checkpoint()
-        wish = name.strip() or f"{checkpoint.stem} without {concepts(stack)}"
+        wish = named or f"{checkpoint.stem} without {concepts(stack)}"
         out = free_file(self.program.checkpoints_folder(), wish)
         check_places("The copy", checkpoint, out)
 
@@ -294,7 +294,7 @@ class Service:
 
         method: "exact" or "smaller", whose rank is taken. Raises `UnlearnError`.
         """
-        active = [r for r in self.stack_file.rows() if r.on and r.strength]
+        named, active = written(name, "Name"), [r for r in self.stack_file.rows() if r.on and r.strength]
         if len(active) == 1:
             raise UnlearnError("One delta is one file already: there is nothing to merge it with.")
         stack = self.stack_file.stack(tuple(active))
@@ -304,7 +304,7 @@ class Service:
             how = f"with a relative error of {error:.1%}"
         else:
             merged = combine_cat(stack)
-        file, _ = self.saved(merged, name.strip() or f"forget {concepts(stack)}")
+        file, _ = self.saved(merged, named or f"forget {concepts(stack)}")
         self.stack_file.put_in_place(active, Row(file.name))
         remark = f"{len(stack.active)} deltas are merged {how}. They are off the stack, and their files stay."
         return next(c for c in self.cards() if c.name == file.name), remark

@@ -14,6 +14,7 @@ from ..unlearn_core.delta.atomic import write_whole
 from ..unlearn_core.delta.format import SUFFIX
 from ..unlearn_core.delta.paths import contained
 from ..unlearn_core.delta.stack import MAX_STRENGTH
+from ..unlearn_core.untrusted import read_json
 from .delta_library import CARD_PICTURE
 
 STATE = "unlearn_stack.json"
@@ -44,10 +45,9 @@ class StackFile:
     def rows(self) -> tuple[Row, ...]:
         """The stack as it was left; rows whose file is gone are dropped. A damaged state file is an empty stack."""
         try:
-            with open(self.folder / STATE, "rb") as file:
-                stored = json.loads(file.read(MOST_STATE))
-            rows = [self.checked(Row(r["name"], float(r["strength"]), bool(r["on"]))) for r in stored]
-        except (OSError, ValueError, TypeError, KeyError, RecursionError, UnlearnError):
+            stored = read_json(self.folder / STATE, MOST_STATE)
+            rows = [self.checked(Row(r["name"], r["strength"], bool(r["on"]))) for r in stored]
+        except (OSError, ValueError, TypeError, KeyError, UnlearnError):
             return ()
         return tuple({r.name: r for r in rows if (self.folder / r.name).is_file()}.values())[:SLOTS]
 
@@ -78,7 +78,8 @@ class StackFile:
             raise BadSetting(f"Strengths go from -{MAX_STRENGTH:g} to {MAX_STRENGTH:g}: use 1 to forget.")
         if not isinstance(row.on, bool):
             raise BadSetting("A delta is switched on or off: tick its box or not.")
-        return replace(row, name=path.relative_to(self.folder.resolve()).as_posix())
+        name = path.relative_to(self.folder.resolve()).as_posix()
+        return replace(row, name=name, strength=float(row.strength))
 
     def put(self, name: str, on: bool = True) -> tuple[Row, ...]:
         """Put one more delta on top, at strength 1. Raises `BadSetting` when the stack is full."""

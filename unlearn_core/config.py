@@ -120,7 +120,8 @@ class ForgetConfig:
     steps: int = setting(
         300,
         "Most steps",
-        "Training takes at most so many steps, and ends sooner when the check no longer finds the concept.",
+        "Training takes at most so many steps, and ends sooner when the check no longer finds the concept. "
+        "Depth and scope have their own.",
         TRAINING,
         low=1,
         high=5000,
@@ -255,8 +256,8 @@ class ForgetConfig:
             )
         if self.scope == "everywhere" and self.depth == "deep":
             raise BadSetting(
-                "'Everywhere' and 'Deep' cannot be asked for together: forget it everywhere first, and then, on top of "
-                "that delta, once more in depth."
+                "'Everywhere' and 'Deep' cannot be asked for together: choose 'Everywhere' for what appears unasked, "
+                "as a watermark does, else 'Deep'."
             )
         for word in self.keep:
             if any(same_thing(word, gone) for gone in (self.concept, *self.going)):

@@ -77,11 +77,20 @@ class Tracker:
     """Turns ticks of work into `StepReport`s.
 
     plan: {phase: expected number of ticks x expected cost of a tick}, in the order in which they run.
-    report: the host's callback, or None. between: called before each phase.
+    report: the host's callback, or None. between: called before each phase. later: cost of work that is known to follow
+    what is planned, and extends the plan when it begins.
     """
 
-    def __init__(self, plan: dict[str, float], report: Progress | None, between: Callable[[], None] = lambda: None):
+    def __init__(
+        self,
+        plan: dict[str, float],
+        report: Progress | None,
+        between: Callable[[], None] = lambda: None,
+        later: float = 0.0,
+    ):
         self._report, self._between = report, between
+        known = sum(plan.values())
+        self._planned = PLANNED * (known / (known + later) if later else 1.0)
         self._begin = time.monotonic()
         self._fraction = 0.0
         self.stopping = False
@@ -92,9 +101,13 @@ class Tracker:
         self._spared, self._remark = 0.0, ""
         self._whole = self._lay(plan, 0.0)
 
-    def extend(self, plan: dict[str, float]) -> None:
-        """There is more to do than was planned: from now on these phases. The bar goes on from where it is."""
+    def extend(self, plan: dict[str, float], planned: float = 0.0) -> None:
+        """There is more to do than was planned: from now on these phases. The bar goes on from where it is.
+
+        planned: the part of the bar that they fill at most, where it is not the same as before.
+        """
         now = self._now()
+        self._planned = planned or self._planned
         self._from = self._fraction, now
         self._estimate = Estimate()
         self._whole = self._lay(plan, now)
@@ -167,7 +180,7 @@ class Tracker:
     ) -> None:
         now, (at, begun) = self._now(), self._from
         done = (now - begun) / (self._whole - begun) if self._whole > begun else 1.0
-        self._fraction = max(self._fraction, min(PLANNED, at + (1 - at) * PLANNED * done))
+        self._fraction = max(self._fraction, min(self._planned, at + (1 - at) * self._planned * done))
         if self._report is None:
             return
         seconds = self.seconds

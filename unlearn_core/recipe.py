@@ -172,6 +172,21 @@ class Recipe:
     what is held would bring them back."""
     earlier_near: int = 1500
     """Most terms around earlier targets that are preserved as well, where these share their weight no more."""
+    first_reach: float = 0.52
+    """Balancing a stack: the part of the way to its anchor that each target is led at first."""
+    further_reach: float = 0.05
+    """How much further where one picture still shows it; twice as much where several do."""
+    reach_rounds: int = 8
+    """Most times that all targets are looked at there."""
+    reach_pictures: tuple[int, int] = (2, 200)
+    """Fewest pictures of each target that are looked at each time, and how many of all together where these are more."""
+    reach_prompts: int = 20
+    """Most prompts of each target that its way is measured with."""
+    reach_together: float = 0.005
+    """What the tokens of each target weigh there beside what is preserved, so that none goes far past the anchor for
+    others that stay; of more than `earlier_shared` each weighs less."""
+    reach_ridge: float = 3e-3
+    """Ridge term there, as a part of the mean square of what is preserved."""
     earlier_prompts: int = 2000
     """Most prompts of earlier targets, so that a request costs the same however many came before."""
     ridge: float = 1e-3
@@ -250,6 +265,8 @@ SMALL: dict[str, Recipe] = {
         near_words=4,
         form_prompts=2,
         near_anchors=4,
+        reach_rounds=3,
+        reach_pictures=(2, 0),
         training_prompts=4,
         replay_near=2,
         replay_far=4,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 from .errors import one_line
 
@@ -39,19 +40,19 @@ class Header:
     metadata: Mapping[str, str]
 
 
+def opened(path: Path) -> BinaryIO:
+    """An ordinary file, open to be read. Raises `Unreadable` for anything else: a pipe would be waited for. OSError."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise Unreadable("it is no ordinary file")
+    return open(path, "rb")
+
+
 def read_header(path: Path, most_bytes: int, most_tensors: int) -> Header:
     """A safetensors file's header, its size looked at before it is read. Raises `Unreadable` and OSError.
 
-    The library checks offsets and lengths; it lets names appear twice and takes 25 times a header's size to read it.
+    The library checks offsets and lengths; it lets names appear twice.
     """
-    with open(path, "rb") as file:
-        whole = os.fstat(file.fileno()).st_size
-        length = int.from_bytes(file.read(8), "little")
-        if length > most_bytes:
-            raise Unreadable(f"its header is too large ({length} bytes, at most {most_bytes})")
-        if whole < 8 + length or length < 2:
-            raise Unreadable("the file is damaged: it ends before its header does")
-        data = parse_json(file.read(length), "its header")
+    data = parse_json(header_bytes(path, most_bytes), "its header")
     if not isinstance(data, dict):
         raise Unreadable("its header is not a table of tensors")
     texts = data.pop("__metadata__", None) or {}
@@ -62,6 +63,18 @@ def read_header(path: Path, most_bytes: int, most_tensors: int) -> Header:
     if len(data) > most_tensors:
         raise Unreadable(f"its header names {len(data)} tensors, at most {most_tensors} are read")
     return Header({name: described(name, row) for name, row in data.items()}, texts)
+
+
+def header_bytes(path: Path, most_bytes: int) -> bytes:
+    """The same as it lies in the file, of at most so many bytes: the library takes 25 times as many to read it."""
+    with opened(path) as file:
+        whole = os.fstat(file.fileno()).st_size
+        length = int.from_bytes(file.read(8), "little")
+        if length > most_bytes:
+            raise Unreadable(f"its header is too large ({length} bytes, at most {most_bytes})")
+        if whole < 8 + length or length < 2:
+            raise Unreadable("the file is damaged: it ends before its header does")
+        return file.read(length)
 
 
 def described(name: str, row: Any) -> tuple[str, tuple[int, ...]]:
@@ -81,7 +94,7 @@ def is_side(value: Any) -> bool:
 
 def read_text(path: Path, most_bytes: int) -> str:
     """A text file of at most `most_bytes` bytes, with or without a byte order mark. Raises `Unreadable` and OSError."""
-    with open(path, "rb") as file:
+    with opened(path) as file:
         data = file.read(most_bytes + 1)
     if len(data) > most_bytes:
         raise Unreadable(f"it is larger than {most_bytes // 1024} kB")

@@ -235,7 +235,7 @@ def test_a_stop_ends_it_with_what_was_checked_before(short, by_name, at):
     before = state_of(host)
     result = run(host, wish(), progress=lambda r: at in r.message)
     assert_same(before, state_of(host))
-    assert same_factors(result, by_name) and result.report["check"] == by_name.report["check"]
+    assert same_factors(result, by_name) and result.report["check"] == by_name.report["check"] | {"depth_kept": False}
     assert result.report["depth"]["kept"] is False and result.report["depth"]["remark"] == deep.Depth.stopped
     assert result.delta.info.stopped
     with pytest.raises(Cancelled):
@@ -274,6 +274,17 @@ def test_what_harms_too_much_is_not_kept(short, by_name, monkeypatch):
     result = run(TinyHost(), wish())
     assert same_factors(result, by_name)
     assert "harms too much" in dict(result.summary())["Depth not kept"]
+    assert result.delta.info.check["depth_kept"] is False
+    assert dict(result.summary())["Pictures under learned words read as the target"] == "80% before", (
+        "what was after it is not the delta's"
+    )
+
+
+def test_what_shows_more_than_before_is_not_kept(short, by_name):
+    short[:] = [0.3, 0.6]
+    result = run(TinyHost(), wish())
+    assert same_factors(result, by_name)
+    assert "more of the target than before" in dict(result.summary())["Depth not kept"]
 
 
 def test_wrong_values_are_refused():

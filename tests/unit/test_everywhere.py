@@ -305,7 +305,7 @@ def test_a_stop_ends_it_with_what_was_checked_before(short, by_name, at):
     before = state_of(host)
     result = run(host, wish(), progress=lambda r: at in r.message)
     assert_same(before, state_of(host))
-    assert same_factors(result, by_name) and result.report["check"] == by_name.report["check"]
+    assert same_factors(result, by_name) and result.report["check"] == by_name.report["check"] | {"scope_kept": False}
     assert result.report["scope"]["kept"] is False and result.report["scope"]["remark"] == Unasked.stopped
     with pytest.raises(Cancelled):
         run(host, wish(on_stop="discard"), progress=lambda r: at in r.message)
@@ -330,6 +330,17 @@ def test_what_harms_too_much_is_not_kept(short, by_name, monkeypatch):
     result = run(TinyHost(), wish())
     assert same_factors(result, by_name)
     assert "harms too much" in dict(result.summary())["Scope not kept"]
+    assert result.delta.info.check["scope_kept"] is False
+    assert dict(result.summary())["Pictures that show it unasked"] == "50% before", (
+        "what was after it is not the delta's"
+    )
+
+
+def test_what_shows_more_than_before_is_not_kept(short, by_name):
+    short[:] = [0.3, 0.6]
+    result = run(TinyHost(), wish())
+    assert same_factors(result, by_name)
+    assert "more of the target than before" in dict(result.summary())["Scope not kept"]
 
 
 def test_wrong_values_are_refused():

@@ -342,12 +342,18 @@ def test_file_name_fits_file_systems():
         "a\0",
         "x:stream",
         "link/x",
+        "loop",
+        "x" * 300,
+        "\ud83d",
+        ["x"],
+        None,
     ],
 )
 def test_names_outside_the_folder_are_refused(tmp_path, name):
     inside = tmp_path / "inside"
     inside.mkdir()
     (inside / "link").symlink_to(tmp_path)
+    (inside / "loop").symlink_to("loop")
     with pytest.raises(BadDelta):
         contained(inside, name)
 

@@ -65,6 +65,23 @@ def test_a_hundred_deltas_become_one_file(tmp_path):
     assert all(sum(p.startswith(f"a photo of a concept {i},") for p, _ in info.prompts) == 64 for i in (0, 50, 99))
 
 
+@pytest.mark.parametrize(("count", "kept"), [(9_990, 8), (9_997, 1), (9_998, 0)])
+def test_what_was_below_a_merge_leaves_room_for_fewer_prompts(count, kept):
+    below = tuple(Parent("p", f"{i:064x}", 1.0, "p") for i in range(count))
+    high, other = a_delta("one", 5, parents=below, prompts=()), a_delta("two", 6, prompts=())
+    assert combine_cat(stack_of((high, 1.0), (other, 1.0))).info.prompts == ()
+    pairs = tuple((f"a cat {i}", "a dog") for i in range(8))
+    merged = combine_cat(stack_of((high, 1.0), (replace(other, info=replace(other.info, prompts=pairs)), 1.0))).info
+    assert (len(merged.parents), len(merged.merged), merged.prompts) == (count, 2, pairs[:kept])
+
+
+def test_more_below_a_merge_than_a_file_holds_is_a_sentence():
+    below = [tuple(Parent("p", f"{i}{n:063x}", 1.0, "p") for n in range(5_000)) for i in range(2)]
+    high = [a_delta(f"concept {i}", i, parents=parents) for i, parents in enumerate(below)]
+    with pytest.raises(BadDelta, match="more than 10000 others in all, so no file can hold them: merge fewer"):
+        combine_cat(stack_of(*((d, 1.0) for d in high)))
+
+
 def test_cat_of_different_layers(net):
     one, other = a_delta("one", 7, names=("lora_unet_first",)), a_delta("two", 8, names=("lora_unet_last",))
     merge = combine_cat(stack_of((one, 1.0), (other, 1.0)))

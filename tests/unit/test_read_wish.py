@@ -60,6 +60,11 @@ def test_one_concept_however_it_is_dressed(typed):
         ("cat+dog", ("cat", "dog")),
         ("cat/dog", ("cat", "dog")),
         ("{cat|dog}", ("cat", "dog")),
+        *((f"cat{mark}dog", ("cat", "dog")) for mark in "\t\v\f\x1c\x1f\x85\u2028\u2029\r"),
+        ("\tcats:1.2\tdog:1.3\v(frog:1.1)", ("cat", "dog", "frog")),
+        ("<cat>, **dog**, black__cat__big", ("cat", "dog", "black cat big")),
+        ('"cat dog"', ("cat dog",)),
+        ('"[cat:dog:0.5]"', ("[cat:dog:0.5]",)),
         ("ice cream and cake", ("ice cream", "cake")),
         ("mikuchan, banana", ("mikuchan", "banana")),
         ("knife, fork, spoon", ("knife", "fork", "spoon")),
@@ -211,10 +216,11 @@ def test_tags_alone_have_no_suggestion():
 @pytest.mark.parametrize(
     "typed",
     ["cat and dog style", "cat and knife", "fire and ice", "black cat or a dogs"]
+    + ["cat:dog", "cat dog", "Cats Dogs", "the cat the dog", "banana car", "cat dog frog"]
     + ["cat - dog", "cat – dog", "cat -> dog", "cat→wombat", "cat\\dog", "cat vs. dog", "wombat versus cat"],
 )
 def test_what_may_be_one_or_two_is_questioned(typed):
-    with pytest.raises(BadSetting, match="may be one name or two|reads as a sentence"):
+    with pytest.raises(BadSetting, match="may be one name or (two|several)|reads as a sentence"):
         read_wish(typed, LISTS)
 
 

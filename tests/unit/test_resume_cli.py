@@ -125,6 +125,28 @@ def test_what_is_finished_is_left_as_it_is(whole, tmp_path, capsys):
     assert "'banana' is finished already" in said.err and said.out.startswith("Next: put the delta")
 
 
+def test_pictures_of_what_is_finished_are_drawn_then_and_a_report_is_said_not_to_be_written(tmp_path, capsys):
+    out, report, *pictures = (tmp_path / n for n in ("o.safetensors", "r.json", "p.png", "q.png"))
+    quick = [*FORGET, "--concept", "banana", "--anchor", "pear", *QUICK, "--out", str(out)]
+    assert main([*quick, "--preview", str(pictures[0])]) == 0
+    made = out.read_bytes()
+    assert main([*quick, "--resume", "--preview", str(pictures[1]), "--report", str(report)]) == 0
+    said = capsys.readouterr().err
+    assert pictures[1].read_bytes() == pictures[0].read_bytes() and out.read_bytes() == made and not report.exists()
+    assert f"note: its pictures are drawn now, in {pictures[1]}." in said
+    assert f"note: {report} is not written, since only the run itself can report" in said and f"inspect {out}`" in said
+
+
+def test_other_files_of_what_is_finished_are_left_as_they_are(whole, tmp_path, capsys):
+    files = [tmp_path / "p.png", tmp_path / "r.json"]
+    for file in files:
+        file.write_text("mine")
+    out = tmp_path / "unbroken" / "o.safetensors"
+    assert forget(out, "--resume", "--preview", str(files[0]), "--report", str(files[1])) == 0
+    said = capsys.readouterr().err
+    assert all(f.read_text() == "mine" and f"{f} was there before and is left as it is." in said for f in files)
+
+
 @pytest.mark.parametrize("other", [["--set", "seed=5"], ["--keep", "cat"]])
 def test_a_delta_of_another_request_is_not_overwritten(other, whole, tmp_path, capsys):
     out = tmp_path / "unbroken" / "o.safetensors"

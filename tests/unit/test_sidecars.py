@@ -182,7 +182,8 @@ def words(**changes):
         (words(styles=[1]), "'styles'"),
         (words(styles=["a\u202eb"]), "readable"),
         (words(styles=["x" * 121]), "at most 120"),
-        (words(styles=[""]), "empty"),
+        *((words(objects={"": [w, "cat"]}), "is no word") for w in ("", "  ", "-", "...", "{s}", "{cat}", "+", "—")),
+        *((words(**values), "' ' is no word") for values in ({"styles": [" "]}, {"objects": {" ": ["cat"]}})),
         (words(styles=[str(i) for i in range(2001)]), "more than 2000 words"),
         (words(templates=["{o.__class__} {s}"]), r"\{o\} and \{s\}"),
         (words(templates=["{o:>1000000000} {s}"]), r"\{o\} and \{s\}"),
@@ -199,6 +200,12 @@ def test_a_word_list_that_is_none_is_refused(tmp_path, text, said):
     file = tmp_path / "a.words.json"
     file.write_text(text, "utf-8")
     refused(lambda: WordList.load(file), said)
+
+
+def test_words_of_all_scripts_and_signs_that_are_drawn_are_read(tmp_path):
+    found = ["🍌", "香蕉", "केला", "☕", "100 %", "7", "X", "rock 'n' roll", "É"]
+    (tmp_path / "a.words.json").write_text(words(objects={"": found}), "utf-8")
+    assert WordList.load(tmp_path / "a.words.json").all_objects == tuple(found)
 
 
 def test_a_word_list_with_a_byte_order_mark_is_read(tmp_path):

@@ -1,6 +1,7 @@
 """Bounded reading of files that anybody may have made, and texts that are harmless where they are shown."""
 
 import json
+import os
 import struct
 
 import pytest
@@ -74,6 +75,17 @@ def test_a_header_is_refused_by_its_length_alone(tmp_path):
         file.write_bytes(data)
         with pytest.raises(Unreadable, match="damaged"):
             read_header(file, MB, 10)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes in folders")
+@pytest.mark.parametrize("read", [lambda f: read_header(f, MB, 10), lambda f: read_text(f, MB)])
+def test_a_pipe_or_a_folder_is_not_waited_for(tmp_path, read):
+    os.mkfifo(tmp_path / "pipe")
+    for place in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(Unreadable, match="it is no ordinary file"):
+            read(place)
+    with pytest.raises(FileNotFoundError):
+        read(tmp_path / "absent")
 
 
 def test_texts_have_a_size_and_may_have_a_byte_order_mark(tmp_path):

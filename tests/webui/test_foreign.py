@@ -179,6 +179,11 @@ def test_no_body_ends_in_a_500_and_none_changes_the_stack(app, unchanged):
         assert status < 500, (sent, text)
 
 
+def test_a_request_beyond_all_pages_is_told_its_bound(app, unchanged):
+    status, _, text = ask(app, "POST", "/run/predict", call(3, "x" * 2**22), Origin=app.address, **JSON)
+    assert (status, text) == (413, b"This request is longer than 4194304 bytes.\n")
+
+
 def test_a_port_that_is_taken_is_told_at_once(app, tmp_path):
     """Before gradio and the model are loaded, and before any address is printed."""
     options = ["--no-browser", "--device=cpu", f"--port={app.port}", f"--out={tmp_path / 'out'}"]

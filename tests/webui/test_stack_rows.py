@@ -1,5 +1,6 @@
 """The stack as several pages change it, what is said of its deltas, and what is refused before any work."""
 
+import os
 import types
 
 import pytest
@@ -93,6 +94,19 @@ def test_a_weak_delta_that_is_switched_on_is_named(service, check, facts, words)
     assert service.remarks() == []
 
 
+@pytest.mark.parametrize("wrong", [None, ["a"], 3, {}])
+def test_what_is_no_text_is_no_name_and_no_prompt(service, wrong):
+    made_for(service, "2f0cc83c00000000", "not checked")
+    for begin in (service.bake, lambda name: service.merge(name, "exact", 8)):
+        with pytest.raises(core.BadSetting, match="Name: write it as text"):
+            begin(wrong)
+    for use in (service.stack_file.delta, service.stack_file.put, service.stack_file.delete):
+        with pytest.raises(core.BadDelta, match="plain file name|ends in .safetensors"):
+            use(wrong)
+    with pytest.raises(core.BadSetting, match="Prompts: write it as text" if wrong else "at least one prompt"):
+        service.preview(wrong, 0, 1, 1)
+
+
 def test_a_page_that_is_loaded_again_has_what_was_asked_for(service, monkeypatch):
     monkeypatch.setattr(service.jobs, "start", lambda *_: "begun")
     with pytest.raises(core.BadSetting):
@@ -138,5 +152,28 @@ def test_what_could_be_drawn_is_offered_for_the_last_word_alone(service, monkeyp
 
 
 def test_a_truncated_file_does_not_break_the_list(service):
-    (service.program.folder() / "broken.safetensors").write_bytes(b"\xff" * 40)
+    made_for(service, "2f0cc83c00000000", "not checked")
+    whole = (service.program.folder() / "banana.safetensors").read_bytes()
+    for name, data in (("broken", b"\xff" * 40), ("short", whole[:-1])):
+        (service.program.folder() / f"{name}.safetensors").write_bytes(data)
+    assert [c.name for c in service.cards()] == ["banana.safetensors"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes in folders")
+def test_a_pipe_in_the_folder_is_not_waited_for(service):
+    for name in ("x.safetensors", "d.safetensors", "d.preview.png"):
+        os.mkfifo(service.program.folder() / name)
+    assert service.cards() == []
+    assert load("extension.delta_library").small_card(service.program.folder() / "d.safetensors") == ""
+    assert load("extension.checkpoint_fingerprint").fingerprint_of(service.program.folder() / "x.safetensors") is None
+    (service.program.folder() / stack_file.STATE).unlink(missing_ok=True)
+    os.mkfifo(service.program.folder() / stack_file.STATE)
+    assert service.stack_file.rows() == ()
+
+
+def test_a_header_beyond_all_deltas_is_not_read(service, monkeypatch):
+    with open(service.program.folder() / "x.safetensors", "wb") as file:
+        file.write((2**23).to_bytes(8, "little"))
+        file.truncate(2**23 + 8)
+    monkeypatch.setattr(load("extension.delta_library"), "safe_open", lambda *_, **__: 1 / 0)
     assert service.cards() == []

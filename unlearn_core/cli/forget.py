@@ -20,7 +20,8 @@ from ..delta.stack import Stack, lineage
 from ..errors import BadSetting, Cancelled, UnlearnError, one_line
 from ..host import HostModel
 from ..method.finished import finished
-from ..method.forget import Result, forget_or_go_on, summary
+from ..method.forget import forget_or_go_on, summary
+from ..method.request import Request
 from ..method.wishes import read_requests
 from ..progress import StepReport
 from ..sampling import Sampler
@@ -150,6 +151,7 @@ def forgotten(args: argparse.Namespace, more: Callable[[Done], None] = lambda do
     for number, (config, files) in enumerate(zip(configs, places, strict=True), 1):
         if args.resume and (delta := ready(files, config, host, stack)):
             say(f"note: '{config.concept}' is finished already, in {files.delta}.")
+            add_what_is_missing(files, host, config, (stack, stack.with_delta(delta)))
             stack = stack.with_delta(delta)
             yield files
             continue
@@ -193,9 +195,28 @@ def chosen(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def ready(files: Files, config: ForgetConfig, host: HostModel, stack: Stack | None = None) -> Delta | None:
-    """What an earlier run has finished: its delta is of this request, and the other files were written after it."""
+    """What an earlier run has finished: its delta is of this request, and all that it was asked for is written."""
     delta = finished(files.delta, config, (host.fingerprint, host.prediction_type), stack)
     return None if holds_work(unfinished(files.delta)) else delta
+
+
+def add_what_is_missing(files: Files, host: HostModel, config: ForgetConfig, stacks: tuple[Stack, Stack]) -> None:
+    """Pictures that the run of a finished delta was not asked for; what cannot be made any more is told."""
+    if files.preview and not files.preview.exists():
+        request = Request.read(host, config, stacks[0])
+        # those that a run without the check shows
+        prompts = [s.prompt for s in request.held_out[: request.recipe.shown // 4]]
+        write_pictures(files.preview, host, config, stacks, prompts)
+        say(f"note: its pictures are drawn now, in {files.preview}.")
+    elif files.preview:
+        say(f"note: {files.preview} was there before and is left as it is.")
+    if files.report and files.report.exists():
+        say(f"note: {files.report} was there before and is left as it is.")
+    elif files.report:
+        say(
+            f"note: {files.report} is not written, since only the run itself can report: see what the delta tells with "
+            f"`{called()} inspect {files.delta}`, or make it anew without --resume."
+        )
 
 
 def made(
@@ -230,22 +251,28 @@ def made(
     if not result.withheld:
         report = finished_report(report, files.delta, save(delta, files.delta), host.layers())
     if files.preview:
-        write_pictures(files.preview, host, config, result, (stack, stack.with_delta(delta)))
+        seen, stacks = (result.before, result.after), (stack, stack.with_delta(delta))
+        write_pictures(files.preview, host, config, stacks, result.prompts, seen)
     if files.report:
         write_json(files.report, report)
     return Done(host, stack, delta, report, files, saved)
 
 
 def write_pictures(
-    file: Path, host: HostModel, config: ForgetConfig, result: Result, stacks: tuple[Stack, Stack]
+    file: Path,
+    host: HostModel,
+    config: ForgetConfig,
+    stacks: tuple[Stack, Stack],
+    prompts: Sequence[str],
+    seen: tuple[Tensor | None, Tensor | None] = (None, None),
 ) -> None:
-    """Before and after, which a run without the check has not drawn."""
+    """Before and after. seen: what the run has drawn of the prompts, which without the check is nothing."""
     from ..picture_file import save_pictures
 
-    before, after = result.before, result.after
+    before, after = seen
     if before is None:
-        before, after = drawn_now(host, config, result.prompts, stacks)
-    save_pictures(file, result.prompts, before, after)
+        before, after = drawn_now(host, config, prompts, stacks)
+    save_pictures(file, prompts, before, after)
 
 
 def drawn_now(

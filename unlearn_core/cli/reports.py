@@ -82,6 +82,14 @@ def base_in_words(info: DeltaInfo) -> str:
     return f"{name}{info.architecture} checkpoint {info.base_fingerprint}"
 
 
+def asked_beyond(info: DeltaInfo, name: str) -> str:
+    """Of the settings "depth" and "scope" what goes beyond the plain request, and whether that was kept."""
+    asked = info.config.get(name)
+    if asked not in ("deep", "everywhere"):
+        return ""
+    return f"{name} {asked}" + ("" if info.check.get(f"{name}_kept") else ", not kept")
+
+
 def made_with(info: DeltaInfo) -> str:
     """How a delta was made: merged, in closed form or by training, and the settings that an artist chose."""
     if info.merged:
@@ -90,6 +98,7 @@ def made_with(info: DeltaInfo) -> str:
     parts = [f"training, {info.steps} steps" if info.steps else "closed form"]
     # the file may come from anyone, and hold anything in their place
     parts += [f"{name} {config[name]}" for name in ("quality", "seed") if isinstance(config.get(name), (str, int))]
+    parts += [further for name in ("depth", "scope") if (further := asked_beyond(info, name))]
     kept = config.get("keep")
     names = [str(word) for word in kept[:MOST_KEPT]] if isinstance(kept, list) else []
     parts += [f"keep {', '.join(names)}"] if names else []

@@ -28,6 +28,7 @@ from ..delta.stack import Entry, Stack, check_fits, lineage
 from ..errors import BadSetting, Cancelled, one_line
 from ..evaluate.stack_report import report_on
 from ..host import HostModel, title_of
+from ..method.balance import balance
 from ..method.finished import finished
 from ..method.forget import Result
 from ..method.retrain import Retraining, recorded, retrain
@@ -47,6 +48,9 @@ def add_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("--out", type=from_home, help="the file to write (.safetensors); with --retrain a folder")
     p.add_argument("--method", choices=("cat", "svd"), default="cat", help="of merging: cat is exact, svd is smaller")
     p.add_argument("--rank", type=int, default=8, help="rank of the svd merge (default: 8)")
+    p.add_argument(
+        "--balance", action="store_true", help="one delta in place of all that moves less of the rest (--checkpoint)"
+    )
     p.add_argument("--without", metavar="NAME", help="take this delta (its file's name or concept) out first")
     p.add_argument("--retrain", action="store_true", help="make those after it anew, without it (needs --checkpoint)")
     p.add_argument("--force", action="store_true", help="with --retrain: keep a delta that harms more than it may")
@@ -81,6 +85,8 @@ def run(args: argparse.Namespace) -> int:
         seen["without it"] = stack
     if host and removal and args.retrain:
         seen["made anew"] = made_anew(host, removal, new, args.force)
+    elif host and args.balance:
+        seen["balanced"] = Stack().with_delta(balanced(host, stack, args.out))
     elif args.into:
         baked(stack, args.into, args.out)
     elif args.out:
@@ -98,6 +104,10 @@ def check_options(args: argparse.Namespace) -> None:
         raise BadSetting("--force goes with --retrain.")
     if args.retrain and args.into:
         raise BadSetting("--retrain writes deltas: bake them with --into in a second command.")
+    if args.balance and not (args.checkpoint and args.out):
+        raise BadSetting("--balance needs --checkpoint, which draws and reads the pictures, and --out.")
+    if args.balance and (args.retrain or args.into or args.method != "cat"):
+        raise BadSetting("--balance writes one delta of its own: leave --method, --retrain and --into out.")
     if args.into and args.method != "cat":
         raise BadSetting("--into bakes the stack exactly: leave --method out.")
     if not args.out and (args.into or args.without is None):
@@ -180,6 +190,27 @@ def merged(stack: Stack, args: argparse.Namespace) -> Delta:
     named = made.named(one_line(args.out.stem))
     sha = delta_file.save(named, args.out)
     print(f"merged {len(stack)} deltas ({', '.join(stack.concepts())}) into {args.out.resolve()} (sha256 {sha[:16]})")
+    return named
+
+
+def balanced(host: HostModel, stack: Stack, out: Path) -> Delta:
+    """Write one delta in place of the stack, each concept led as far as it takes. Raises as `balance` does."""
+    from .progress_bar import Bar
+
+    with StopOnInterrupt() as stop, Bar() as bar:
+
+        def show(report: StepReport) -> bool:
+            bar.show(report, report.fraction)
+            return stop.wanted
+
+        made = balance(host, stack, show)
+    named = made.delta.named(one_line(out.stem))
+    sha = delta_file.save(named, out)
+    print(f"balanced {len(stack)} deltas ({', '.join(stack.concepts())}) into {out.resolve()} (sha256 {sha[:16]})")
+    before, after = made.moved
+    print(f"moved of what the rest answers: {before:.2%} by the stack, {after:.2%} by this delta")
+    if made.seen:
+        say(f"note: still seen in some of the last pictures: {', '.join(made.seen)}. Look at pictures of them.")
     return named
 
 

@@ -28,7 +28,7 @@ from .atomic import NewFile, whole_file
 from .companions import Companion, companions, placed
 from .format import Factor
 from .outputs import COPY as NOTE
-from .outputs import MOST_SAID, SUFFIX, Output, prepare, size_of
+from .outputs import MOST_SAID, SUFFIX, Output, prepare, size_of, texts_in
 from .paths import read_with, same_file
 from .stack import Stack, check_fits
 
@@ -278,12 +278,7 @@ def baked_before(texts: Mapping[str, str]) -> list:
 
 def concepts_baked_into(checkpoint: Path) -> list[str]:
     """What a baked copy has forgotten, by its own note; nothing of any other file or folder."""
-    try:
-        with safe_open(str(checkpoint), "pt", device="cpu") as opened:
-            rows = baked_before(opened.metadata() or {})
-    except (SafetensorError, OSError, RuntimeError, ValueError):
-        return []
-    return [one_line(c)[:MOST_SAID] for row in rows for c in concepts_in(row)]
+    return [one_line(c)[:MOST_SAID] for row in baked_before(texts_in(checkpoint)) for c in concepts_in(row)]
 
 
 def concepts_in(row: object) -> list[str]:

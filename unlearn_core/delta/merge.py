@@ -64,9 +64,11 @@ def merged_info(stack: Stack, config: dict[str, Any]) -> DeltaInfo:
     check_one_base(stack)
     infos, inside = [e.delta.info for e in stack.active], parts_of(stack)
     prompts = Stack(stack.active).prompts()
-    # a file's lists have a bound; of many deltas every second or third prompt says as much
-    every = -(-len(prompts) // (MAX_ROWS - len(inside) - sum(len(i.parents) for i in infos)))
     hashes = {p.sha256 for p in inside} | {sha for e in stack.active for sha in e.contents()}
+    parents = tuple({p.sha256: p for i in infos for p in i.parents if p.sha256 not in hashes}.values())
+    room = MAX_ROWS - len(inside) - len(parents)
+    if room < 0:
+        raise BadDelta(f"The deltas name more than {MAX_ROWS} others in all, so no file can hold them: merge fewer.")
     return DeltaInfo(
         concept=joined([p.concept for p in inside]),
         kind="style" if all(i.kind == "style" for i in infos) else "object",
@@ -74,9 +76,9 @@ def merged_info(stack: Stack, config: dict[str, Any]) -> DeltaInfo:
         architecture=infos[0].architecture,
         prediction_type=infos[0].prediction_type,
         base_fingerprint=infos[0].base_fingerprint,
-        parents=tuple({p.sha256: p for i in infos for p in i.parents if p.sha256 not in hashes}.values()),
+        parents=parents,
         config=config,
-        prompts=prompts[:: max(1, every)],
+        prompts=thinned(prompts, room),
         steps=sum(i.steps for i in infos),
         stopped=joined([f"{i.concept}: {i.stopped}" for i in infos if i.stopped]),
         merged=tuple(inside),
@@ -84,6 +86,11 @@ def merged_info(stack: Stack, config: dict[str, Any]) -> DeltaInfo:
         base_sample=infos[0].base_sample,
         near=tuple(dict.fromkeys(term for i in infos for term in i.near))[:MAX_ROWS],
     )
+
+
+def thinned(prompts: tuple[tuple[str, str], ...], room: int) -> tuple[tuple[str, str], ...]:
+    """As many as a file has room for: of many deltas every second or third prompt says as much."""
+    return prompts[:: -(-len(prompts) // room)] if len(prompts) > room > 0 else prompts[:room]
 
 
 def check_one_base(stack: Stack) -> None:

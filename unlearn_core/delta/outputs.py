@@ -7,16 +7,15 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from safetensors import SafetensorError, safe_open
-
 from ..errors import BadSetting, UnlearnError, one_line
+from ..untrusted import CHECKPOINT_BOUNDS, Unreadable, read_header
 from .atomic import why_not_written
 from .leftovers import new_name, sweep
-from .paths import Place, is_inside, same_file, same_place
+from .paths import Place, is_inside, same_file, same_place, why_no_file
 
 SUFFIX = ".safetensors"
 DELTA, COPY = "unlearn.format", "unlearn.baked"
@@ -91,12 +90,8 @@ def check_possible(option: str, file: Path) -> None:
             f"{option}: '{shortened(file)}' holds bytes that are no text, so the file could not be read again: choose "
             "another folder or name."
         )
-    try:
-        os.stat(file)
-    except (FileNotFoundError, NotADirectoryError):
-        return  # the name is free, and of its folder `check_writable` tells
-    except OSError as e:
-        raise BadSetting(f"{option}: '{shortened(file)}' cannot be a file ({e.strerror}): choose another name.") from e
+    if why := why_no_file(file):
+        raise BadSetting(f"{option}: '{shortened(file)}' cannot be a file ({why}): choose another name.")
 
 
 def is_text(file: Path) -> bool:
@@ -140,20 +135,26 @@ def may_be_replaced(file: Path, mark: str) -> bool:
     try:
         if not file.stat().st_size:
             return True
-        with safe_open(str(file), "pt", device="cpu") as opened:
-            return mark in (opened.metadata() or {})
-    except (SafetensorError, OSError, RuntimeError, ValueError):
+        return mark in texts_in(file)
+    except OSError:
         return False
 
 
 def concept_in(file: Path) -> str:
     """What a delta's header says that it forgets; "" for files of other kinds, and what cannot be read."""
     try:
-        with safe_open(str(file), "pt", device="cpu") as opened:
-            found = json.loads((opened.metadata() or {}).get("unlearn.concept", '""'))
-    except (SafetensorError, OSError, RuntimeError, ValueError, RecursionError):
+        found = json.loads(texts_in(file).get("unlearn.concept", '""'))
+    except (ValueError, RecursionError):
         return ""
     return one_line(found)[:MOST_SAID] if isinstance(found, str) else ""
+
+
+def texts_in(file: Path) -> Mapping[str, str]:
+    """What a `.safetensors` file of any size says beside its tensors; nothing where it cannot be read."""
+    try:
+        return read_header(file, *CHECKPOINT_BOUNDS).metadata
+    except (Unreadable, OSError):
+        return {}
 
 
 def check_room(wanted: Iterable[tuple[Path, int]]) -> None:

@@ -34,14 +34,37 @@ def from_home(text: str) -> Path:
 
 
 def contained(folder: str | Path, name: str) -> Path:
-    """The absolute path of file `name` inside `folder`, links followed; `BadDelta` when it would lie outside."""
-    foreign = PureWindowsPath(name)
-    if not ("\0" in name or ":" in name or foreign.root or ".." in foreign.parts):
+    """The absolute path of file `name` inside `folder`, links followed; `BadDelta` when it would lie outside.
+
+    Also for what is no text, and for a name that no file can have.
+    """
+    if isinstance(name, str) and is_plain(name):
         root = Path(folder).resolve()
-        path = (root / name).resolve()
-        if path != root and os.path.commonpath([root, path]) == str(root):
+        try:
+            path = (root / name).resolve()
+            usable = not why_no_file(path)
+        except (RuntimeError, OSError, ValueError):
+            usable = False  # a link that leads to itself
+        if usable and path != root and os.path.commonpath([root, path]) == str(root):
             return path
     raise BadDelta("A delta's name must be a plain file name inside its folder.")
+
+
+def is_plain(name: str) -> bool:
+    """Whether a name leads nowhere else on any system."""
+    foreign = PureWindowsPath(name)
+    return not ("\0" in name or ":" in name or foreign.root or ".." in foreign.parts)
+
+
+def why_no_file(file: Path) -> str:
+    """Why the system lets no file have this name, as it says it; "" where one is there or can be made."""
+    try:
+        os.stat(file)
+    except (FileNotFoundError, NotADirectoryError):
+        return ""  # the name is free
+    except OSError as e:
+        return e.strerror or str(e)
+    return ""
 
 
 BESIDE = (".yaml", ".words.json")

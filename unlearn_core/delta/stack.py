@@ -10,7 +10,7 @@ from pathlib import Path
 from ..errors import BadDelta, BadSetting
 from .base_sample import Base
 from .format import SUFFIX, Delta
-from .info import Parent
+from .info import DeltaInfo, Parent
 from .paths import from_home
 
 MAX_STRENGTH = 2.0
@@ -83,6 +83,11 @@ class Stack:
     def near(self) -> tuple[str, ...]:
         """Terms around the concepts that were preserved, each once."""
         return tuple(dict.fromkeys(term for e in self.active for term in e.delta.info.near))
+
+    def sources(self) -> dict[str, tuple[int, DeltaInfo]]:
+        """{forget prompt: number of the active entry that it comes from, and what that delta says of itself}."""
+        infos = [e.delta.info for e in self.active]
+        return {p: (number, info) for number, info in enumerate(infos) for p, _ in info.prompts}
 
     def kinds(self) -> dict[str, str]:
         """{forget prompt: kind of the concept that it names}."""

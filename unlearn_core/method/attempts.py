@@ -86,7 +86,8 @@ def gone_on(
 ) -> Attempt:
     """The same attempt, where the request asks for more made to resist learned words, or to show the target nowhere.
 
-    As it was where that is worse: where it harms more than it may, or draws the target by name again. Raises
+    As it was where that is worse: where it harms more than it may, or draws the target by name, or by learned words or
+    unasked, more than before. Raises
     `Cancelled` after a stop that keeps nothing.
     """
     config = run.request.config
@@ -121,9 +122,12 @@ def gone_on(
         raise Cancelled("Stopped; nothing was kept, as you chose.")
     if fit and after:
         further = replace(told, fit=fit, after=after)
-        if rank(run, before, further)[:2] <= rank(run, before, attempt)[:2]:
+        if rank(run, before, further)[:2] > rank(run, before, attempt)[:2]:
+            found.remark = f"{found.worse}: {verdict(before, after, run.request.recipe)['verdict']}"
+        elif found.shares and found.shares[-1] > found.shares[0]:
+            found.remark = found.no_better
+        else:
             return further
-        found.remark = f"{found.worse}: {verdict(before, after, run.request.recipe)['verdict']}"
     found.kept, found.remark = False, found.remark or found.stopped
     run.edits.set(attempt.fit.factors)
     return told

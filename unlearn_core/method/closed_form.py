@@ -24,6 +24,7 @@ All constants are in `recipe`.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,14 +40,51 @@ from .counterparts import counterparts
 from .fit import Fit
 from .prompt_pairs import Pair, PromptPairs
 from .run import Run
-from .text_reader import TextReader
+from .text_reader import TextReader, Tokens
 from .token_moments import PROMPTS_AT_ONCE, pieces, works_in_float64
 
 CPU = torch.device("cpu")
+Tried = tuple[float, ...]
+"""How firmly a closed form is solved, see `equations` of each."""
+
+
+class ClosedForm(ABC):
+    """What a request asks of layers that read text, as equations whose answer of low rank is known."""
+
+    @abstractmethod
+    def equations(self, tried: Tried) -> tuple[Tensor, Tensor, float]:
+        """(C, S, l) of Q = (W C - D S)(S + l I)^-1, float64 `[d, d]`. tried: how firmly, see each form."""
+
+    def factors(
+        self,
+        weights: Mapping[str, Tensor],
+        added: Mapping[str, Tensor],
+        rank: int,
+        tried: Tried,
+        place: torch.device = CPU,
+    ) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """(path, A `[rank, d]` with rows of length 1, B `[out, rank]`) for matrices `[out, d]`, stack included.
+
+        added: what of them the stack has added. place: where it is worked out, a device that knows float64. The answers
+        are on the CPU.
+        """
+        cross, gram, ridge = self.equations(tried)
+        cross, gram = cross.to(place), gram.to(place)
+        values, ways = torch.linalg.eigh(gram + ridge * torch.eye(len(gram), dtype=gram.dtype, device=place))
+        root = ways @ torch.diag(values.rsqrt()) @ ways.T
+        new, old = cross @ root, (cross + gram) @ root
+        for path, matrix in weights.items():
+            wanted = matrix.to(place).double() @ new
+            if path in added:
+                wanted -= added[path].to(place).double() @ old
+            out, sizes, rows = truncated(wanted, rank)
+            down = rows @ root
+            lengths = down.norm(dim=1)
+            yield path, (down / lengths[:, None]).float().cpu(), (out * sizes * lengths).float().cpu()
 
 
 @dataclass(frozen=True)
-class Edit:
+class Edit(ClosedForm):
     """Second moments of a request, float64 `[d, d]`.
 
     target, erased: (E[(m(c) - c) c^T], E[c c^T]) of their tokens c, for erased ones with their overshoot; preserved:
@@ -77,19 +115,8 @@ class Edit:
             return None
         return cls(target, erased, preserved.value, request.recipe, len(request.stack.concepts()))
 
-    def factors(
-        self,
-        weights: Mapping[str, Tensor],
-        added: Mapping[str, Tensor],
-        rank: int,
-        tried: tuple[float, float],
-        place: torch.device = CPU,
-    ) -> Iterator[tuple[str, Tensor, Tensor]]:
-        """(path, A `[rank, d]` with rows of length 1, B `[out, rank]`) for matrices `[out, d]`, stack included.
-
-        added: what of them the stack has added. tried: (preserve scale, overshoot). place: where it is worked out, a
-        device that knows float64. The answers are on the CPU.
-        """
+    def equations(self, tried: Tried) -> tuple[Tensor, Tensor, float]:
+        """C and S of the formula above, and l. tried: (preserve scale, overshoot)."""
         preserve_scale, overshoot = tried
         recipe, (cross, gram) = self.recipe, self.target
         ridge = recipe.ridge * float(gram.diagonal().mean())
@@ -100,18 +127,7 @@ class Edit:
             weight = recipe.earlier_weight * max(preserve_scale, recipe.earlier_scale) * many
             past = 1 + recipe.many_overshoot * (more - 1)
             cross, gram = cross + weight * past * self.erased[0], gram + weight * self.erased[1]
-        cross, gram = cross.to(place), gram.to(place)
-        values, ways = torch.linalg.eigh(gram + ridge * torch.eye(len(gram), dtype=gram.dtype, device=place))
-        root = ways @ torch.diag(values.rsqrt()) @ ways.T
-        new, old = cross @ root, (cross + gram) @ root
-        for path, matrix in weights.items():
-            wanted = matrix.to(place).double() @ new
-            if path in added:
-                wanted -= added[path].to(place).double() @ old
-            out, sizes, rows = truncated(wanted, rank)
-            down = rows @ root
-            lengths = down.norm(dim=1)
-            yield path, (down / lengths[:, None]).float().cpu(), (out * sizes * lengths).float().cpu()
+        return cross, gram, ridge
 
 
 def fits_in_closed_form(run: Run, pairs: PromptPairs, evaluator: Evaluator | NoCheck) -> Iterator[Fit]:
@@ -148,9 +164,7 @@ def fits_in_closed_form(run: Run, pairs: PromptPairs, evaluator: Evaluator | NoC
         yield Fit(made, recipe.tries[-1][0])
 
 
-def solved(
-    run: Run, edit: Edit, weights: Mapping[str, Tensor], tried: tuple[float, float]
-) -> dict[str, tuple[Tensor, Tensor]]:
+def solved(run: Run, edit: Edit, weights: Mapping[str, Tensor], tried: Tried) -> dict[str, tuple[Tensor, Tensor]]:
     """{path: (A, B)} of the edit. tried: (preserve scale, overshoot)."""
     rank, sides = run.request.rank, ("down", "up")
 
@@ -203,18 +217,26 @@ def moments(
     """
     sums, count = [torch.zeros(()), torch.zeros(())], 0
     for i in range(0, len(pairs), PROMPTS_AT_ONCE):
-        part = pairs[i : i + PROMPTS_AT_ONCE]
-        ours, theirs = (reader.read(side) for side in zip(*part, strict=True))
-        places = counterparts(reader, part, ours, theirs)
-        if places is None:
+        found = changes(reader, pairs[i : i + PROMPTS_AT_ONCE])
+        if found is None:
             return None
-        tokens, mapped = ours.values, theirs.values
-        mapped = mapped.gather(1, places.to(mapped.device)[..., None].expand(-1, -1, mapped.shape[-1]))
-        past = torch.tensor(overshoot[i : i + PROMPTS_AT_ONCE], device=mapped.device)
-        ways = (mapped - tokens) * (1 + past)[:, None, None]
-        # what fills shorter prompts up is zeros, which add nothing
-        for flat, change in pieces(tokens, ways):
+        past = torch.tensor(overshoot[i : i + PROMPTS_AT_ONCE], device=found[0].values.device)
+        for flat, change in pieces(found[0].values, found[1] * (1 + past)[:, None, None]):
             sums = [sums[0] + change.T @ flat, sums[1] + flat.T @ flat]
-        count += sum(ours.counts)
+        count += sum(found[0].counts)
         pulse()
     return sums[0].cpu() / count, sums[1].cpu() / count
+
+
+def changes(reader: TextReader, pairs: Sequence[Pair]) -> tuple[Tokens, Tensor] | None:
+    """The tokens c of some prompts, and m(c) - c `[pairs, n, d]`; None where they have no counterparts.
+
+    What fills shorter prompts up is zeros, which add nothing to a sum over both.
+    """
+    ours, theirs = (reader.read(side) for side in zip(*pairs, strict=True))
+    places = counterparts(reader, pairs, ours, theirs)
+    if places is None:
+        return None
+    mapped = theirs.values
+    mapped = mapped.gather(1, places.to(mapped.device)[..., None].expand(-1, -1, mapped.shape[-1]))
+    return ours, mapped - ours.values

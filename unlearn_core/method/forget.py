@@ -157,7 +157,7 @@ def delta_of(run: Run, anchor: Anchor, pairs: PromptPairs, attempt: Attempt, num
         parents=request.stack.parents(),
         config=request.config.deciding(),
         prompts=pairs.forget,
-        check=numbers,
+        check=numbers | ({f"{further.key}_kept": further.kept} if (further := attempt.further) else {}),
         steps=fit.steps,
         stopped=stopped,
         base_name=title_of(host),

@@ -9,6 +9,7 @@ from typing import ClassVar, Protocol
 import torch
 
 from ..config import ForgetConfig
+from ..progress import PLANNED
 from .adapters import Adapters, attached, peft_parts
 from .fit import Fit
 from .run import Run
@@ -43,7 +44,8 @@ class Further:
     """What is trained against, in words."""
     stopped: ClassVar[str]
     worse: ClassVar[str]
-    """Why its change was not kept: stopped, or worse than what was there."""
+    no_better: ClassVar[str] = "it showed more of the target than before, so the result before it is kept"
+    """Why its change was not kept: stopped, worse than what was there, or of no use."""
 
     @property
     def rounds(self) -> int:
@@ -54,7 +56,8 @@ class Further:
         """As plain JSON values, for the report."""
         return {
             f"{self.measured}_before": self.shares[0] if self.shares else None,
-            f"{self.measured}_after": self.shares[-1] if self.shares else None,
+            # of a change that was thrown away no share is the delta's
+            f"{self.measured}_after": self.shares[-1] if self.shares and self.kept else None,
             self.listed: self.shares,
             "rounds": self.rounds,
             "steps": self.steps,
@@ -72,7 +75,7 @@ class Further:
         rows, label = [], cls.key.capitalize()
         if found[cls.listed]:
             before, after = found[f"{cls.measured}_before"], found[f"{cls.measured}_after"]
-            rows.append((cls.shown, f"{before:.0%} before, {after:.0%} after"))
+            rows.append((cls.shown, f"{before:.0%} before" + ("" if after is None else f", {after:.0%} after")))
         rows.append((label, f"{found['rounds']} rounds, {found['steps']} steps, {found['seconds']:.0f} s"))
         if found["remark"]:
             rows.append((f"{label} not kept", found["remark"]))
@@ -102,7 +105,7 @@ def fit_further(
     layers then have that fit as well.
     """
     peft_parts()
-    run.job.extend(expected)
+    run.job.extend(expected, PLANNED)
     config, begun = run.request.config, run.job.seconds
     where, read = run.host.device, run.edits.weight
     run.edits.set({})

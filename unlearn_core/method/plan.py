@@ -88,6 +88,13 @@ def expected_everywhere(request: Request) -> dict[str, float]:
     return {"replay": float(named), "training": float(drawn + trained), "after": look(request)}
 
 
+def expected_later(request: Request) -> float:
+    """Forward passes of what is asked for beyond that: in depth, or everywhere."""
+    if request.config.depth == "deep":
+        return sum(expected_deep(request).values())
+    return sum(expected_everywhere(request).values()) if request.config.scope == "everywhere" else 0.0
+
+
 def look(request: Request) -> float:
     """Forward passes of one look of the check: pictures of the target and of what is preserved, drawn and read.
 

@@ -21,7 +21,7 @@ from ..saved_work import NOTHING, NoSavedWork, digest, tool
 from ..words.prompts import spread
 from .layer_edits import LayerEdits, Student
 from .open_words import Held, OpenWords, kept_words
-from .plan import expected
+from .plan import expected, expected_later
 from .preserved import PreservedPrompts
 from .request import Request
 from .text_layers import reads_text
@@ -72,7 +72,7 @@ class Run:
 
         # A look for garbage takes as long as an unchecked run's algebra, and only pictures leave much.
         tidy = partial(release, host.device, young=True) if config.check else (lambda: None)
-        job = Tracker(expected(request), progress, tidy)
+        job = Tracker(expected(request), progress, tidy, expected_later(request))
         with host.session(request.stack) as backbone:
             base = BaseModel(backbone, host.layers(), request.stack)
             groups = text_groups(host, backbone, request)
@@ -101,8 +101,11 @@ class Run:
         least = dict.fromkeys(self.edits.paths, self.request.config.rank)
         return least | {path: max(least[path], len(down)) for path, (down, _) in factors.items()}
 
-    def preserved(self, reader: TextReader) -> Moment:
-        """Of the tokens of everything that is to stay as it is, as some layers read them; read once."""
+    def preserved(self, reader: TextReader, near: Sequence[str] = ()) -> Moment:
+        """Of the tokens of everything that is to stay as it is, as some layers read them; read once.
+
+        near: terms of the vocabulary that are preserved beside those that the request finds.
+        """
         if reader.paths not in self._preserved:
             request = self.request
             lists = (request.words, request.general)
@@ -111,7 +114,7 @@ class Run:
             if request.vocabulary:
                 self.job.say("reading the vocabulary")
                 words, kept = OpenWords.make(request, self.job.pulse), kept_words(self.host)
-                held = words.preserved(reader, held.moment, kept, request.near_earlier)
+                held = words.preserved(reader, held.moment, kept, (*request.near_earlier, *near))
             self._preserved[reader.paths] = held
         return self._preserved[reader.paths].moment
 

@@ -20,13 +20,22 @@ NOTHING = {*ARTICLES, *DETERMINERS, *JOINTS, "everything", "anything", "somethin
 """Words that name nothing by themselves."""
 IN_THE_STYLE = re.compile(r"(?i)^(?:in the styles? of|(?:art|artwork)? ?\bby) ")
 TAG = re.compile(r"<[^<>]*>")
-"""<lora:name:1>, <embedding>, <b>."""
+"""<lora:name:1>, <b>, <cat>."""
+MARKUP = re.compile(r"(?i)<(?:[^<>]*[:=]|/?(?:[a-z]|h\d|em|br|li|ul|ol|div|span|code|strong)\s*/?>)")
+"""Tags that name nothing of a picture: they are left out."""
 EMBEDDING = re.compile(r"\bembedding:\s*\S+", re.IGNORECASE)
-WILDCARD = re.compile(r"__[\w/*-]+__")
-WEIGHT = re.compile(r":\s*[-+]?(?:\d{0,2}\.\d{1,4}|\d)(?=\s*(?:[)\]}]|$|[,;|\n]))|(?<=[)\]}])\s*[-+]?\d{0,2}\.\d{1,4}")
+WILDCARD = re.compile(r"(?<!\w)__(?!_)([\w/*-]+?)__(?!\w)")
+"""__animals__ stands for a word out of a file; in other texts it is printed bold."""
+SQUARE = re.compile(r"\[([^\[\]]*)\]")
+"""Between them one word takes turns with another, as in [cat|dog] and [cat:dog:0.5]."""
+NUMBER = re.compile(r"[\s\d.()+-]*")
+BREAKS = r",;|\n\r\t\v\f\x1c-\x1f\x85\u2028\u2029、，；،؛"
+"""Signs, ends of lines and of a table's cells that always separate two concepts."""
+WEIGHT = re.compile(
+    rf":\s*[-+]?(?:\d{{0,2}}\.\d{{1,4}}|\d)(?=\s*(?:[)\]}}]|$|[{BREAKS}]))|(?<=[)\]}}])\s*[-+]?\d{{0,2}}\.\d{{1,4}}"
+)
 """The number in (banana:1.2), [banana:0.5], banana:1.2 and (banana)1.3."""
-SEPARATORS = re.compile(r"[,;|\n\r\u2028、，；،؛]|\bBREAK\b")
-"""What always separates two concepts."""
+SEPARATORS = re.compile(rf"[{BREAKS}]|\bBREAK\b")
 CAPITAL_AND = re.compile(r"\bAND\b")
 """Separates as well, unless the whole text is in capitals."""
 BESIDE_QUOTES = re.compile(
@@ -50,6 +59,18 @@ def parts(text: str) -> list[tuple[str, bool]]:
 
     Raises `BadSetting` for a text that is too long, and for characters that nobody sees.
     """
+    text, phrases = without_quotes(text)
+    text = EMBEDDING.sub(" , ", TAG.sub(lambda tag: " , " if MARKUP.match(tag[0]) else f" {tag[0][1:-1]} ", text))
+    text = SQUARE.sub(lambda found: " , ".join(turns(found)) or found[0], WILDCARD.sub(r" \1 ", text))
+    text = WEIGHT.sub(" ", text)
+    if text != text.upper():
+        text = CAPITAL_AND.sub(",", text)
+    pieces = [piece for part in SEPARATORS.split(text) for piece in BESIDE_QUOTES.split(part)]
+    return [row for row in (read_piece(piece, phrases) for piece in pieces) if row[0]]
+
+
+def without_quotes(text: str) -> tuple[str, list[str]]:
+    """(a text with a stand-in for each phrase in quotes and each escaped bracket, the phrases). Raises as `parts`."""
     if len(text) > LONGEST:
         raise BadSetting(f"Forget: at most {LONGEST} characters at once, not {len(text)}.")
     text = as_it_looks(text)
@@ -63,14 +84,20 @@ def parts(text: str) -> list[tuple[str, bool]]:
         phrases.append(found[1])
         return f"\ue000{len(phrases) - 1}\ue001"
 
-    text = re.sub(r'"([^"]*)"', put_by, text)
-    for syntax in (TAG, EMBEDDING, WILDCARD):
-        text = syntax.sub(" , ", text)
-    text = WEIGHT.sub(" ", text)
-    if text != text.upper():
-        text = CAPITAL_AND.sub(",", text)
-    pieces = [piece for part in SEPARATORS.split(text) for piece in BESIDE_QUOTES.split(part)]
-    return [row for row in (read_piece(piece, phrases) for piece in pieces) if row[0]]
+    return re.sub(r'"([^"]*)"', put_by, text), phrases
+
+
+def turns(found: re.Match[str]) -> list[str]:
+    """The words that take turns in what `SQUARE` has found; [] where it holds one alone, with or without a weight."""
+    words = [piece for piece in re.split(r"[:|]", found[1]) if not NUMBER.fullmatch(piece)]
+    return words if len(words) > 1 else []
+
+
+def replaced_in_a_prompt(text: str) -> str:
+    """The first part of a text that stands for several words in a prompt, or ""; what is in quotes never does."""
+    plain, phrases = without_quotes(text)
+    found = WILDCARD.search(plain) or next(filter(turns, SQUARE.finditer(plain)), None)
+    return "" if found is None else re.sub("\ue000(\\d+)\ue001", lambda m: phrases[int(m[1])], found[0])
 
 
 def as_it_looks(text: str) -> str:

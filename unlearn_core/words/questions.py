@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 
 from ..errors import BadSetting
 from .compare import content_words, same_thing
 from .plurals import readings
-from .prompt_syntax import ARTICLES, CAPITAL_AND, EDGE, EMBEDDING, JOINTS, SEPARATORS, TAG, WEIGHT, without_article
+from .prompt_syntax import (
+    ARTICLES,
+    CAPITAL_AND,
+    EDGE,
+    EMBEDDING,
+    JOINTS,
+    SEPARATORS,
+    TAG,
+    WEIGHT,
+    replaced_in_a_prompt,
+    without_article,
+)
 from .prompt_words import COMMAND, is_description
+from .vocabulary import Vocabulary, bundled
 from .word_list import WordList
 
 DEPICTIONS = {
@@ -23,7 +36,7 @@ AROUND = {"with", "without", "in", "on", "at", "under", "behind", "beside", "nea
 """Words that set a known thing into a scene."""
 SMALL = {*AROUND, *ARTICLES, "of", "and", "or", "no"}
 """Words that are not capitalised in a title: The Cat in the Hat."""
-BETWEEN = re.compile(r"(?<=\w)\s*(\\|[-=]+>|→|↔)\s*(?=\w)|(?<=\w)\s+(-+|–|—|vs\.?|versus)\s+(?=\w)")
+BETWEEN = re.compile(r"(?<=\w)\s*(\\|[-=]+>|→|↔|:)\s*(?=\w)|(?<=\w)\s+(-+|–|—|vs\.?|versus)\s+(?=\w)")
 """Signs between two names that may mean a list, and much else."""
 TALK = {
     *("i", "we", "want", "don't", "dont", "doesn't", "can't", "cannot", "should", "shouldn't", "why", "how"),
@@ -114,19 +127,75 @@ def ask_about_two_readings(text: str, lists: Sequence[WordList]) -> None:
         if word.casefold() not in JOINTS or not left or not right:
             continue
         if mentioned(left, lists) or mentioned(right, lists):
-            raise BadSetting(
-                f"'{text}' may be one name or two: write '{left}, {right}' for two concepts, put it in quotes as one, "
-                f"{INSIST}."
-            )
+            raise one_or_several(text, [left, right])
+
+
+def ask_about_things_in_a_row(text: str, lists: Sequence[WordList], vocabulary: Vocabulary | None) -> None:
+    """Raise `BadSetting` with a question for "cat dog", which is no name that anything knows.
+
+    A checkpoint with a list of its own, and so without a vocabulary, draws nothing else than what that names. Of others
+    two things of one group are asked about: "toy car" and "pear tree" are names that no list has to know.
+    """
+    own, things = lists[0], things_in_a_row(text, lists[0])
+    if len(set(things)) < 2 or listed(text, lists) or (vocabulary or bundled()).find(text):
+        return
+    if vocabulary is None or any(a == b != "" for a, b in pairwise(map(own.category, things))):
+        raise one_or_several(text, things)
+
+
+def things_in_a_row(text: str, words: WordList) -> list[str]:
+    """The things of a list that a text is made of, as the list spells them; [] where there is anything else in it."""
+    left, found = text.split(), list[str]()
+    while left:
+        beginnings = ((count, listed(" ".join(left[:count]), [words])) for count in range(LONGEST_TITLE, 0, -1))
+        count, known = next(((c, known) for c, known in beginnings if known in words.all_objects), (0, ""))
+        if not known:
+            return []
+        left, found = left[count:], [*found, known]
+    return found
+
+
+def one_or_several(text: str, names: Sequence[str]) -> BadSetting:
+    """The question about a text that may be one name or a list of names."""
+    many = "two" if len(names) == 2 else "several"
+    return BadSetting(
+        f"'{text}' may be one name or {many}: write '{', '.join(names)}' for {many} concepts, put it in quotes as one, "
+        f"{INSIST}."
+    )
+
+
+def ask_about_replaced(text: str) -> None:
+    """Raise `BadSetting` with a question for what a prompt reads as one of several words: [cat|dog], __animals__."""
+    if found := replaced_in_a_prompt(text):
+        raise BadSetting(
+            f"'{found}' stands for several words in a prompt: write the names that are meant, with commas "
+            f"between them, {INSIST} to take what is in it."
+        )
+
+
+def ask_about_quotes(phrase: str, lists: Sequence[WordList]) -> None:
+    """Raise `BadSetting` with a question for a list, or prompt syntax, that quotes keep together as one name."""
+    if is_to_be_read(phrase, lists):
+        raise BadSetting(
+            f"'{phrase}' in quotes is one name: leave the quotes out to have what is in it read, {INSIST} to take it "
+            "as it stands."
+        )
+
+
+def is_to_be_read(text: str, lists: Sequence[WordList]) -> bool:
+    """Whether a text is no concept's name but has to be read first: prompt syntax, or a list."""
+    if listed(text, lists):
+        return False
+    if TAG.search(text) or EMBEDDING.search(text) or ("(" in text and WEIGHT.search(text)):
+        return True
+    pieces = [without_article(p) for part in SEPARATORS.split(text) for p in CAPITAL_AND.split(part) if p.strip()]
+    # as many words as the list has: "not dog" is no dog
+    return len(pieces) > 1 and all(len(p.split()) == len(listed(p, lists).split()) for p in pieces)
 
 
 def ask_about_syntax(concept: str, lists: Sequence[WordList]) -> None:
     """Raise `BadSetting` for what is no concept's name but has to be read first: prompt syntax, or a list."""
-    if listed(concept, lists):
-        return
-    syntax = TAG.search(concept) or EMBEDDING.search(concept) or ("(" in concept and WEIGHT.search(concept))
-    pieces = [p for part in SEPARATORS.split(concept) for p in CAPITAL_AND.split(part) if p.strip()]
-    if syntax or (len(pieces) > 1 and all(listed(p, lists) for p in pieces)):
+    if is_to_be_read(concept, lists):
         raise BadSetting(
             f"'{concept}' is not the name of one concept: write the bare name, without quotes and prompt syntax; "
             "commas between several names (in Python, unlearn_core.read_requests reads what was typed)."

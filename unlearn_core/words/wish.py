@@ -14,7 +14,10 @@ from .prompt_words import without_command
 from .prompts import style_words
 from .questions import (
     ask_about_a_sentence,
+    ask_about_quotes,
+    ask_about_replaced,
     ask_about_tags,
+    ask_about_things_in_a_row,
     ask_about_two_readings,
     ask_about_what_stays,
     listed,
@@ -67,9 +70,10 @@ def read_wish(text: str, lists: Sequence[WordList], force: bool = False, vocabul
     """Read what was typed with the help of word lists and, of a checkpoint without one, of a vocabulary.
 
     Articles, case, plural of known words, quotes, weights, brackets, `<lora:...>`, embeddings, punctuation and commands
-    ("forget the cat") are taken off. Commas, semicolons, new lines, AND and BREAK separate concepts; "and" does between
-    known ones. A phrase in quotes stays one. Raises `BadSetting` for nothing, and with a question for a sentence and
-    for the tags of a prompt. force: these are taken as they stand, and nothing is asked.
+    ("forget the cat") are taken off. Commas, semicolons, tabs, new lines, AND and BREAK separate concepts; "and" does
+    between known ones. A phrase in quotes stays one. Raises `BadSetting` for nothing, and with a question for a
+    sentence, for the tags of a prompt, and for what else may be meant in two ways (see `questions`). force: these are
+    taken as they stand, and nothing is asked.
     """
     if not isinstance(text, str):
         raise BadSetting("Forget: write the concept as text.")
@@ -100,10 +104,13 @@ def concepts_in(
     """Each concept, as its list spells it. Raises `BadSetting` with a question unless forced."""
     rows = parts(text)
     if not force:
+        ask_about_replaced(text)
         ask_about_what_stays(rows)
         ask_about_tags(rows, lists)
     for part, quoted in rows:
         if quoted:
+            if not force:
+                ask_about_quotes(part, lists)
             yield part
             continue
         noun = part if listed(part, lists) else without_command(part, lambda rest: bool(mentioned(rest, lists)))
@@ -122,6 +129,7 @@ def concepts_in(
             if not force:
                 ask_about_a_sentence(concept, lists)
                 ask_about_two_readings(concept, lists)
+                ask_about_things_in_a_row(concept, lists, vocabulary)
             yield concept
 
 

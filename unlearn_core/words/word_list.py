@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -102,8 +103,9 @@ def read_lists(data: Any) -> dict[str, Any]:
     complete = data.get("complete", True)
     if not isinstance(complete, bool):
         raise Unreadable("'complete' has to be true or false")
-    if empty := [word for word in (*(w for words in objects.values() for w in words), *found["styles"]) if not word]:
-        raise Unreadable(f"{len(empty)} of its words are empty")
+    words = (*filter(None, objects), *(w for members in objects.values() for w in members), *found["styles"])
+    if (none := next((w for w in words if not can_be_drawn(w)), None)) is not None:
+        raise Unreadable(f"its entry '{none}' is no word")
     return {"objects": objects, "complete": complete, **found}
 
 
@@ -112,6 +114,11 @@ def lines(value: Any, name: str) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise Unreadable(f"it lacks the list '{name}'")
     return tuple(line(text, name) for text in value)
+
+
+def can_be_drawn(word: str) -> bool:
+    """Whether a word says anything, as a letter, a number or an emoji does, and holds no slot."""
+    return not set("{}") & set(word) and any(c.isalnum() or unicodedata.category(c) == "So" for c in word)
 
 
 def line(text: Any, name: str) -> str:

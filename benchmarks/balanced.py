@@ -56,7 +56,7 @@ def of_run(run: SequenceRun, done: SequenceRun, spec: str, seed: int) -> dict:
             bar.n = report.fraction
             bar.refresh()
 
-        made = balance(host, stack_of(past), show, getattr(host, "general", None))
+        made = balance(host, stack_of(past), show, getattr(host, "general", None), plan.recipes)
     seconds, memory = time.monotonic() - begun, peak_mb()
     one = Learned(", ".join(r.concept for r in requests), made.delta, None, past[-1].replayed, past[-1].anchor)
     one.save(plan.folder(run.results.folder, NAME, seed) / "balanced.safetensors")

@@ -179,7 +179,7 @@ class Recipe:
     reach_rounds: int = 8
     """Most times that all targets are looked at there."""
     reach_pictures: tuple[int, int] = (2, 200)
-    """Fewest pictures of each target that are looked at each time, and how many of all together where these are more."""
+    """Fewest pictures of each target that are looked at each time, and of all together where that is more."""
     reach_prompts: int = 20
     """Most prompts of each target that its way is measured with."""
     reach_together: float = 0.005

@@ -178,6 +178,18 @@ def test_stack_takes_out_and_trains_anew(tiny, tmp_path, capsys):
     assert main(["stack", *files, *svd]) == 0
     said = capsys.readouterr().out
     assert "relative error" in said and "check, before" in said and "check, merged" in said
+    out = tmp_path / "balanced.safetensors"
+    balance = ["--balance", "--checkpoint", str(CHECKPOINT), "--out", str(out)]
+    assert main(["stack", *files, *balance]) == 0
+    said = capsys.readouterr().out
+    assert "balanced 2 deltas (banana, frog)" in said and "moved of what the rest answers" in said
+    assert "check, before" in said and "check, balanced" in said
+    assert load(out).info.concepts == ("banana", "frog") and load(out).name == "balanced"
+    for wrong in ([], ["--without", "frog"]):
+        assert main(["stack", files[0], *files[2:], *wrong, *balance]) == 1, "one delta is no stack to balance"
+    for wrong in (["--method", "svd"], ["--retrain", "--without", "frog"], ["--into", str(CHECKPOINT)]):
+        assert main(["stack", *files, *balance, *wrong]) == 1
+    assert main(["stack", *files, "--balance", "--out", str(out)]) == 1, "nothing could draw its pictures"
     for wrong in (["--retrain"], ["--into", "x.safetensors"], []):
         assert main(["stack", *files, *wrong]) == 1
 

@@ -131,6 +131,21 @@ def test_a_stack_of_one_or_of_another_model_is_refused(pair):
         made(host, stack_on(host, BANANA | {"base_fingerprint": "f" * 16}, FROG | {"base_fingerprint": "f" * 16}))
 
 
+def test_what_would_be_lost_is_refused(pair):
+    host, stack = pair
+    first, second = stack.entries
+    with pytest.raises(BadSetting, match="'frog' has the strength 0.5"):
+        made(host, Stack((first, replace(second, strength=0.5))))
+    silent = replace(second.delta, info=replace(second.delta.info, prompts=()))
+    with pytest.raises(BadSetting, match="which prompts 'frog'"):
+        made(host, Stack((first, replace(second, delta=silent))))
+    before = state_of(host)
+    deep = run(host, config(concept="cat", anchor="dog", layers="attention"), stack).delta
+    with pytest.raises(BadSetting, match="'cat' was trained"):
+        made(host, stack.with_delta(deep))
+    assert_same(before, state_of(host))
+
+
 def test_without_layers_that_read_text_nothing_is_solved(pair, monkeypatch):
     host, stack = pair
     monkeypatch.setattr("unlearn_core.method.balance.Reach.make", lambda *_: None)

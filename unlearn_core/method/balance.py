@@ -76,6 +76,10 @@ def balance(
     targets = targets_of(stack, words)
     if len(targets) < 2:
         raise BadSetting("There is nothing to balance: give at least two deltas of a strength other than 0.")
+    if other := next((e for e in stack.active if e.strength != 1), None):
+        raise BadSetting(f"'{other.delta.label}' has the strength {other.strength:g}: a stack is balanced at 1.")
+    if untold := next((t.concept for t in targets if not t.pairs), ""):
+        raise BadSetting(f"No delta tells with which prompts '{untold}' was forgotten: leave it out.")
     first, *others = stack.concepts()
     asked = ForgetConfig(concept=first, going=tuple(others), force=True)
     names, base = host.layers(), base_of(host)
@@ -91,18 +95,17 @@ def targets_of(stack: Stack, words: WordList) -> list[Target]:
     What names none of them, as a plural may, goes with the concept of its delta that comes first.
     """
     found: dict[str, dict[str, None]] = {concept: {} for concept in stack.concepts()}
-    anchors: dict[str, str] = {}
+    told: dict[str, tuple[str, str]] = {}
     for info in (entry.delta.info for entry in stack.active):
         for prompt, _ in info.prompts:
             concept = next((c for c in (*info.concepts, *found) if names(prompt, c)), info.concepts[0])
             found[concept].setdefault(prompt)
-            # a merge no longer tells which of its anchors was whose
-            anchors[concept] = "" if info.merged else info.anchor
+            # a merge no longer tells what was whose
+            told[concept] = (words.kind(concept), "") if info.merged else (info.kind, info.anchor)
     today = dict(stack.prompts())
     return [
-        Target(concept, words.kind(concept), anchors[concept], tuple((p, today[p]) for p in prompts))
+        Target(concept, *told.get(concept, ("object", "")), tuple((p, today[p]) for p in prompts))
         for concept, prompts in found.items()
-        if prompts
     ]
 
 
@@ -121,6 +124,18 @@ def near_all(run: Run, reader: TextReader) -> tuple[str, ...]:
     return tuple(found)
 
 
+def check_layers_read_text(run: Run, stack: Stack) -> None:
+    """Raise `BadSetting` for a delta that changes more than layers that read text: that would be lost."""
+    ours = {path for reader in run.readers for path in reader.paths}
+    layers = run.host.layers()
+    for entry in stack.active:
+        if not ours.issuperset(layers[name] for name in entry.delta.factors):
+            raise BadSetting(
+                f"'{entry.delta.label}' was trained, or made in depth or everywhere: it changes more than the layers "
+                "that read text, which are all that is balanced. Leave it out."
+            )
+
+
 @dataclass(frozen=True)
 class Balancing:
     """The work: equations of each group of layers, and how pictures are drawn and read."""
@@ -136,6 +151,7 @@ class Balancing:
     def prepare(cls, run: Run, stack: Stack, targets: Sequence[Target]) -> Balancing:
         """Read all prompts. Raises `UnlearnError` where no layer reads text alone, or tokens have no counterparts."""
         request, recipe = run.request, run.request.recipe
+        check_layers_read_text(run, stack)
         run.job.extend({"editing": 1.0})
         run.job.start("editing", recipe.reach_rounds, f"balancing {len(targets)} concepts")
         few = [spread(t.pairs, recipe.reach_prompts, request.config.seed) for t in targets]

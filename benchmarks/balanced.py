@@ -22,12 +22,12 @@ from unlearn_core.errors import BadSetting
 from unlearn_core.method.balance import balance
 from unlearn_core.progress import StepReport
 
-from .learned import Learned, distance_moved, stack_of, under
+from .learned import Learned, stack_of, under
 from .memory import peak_mb, start_peak
 from .models import opened
 from .results import key_of
 from .row_passes import rows_counted
-from .run import Plan, SequenceRun, device_name
+from .run import Plan, SequenceRun, told_of
 
 NAME = "ours-balanced"
 LABEL = "ours, then balanced"
@@ -58,7 +58,7 @@ def of_run(run: SequenceRun, done: SequenceRun, spec: str, seed: int) -> dict:
 
         made = balance(host, stack_of(past), show, getattr(host, "general", None), plan.recipes)
     seconds, memory = time.monotonic() - begun, peak_mb()
-    one = Learned(", ".join(r.concept for r in requests), made.delta, None, past[-1].replayed, past[-1].anchor)
+    one = Learned(", ".join(r.concept for r in requests), made.delta, None, past[-1].replayed)
     one.save(plan.folder(run.results.folder, NAME, seed) / "balanced.safetensors")
     with under(host, [one]):
         now = plan.counting.look(host, run.questionnaire.asked(len(requests)), seed, plan.steps)
@@ -69,18 +69,13 @@ def of_run(run: SequenceRun, done: SequenceRun, spec: str, seed: int) -> dict:
     facts = {
         "label": LABEL,
         "concept": requests[-1].concept,
-        "anchor": "",
-        "steps": 0,
         "seconds": seconds,
         "row_passes": rows.count,
         "peak_memory_mb": memory,
-        "size_of_unet": one.numbers() / sum(p.numel() for p in host.backbone.parameters()),
-        "norm": distance_moved(host, [one]),
-        "device": device_name(host),
         "moved_by": list(made.moved),
         "seen": list(made.seen),
     }
-    return wanted | {"method": NAME} | facts | found
+    return wanted | {"method": NAME} | facts | told_of(host, [one]) | found
 
 
 def number_of(file: Path) -> int:

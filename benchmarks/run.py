@@ -169,15 +169,11 @@ class SequenceRun:
         facts = {
             "label": how.label,
             "concept": task.request.concept,
-            "anchor": learned.anchor,
-            "steps": learned.steps,
             "seconds": seconds,
             "row_passes": rows.count,
             "peak_memory_mb": memory,
-            "size_of_unet": learned.numbers() / sum(p.numel() for p in host.backbone.parameters()),
-            "norm": distance_moved(host, past),
-            "device": device_name(host),
         }
+        facts |= told_of(host, past)
         self.results.add(wanted | facts | row)
         return learned
 
@@ -231,6 +227,18 @@ class SequenceRun:
         with safe_open(file, "pt") as f:
             answers = tuple(Answer(*pair) for pair in json.loads(f.metadata()["answers"]))
             return Observations(answers, f.get_tensor("features"))
+
+
+def told_of(host: OpenModel, past: list[Learned]) -> dict:
+    """What a row says of the last of some changes, of all of them together, and of the device."""
+    last = past[-1]
+    return {
+        "anchor": last.anchor,
+        "steps": last.steps,
+        "size_of_unet": last.numbers() / sum(p.numel() for p in host.backbone.parameters()),
+        "norm": distance_moved(host, past),
+        "device": device_name(host),
+    }
 
 
 def device_name(host: OpenModel) -> str:

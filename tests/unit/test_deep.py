@@ -8,6 +8,7 @@ import torch
 from tests.tiny import TinyHost
 from tests.unit.runs import assert_same, config, run, state_of
 from unlearn_core import BadSetting, Cancelled, ForgetConfig, Stack
+from unlearn_core.cli.reports import made_with
 from unlearn_core.demo.recognition import CHECKPOINT
 from unlearn_core.evaluate.evaluator import Evaluator
 from unlearn_core.host import Conditioning
@@ -278,6 +279,20 @@ def test_what_harms_too_much_is_not_kept(short, by_name, monkeypatch):
     assert dict(result.summary())["Pictures under learned words read as the target"] == "80% before", (
         "what was after it is not the delta's"
     )
+
+
+def test_a_file_tells_whether_depth_is_part_of_it(short):
+    def told(result):
+        return made_with(result.delta.info).split("depth ")[1].split(", ")
+
+    kept = run(TinyHost(), wish())
+    assert kept.delta.info.check["depth_kept"] is True and told(kept)[0] == "deep"
+    stopped = run(TinyHost(), wish(), progress=lambda r: r.phase == "after")
+    assert stopped.delta.info.check["depth_kept"] is False and told(stopped)[:2] == ["deep", "not kept"]
+    info = kept.delta.info
+    older = replace(info, check={k: v for k, v in info.check.items() if k != "depth_kept"})
+    assert "depth deep" in made_with(older) and "not kept" not in made_with(older), "it does not say"
+    assert "depth" not in made_with(run(TinyHost(), config(closed_form=True)).delta.info)
 
 
 def test_what_shows_more_than_before_is_not_kept(short, by_name):

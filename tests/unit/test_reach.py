@@ -8,7 +8,7 @@ import torch
 from tests.tiny import TinyHost
 from tests.unit.runs import config, opened
 from unlearn_core.method.closed_form import moments
-from unlearn_core.method.reach import Reach, Way, multipliers
+from unlearn_core.method.reach import Reach, multipliers, way_of
 from unlearn_core.method.text_layers import reads_text
 from unlearn_core.method.text_reader import TextReader
 from unlearn_core.recipe import SMALL
@@ -60,7 +60,7 @@ def test_each_target_goes_just_as_far_as_it_is_asked_to():
     weights, reach = weights_of(host), made(host)
     for asked in ((0.3, 0.3), (0.6, 0.9), (1.2, 0.5)):
         changes = changes_of(reach, weights, asked)
-        assert [gone(way, weights, changes) for way in reach.ways] == pytest.approx(asked, rel=1e-3)
+        assert [gone(way, weights, changes) for way in reach.ways.values()] == pytest.approx(asked, rel=1e-3)
 
 
 def test_no_other_change_that_goes_so_far_moves_less_of_what_stays():
@@ -69,8 +69,8 @@ def test_no_other_change_that_goes_so_far_moves_less_of_what_stays():
     whole = made(host)
     pull = weight[PATH] @ whole.ways[0].cross
     way = replace(whole.ways[0], length=float(pull.square().sum()))
-    reach = replace(whole, measure=weight[PATH].T @ weight[PATH], ways=[way])
-    change, held = changes_of(reach, weight, (0.5,))[PATH], reach.equations((0.5,))[1]
+    reach = replace(whole, measure=weight[PATH].T @ weight[PATH], ways={0: way})
+    change, held = changes_of(reach, weight, (0.5,))[PATH], reach.held
     cost, generator = float((change @ held * change).sum()), torch.Generator().manual_seed(0)
     for _ in range(20):
         other = torch.randn(change.shape, generator=generator).double() * change.std()
@@ -87,17 +87,24 @@ def test_further_moves_more_of_what_stays():
     moved = []
     for part in (0.2, 0.5, 1.0):
         changes = changes_of(reach, weights, (part, part))
-        moved.append(sum(float((c @ reach.preserved * c).sum()) for c in changes.values()))
+        moved.append(sum(float((c @ reach.held * c).sum()) for c in changes.values()))
     assert moved == sorted(moved)
     assert moved[1] == pytest.approx(6.25 * moved[0], rel=1e-2), "the square of how far"
 
 
-def test_a_target_that_nothing_tells_from_its_anchor_asks_for_nothing():
+def test_a_target_that_nothing_tells_from_its_anchor_asks_for_nothing(monkeypatch):
+    def no_way(run, reader, pairs, measure):
+        way, gram = way_of(run, reader, pairs, measure)
+        return (replace(way, length=0.0) if pairs == PAIRS[1] else way), gram
+
+    whole = made(TinyHost())
+    monkeypatch.setattr("unlearn_core.method.reach.way_of", no_way)
     reach = made(TinyHost())
-    same = replace(reach, ways=[*reach.ways, Way(*[torch.zeros_like(reach.measure)] * 2, 0.0)])
-    for one, other in zip(reach.equations((0.6, 0.6))[:2], same.equations((0.6, 0.6, 0.6))[:2], strict=True):
-        assert torch.equal(one, other)
-    assert replace(reach, ways=same.ways[2:]).equations((0.6,))[0].abs().max() == 0
+    assert list(whole.ways) == [0, 1] and list(reach.ways) == [0]
+    assert torch.equal(reach.held, whole.held), "its tokens are held together all the same"
+    asked = [reach.equations((0.6, further))[0] for further in (0.5, 5.0)]
+    assert torch.equal(*asked) and asked[0].abs().max() > 0
+    assert made(TinyHost(), PAIRS[1:]).equations((0.6,))[0].abs().max() == 0
 
 
 def test_without_counterparts_there_is_nothing_to_solve():
@@ -113,11 +120,12 @@ def test_without_counterparts_there_is_nothing_to_solve():
 
 
 def test_ways_do_not_depend_on_how_much_is_in_memory(monkeypatch):
-    whole = made(TinyHost()).ways[0]
+    whole = made(TinyHost())
     monkeypatch.setattr("unlearn_core.method.reach.PROMPTS_AT_ONCE", 1)
     monkeypatch.setattr("unlearn_core.method.token_moments.TOKENS_AT_ONCE", 7)
-    parts = made(TinyHost()).ways[0]
-    assert torch.allclose(whole.cross, parts.cross) and torch.allclose(whole.gram, parts.gram)
-    assert whole.length == pytest.approx(parts.length)
-    cross, gram = moments(TextReader(TinyHost()), PAIRS[0], [0.0] * 2)
-    assert torch.allclose(cross, whole.cross) and torch.allclose(gram, whole.gram)
+    parts = made(TinyHost())
+    assert torch.allclose(whole.held, parts.held)
+    for one, other in zip(whole.ways.values(), parts.ways.values(), strict=True):
+        assert torch.allclose(one.cross, other.cross) and one.length == pytest.approx(other.length)
+    cross, _ = moments(TextReader(TinyHost()), PAIRS[0], [0.0] * 2)
+    assert torch.allclose(cross, whole.ways[0].cross)

@@ -83,11 +83,11 @@ def base_in_words(info: DeltaInfo) -> str:
 
 
 def asked_beyond(info: DeltaInfo, name: str) -> str:
-    """Of the settings "depth" and "scope" what goes beyond the plain request, and whether that was kept."""
+    """Of the settings "depth" and "scope" what goes beyond the plain request, and where the file tells so: not kept."""
     asked = info.config.get(name)
     if asked not in ("deep", "everywhere"):
         return ""
-    return f"{name} {asked}" + ("" if info.check.get(f"{name}_kept") else ", not kept")
+    return f"{name} {asked}" + (", not kept" if info.check.get(f"{name}_kept") is False else "")
 
 
 def made_with(info: DeltaInfo) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from ..config import ForgetConfig
+from ..delta.base_model import BaseModel
 from ..delta.format import Delta, Factor
 from ..delta.merge import merged_info
 from ..delta.stack import Stack, check_fits
@@ -72,19 +73,17 @@ def balance(
     general, recipes: as `forget` takes them. Raises `BadSetting` for a stack that is too small or that holds what no
     closed form makes, and what `forget` raises.
     """
-    words = WordList.load(host.words_file) if host.words_file else general or WordList.load(None)
-    targets = targets_of(stack, words)
-    if len(targets) < 2:
+    gone = stack.concepts()
+    if len(gone) < 2:
         raise BadSetting("There is nothing to balance: give at least two deltas of a strength other than 0.")
     if other := next((e for e in stack.active if e.strength != 1), None):
         raise BadSetting(f"'{other.delta.label}' has the strength {other.strength:g}: a stack is balanced at 1.")
+    check_fits(stack, base_of(host), host.architecture, host.layers(), title_of(host), host.prediction_type)
+    asked = ForgetConfig(concept=gone[0], going=gone[1:], force=True)
+    request = Request.read(host, asked, Stack(), general, recipes)
+    targets = targets_of(stack, request.words)
     if untold := next((t.concept for t in targets if not t.pairs), ""):
         raise BadSetting(f"No delta tells with which prompts '{untold}' was forgotten: leave it out.")
-    first, *others = stack.concepts()
-    asked = ForgetConfig(concept=first, going=tuple(others), force=True)
-    names, base = host.layers(), base_of(host)
-    check_fits(stack, base, host.architecture, names, title_of(host), host.prediction_type)
-    request = Request.read(host, asked, Stack(), general, recipes)
     with Run.open(request, host, progress) as run:
         return Balancing.prepare(run, stack, targets).done()
 
@@ -218,24 +217,16 @@ class Balancing:
     def moved(self, made: Mapping[str, tuple[torch.Tensor, torch.Tensor]]) -> tuple[float, float]:
         """E||X k||^2 / E||W k||^2 over all layers, of the stack and of what was made."""
         sums = torch.zeros(3, dtype=torch.float64)
-        of_stack = self.of_stack()
+        added = BaseModel(self.run.backbone, self.run.host.layers(), self.stack).changes
         for form, paths in self.forms:
             for path, weight in self.run.edits.weights(paths).items():
-                down, up = (t.double() for t in made[path])
-                for i, matrix in enumerate((of_stack.get(path, 0 * weight), up @ down, weight)):
+                down, up = made[path]
+                # a stack need not change every layer that is balanced
+                before = added.get(path, torch.zeros(weight.shape))
+                for i, matrix in enumerate((before, up @ down, weight)):
                     matrix = matrix.cpu().double()
                     sums[i] += ((matrix @ form.preserved) * matrix).sum()
         return float(sums[0] / sums[2]), float(sums[1] / sums[2])
-
-    def of_stack(self) -> dict[str, torch.Tensor]:
-        """{path: what the stack adds to a layer}."""
-        found: dict[str, torch.Tensor] = {}
-        layers = self.run.host.layers()
-        for entry in self.stack.active:
-            for name, factor in entry.delta.factors.items():
-                change = entry.strength * factor.matrix()
-                found[layers[name]] = found[layers[name]] + change if layers[name] in found else change
-        return found
 
     def delta(self, made: Mapping[str, tuple[torch.Tensor, torch.Tensor]]) -> Delta:
         """As a merge of all that it stands for."""

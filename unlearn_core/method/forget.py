@@ -157,7 +157,7 @@ def delta_of(run: Run, anchor: Anchor, pairs: PromptPairs, attempt: Attempt, num
         parents=request.stack.parents(),
         config=request.config.deciding(),
         prompts=pairs.forget,
-        check=numbers | ({f"{further.key}_kept": further.kept} if (further := attempt.further) else {}),
+        check=numbers | kept_beyond(request.config, attempt),
         steps=fit.steps,
         stopped=stopped,
         base_name=title_of(host),
@@ -171,6 +171,12 @@ def delta_of(run: Run, anchor: Anchor, pairs: PromptPairs, attempt: Attempt, num
     except BadDelta as e:
         raise TrainingFailed(f"Nothing was handed on: {e}") from e
     return delta
+
+
+def kept_beyond(config: ForgetConfig, attempt: Attempt) -> dict[str, bool]:
+    """Whether what was asked for in depth or everywhere is part of the delta; it is not where no run came so far."""
+    asked = [Depth.key] if config.depth == "deep" else [Unasked.key] if config.scope == "everywhere" else []
+    return {f"{key}_kept": bool(attempt.further and attempt.further.kept) for key in asked}
 
 
 def report_of(run: Run, anchor: Anchor, attempt: Attempt, delta: Delta) -> dict:

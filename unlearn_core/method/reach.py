@@ -18,13 +18,13 @@ small weight g holds a target's tokens together: without it some go far past the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from ..recipe import Recipe
 from .closed_form import ClosedForm, Tried, changes
 from .prompt_pairs import Pair
 from .run import Run
@@ -41,22 +41,22 @@ ENOUGH = 1e-4
 class Way:
     """The way of one target's tokens to what is generated instead.
 
-    cross, gram: E[(m(t) - t) t^T] and E[t t^T], float64 `[d, d]`. length: E||W (m(t) - t)||^2 over all layers.
+    cross: E[(m(t) - t) t^T], float64 `[d, d]`. length: E||W (m(t) - t)||^2 over all layers.
     """
 
     cross: Tensor
-    gram: Tensor
     length: float
 
 
 @dataclass(frozen=True)
 class Reach(ClosedForm):
-    """ways: of all targets. measure: the sum of W^T W over the layers; preserved: E[k k^T]; both float64 `[d, d]`."""
+    """ways: of all targets that have one to go, by their numbers. measure: the sum of W^T W over the layers; preserved:
+    E[k k^T]; held: S of the formula above; all three float64 `[d, d]`."""
 
-    ways: Sequence[Way]
+    ways: Mapping[int, Way]
     measure: Tensor
     preserved: Tensor
-    recipe: Recipe
+    held: Tensor
 
     @classmethod
     def make(
@@ -67,34 +67,37 @@ class Reach(ClosedForm):
         near: terms of the vocabulary that are preserved too. None where tokens have no counterparts (see
         `counterparts`).
         """
-        measure = measure_of(run, reader)
-        ways = []
-        for pairs in targets:
-            way = way_of(run, reader, pairs, measure)
-            if way is None:
+        recipe, measure = run.request.recipe, measure_of(run, reader)
+        ways: dict[int, Way] = {}
+        grams = torch.zeros_like(measure)
+        for number, pairs in enumerate(targets):
+            found = way_of(run, reader, pairs, measure)
+            if found is None:
                 return None
-            ways.append(way)
-        return cls(ways, measure, run.preserved(reader, near).value, run.request.recipe)
+            way, gram = found
+            grams += gram
+            # a target whose tokens are its anchor's has no way to go
+            ways |= {number: way} if way.length > 0 else {}
+        preserved = run.preserved(reader, near).value
+        together = recipe.reach_together * min(1.0, recipe.earlier_shared / len(targets))
+        ridge = recipe.reach_ridge * float(preserved.diagonal().mean())
+        held = preserved + together * grams + ridge * torch.eye(len(preserved), dtype=torch.float64)
+        return cls(ways, measure, preserved, held)
+
+    @cached_property
+    def pulls(self) -> Tensor:
+        """E<X t, W (m(t) - t)> of each target when another one's multiplier is one, `[ways, ways]`."""
+        half = torch.linalg.cholesky(self.held)
+        ways = [torch.linalg.solve_triangular(half, way.cross.T, upper=False) for way in self.ways.values()]
+        rows = [[float((seen * way).sum()) for way in ways] for seen in (way @ self.measure for way in ways)]
+        return torch.tensor(rows, dtype=torch.float64).reshape(len(ways), len(ways))
 
     def equations(self, tried: Tried) -> tuple[Tensor, Tensor, float]:
-        """C and S of the formula above; l is in S, since it holds all that is added. tried: the reach of each way."""
-        recipe, size = self.recipe, len(self.preserved)
-        # a target whose tokens are its anchor's has no way to go
-        there = [(way, reach) for way, reach in zip(self.ways, tried, strict=True) if way.length > 0]
-        together = recipe.reach_together * min(1.0, recipe.earlier_shared / max(1, len(there)))
-        ridge = recipe.reach_ridge * float(self.preserved.trace()) / size
-        held = self.preserved + ridge * torch.eye(size, dtype=torch.float64)
-        held = sum((together * way.gram for way, _ in there), held)
-        if not there:
-            return torch.zeros_like(held), held, 0.0
-        half = torch.linalg.cholesky(held)
-        half_ways = [torch.linalg.solve_triangular(half, way.cross.T, upper=False) for way, _ in there]
-        # E<X t, W (m(t) - t)> of each target when another one's multiplier is one
-        seen = torch.stack([(way @ self.measure).flatten() for way in half_ways])
-        pulls = seen @ torch.stack([way.flatten() for way in half_ways]).T
-        found = multipliers(pulls, torch.tensor([reach * way.length for way, reach in there], dtype=torch.float64))
-        cross = sum((a * way.cross for a, (way, _) in zip(found, there, strict=True)), torch.zeros_like(held))
-        return cross, held, 0.0
+        """C and S of the formula above; l is in S, as it holds all that is added. tried: the reach of each target."""
+        wanted = [tried[number] * way.length for number, way in self.ways.items()]
+        found = multipliers(self.pulls, torch.tensor(wanted, dtype=torch.float64))
+        crosses = (a * way.cross for a, way in zip(found, self.ways.values(), strict=True))
+        return sum(crosses, torch.zeros_like(self.held)), self.held, 0.0
 
 
 def multipliers(pulls: Tensor, wanted: Tensor) -> Tensor:
@@ -115,19 +118,17 @@ def multipliers(pulls: Tensor, wanted: Tensor) -> Tensor:
 
 
 def measure_of(run: Run, reader: TextReader) -> Tensor:
-    """The sum of W^T W over the base model's matrices of the reader's layers, float64 `[d, d]`."""
+    """The sum of W^T W over the reader's layers, as a run without a stack has them, float64 `[d, d]`."""
     total = torch.zeros((), dtype=torch.float64)
-    for path, weight in run.edits.weights(reader.paths).items():
+    for weight in run.edits.weights(reader.paths).values():
         matrix = weight.cpu().double()
-        if path in run.base.changes:
-            matrix = matrix - run.base.changes[path].cpu().double()
         total = total + matrix.T @ matrix
         run.job.pulse()
     return total
 
 
-def way_of(run: Run, reader: TextReader, pairs: Sequence[Pair], measure: Tensor) -> Way | None:
-    """Of the prompts of one target; None where tokens have no counterparts."""
+def way_of(run: Run, reader: TextReader, pairs: Sequence[Pair], measure: Tensor) -> tuple[Way, Tensor] | None:
+    """(the way of one target's tokens, E[t t^T]) from its prompts; None where tokens have no counterparts."""
     cross, gram, length, count = torch.zeros_like(measure), torch.zeros_like(measure), 0.0, 0
     for i in range(0, len(pairs), PROMPTS_AT_ONCE):
         found = changes(reader, pairs[i : i + PROMPTS_AT_ONCE])
@@ -138,4 +139,4 @@ def way_of(run: Run, reader: TextReader, pairs: Sequence[Pair], measure: Tensor)
             length += float((way.cpu() @ measure * way.cpu()).sum())
         count += sum(found[0].counts)
         run.job.pulse()
-    return Way(cross / count, gram / count, length / count)
+    return Way(cross / count, length / count), gram / count

@@ -94,7 +94,7 @@ def measured(args: argparse.Namespace) -> int:
             row = of_run(run, done, args.method, seed)
             run.results.add(row)
             before, after = row["moved_by"]
-            print(f"{name} seed {seed}: forgotten {row['ua_all']:.1%}, moved of the rest {before:.2%} -> {after:.2%}")
+            print(f"{name} seed {seed}: forgotten {row['ua_all']:.1%}, change of the rest {before:.2%} -> {after:.2%}")
     return 0
 
 

@@ -58,5 +58,5 @@ def test_the_command_says_what_it_has_found(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(module, "opened", lambda name, device: None)
     monkeypatch.setattr(module, "of_run", lambda run, done, spec, seed: facts)
     assert main([str(tmp_path), "ten-0", "--out", str(tmp_path / "out")]) == 0
-    assert capsys.readouterr().out == "ten-0 seed 0: forgotten 95.0%, moved of the rest 20.00% -> 10.00%\n"
+    assert capsys.readouterr().out == "ten-0 seed 0: forgotten 95.0%, change of the rest 20.00% -> 10.00%\n"
     assert main([str(tmp_path), "no-such", "--out", str(tmp_path / "out")]) == 1

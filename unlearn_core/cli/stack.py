@@ -49,7 +49,7 @@ def add_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("--method", choices=("cat", "svd"), default="cat", help="of merging: cat is exact, svd is smaller")
     p.add_argument("--rank", type=int, default=8, help="rank of the svd merge (default: 8)")
     p.add_argument(
-        "--balance", action="store_true", help="one delta in place of all that moves less of the rest (--checkpoint)"
+        "--balance", action="store_true", help="one delta for all that changes less of the rest (needs --checkpoint)"
     )
     p.add_argument("--without", metavar="NAME", help="take this delta (its file's name or concept) out first")
     p.add_argument("--retrain", action="store_true", help="make those after it anew, without it (needs --checkpoint)")
@@ -208,7 +208,7 @@ def balanced(host: HostModel, stack: Stack, out: Path) -> Delta:
     sha = delta_file.save(named, out)
     print(f"balanced {len(stack)} deltas ({', '.join(stack.concepts())}) into {out.resolve()} (sha256 {sha[:16]})")
     before, after = made.moved
-    print(f"moved of what the rest answers: {before:.2%} by the stack, {after:.2%} by this delta")
+    print(f"change of everything else: {before:.2%} by the stack, {after:.2%} by this delta")
     if made.seen:
         say(f"note: still seen in some of the last pictures: {', '.join(made.seen)}. Look at pictures of them.")
     return named

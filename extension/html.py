@@ -24,6 +24,7 @@ PHASES = {
     "replay": "Generating pictures to train with",
     "training": "Training",
     "after": "Checking the result",
+    "balancing": "Leading each concept as far as it takes",
     "generating": "Generating pictures",
     "writing": "Writing the file",
 }

@@ -12,6 +12,7 @@ import gradio as gr
 from ..unlearn_core import BadSetting, UnlearnError
 from ..unlearn_core.delta.stack import MAX_STRENGTH
 from . import html
+from .balancing import BALANCE, BalancedResult, start_balancing
 from .delta_library import Card, not_there, small_card
 from .job_polling import NEWEST, NOW, JobPolling, told
 from .jobs import View
@@ -22,6 +23,7 @@ from .stack_file import SLOTS, STALE, Row
 EMPTY = "The stack is empty. New deltas are put here by themselves. Older ones can be added below."
 ALL_OFF = "All deltas of the stack are switched off: the model is as its checkpoint has it."
 AS_LEARNED = "Order and strengths suit the deltas that are switched on."
+HOW = "Balanced: a new delta that changes less of the rest. For fifty concepts and more; takes minutes."
 LOOK = "Look in Before / After at what has become of"
 
 
@@ -52,10 +54,20 @@ class StackTab:
         with gr.Accordion("Merge into one file", open=False):
             with gr.Row():
                 self.merged_name = gr.Textbox("", label="Name", info="Empty: named after the concepts.")
-                self.method = gr.Radio(["exact", "smaller"], value="exact", label="How", elem_id="unlearn_merge_how")
+                self.method = gr.Radio(
+                    ["exact", "smaller", "balanced"],
+                    value="exact",
+                    label="How",
+                    info=HOW,
+                    elem_id="unlearn_merge_how",
+                )
                 self.rank = gr.Number(8, precision=0, label="Rank", info='For "smaller" only.')
-            self.merge = gr.Button("Merge the deltas that are switched on", elem_id="unlearn_merge")
+            with gr.Row():
+                self.merge = gr.Button("Merge the deltas that are switched on", scale=4, elem_id="unlearn_merge")
+                self.stop = gr.Button("Stop", interactive=False, scale=1, elem_id="unlearn_balance_stop")
             self.merge_said = gr.HTML("", elem_id="unlearn_merge_said")
+            self.balance_status = gr.HTML("", elem_id="unlearn_balance_status")
+            self.balance_polling = JobPolling(service, BALANCE, balancing)
         with gr.Accordion("Bake into a copy of the checkpoint", open=False):
             with gr.Row():
                 self.baked_name = gr.Textbox(
@@ -103,7 +115,12 @@ class StackTab:
         self.refresh_after(deleting)
         self.open.click(told(self.service.open_folder), None, [self.used_said], **NOW)
         merging = [self.seen, self.merged_name, self.method, self.rank]
-        self.refresh_after(self.merge.click(told(self.merged), merging, [self.merge_said], **NOW))
+        merged = self.merge.click(told(self.merged), merging, [self.merge_said], **NOW)
+        self.refresh_after(merged)
+        self.balance_polling.connect(page, [self.balance_status, self.stop])
+        self.balance_polling.after(merged)
+        self.balance_polling.after(self.stop.click(told(self.stopped), None, [self.merge_said], **NOW))
+        self.refresh_after(self.balance_polling.ended.change(lambda: None, None, None, **NOW))
         self.polling.connect(page, [self.bake_status])
         baking = self.bake.click(told(self.baked), [self.seen, self.baked_name], [self.bake_problem], **NOW)
         self.polling.after(baking)
@@ -179,8 +196,15 @@ class StackTab:
 
     def merged(self, seen: list, name: str, method: str, rank: Any) -> str:
         self.check_fresh(seen)
+        if method == "balanced":
+            start_balancing(self.service, name)
+            return ""
         card, remark = self.service.merge(name, method, rank)
         return f"{card.name}: {remark}"
+
+    def stopped(self) -> str | None:
+        job = self.service.jobs.newest(BALANCE)
+        return job.stop() if job and not job.view().finished else "Nothing is running."
 
     def baked(self, seen: list, name: str) -> None:
         self.check_fresh(seen)
@@ -267,6 +291,15 @@ def baking(view: View | None) -> list:
     """How far the copy is, and where it lies at the end."""
     made = view.result if view else None
     return [html.status(view, "") + (html.place(made, "Saved as:") if isinstance(made, Path) else "")]
+
+
+def balancing(view: View | None) -> list:
+    """How far the balancing is and what it gave, and the button that stops it."""
+    made = view.result if view else None
+    words = html.status(view, "")
+    if isinstance(made, BalancedResult):
+        words += html.notice(f"{made.name}: {made.remark}", "good") + (html.notice(made.doubt) if made.doubt else "")
+    return [words, gr.update(interactive=view is not None and not view.finished)]
 
 
 def label(card: Card) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from . import cache
+from .balance import BalanceStack
 from .before_run import listen
 from .demo import LoadDemoModel
 from .forget import ForgetConcept
@@ -26,6 +27,7 @@ class Unlearning(ComfyExtension):
             ForgetSettings,
             StackUnlearning,
             ApplyUnlearning,
+            BalanceStack,
             LoadDelta,
             SaveDelta,
             BeforeAfter,

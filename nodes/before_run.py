@@ -154,6 +154,12 @@ def needed(nodes: Nodes, targets: Iterable[str]) -> set[str]:
     return found
 
 
+def sent_nodes(hidden: Any) -> Nodes:
+    """The workflow as it was sent: ComfyUI hands on only those inputs that a node has today. hidden: of a node."""
+    known = hidden.dynprompt
+    return {key: known.get_node(key) for key in known.all_node_ids()} if known else {}
+
+
 def checkpoint_name(nodes: Nodes, key: str) -> str:
     """The name of the file that a node's MODEL was loaded from, without its folder, or ""."""
     for loader in above(nodes, key):

@@ -17,7 +17,7 @@ from ..unlearn_core.method.attempts import unfinished
 from ..unlearn_core.method.forget import forget_or_go_on, harm_in, summary
 from ..unlearn_core.method.request import at_own_guidance
 from . import cache
-from .before_run import about, checkpoint_name, literals
+from .before_run import about, checkpoint_name, literals, sent_nodes
 from .captions import message
 from .host import ComfyHostModel
 from .model_stack import facts_of, other_patches, stack_of, with_delta
@@ -85,7 +85,7 @@ class ForgetConcept(io.ComfyNode):
     @classmethod
     def execute(cls, model, clip, strength=1.0, resolution=0, vae=None, settings=None, **values) -> io.NodeOutput:
         """Make a delta for each concept, or take it from the cache; raises the core's one-sentence errors."""
-        key, nodes = cls.hidden.unique_id, cls.sent_nodes()
+        key, nodes = cls.hidden.unique_id, sent_nodes(cls.hidden)
         wired = Wired(clip, vae, resolution, strength, key, checkpoint_name(nodes, key))
         own = literals(nodes.get(key, {}).get("inputs", {}))
         with torch.inference_mode(False), torch.no_grad():
@@ -100,12 +100,6 @@ class ForgetConcept(io.ComfyNode):
             picture = sheet([(d.prompts, *d.pictures) for d in drawn]) if drawn else as_image_output(message(text))
         patched = done[-1].model
         return io.NodeOutput(patched, stack_of(patched), picture, text, ui=shown)
-
-    @classmethod
-    def sent_nodes(cls) -> dict[str, Any]:
-        """The workflow as it was sent: ComfyUI hands on only those inputs that the node has today."""
-        known = cls.hidden.dynprompt
-        return {key: known.get_node(key) for key in known.all_node_ids()} if known else {}
 
 
 Found = tuple[Delta, dict] | None

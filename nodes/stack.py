@@ -12,7 +12,7 @@ from ..unlearn_core import BadDelta, Delta, Stack, UnlearnError, load
 from ..unlearn_core.delta.stack import OtherBase, check_fits, lineage
 from ..unlearn_core.demo.recognition import CHECKPOINT
 from ..unlearn_core.host import base_of
-from .before_run import checkpoint_name
+from .before_run import checkpoint_name, sent_nodes
 from .host import ComfyHostModel
 from .model_stack import stack_of, with_stack
 from .save import FOLDER
@@ -161,18 +161,11 @@ class ApplyUnlearning(io.ComfyNode):
     def execute(cls, model, clip, stack, any_base) -> io.NodeOutput:
         """Check that it fits and patch it in; raises `BadDelta` with a sentence when it does not."""
         with torch.inference_mode(False), torch.no_grad():
-            host = ComfyHostModel(model, clip, title=cls.checkpoint())
+            host = ComfyHostModel(model, clip, title=checkpoint_name(sent_nodes(cls.hidden), cls.hidden.unique_id))
             if not any_base:
                 check_base(stack, host)
             patched = with_stack(model, stack)
         return io.NodeOutput(patched, stack_of(patched))
-
-    @classmethod
-    def checkpoint(cls) -> str:
-        """The name of the file that the MODEL was loaded from, or ""."""
-        known = cls.hidden.dynprompt
-        nodes = {key: known.get_node(key) for key in known.all_node_ids()} if known else {}
-        return checkpoint_name(nodes, cls.hidden.unique_id)
 
 
 def check_base(stack: Stack, host: ComfyHostModel) -> None:

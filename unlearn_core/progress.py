@@ -17,7 +17,7 @@ class StepReport:
 
     phase: str
     """One of "sampling", "choosing" (the anchor), "before" (the check's first look), "editing" (the closed form), where
-    that is not enough "replay" and "training", and "after" (the check's last look)."""
+    that is not enough "replay" and "training", and "after" (the check's last look); "balancing" where a stack is."""
     done: int
     total: int
     fraction: float

@@ -6,7 +6,7 @@ import { nodeOf, panelOn, withoutPreview, wordsOf } from "./panel.js";
 import { text } from "./texts.js";
 
 /** Nodes that have a panel from the start, and those that get one when they have something to say. */
-const PANEL = new Set(["UnlearnForgetConcept", "UnlearnBeforeAfter"]);
+const PANEL = new Set(["UnlearnForgetConcept", "UnlearnBeforeAfter", "UnlearnBalance"]);
 const SPEAKING = new Set([...PANEL, "UnlearnSaveDelta", "UnlearnStack", "UnlearnApply", "UnlearnLoadDelta"]);
 /** Milliseconds after the end of a run at which its rough picture is taken off. */
 const LATE = [0, 500, 2000];

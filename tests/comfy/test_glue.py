@@ -29,7 +29,17 @@ from unlearn_core import ForgetConfig, load, settings
 
 pytestmark = pytest.mark.full
 
-NODES = {"ForgetConcept", "ForgetSettings", "Stack", "Apply", "LoadDelta", "SaveDelta", "BeforeAfter", "LoadDemoModel"}
+NODES = {
+    "ForgetConcept",
+    "ForgetSettings",
+    "Stack",
+    "Apply",
+    "Balance",
+    "LoadDelta",
+    "SaveDelta",
+    "BeforeAfter",
+    "LoadDemoModel",
+}
 WORKFLOWS = sorted(f.stem for f in (ROOT / "example_workflows").glob("*.json"))
 OLD_VALUES = {"steps": 7, "rank": 4, "guard_weight": 0.3, "null_space": 0.5, "check": False, "learning_rate": 1e-3}
 """Settings by names of earlier versions, which were inputs of Forget Concept itself."""

@@ -81,7 +81,7 @@ def check_answers(page):
     """What a button answers stands beside it, and not in a part of the page that is out of sight."""
     names = {i: getattr(b, "elem_id", None) for i, b in page.blocks.items()}
     places = {"look": "look_problem", "add": "added", "open": "used", "use": "used"}
-    places |= {"bake": "bake_problem", "merge": "merge_said", "delete": "deleted"}
+    places |= {"bake": "bake_problem", "merge": "merge_said", "delete": "deleted", "balance_stop": "merge_said"}
     for button, place in places.items():
         _, event = begun_by(page, f"unlearn_{button}")
         assert names[event["outputs"][-1]] == f"unlearn_{place}", button
@@ -190,10 +190,11 @@ def check_strengths(page, folder):
             tab.take_out(place, [[names[1], False, 1.0]])
         except Exception as e:
             assert "shown as it is now" in str(e), e
-    try:
-        tab.merged(seen, "", "exact", 8)
-    except Exception as e:
-        assert "shown as it is now" in str(e), e
+    for how in ("exact", "balanced"):
+        try:
+            tab.merged(seen, "", how, 8)
+        except Exception as e:
+            assert "shown as it is now" in str(e), e
     assert json.loads(state.read_text()) == [{"name": names[1], "strength": 1.0, "on": False}]
     assert "All deltas of the stack are switched off" in tab.shown()[-4]
 

@@ -207,10 +207,9 @@ def balanced(host: HostModel, stack: Stack, out: Path) -> Delta:
     named = made.delta.named(one_line(out.stem))
     sha = delta_file.save(named, out)
     print(f"balanced {len(stack)} deltas ({', '.join(stack.concepts())}) into {out.resolve()} (sha256 {sha[:16]})")
-    before, after = made.moved
-    print(f"change of everything else: {before:.2%} by the stack, {after:.2%} by this delta")
-    if made.seen:
-        say(f"note: still seen in some of the last pictures: {', '.join(made.seen)}. Look at pictures of them.")
+    print(made.change)
+    if made.doubt:
+        say(f"note: {made.doubt}")
     return named
 
 

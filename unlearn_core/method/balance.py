@@ -60,6 +60,18 @@ class Balanced:
     seen: tuple[str, ...]
     moved: tuple[float, float]
 
+    @property
+    def change(self) -> str:
+        """What it does to everything else, in words."""
+        before, after = self.moved
+        return f"change of everything else: {before:.2%} by the stack, {after:.2%} by this delta"
+
+    @property
+    def doubt(self) -> str:
+        """What has to be looked at, in a sentence; "" where nothing was seen in the last pictures."""
+        names = ", ".join(self.seen)
+        return f"still seen in some of the last pictures: {names}. Look at pictures of them." if names else ""
+
 
 def balance(
     host: HostModel,
@@ -73,11 +85,8 @@ def balance(
     general, recipes: as `forget` takes them. Raises `BadSetting` for a stack that is too small or that holds what no
     closed form makes, and what `forget` raises.
     """
+    check_possible(stack)
     gone = stack.concepts()
-    if len(gone) < 2:
-        raise BadSetting("There is nothing to balance: give at least two deltas of a strength other than 0.")
-    if other := next((e for e in stack.active if e.strength != 1), None):
-        raise BadSetting(f"'{other.delta.label}' has the strength {other.strength:g}: a stack is balanced at 1.")
     check_fits(stack, base_of(host), host.architecture, host.layers(), title_of(host), host.prediction_type)
     asked = ForgetConfig(concept=gone[0], going=gone[1:], force=True)
     request = Request.read(host, asked, Stack(), general, recipes)
@@ -86,6 +95,14 @@ def balance(
         raise BadSetting(f"No delta tells with which prompts '{untold}' was forgotten: leave it out.")
     with Run.open(request, host, progress) as run:
         return Balancing.prepare(run, stack, targets).done()
+
+
+def check_possible(stack: Stack) -> None:
+    """Raise `BadSetting` for what is seen of a stack without its model: too few concepts, or other strengths."""
+    if len(stack.concepts()) < 2:
+        raise BadSetting("There is nothing to balance: give at least two deltas of a strength other than 0.")
+    if other := next((e for e in stack.active if e.strength != 1), None):
+        raise BadSetting(f"'{other.delta.label}' has the strength {other.strength:g}: a stack is balanced at 1.")
 
 
 def targets_of(stack: Stack, words: WordList) -> list[Target]:
@@ -151,8 +168,8 @@ class Balancing:
         """Read all prompts. Raises `UnlearnError` where no layer reads text alone, or tokens have no counterparts."""
         request, recipe = run.request, run.request.recipe
         check_layers_read_text(run, stack)
-        run.job.extend({"editing": 1.0})
-        run.job.start("editing", recipe.reach_rounds, f"balancing {len(targets)} concepts")
+        run.job.extend({"balancing": 1.0})
+        run.job.start("balancing", recipe.reach_rounds, f"balancing {len(targets)} concepts")
         few = [spread(t.pairs, recipe.reach_prompts, request.config.seed) for t in targets]
         forms = [(Reach.make(run, reader, few, near_all(run, reader)), reader.paths) for reader in run.readers]
         made = [(form, paths) for form, paths in forms if form is not None]

@@ -35,6 +35,9 @@ from unlearn_core.evaluate.unharmed import RememberingSampler, Unharmed, prompts
 from unlearn_core.evaluate.verdict import verdict
 from unlearn_core.host import Conditioning
 from unlearn_core.method.forget import forget
+from unlearn_core.method.led import led
+from unlearn_core.method.request import Request
+from unlearn_core.method.run import Run
 from unlearn_core.recipe import DEFAULT, Recipe
 from unlearn_core.sampling import Sampler
 from unlearn_core.saved_work import number_of
@@ -61,8 +64,8 @@ KINDS: tuple[tuple[str, float], ...] = (
 WORDS = ("forgotten", "partly", "not")
 TRIED: tuple[dict[str, Any], ...] = (
     {},
-    *({"error": 0.005}, {"error": 0.001}, {"near_shares": (0.1, 0.3)}, {"clear_margin": 0.75}, {"clear_margin": 1.0}),
-    *({"near_shares": (0.1, 0.3), "clear_margin": 0.75}, {"kept_margin": 0.5}),
+    *({"led_enough": 0.0}, {"led_enough": 0.6}, {"led_enough": 0.75}, {"clear_verdict": 0.5}, {"clear_verdict": 1.0}),
+    *({"error": 0.001}, {"near_shares": (0.1, 0.3)}, {"kept_margin": 0.5}),
 )
 """Changes of the check's constants with which the same pictures are judged once more."""
 
@@ -183,6 +186,22 @@ class FullLooks:
             factors[name] = replace(f, up=up if case.kind == "noisy" else case.strength * up)
         return Stack().with_delta(replace(delta, factors=factors)) if case.strength else Stack()
 
+    def led(self, case: Case) -> float:
+        """How far the change leads the target's prompts to the anchor's, by the method's own code."""
+
+        def made() -> dict[str, Tensor]:
+            subject = self.subject(case)
+            wish = ForgetConfig(concept=case.concept, anchor=case.anchor)
+            with Run.open(Request.read(self.host, wish, Stack()), self.host, None) as run:
+                for entry in self.stack(case):
+                    paths = self.host.layers()
+                    run.edits.set({paths[n]: (f.down, f.up * f.scale) for n, f in entry.delta.factors.items()})
+                scenes = subject.questions.targets
+                pairs = [(s.prompt, mapped(s, case.anchor, subject.kind, self.words).prompt) for s in scenes]
+                return {"led": torch.tensor(led(run, pairs))}
+
+        return float(self.kept(f"{case.name}-led", made)["led"])
+
     def before(self, case: Case) -> dict[str, Tensor]:
         """What is preserved, as the base model draws and reads it."""
         return self.kept(f"{case.concept}-before", lambda: self.preserved(case, Stack()))
@@ -251,11 +270,11 @@ class Recorded(Unharmed):
         self._before, self.pictures = before, self.pictures + len(scenes)
         return self._drawn[before][[self._numbers[s.prompt] for s in scenes]]
 
-    def margins(self, asked: Sequence[tuple[str, Scene]], latents: Tensor) -> list[float]:
+    def margins(self, asked: Sequence[tuple[str, Scene]], latents: Tensor, changed: bool) -> list[float]:
         """Of the pictures that were drawn last."""
         rows = [self._numbers[s.prompt] for _, s in asked]
         table = self._tables[self._before]
-        return margins(table, rows, table.values.shape[1], HowToRead.by(self.recipe)).tolist()
+        return margins(table, rows, table.values.shape[1], HowToRead.by(self.recipe, changed)).tolist()
 
 
 @dataclass(frozen=True)
@@ -297,8 +316,8 @@ def compared(looks: FullLooks, case: Case, changes: Mapping[str, Any] | None = N
     recipe = subject.recipe
     old, new = looks.before(case), looks.seen(case)
     tables = {True: comparable(subject, words, old["read"]), False: comparable(subject, words, new["read"])}
-    right = {when: by_concept(subject, (margin(t.sum(2)) > 0).tolist()) for when, t in tables.items()}
-    whole = margin(new["target"].sum(2))
+    right = {when: by_concept(subject, (margin(t.log().mean(2)) > 0).tolist()) for when, t in tables.items()}
+    whole = margin(new["target"].log().mean(2))
     pictures = len(subject.targets) + 2 * len(subject.rows)
     cost = pictures * 2 * STEPS + new["target"].numel() + 2 * new["read"].numel()
     full = judged(recipe, float((whole > 0).float().mean()), right[True], right[False], cost)
@@ -306,17 +325,19 @@ def compared(looks: FullLooks, case: Case, changes: Mapping[str, Any] | None = N
     classifier = judged(recipe, float(new["target shows"].float().mean()), shown[True], shown[False])
     return {
         "full": full,
-        "sequential": sequential(subject, new["target"], tables, (old, new)),
+        "sequential": sequential(subject, new["target"], tables, (old, new), looks.led(case)),
         "classifier": classifier,
     }
 
 
-def sequential(subject: Subject, target: Tensor, tables: Mapping[bool, Tensor], seen: Sequence[Any]) -> Judged:
-    """The sequential check on recorded pictures, by its own code."""
+def sequential(
+    subject: Subject, target: Tensor, tables: Mapping[bool, Tensor], seen: Sequence[Any], led: float
+) -> Judged:
+    """The sequential check on recorded pictures, by its own code. led: how far the change leads the target."""
     recipe, table, found = subject.recipe, Table(target), []
-    while len(found) < len(target) and not decided(found, recipe):
+    while len(found) < len(target) and not decided(found, recipe, led < recipe.led_enough):
         part = range(len(found), min(len(found) + recipe.group, len(target)))
-        found += margins(table, part, target.shape[1], HowToRead.by(recipe)).tolist()
+        found += margins(table, part, target.shape[1], HowToRead.by(recipe, True)).tolist()
     recorded = {when: Table(t) for when, t in tables.items()}
     unharmed = Recorded(subject.questions, None, None, recipe, None)  # type: ignore[arg-type]
     unharmed.prepare(subject, recorded, {True: seen[0]["drawn"], False: seen[1]["drawn"]})
@@ -363,7 +384,7 @@ def halves(looks: FullLooks, runs: int) -> float:
     """How often two full checks of half the pictures each use the same word: how sure the full one is itself, 0..1."""
     same = []
     for case in cases(runs):
-        shown = (margin(looks.seen(case)["target"].sum(2)) > 0).float()
+        shown = (margin(looks.seen(case)["target"].log().mean(2)) > 0).float()
         first, second = (grade(float(half.mean()), looks.subject(case).recipe) for half in (shown[::2], shown[1::2]))
         same.append(first == second)
     return sum(same) / len(same)

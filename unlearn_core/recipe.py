@@ -17,8 +17,10 @@ class Recipe:
     """Prompts of the target for the closed form: text alone, so many cost little."""
     unlisted_prompts: int = 0
     """Prompts of a style with things that only the general list names, beside these: it has to go from them too."""
+    stacked_unlisted: int = 0
+    """The same on top of earlier deltas, which leave less room."""
     entry_unlisted: int = 0
-    """The same where all text enters the model through layers of its own, as in Flux."""
+    """The same, stacked or not, where all text enters the model through layers of its own, as in Flux."""
     held_out_prompts: int = 16
     """Prompts of the target that nothing is learned from; the check asks with them."""
     probe_prompts: int = 6
@@ -54,12 +56,16 @@ class Recipe:
     """Share of the target's pictures up to which a concept is called forgotten."""
     partly_share: float = 0.5
     """Share up to which it is called partly forgotten."""
+    led_enough: float = 0.7
+    """Part of the way to the anchor up to which a change is so weak that all pictures of the target are looked at."""
     group: int = 4
     """Pictures of the target that are judged at a time, until the verdict is known; 0: all of them at once."""
     error: float = 0.02
     """Share of wrong answers that each of the sequential tests may give (Wald 1945)."""
-    clear_reading: float = 0.5
+    clear_reading: float = 0.45
     """Margin (log of the best other reading's error over its own) from which a picture is not read at more levels."""
+    clear_verdict: float = 0.7
+    """The same of a picture that the changed model has drawn: the verdict hangs on it."""
     clear_margin: float = 0.5
     """Margin by which a picture is clearly something else than the target."""
     doubtful_margin: float = 0.1
@@ -152,8 +158,10 @@ class Recipe:
     """Least rank of the closed form's edits, where the artist has asked for no other."""
     entry_rank: int = 32
     """The same where all text enters the model through layers of its own: few layers have to tell all apart."""
-    earlier_overshoot: float = 0.0
+    earlier_overshoot: float = 0.05
     """The same for earlier targets, of which the stack has taken most."""
+    entry_earlier_overshoot: float = 0.0
+    """The same where all text enters the model through layers of its own."""
     earlier_weight: float = 1 / 3
     """What the prompts of earlier targets weigh, as a part of the preserve scale."""
     earlier_scale: float = 0.0
@@ -232,10 +240,12 @@ class Recipe:
 OBJECT = Recipe()
 STYLE = Recipe(
     target_prompts=128,
+    stacked_unlisted=64,
     entry_unlisted=64,
     overshoot=0.5,
     entry_overshoot=0.9,
     earlier_overshoot=0.25,
+    entry_earlier_overshoot=0.25,
     training_prompts=64,
     replay_near_prompts=8,
     outside_harmed=0.1,
@@ -251,6 +261,7 @@ SMALL: dict[str, Recipe] = {
     kind: replace(
         recipe,
         target_prompts=4,
+        stacked_unlisted=min(4, recipe.stacked_unlisted),
         entry_unlisted=min(4, recipe.entry_unlisted),
         held_out_prompts=6,
         probe_prompts=2,
@@ -287,7 +298,9 @@ def at_the_entry(recipe: Recipe) -> Recipe:
     return replace(
         recipe,
         overshoot=recipe.entry_overshoot,
+        earlier_overshoot=recipe.entry_earlier_overshoot,
         unlisted_prompts=recipe.entry_unlisted,
+        stacked_unlisted=recipe.entry_unlisted,
         least_rank=recipe.entry_rank,
         open_tries=tries,
     )

@@ -201,5 +201,9 @@ def test_a_style_goes_from_things_too_that_only_the_general_list_names():
     assert of_unlisted(general, general, "ink", count, 0) == () == of_unlisted(own, general, "ink", 0, 0)
     unet = Request.read(TinyHost(), ForgetConfig(concept="ink"), Stack())
     assert unet.targets == tuple(s for s in request.targets if s not in unlisted), "a UNet's prompts are what they were"
+    tiny, below = TinyHost(), stack_on(TinyHost(), {"concept": "frog", "anchor": "cat"})
+    stacked = Request.read(tiny, ForgetConfig(concept="ink"), below).targets
+    assert len([s for s in stacked if s.obj and s.obj not in own.all_objects]) == STYLE.stacked_unlisted > 0
+    assert all("frog" not in s.prompt for s in stacked)
     later = Request.read(host, ForgetConfig(concept="ink", going=(unlisted[0].obj,)), Stack())
     assert unlisted[0].obj not in {s.obj for s in later.targets}, "what goes as well is no scene"

@@ -27,6 +27,8 @@ def reading_errors(
 ) -> Tensor:
     """E || D(z_s; s, c) - z_0 ||^2 / s^2 of each picture under each reading, `[b, readings]`.
 
+    The geometric mean of all levels, which count alike then (see `reading`).
+
     latents: clean latents `[b, c, h, w]`. Each reading has one row per picture. levels: parts of the trained noise
     range, 0..1. Noise is shared by all readings. Raises `TrainingFailed` where the model gives no finite numbers.
     """
@@ -40,7 +42,7 @@ def reading_errors(
         columns = []
         for reading in readings:
             error = (probe.directions(host, reading) - truth).pow(2).flatten(1).mean(1)
-            columns.append(error.view(-1, probe.levels).mean(1))
+            columns.append(error.view(-1, probe.levels).log().mean(1).exp())
             tick()
         return torch.stack(columns, 1)
 

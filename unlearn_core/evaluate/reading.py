@@ -1,4 +1,7 @@
-"""Pictures read by the diffusion classifier a level at a time, and only as far as it is not clear what they show."""
+"""Pictures read by the diffusion classifier a level at a time, and only as far as it is not clear what they show.
+
+Noise levels count alike: logs of their errors are averaged, so that none outweighs others by the scale of its errors.
+"""
 
 from __future__ import annotations
 
@@ -32,13 +35,14 @@ class HowToRead:
     clear: float
 
     @classmethod
-    def by(cls, recipe: Recipe) -> HowToRead:
-        """High levels first, where it is settled what a picture shows."""
-        return cls(range(len(recipe.reading_levels))[::-1], recipe.clear_reading)
+    def by(cls, recipe: Recipe, verdict: bool = False) -> HowToRead:
+        """High levels first, where it is settled what a picture shows. verdict: of what the request has changed."""
+        levels = range(len(recipe.reading_levels))[::-1]
+        return cls(levels, recipe.clear_verdict if verdict else recipe.clear_reading)
 
 
 def margins(of: Readable, pictures: Sequence[int], readings: int, how: HowToRead) -> Tensor:
-    """log(error of the best other reading / error of the first one) of each picture, `[pictures]`.
+    """log(error of the best other reading / error of the first one) of each picture, `[pictures]`, a mean over levels.
 
     Above 0 it is read as the first. Levels are added, in their order, until the margin is at least `HowToRead.clear`
     away from 0; only with those other readings that are near enough to be the best. It is no number where an error
@@ -46,30 +50,30 @@ def margins(of: Readable, pictures: Sequence[int], readings: int, how: HowToRead
     """
     found = torch.zeros(len(pictures))
     asked: list[Open] = [(tuple(range(readings)), list(range(len(pictures))), torch.zeros(len(pictures), readings))]
-    for level in how.order:
+    for number, level in enumerate(how.order, 1):
         still: list[Open] = []
         for columns, rows, sums in asked:
-            sums = sums + of.errors([pictures[i] for i in rows], columns, level)
-            found[rows] = margin(sums)
-            still += going_on(columns, rows, sums, how.clear)
+            sums = sums + of.errors([pictures[i] for i in rows], columns, level).log()
+            found[rows] = margin(sums / number)
+            still += going_on((columns, rows, sums), sums / number, how.clear)
         asked = still
     return found
 
 
-def margin(errors: Tensor) -> Tensor:
-    """`[pictures, readings]` -> log of the least other error over the first, `[pictures]`."""
-    return (errors[:, 1:].amin(1) / errors[:, 0]).log()
+def margin(logs: Tensor) -> Tensor:
+    """Logs of errors `[pictures, readings]` -> the least other one less the first, `[pictures]`."""
+    return logs[:, 1:].amin(1) - logs[:, 0]
 
 
 Open = tuple[tuple[int, ...], list[int], Tensor]
-"""Readings that are still compared, pictures, and their errors so far `[pictures, readings]`."""
+"""Readings that are still compared, pictures, and sums of the logs of their errors so far `[pictures, readings]`."""
 
 
-def going_on(columns: tuple[int, ...], rows: Sequence[int], sums: Tensor, clear: float) -> list[Open]:
-    """What is not clear yet: pictures by the readings that may still be the best."""
+def going_on(asked: Open, logs: Tensor, clear: float) -> list[Open]:
+    """What is not clear yet: pictures by the readings that may still be the best. logs: means so far."""
+    columns, rows, sums = asked
     groups: dict[tuple[int, ...], list[int]] = {}
-    logs = sums.log()
-    for i, m in enumerate(margin(sums).tolist()):
+    for i, m in enumerate(margin(logs).tolist()):
         if not abs(m) >= clear:
             others = logs[i, 1:]
             near = [1 + j for j, e in enumerate(others.tolist()) if not e - float(others.min()) >= clear]

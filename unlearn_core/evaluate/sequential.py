@@ -37,9 +37,10 @@ def grade(share: float, recipe: Recipe) -> int:
     return sum(share > mark for mark in (recipe.forgotten_share, recipe.partly_share))
 
 
-def decided(margins: Sequence[float], recipe: Recipe) -> bool:
+def decided(margins: Sequence[float], recipe: Recipe, weak: bool = False) -> bool:
     """Whether the verdict on the target is known from the margins of the pictures so far (see `reading.margins`).
 
+    weak: whether the change leads the target so little of its way that only all pictures tell that it is forgotten.
     Forgotten: pictures are not only not read as it, but clearly so. Where more than `forgotten_share` of them are, far
     more lie near, so that is known from few. Partly, and not at all: from how many are read as it.
     """
@@ -50,7 +51,7 @@ def decided(margins: Sequence[float], recipe: Recipe) -> bool:
         return False
     found = grade(hits / count, recipe)
     if found == FORGOTTEN:
-        return SequentialTest(*recipe.near_shares, recipe.error).answer(near, count) is False
+        return not weak and SequentialTest(*recipe.near_shares, recipe.error).answer(near, count) is False
     most = SequentialTest(*recipe.partly_shares, recipe.error).answer(hits, count)
     if found == STILL_THERE:
         return most is True

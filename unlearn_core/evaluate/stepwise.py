@@ -47,18 +47,20 @@ class Look:
 class StepwiseEvaluator(Evaluator):
     """`Evaluator` by sequential tests (see `sequential`).
 
-    weights: tells by a hash which change is on the layers. unharmed: the pictures of what is preserved.
+    weights: tells by a hash which change is on the layers. led: which part of the way to the anchor it leads the
+    target's prompts. unharmed: the pictures of what is preserved.
     """
 
     unharmed: Unharmed
     weights: Callable[[], str]
+    led: Callable[[], float]
     _looks: dict[tuple[str, int], Look] = field(default_factory=dict)
 
     def before(self) -> Answers | None:
         """The model before the request: the pictures that are shown. Raises `TrainingFailed` where it is broken."""
         self.job.start("before", 2, "checking the model as it is")
         look = Look()
-        self.go_on(look, LAST_LOOK, self.recipe.shown // 2)
+        self.go_on(look, LAST_LOOK, self.recipe.shown // 2, changed=False)
         self.job.tick()
         answers = self.answers(look, self.unharmed.before())
         self.job.tick()
@@ -70,7 +72,8 @@ class StepwiseEvaluator(Evaluator):
         """The model after it, as far as the verdict needs."""
         self.job.start("after", 2, "checking the result")
         look = self.look_of(LAST_LOOK)
-        while not self.ended(look):
+        weak = self.led() < self.recipe.led_enough
+        while not self.ended(look, weak):
             self.go_on(look, LAST_LOOK, self.recipe.group)
         self.job.tick()
         answers = self.answers(look, self.unharmed.after())
@@ -115,12 +118,12 @@ class StepwiseEvaluator(Evaluator):
             self._looks[key] = Look()
         return self._looks[key]
 
-    def ended(self, look: Look) -> bool:
-        """Whether no more pictures have to be looked at."""
-        return len(look.margins) >= len(self.asked) or decided(look.margins, self.recipe)
+    def ended(self, look: Look, weak: bool = False) -> bool:
+        """Whether no more pictures have to be looked at. weak: see `decided`."""
+        return len(look.margins) >= len(self.asked) or decided(look.margins, self.recipe, weak)
 
-    def go_on(self, look: Look, seed: int, count: int) -> None:
-        """Draw and read so many more pictures of the target."""
+    def go_on(self, look: Look, seed: int, count: int, changed: bool = True) -> None:
+        """Draw and read so many more pictures of the target. changed: whether the model was."""
         first = len(look.margins)
         scenes = self.asked[first : first + count]
         kind, host = self.questions.kind, self.reader.host
@@ -131,6 +134,6 @@ class StepwiseEvaluator(Evaluator):
         seeds = [number_of("target", self.reader.seed, seed, first + i) for i in range(len(scenes))]
         with self.teacher():
             encoded = [host.encode([s.prompt for s in scenes]), *map(host.encode, rivals)]
-            look.margins += Drawn(self.reader, drawn, encoded, seeds).margins(HowToRead.by(self.recipe))
+            look.margins += Drawn(self.reader, drawn, encoded, seeds).margins(HowToRead.by(self.recipe, changed))
         look.latents.append(drawn)
         self.job.pulse(torch.cat(look.latents)[: self.recipe.shown])

@@ -140,7 +140,7 @@ class Unharmed:
         asked = [(name, scenes[name][number]) for name in concepts if len(scenes[name]) > number]
         if asked:
             drawn = self.sampler.draw([scene for _, scene in asked], True)
-            found = self.margins(asked, drawn)
+            found = self.margins(asked, drawn, False)
             for (name, scene), latents, m in zip(asked, drawn, found, strict=True):
                 self.rows[name].append(Row(name, scene, latents, m > 0))
 
@@ -152,23 +152,24 @@ class Unharmed:
         way = (drawn - old).pow(2).flatten(1).mean(1) / old.pow(2).flatten(1).mean(1)
         # so written a picture that is no number has changed
         moved = [i for i, w in enumerate(way.tolist()) if rows[i].right and not w <= self.recipe.same_picture]
-        found = self.margins([(rows[i].concept, rows[i].scene) for i in moved], drawn[moved]) if moved else []
+        asked = [(rows[i].concept, rows[i].scene) for i in moved]
+        found = self.margins(asked, drawn[moved], True) if moved else []
         still = [row.right for row in rows]
         for i, m in zip(moved, found, strict=True):
             still[i] = m > 0
         return drawn, still, all(m >= self.recipe.kept_margin for m in found)
 
-    def margins(self, asked: Sequence[tuple[str, Scene]], latents: Tensor) -> list[float]:
+    def margins(self, asked: Sequence[tuple[str, Scene]], latents: Tensor, changed: bool) -> list[float]:
         """How clearly each picture `[b, c, h, w]` is read as its concept (see `reading.margins`).
 
-        Rivals: the target, the anchor, and the next of the preserved concepts.
+        changed: whether the model was. Rivals: the target, the anchor, and the next of the preserved concepts.
         """
         prompts = prompts_of(self.questions, self.reader.words, asked)
         same = [(i, j) for i, row in enumerate(prompts) for j in range(1, len(row)) if row[j] == row[0]]
         seeds = [number_of("read", self.reader.seed, row[0]) for row in prompts]
         with self.teacher():
             encoded = [self.reader.host.encode(column) for column in zip(*prompts, strict=True)]
-            return Drawn(self.reader, latents, encoded, seeds, same).margins(HowToRead.by(self.recipe))
+            return Drawn(self.reader, latents, encoded, seeds, same).margins(HowToRead.by(self.recipe, changed))
 
 
 def prompts_of(questions: Questions, words: WordList, asked: Sequence[tuple[str, Scene]]) -> list[list[str]]:

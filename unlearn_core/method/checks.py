@@ -13,6 +13,7 @@ from ..evaluate.unharmed import RememberingSampler, Unharmed
 from ..sampling import Sampler
 from ..words.prompts import fill, mapped, names, scenes, spread
 from .anchor import Anchor, is_spelled_out
+from .led import led
 from .run import Run
 
 PLAIN = "", "a picture", "a photo", "a drawing"
@@ -43,7 +44,8 @@ def evaluator_for(run: Run, anchor: Anchor) -> Evaluator | NoCheck:
         return Evaluator(*asked_of)
     drawing = RememberingSampler(sampler, config.seed, lambda: run.student.off(), run.remembered)
     unharmed = Unharmed(questions, reader, run.teacher, recipe, drawing)
-    return StepwiseEvaluator(*asked_of, unharmed=unharmed, weights=run.learned)
+    pairs = [(s.prompt, mapped(s, anchor.name, request.kind, request.words).prompt) for s in request.held_out]
+    return StepwiseEvaluator(*asked_of, unharmed=unharmed, weights=run.learned, led=lambda: led(run, pairs))
 
 
 def glance_for(run: Run, anchor: Anchor) -> Glance:

@@ -86,7 +86,8 @@ class Request:
         held_out = found[:: max(2, len(found) // recipe.held_out_prompts)][: recipe.held_out_prompts]
         targets = tuple(s for s in found if s not in held_out)
         if kind == "style":
-            targets += of_unlisted(words, general.without(others), concept, recipe.unlisted_prompts, config.seed)
+            unlisted = recipe.stacked_unlisted if stack.concepts() else recipe.unlisted_prompts
+            targets += of_unlisted(words, general.without(others), concept, unlisted, config.seed)
         if not targets:
             raise BadSetting("The word list has too few prompts: it needs at least two templates, suffixes or styles.")
         return cls(

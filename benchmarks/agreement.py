@@ -31,7 +31,7 @@ from unlearn_core.evaluate.reading import HowToRead, errors_at, margin, margins
 from unlearn_core.evaluate.remembered import Remembered
 from unlearn_core.evaluate.sequential import decided, grade
 from unlearn_core.evaluate.stepwise import LAST_LOOK
-from unlearn_core.evaluate.unharmed import RememberingSampler, Unharmed, prompts_of
+from unlearn_core.evaluate.unharmed import RememberingSampler, prompts_of
 from unlearn_core.evaluate.verdict import verdict
 from unlearn_core.host import Conditioning
 from unlearn_core.method.forget import forget
@@ -45,6 +45,7 @@ from unlearn_core.standalone.model import StandaloneModel
 from unlearn_core.words.prompts import REMOVED, Scene, mapped, scenes, spread
 from unlearn_core.words.word_list import WordList
 
+from .recorded import Recorded, Table
 from .run import device_name
 
 FILE = "agreement.json"
@@ -243,40 +244,6 @@ class FullLooks:
             return torch.stack([errors_at(self.host, drawn, encoded, part, seeds) for part in levels], 2)
 
 
-@dataclass
-class Table:
-    """Recorded errors `[pictures, readings, levels]` (see `reading.Readable`); rows: how many were asked for."""
-
-    values: Tensor
-    rows: int = 0
-
-    def errors(self, pictures: Sequence[int], readings: Sequence[int], level: int) -> Tensor:
-        """From the table."""
-        self.rows += len(pictures) * len(readings)
-        return self.values[list(pictures)][:, list(readings), level]
-
-
-class Recorded(Unharmed):
-    """The preserved pictures of a case, taken from what was seen in full in place of drawn and read ones."""
-
-    def prepare(self, subject: Subject, tables: Mapping[bool, Table], drawn: Mapping[bool, Tensor]) -> None:
-        """tables, drawn: of before (True) and after."""
-        self._numbers = {scene.prompt: i for i, (_, scene) in enumerate(subject.rows)}
-        self._tables, self._drawn, self._before, self.pictures = tables, drawn, True, 0
-        self.sampler = self  # type: ignore[assignment]
-
-    def draw(self, scenes: Sequence[Scene], before: bool) -> Tensor:
-        """In place of the sampler's."""
-        self._before, self.pictures = before, self.pictures + len(scenes)
-        return self._drawn[before][[self._numbers[s.prompt] for s in scenes]]
-
-    def margins(self, asked: Sequence[tuple[str, Scene]], latents: Tensor, changed: bool) -> list[float]:
-        """Of the pictures that were drawn last."""
-        rows = [self._numbers[s.prompt] for _, s in asked]
-        table = self._tables[self._before]
-        return margins(table, rows, table.values.shape[1], HowToRead.by(self.recipe, changed)).tolist()
-
-
 @dataclass(frozen=True)
 class Judged:
     """What one judge says: the target's grade, whether the rest is harmed, rows of the denoiser that it took."""
@@ -340,7 +307,7 @@ def sequential(
         found += margins(table, part, target.shape[1], HowToRead.by(recipe, True)).tolist()
     recorded = {when: Table(t) for when, t in tables.items()}
     unharmed = Recorded(subject.questions, None, None, recipe, None)  # type: ignore[arg-type]
-    unharmed.prepare(subject, recorded, {True: seen[0]["drawn"], False: seen[1]["drawn"]})
+    unharmed.prepare(subject.rows, recorded, {True: seen[0]["drawn"], False: seen[1]["drawn"]})
     before = unharmed.before()
     after = unharmed.after()
     rows = (len(found) + unharmed.pictures) * 2 * STEPS + table.rows + sum(t.rows for t in recorded.values())

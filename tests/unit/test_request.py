@@ -173,7 +173,8 @@ class Entry(Idle):
 
 def test_where_all_text_enters_through_layers_of_its_own_a_style_is_led_further():
     found = {host: Request.read(host(), ForgetConfig(concept="ink"), Stack()).recipes for host in (Idle, Entry)}
-    assert found[Idle] == DEFAULT and found[Entry]["object"] == replace(OBJECT, least_rank=OBJECT.entry_rank)
+    entry = replace(OBJECT, least_rank=OBJECT.entry_rank, earlier_overshoot=OBJECT.entry_earlier_overshoot)
+    assert found[Idle] == DEFAULT and found[Entry]["object"] == entry
     assert found[Entry]["style"].overshoot == STYLE.entry_overshoot > STYLE.overshoot
     ends = [max(r.overshoot + more for _, more in r.open_tries) for r in (STYLE, found[Entry]["style"])]
     assert ends[1] == pytest.approx(ends[0]), "what is tried beside a vocabulary ends as far"

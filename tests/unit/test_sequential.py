@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import replace
+from math import log
 
 import pytest
 import torch
@@ -71,9 +72,21 @@ def test_only_what_is_not_clear_is_read_at_more_levels_and_only_with_likely_read
     clear, open_one = [[1.0, 1.0], [9.0, 9.0], [4.0, 4.0]], [[2.0, 1.0], [1.0, 1.1], [9.0, 8.0]]
     table = Table([clear, open_one])
     found = margins(table, [0, 1], 3, how)
-    assert found.tolist() == pytest.approx([torch.tensor(4.0).log().item(), torch.tensor(2.1 / 3.0).log().item()])
+    assert found.tolist() == pytest.approx([log(4.0), (log(1.1 / 1.0) + log(1.0 / 2.0)) / 2])
     assert table.asked == 2 * 3 + 2
     assert margins(Table([open_one]), [0], 3, HowToRead((1,), 0.5)).tolist() == pytest.approx([0.0953], abs=1e-3)
+
+
+def test_levels_count_alike_whatever_the_scale_of_their_errors():
+    small, large = [0.01, 0.03], [100.0, 90.0]
+    errors = [[[small[r], large[r]] for r in (0, 1)]]
+    assert margins(Table(errors), [0], 2, HowToRead((1, 0), 9.0)).tolist() == pytest.approx([log(3 * 0.9) / 2])
+
+
+def test_a_weak_change_is_forgotten_only_when_all_pictures_say_so():
+    assert decided([-2.0] * 8, OBJECT) and not decided([-2.0] * 31, OBJECT, weak=True)
+    for sure in ([1.0] * 8, [1.0] * 6 + [-2.0] * 22):
+        assert decided(sure, OBJECT, weak=True) == decided(sure, OBJECT), "what is still there needs no more"
 
 
 def test_margins_of_no_numbers_are_none_and_of_no_rivals_infinite():

@@ -12,7 +12,7 @@ from tests.unit.test_evaluator import LEVELS, Student
 from unlearn_core import ForgetConfig, TrainingFailed
 from unlearn_core.evaluate.evaluator import Questions, Reader
 from unlearn_core.evaluate.remembered import Remembered
-from unlearn_core.evaluate.stepwise import StepwiseEvaluator
+from unlearn_core.evaluate.stepwise import LAST_LOOK, StepwiseEvaluator
 from unlearn_core.evaluate.unharmed import RememberingSampler, Unharmed
 from unlearn_core.evaluate.verdict import too_harmful, verdict
 from unlearn_core.method.anchor import choose_anchor
@@ -39,7 +39,7 @@ class Counting(Student):
         return super().denoise(x, sigma, conditioning)
 
 
-def evaluator(host, recipe=OBJECT, remembered=None, change=lambda: "one", report=None):
+def evaluator(host, recipe=OBJECT, remembered=None, change=lambda: "one", report=None, led=1.0):
     targets = tuple(scenes(LIST, "banana", "object", 16, 0))
     preserved = {w: tuple(scenes(LIST, w, "object", 2, 0)) for w in NAMES}
     questions = Questions("banana", "object", "pear", targets, preserved)
@@ -48,7 +48,16 @@ def evaluator(host, recipe=OBJECT, remembered=None, change=lambda: "one", report
     drawing = RememberingSampler(sampler, 0, nullcontext, remembered or Remembered())
     unharmed = Unharmed(questions, reader, teacher, recipe, drawing)
     parts = questions, sampler, reader, teacher, recipe, job
-    return StepwiseEvaluator(*parts, unharmed=unharmed, weights=change)
+    return StepwiseEvaluator(*parts, unharmed=unharmed, weights=change, led=lambda: led)
+
+
+@pytest.mark.parametrize(("led", "pictures"), [(OBJECT.led_enough, 8), (0.69, 32), (0.0, 32)])
+def test_the_last_look_at_a_change_that_leads_not_far_is_at_all_pictures(led, pictures):
+    asked = evaluator(Counting(banana=-1.0), led=led)
+    asked.before()
+    assert not asked.still_generated(0, False) and len(asked.look_of(LAST_LOOK).margins) == 8
+    asked.after()
+    assert len(asked.look_of(LAST_LOOK).margins) == pictures
 
 
 def test_what_is_clear_is_known_from_two_groups():

@@ -354,7 +354,7 @@ def agreement(results: Mapping) -> list[str]:
         out.append(f"| {row['kind']} | {row['runs']} | {' | '.join([*shares, *costs])} |")
     (source,) = results["sources"].values()
     command = f"python -m benchmarks agreement --runs {results['rows'][-1]['runs']} --out agreement"
-    return [*out, "", f"`{command}`: {source['date']}, {source['device']}, commit {source['commit']}."]
+    return [*out, "", described({"command": command, **source})]
 
 
 def agreement_tried(results: Mapping) -> list[str]:

@@ -43,11 +43,6 @@ def start_balancing(service: Service, name: str) -> Job:
         file, _ = service.saved(made.delta, named or f"forget {concepts(stack)}")
         service.stack_file.put_in_place(active, Row(file.name))
         remark = f"{len(active)} deltas are balanced into one. They are off the stack, and their files stay."
-        return BalancedResult(file.name, f"{remark} {sentence(made.change)}", sentence(made.doubt))
+        return BalancedResult(file.name, f"{remark} {made.change}", made.doubt)
 
     return service.jobs.start(BALANCE, f"Balancing {len(stack.concepts())} concepts", work)
-
-
-def sentence(words: str) -> str:
-    """Words that begin with a capital and end in a full stop; "" stays."""
-    return words[:1].upper() + words[1:] + "." * (bool(words) and not words.endswith("."))

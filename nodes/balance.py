@@ -59,4 +59,4 @@ class BalanceStack(io.ComfyNode):
 
 def told(stack: Stack) -> str:
     """What was put together, in words."""
-    return f"one delta in place of {len(stack.active)}: {', '.join(stack.concepts())}"
+    return f"One delta in place of {len(stack.active)}: {', '.join(stack.concepts())}."

@@ -1,9 +1,9 @@
-// New nodes whose choices are long words are drawn so wide that these can be read.
+// New nodes whose choices, title or report are long are drawn so wide that these can be read.
 
 import { app } from "../../scripts/app.js";
 
 /** Pixels. */
-const WIDTHS = { UnlearnLoadDemoModel: 360, UnlearnLoadDelta: 360 };
+const WIDTHS = { UnlearnLoadDemoModel: 360, UnlearnLoadDelta: 360, UnlearnBalance: 280 };
 
 app.registerExtension({
   name: "unlearn.widths",

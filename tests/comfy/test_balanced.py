@@ -33,8 +33,8 @@ def test_one_delta_takes_the_place_of_the_stack(comfy, page):
     with reduced(page):
         run = page.run(balancing())
     words = run.outputs["balance"]["text"][0].splitlines()
-    assert words[0] == "one delta in place of 2: banana, cat"
-    assert words[1].startswith("change of everything else: ")
+    assert words[0] == "One delta in place of 2: banana, cat."
+    assert words[1].startswith("Change of everything else: ")
     told = [e["message"] for e in own_events(run) if e["node"] == "balance"]
     assert "balancing 2 concepts" in told and own_events(run)[-1]["fraction"] == 1
     delta = load(comfy.models / "loras" / saved_as(run))

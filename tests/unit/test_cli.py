@@ -182,7 +182,7 @@ def test_stack_takes_out_and_trains_anew(tiny, tmp_path, capsys):
     balance = ["--balance", "--checkpoint", str(CHECKPOINT), "--out", str(out)]
     assert main(["stack", *files, *balance]) == 0
     said = capsys.readouterr().out
-    assert "balanced 2 deltas (banana, frog)" in said and "change of everything else" in said
+    assert "balanced 2 deltas (banana, frog)" in said and "Change of everything else" in said
     assert "check, before" in said and "check, balanced" in said
     assert load(out).info.concepts == ("banana", "frog") and load(out).name == "balanced"
     for wrong in ([], ["--without", "frog"]):

@@ -62,15 +62,15 @@ class Balanced:
 
     @property
     def change(self) -> str:
-        """What it does to everything else, in words."""
+        """What it does to everything else, in a sentence."""
         before, after = self.moved
-        return f"change of everything else: {before:.2%} by the stack, {after:.2%} by this delta"
+        return f"Change of everything else: {before:.2%} by the stack, {after:.2%} by this delta."
 
     @property
     def doubt(self) -> str:
         """What has to be looked at, in a sentence; "" where nothing was seen in the last pictures."""
         names = ", ".join(self.seen)
-        return f"still seen in some of the last pictures: {names}. Look at pictures of them." if names else ""
+        return f"Still seen in some of the last pictures: {names}. Look at pictures of them." if names else ""
 
 
 def balance(

@@ -61,6 +61,7 @@ def parser() -> argparse.ArgumentParser:
     depth, everywhere = depth_command(command), everywhere_command(command)
     agreement = command("agreement", commands.agreement, "How often the check says what the full check says.")
     agreement.add_argument("--runs", type=int, default=200, help="changes that are judged (default: 200)")
+    agreement.add_argument("--concepts", default="", metavar="A:ANCHOR,...", help="others than the ten that are judged")
     agreement.add_argument("--commit", default="", help="the commit on which it runs, for the results")
     agreement.add_argument("--out", type=Path, required=True, help="folder of the results; a second run goes on there")
     gpu = command(

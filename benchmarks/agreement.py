@@ -25,7 +25,7 @@ from unlearn_core.delta.atomic import write_json, write_whole
 from unlearn_core.delta.format import Delta
 from unlearn_core.delta.stack import Stack
 from unlearn_core.demo.classifier import DemoClassifier
-from unlearn_core.demo.recognition import CHECKPOINT, FOLDER
+from unlearn_core.demo.recognition import FOLDER
 from unlearn_core.evaluate.evaluator import Answers, Questions
 from unlearn_core.evaluate.reading import HowToRead, errors_at, margin, margins
 from unlearn_core.evaluate.remembered import Remembered
@@ -50,7 +50,9 @@ from .run import device_name
 
 FILE = "agreement.json"
 STEPS, GUIDANCE = 8, 3.0
-CONCEPTS = (
+Concepts = Sequence[tuple[str, str]]
+"""Concepts with their anchors."""
+CONCEPTS: Concepts = (
     *(("banana", "truck"), ("cat", "dog"), ("ink", "glossy"), ("frog", "dog"), ("car", "airplane")),
     *(("guitar", "mushroom"), ("blob", "glossy"), ("dog", "truck"), ("apple", "strawberry"), ("elephant", "dog")),
 )
@@ -86,9 +88,9 @@ class Case:
         return f"{self.concept}-{self.kind}-{self.strength:g}"
 
 
-def cases(count: int) -> Iterator[Case]:
+def cases(count: int, concepts: Concepts = CONCEPTS) -> Iterator[Case]:
     """The first so many: every kind of change for each concept."""
-    every = (Case(concept, anchor, *kind) for kind in KINDS for concept, anchor in CONCEPTS)
+    every = (Case(concept, anchor, *kind) for kind in KINDS for concept, anchor in concepts)
     return (case for case, _ in zip(every, range(count), strict=False))
 
 
@@ -140,6 +142,7 @@ class FullLooks:
 
     host: StandaloneModel
     folder: Path
+    concepts: Concepts = CONCEPTS
 
     @cached_property
     def words(self) -> WordList:
@@ -176,8 +179,9 @@ class FullLooks:
         """The change."""
         source = case
         if case.kind == "wrong":
-            number = [concept for concept, _ in CONCEPTS].index(case.concept)
-            source = replace(case, concept=CONCEPTS[number - 1][0], anchor=CONCEPTS[number - 1][1])
+            number = [concept for concept, _ in self.concepts].index(case.concept)
+            concept, anchor = self.concepts[number - 1]
+            source = replace(case, concept=concept, anchor=anchor)
         delta, draw = self.delta(source), torch.Generator().manual_seed(1)
         factors = {}
         for name, f in delta.factors.items():
@@ -314,13 +318,13 @@ def sequential(
     return judged(recipe, sum(not m < 0 for m in found) / len(found), before, after, rows)
 
 
-def measure(folder: Path, device: str, runs: int, commit: str = "", told: Any = print) -> dict[str, Any]:
+def measure(looks: FullLooks, runs: int, commit: str = "", told: Any = print) -> dict[str, Any]:
     """All cases; what was seen before is not made again. Writes `FILE` after each; commit: on which it runs."""
-    looks = FullLooks(StandaloneModel(CHECKPOINT, device), folder)
+    folder = looks.folder
     judgements: list[dict[str, Any]] = []
     source = {"date": time.strftime("%Y-%m-%d"), "commit": commit, "device": device_name(looks.host)}
     data: dict[str, Any] = {}
-    for case in cases(runs):
+    for case in cases(runs, looks.concepts):
         found = compared(looks, case)
         judgements.append({"case": asdict(case), **{judge: asdict(j) for judge, j in found.items()}})
         data = {"sources": {"agreement": source}, "rows": summary(judgements), "runs": judgements}
@@ -336,7 +340,7 @@ def tried(looks: FullLooks, runs: int) -> list[dict[str, Any]]:
     """Agreement with the full check, and mean rows, of all changes and of the good ones, by the `TRIED` settings."""
     out = []
     for changes in TRIED:
-        found = [(case, compared(looks, case, changes)) for case in cases(runs)]
+        found = [(case, compared(looks, case, changes)) for case in cases(runs, looks.concepts)]
         row: dict[str, Any] = {"changes": changes, "source": "agreement"}
         for what in ("grade", "harmed"):
             same = [getattr(j["full"], what) == getattr(j["sequential"], what) for _, j in found]
@@ -350,7 +354,7 @@ def tried(looks: FullLooks, runs: int) -> list[dict[str, Any]]:
 def halves(looks: FullLooks, runs: int) -> float:
     """How often two full checks of half the pictures each use the same word: how sure the full one is itself, 0..1."""
     same = []
-    for case in cases(runs):
+    for case in cases(runs, looks.concepts):
         shown = (margin(looks.seen(case)["target"].log().mean(2)) > 0).float()
         first, second = (grade(float(half.mean()), looks.subject(case).recipe) for half in (shown[::2], shown[1::2]))
         same.append(first == second)

@@ -140,10 +140,17 @@ def everywhere(args: argparse.Namespace) -> int:
 
 def agreement(args: argparse.Namespace) -> int:
     """Verdicts of the sequential check beside those of the full one, a line a change."""
-    from .agreement import FILE, measure
+    from unlearn_core.demo.recognition import CHECKPOINT
+    from unlearn_core.standalone.model import StandaloneModel
 
+    from .agreement import CONCEPTS, FILE, FullLooks, measure
+
+    named = tuple(pair.split(":") for pair in args.concepts.split(",")) if args.concepts else CONCEPTS
+    if any(len(pair) != 2 for pair in named):
+        raise BadSetting("Write each concept with its anchor: --concepts truck:car,pear:apple.")
     check_writable(args.out / FILE)
-    measure(args.out, args.device, args.runs, args.commit)
+    looks = FullLooks(StandaloneModel(CHECKPOINT, args.device), args.out, tuple((c, a) for c, a in named))
+    measure(looks, args.runs, args.commit)
     return 0
 
 

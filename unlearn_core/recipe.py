@@ -62,7 +62,7 @@ class Recipe:
     """Pictures of the target that are judged at a time, until the verdict is known; 0: all of them at once."""
     error: float = 0.02
     """Share of wrong answers that each of the sequential tests may give (Wald 1945)."""
-    clear_reading: float = 0.45
+    clear_reading: float = 0.5
     """Margin (log of the best other reading's error over its own) from which a picture is not read at more levels."""
     clear_verdict: float = 0.7
     """The same of a picture that the changed model has drawn: the verdict hangs on it."""

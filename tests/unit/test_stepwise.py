@@ -8,7 +8,7 @@ import torch
 
 from tests.tiny import WORDS
 from tests.unit.runs import opened
-from tests.unit.test_evaluator import LEVELS, Student
+from tests.unit.test_evaluator import COLOURS, LEVELS, Student
 from unlearn_core import ForgetConfig, TrainingFailed
 from unlearn_core.evaluate.evaluator import Questions, Reader
 from unlearn_core.evaluate.remembered import Remembered
@@ -94,6 +94,18 @@ def test_the_choice_of_an_anchor_costs_few_rows():
         rows.clear()
         assert choose_anchor(run).name == "pear"
     assert sum(rows) <= 320
+
+
+def test_a_rival_that_stands_there_twice_is_read_once_and_none_is_no_doubt():
+    host = Counting()
+    asked = evaluator(host).unharmed
+    asked.questions = replace(asked.questions, anchor="banana", preserved=dict.fromkeys(NAMES[:1], ()))
+    picture = torch.full((1, *host.latent_shape), COLOURS[NAMES[0]])
+    row = [(NAMES[0], scenes(LIST, NAMES[0], "object", 1, 0)[0])]
+    assert asked.margins(row, picture, True)[0] > 0 and host.rows == 2, "it, and the target, which stands in for itself"
+    asked.questions = replace(asked.questions, concept=NAMES[0], anchor=NAMES[0])
+    assert asked.margins(row, picture, True) == [float("inf")] and host.rows == 2
+    assert not asked.margins(row, picture * float("nan"), True)[0] > 0
 
 
 def test_another_change_is_looked_at_anew():

@@ -16,25 +16,19 @@ from .reading import HowToRead, errors_at, margins
 class Drawn:
     """Pictures `[b, c, h, w]` with what they may be read as (see `reading.Readable`).
 
-    encoded: the readings, one row a picture. seeds: of the noise of each picture. no_rivals: (picture, reading) pairs
-    that are no rivals, as they are the first reading's very prompt.
+    encoded: the readings, one row a picture. seeds: of the noise of each picture.
     """
 
     reader: Reader
     latents: Tensor
     encoded: Sequence[Conditioning]
     seeds: Sequence[int]
-    no_rivals: Sequence[tuple[int, int]] = ()
 
     def errors(self, pictures: Sequence[int], readings: Sequence[int], level: int) -> Tensor:
-        """`[pictures, readings]`, infinite where a reading is no rival."""
+        """`[pictures, readings]`."""
         rows, reader = list(pictures), self.reader
         asked, seeds = [self.encoded[r][rows] for r in readings], [self.seeds[i] for i in rows]
-        found = errors_at(reader.host, self.latents[rows], asked, reader.levels[level], seeds, reader.pulse)
-        for picture, reading in self.no_rivals:
-            if picture in rows and reading in readings:
-                found[rows.index(picture), list(readings).index(reading)] = float("inf")
-        return found
+        return errors_at(reader.host, self.latents[rows], asked, reader.levels[level], seeds, reader.pulse)
 
     def margins(self, how: HowToRead) -> list[float]:
         """Of all pictures, as `reading.margins`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from math import inf, nan
 
 import torch
 from torch import Tensor
@@ -164,12 +165,19 @@ class Unharmed:
 
         changed: whether the model was. Rivals: the target, the anchor, and the next of the preserved concepts.
         """
-        prompts = prompts_of(self.questions, self.reader.words, asked)
-        same = [(i, j) for i, row in enumerate(prompts) for j in range(1, len(row)) if row[j] == row[0]]
-        seeds = [number_of("read", self.reader.seed, row[0]) for row in prompts]
+        # one that is the picture's own prompt is no rival, and one that stands there twice is read once
+        rows = [list(dict.fromkeys(row)) for row in prompts_of(self.questions, self.reader.words, asked)]
+        # without a rival a picture is right, unless it is no picture
+        found = [inf if sound else nan for sound in torch.isfinite(latents).flatten(1).all(1).tolist()]
         with self.teacher():
-            encoded = [self.reader.host.encode(column) for column in zip(*prompts, strict=True)]
-            return Drawn(self.reader, latents, encoded, seeds, same).margins(HowToRead.by(self.recipe, changed))
+            for count in sorted({len(row) for row in rows} - {1}):
+                numbers = [i for i, row in enumerate(rows) if len(row) == count]
+                encoded = [self.reader.host.encode([rows[i][k] for i in numbers]) for k in range(count)]
+                seeds = [number_of("read", self.reader.seed, rows[i][0]) for i in numbers]
+                some = Drawn(self.reader, latents[numbers], encoded, seeds).margins(HowToRead.by(self.recipe, changed))
+                for i, m in zip(numbers, some, strict=True):
+                    found[i] = m
+        return found
 
 
 def prompts_of(questions: Questions, words: WordList, asked: Sequence[tuple[str, Scene]]) -> list[list[str]]:

@@ -63,6 +63,23 @@ def test_prompts_of_the_target_are_not_held(concept):
     assert held.keys() == weights([OWN, GENERAL], ["banana"]).keys()
 
 
+def test_on_a_stack_the_own_styles_that_stay_are_held_on_unlisted_things_too():
+    """Else a style that goes from these is mixed up there with one that stays: "flat penguin" came out glossy."""
+    moving = ("banana", "ink", "owl")
+    first = weights([OWN, GENERAL], moving)
+    stacked = PreservedPrompts([OWN, GENERAL], moving, 0, stacked=True).weights()
+    more = {p: w for p, w in stacked.items() if p not in first}
+    unlisted = set(GENERAL.all_objects) - {*OWN.all_objects, *moving}
+    staying = [s for s in OWN.styles if s != "ink"]
+    assert len(staying) > 1 and set(more.values()) == {OBJECT.stacked_styles_weight}
+    for style in staying:
+        mine = [p for p in more if names(p, style)]
+        assert len(mine) == OBJECT.stacked_styles and all(any(names(p, thing) for thing in unlisted) for p in mine)
+    assert not any(names(p, m) for p in stacked for m in moving), "what goes or has gone is not held"
+    alone = PreservedPrompts([GENERAL, GENERAL], moving, 0)
+    assert replace(alone, stacked=True).weights() == alone.weights(), "no thing is unlisted without a list of its own"
+
+
 def test_a_part_of_the_target_is_held():
     assert any(names(t, "dog") for t in weights([OWN, GENERAL], ["hot dog"]))
 

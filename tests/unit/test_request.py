@@ -12,8 +12,9 @@ from tests.unit.runs import LAYER, config, stack_on
 from unlearn_core import BadDelta, BadSetting, Delta, ForgetConfig, Stack, UnlearnError, forget
 from unlearn_core.delta.format import Factor
 from unlearn_core.method.forget import summary
-from unlearn_core.method.request import Request, asked_for, at_own_guidance, of_unlisted
+from unlearn_core.method.request import Request, asked_for, at_own_guidance
 from unlearn_core.recipe import DEFAULT, OBJECT, SMALL, STYLE, thorough
+from unlearn_core.words.prompts import of_unlisted
 from unlearn_core.words.word_list import WordList
 
 

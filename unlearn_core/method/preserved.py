@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..recipe import OBJECT, Recipe
-from ..words.prompts import names, scenes
+from ..words.prompts import names, of_unlisted, scenes
 from ..words.word_list import WordList
 from .text_reader import TextReader
 from .token_moments import Moment, moment_of
@@ -17,7 +17,7 @@ class PreservedPrompts:
     """Hundreds of prompts of all words of some lists, of the artist's own words, and of nothing at all.
 
     lists: the checkpoint's own first. moving: concepts whose prompts change or have changed; they are left out.
-    keep: what the artist wants to keep.
+    keep: what the artist wants to keep. stacked: on top of earlier deltas.
     """
 
     lists: Sequence[WordList]
@@ -25,9 +25,13 @@ class PreservedPrompts:
     seed: int
     keep: Sequence[str] = ()
     recipe: Recipe = OBJECT
+    stacked: bool = False
 
     def weights(self) -> dict[str, float]:
-        """{prompt: its weight}; all words of the lists weigh the same, each prompt of the artist's words weighs 1."""
+        """{prompt: its weight}; all words of the lists weigh the same, each prompt of the artist's words weighs 1.
+
+        The checkpoint's own styles are held on unlisted things too, where a stack takes styles from these.
+        """
         own, recipe = self.lists[0].without(self.moving), self.recipe
         kept = [s for w in self.keep for s in scenes(own, w, own.kind(w), recipe.kept_prompts, self.seed + 1)]
         found = dict.fromkeys(["", *(s.prompt for s in kept)], 1.0)
@@ -40,6 +44,10 @@ class PreservedPrompts:
                 made = scenes(rest, word, rest.kind(word), each, self.seed)
                 for scene in made:
                     found.setdefault(scene.prompt, few / len(made))
+        general = self.lists[-1].without(self.moving)
+        for style in own.styles if self.stacked else ():
+            for scene in of_unlisted(own, general, style, recipe.stacked_styles, self.seed):
+                found.setdefault(scene.prompt, recipe.stacked_styles_weight)
         return {prompt: w for prompt, w in found.items() if not any(names(prompt, m) for m in self.moving)}
 
     def moment(self, reader: TextReader, pulse: Callable[[], None] = lambda: None) -> Moment:

@@ -14,7 +14,7 @@ from ..host import HostModel, base_of, title_of
 from ..recipe import DEFAULT, Recipe, at_the_entry, thorough
 from ..words.compare import same_thing, share_a_word
 from ..words.prompt_syntax import without_article
-from ..words.prompts import Scene, scenes, style_words
+from ..words.prompts import Scene, of_unlisted, scenes, style_words
 from ..words.questions import ask_about_syntax, listed
 from ..words.understood import forms_of
 from ..words.vocabulary import Vocabulary, belongs_to
@@ -166,14 +166,6 @@ class Request:
         gone = {*self.vocabulary.synonyms(self.concept)}
         alone = (n for n in found if n not in gone and not any(belongs_to(n, m) for m in self.moving))
         return tuple(islice(alone, self.recipe.near_anchors))
-
-
-def of_unlisted(words: WordList, general: WordList, style: str, count: int, seed: int) -> tuple[Scene, ...]:
-    """At most `count` scenes of a style with things that the general list alone names: it has to go from them too."""
-    unlisted = general.without(words.all_objects).all_objects
-    # a quarter of what is asked for names no thing
-    found = scenes(replace(words, objects={"": unlisted}), style, "style", count + count // 3, seed) if count else ()
-    return tuple(scene for scene in found if scene.obj)[:count]
 
 
 def for_vocabulary(recipe: Recipe, check: bool) -> Recipe:

@@ -109,7 +109,8 @@ class Run:
         if reader.paths not in self._preserved:
             request = self.request
             lists = (request.words, request.general)
-            prompts = PreservedPrompts(lists, request.moving, request.config.seed, request.config.keep, request.recipe)
+            config, stacked = request.config, bool(request.earlier)
+            prompts = PreservedPrompts(lists, request.moving, config.seed, config.keep, request.recipe, stacked)
             held = Held(prompts.moment(reader, self.job.pulse))
             if request.vocabulary:
                 self.job.say("reading the vocabulary")

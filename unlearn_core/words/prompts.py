@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from .word_list import WordList
@@ -65,6 +65,14 @@ def scenes(words: WordList, concept: str, kind: str, count: int, seed: int) -> l
             scene = place(Scene(rng.choice(templates), other, other, rng.choice(words.suffixes)), concept, kind)
             found.setdefault(scene.prompt, scene)
     return list(found.values())
+
+
+def of_unlisted(words: WordList, general: WordList, style: str, count: int, seed: int) -> tuple[Scene, ...]:
+    """At most `count` scenes of a style with things that the general list alone names."""
+    unlisted = general.without(words.all_objects).all_objects
+    # a quarter of what is asked for names no thing
+    found = scenes(replace(words, objects={"": unlisted}), style, "style", count + count // 3, seed) if count else ()
+    return tuple(scene for scene in found if scene.obj)[:count]
 
 
 def place(scene: Scene, concept: str, kind: str) -> Scene:

@@ -115,10 +115,10 @@ class Recipe:
     """Fewest and most prompts of each word of a list that the closed form preserves."""
     listed_total: int = 400
     """Prompts of a list between these bounds: few words meet each other in more of them."""
-    stacked_styles: int = 64
+    unlisted_styles: int = 64
     """Prompts of each of the checkpoint's own styles that stay, with things that only the general list names, on top of
-    earlier deltas: these would be mixed up with a style that goes from such things."""
-    stacked_styles_weight: float = 0.5
+    earlier deltas and wherever a style goes from such things: it would be mixed up with these."""
+    unlisted_styles_weight: float = 0.5
     """What each of these prompts weighs."""
     kept_prompts: int = 24
     """Prompts of a word that the artist wants to keep."""
@@ -268,7 +268,7 @@ SMALL: dict[str, Recipe] = {
         target_prompts=4,
         stacked_unlisted=min(4, recipe.stacked_unlisted),
         entry_unlisted=min(4, recipe.entry_unlisted),
-        stacked_styles=4,
+        unlisted_styles=4,
         held_out_prompts=6,
         probe_prompts=2,
         rivals=4,

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from tests.tiny import WORDS, TinyHost
+from tests.unit.runs import opened, stack_on
+from unlearn_core import ForgetConfig, Stack
 from unlearn_core.host import Conditioning
 from unlearn_core.method.preserved import PreservedPrompts
 from unlearn_core.method.text_reader import TextReader
@@ -67,17 +69,27 @@ def test_on_a_stack_the_own_styles_that_stay_are_held_on_unlisted_things_too():
     """Else a style that goes from these is mixed up there with one that stays: "flat penguin" came out glossy."""
     moving = ("banana", "ink", "owl")
     first = weights([OWN, GENERAL], moving)
-    stacked = PreservedPrompts([OWN, GENERAL], moving, 0, stacked=True).weights()
+    stacked = PreservedPrompts([OWN, GENERAL], moving, 0, unlisted=True).weights()
     more = {p: w for p, w in stacked.items() if p not in first}
     unlisted = set(GENERAL.all_objects) - {*OWN.all_objects, *moving}
     staying = [s for s in OWN.styles if s != "ink"]
-    assert len(staying) > 1 and set(more.values()) == {OBJECT.stacked_styles_weight}
+    assert len(staying) > 1 and set(more.values()) == {OBJECT.unlisted_styles_weight}
     for style in staying:
         mine = [p for p in more if names(p, style)]
-        assert len(mine) == OBJECT.stacked_styles and all(any(names(p, thing) for thing in unlisted) for p in mine)
+        assert len(mine) == OBJECT.unlisted_styles and all(any(names(p, thing) for thing in unlisted) for p in mine)
     assert not any(names(p, m) for p in stacked for m in moving), "what goes or has gone is not held"
     alone = PreservedPrompts([GENERAL, GENERAL], moving, 0)
-    assert replace(alone, stacked=True).weights() == alone.weights(), "no thing is unlisted without a list of its own"
+    assert replace(alone, unlisted=True).weights() == alone.weights(), "no thing is unlisted without a list of its own"
+
+
+def test_a_run_on_a_stack_holds_them(monkeypatch):
+    monkeypatch.setattr(PreservedPrompts, "moment", lambda prompts, *_: prompts.weights())
+    below = stack_on(TinyHost(), {"concept": "frog", "anchor": "cat"})
+    held = []
+    for stack in (Stack(), below):
+        with opened(TinyHost(), ForgetConfig(concept="banana", quality="quick"), stack) as run:
+            held.append({*run.preserved(run.readers[0]).values()})
+    assert OBJECT.unlisted_styles_weight not in held[0] and OBJECT.unlisted_styles_weight in held[1]
 
 
 def test_a_part_of_the_target_is_held():

@@ -181,6 +181,16 @@ def test_where_all_text_enters_through_layers_of_its_own_a_style_is_led_further(
     assert ends[1] == pytest.approx(ends[0]), "what is tried beside a vocabulary ends as far"
 
 
+def test_styles_are_held_on_unlisted_things_on_a_stack_and_where_a_style_goes_from_these():
+    def holds(host, concept, stack=None):
+        return Request.read(host(), ForgetConfig(concept=concept), stack or Stack()).holds_unlisted
+
+    below = stack_on(TinyHost(), {"concept": "frog", "anchor": "cat"})
+    assert not holds(TinyHost, "banana") and not holds(TinyHost, "ink"), "a UNet's first delta is what it was"
+    assert holds(TinyHost, "banana", below) and holds(TinyHost, "ink", below)
+    assert holds(Entry, "ink") and not holds(Entry, "banana")
+
+
 def test_there_the_rank_is_larger_unless_the_artist_has_asked_for_another():
     def rank(host, **asked):
         return Request.read(host(), ForgetConfig(concept="banana", **asked), Stack()).rank

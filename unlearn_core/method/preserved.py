@@ -17,7 +17,7 @@ class PreservedPrompts:
     """Hundreds of prompts of all words of some lists, of the artist's own words, and of nothing at all.
 
     lists: the checkpoint's own first. moving: concepts whose prompts change or have changed; they are left out.
-    keep: what the artist wants to keep. stacked: on top of earlier deltas.
+    keep: what the artist wants to keep. unlisted: whether the own styles are held on unlisted things, too.
     """
 
     lists: Sequence[WordList]
@@ -25,13 +25,10 @@ class PreservedPrompts:
     seed: int
     keep: Sequence[str] = ()
     recipe: Recipe = OBJECT
-    stacked: bool = False
+    unlisted: bool = False
 
     def weights(self) -> dict[str, float]:
-        """{prompt: its weight}; all words of the lists weigh the same, each prompt of the artist's words weighs 1.
-
-        The checkpoint's own styles are held on unlisted things too, where a stack takes styles from these.
-        """
+        """{prompt: its weight}; all words of the lists weigh the same, each prompt of the artist's words weighs 1."""
         own, recipe = self.lists[0].without(self.moving), self.recipe
         kept = [s for w in self.keep for s in scenes(own, w, own.kind(w), recipe.kept_prompts, self.seed + 1)]
         found = dict.fromkeys(["", *(s.prompt for s in kept)], 1.0)
@@ -45,9 +42,9 @@ class PreservedPrompts:
                 for scene in made:
                     found.setdefault(scene.prompt, few / len(made))
         general = self.lists[-1].without(self.moving)
-        for style in own.styles if self.stacked else ():
-            for scene in of_unlisted(own, general, style, recipe.stacked_styles, self.seed):
-                found.setdefault(scene.prompt, recipe.stacked_styles_weight)
+        for style in own.styles if self.unlisted else ():
+            for scene in of_unlisted(own, general, style, recipe.unlisted_styles, self.seed):
+                found.setdefault(scene.prompt, recipe.unlisted_styles_weight)
         return {prompt: w for prompt, w in found.items() if not any(names(prompt, m) for m in self.moving)}
 
     def moment(self, reader: TextReader, pulse: Callable[[], None] = lambda: None) -> Moment:

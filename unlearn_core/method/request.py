@@ -122,6 +122,11 @@ class Request:
         return self.stack.concepts()
 
     @property
+    def holds_unlisted(self) -> bool:
+        """Whether the styles that stay are held on unlisted things, as others may go from these."""
+        return bool(self.earlier or self.recipe.unlisted_prompts)
+
+    @property
     def near_earlier(self) -> tuple[str, ...]:
         """What lies around them and is preserved as well; of few of them the lists and the sample hold enough."""
         return self.stack.near() if len(self.earlier) > self.recipe.earlier_shared else ()

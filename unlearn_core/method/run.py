@@ -109,8 +109,8 @@ class Run:
         if reader.paths not in self._preserved:
             request = self.request
             lists = (request.words, request.general)
-            config, stacked = request.config, bool(request.earlier)
-            prompts = PreservedPrompts(lists, request.moving, config.seed, config.keep, request.recipe, stacked)
+            config, unlisted = request.config, request.holds_unlisted
+            prompts = PreservedPrompts(lists, request.moving, config.seed, config.keep, request.recipe, unlisted)
             held = Held(prompts.moment(reader, self.job.pulse))
             if request.vocabulary:
                 self.job.say("reading the vocabulary")

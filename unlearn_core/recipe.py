@@ -120,6 +120,9 @@ class Recipe:
     earlier deltas and wherever a style goes from such things: it would be mixed up with these."""
     unlisted_styles_weight: float = 0.5
     """What each of these prompts weighs."""
+    unlisted_near: int = 12
+    """Prompts of each thing of the target's own category that only the general list names, there as well; all of them
+    together weigh as much as a word of a list."""
     kept_prompts: int = 24
     """Prompts of a word that the artist wants to keep."""
 
@@ -269,6 +272,7 @@ SMALL: dict[str, Recipe] = {
         stacked_unlisted=min(4, recipe.stacked_unlisted),
         entry_unlisted=min(4, recipe.entry_unlisted),
         unlisted_styles=4,
+        unlisted_near=2,
         held_out_prompts=6,
         probe_prompts=2,
         rivals=4,

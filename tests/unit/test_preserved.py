@@ -67,7 +67,7 @@ def test_prompts_of_the_target_are_not_held(concept):
 
 def test_on_a_stack_the_own_styles_that_stay_are_held_on_unlisted_things_too():
     """Else a style that goes from these is mixed up there with one that stays: "flat penguin" came out glossy."""
-    moving = ("banana", "ink", "owl")
+    moving = ("ink", "banana", "owl")
     first = weights([OWN, GENERAL], moving)
     stacked = PreservedPrompts([OWN, GENERAL], moving, 0, unlisted=True).weights()
     more = {p: w for p, w in stacked.items() if p not in first}
@@ -80,6 +80,24 @@ def test_on_a_stack_the_own_styles_that_stay_are_held_on_unlisted_things_too():
     assert not any(names(p, m) for p in stacked for m in moving), "what goes or has gone is not held"
     alone = PreservedPrompts([GENERAL, GENERAL], moving, 0)
     assert replace(alone, unlisted=True).weights() == alone.weights(), "no thing is unlisted without a list of its own"
+
+
+@pytest.mark.parametrize("concept", ["cat", "a cat", "Cats"])
+def test_on_a_stack_unlisted_things_of_the_targets_category_are_held_in_own_words(concept):
+    """Else they go with it: after "guitar" the demo model drew rabbits for violins."""
+    both = PreservedPrompts([OWN, GENERAL], (concept, "banana"), 0)
+    first, stacked = both.weights(), replace(both, unlisted=True).weights()
+    near = set(GENERAL.members("animal")) - {*OWN.all_objects}
+    held = {p: w for p, w in stacked.items() if p not in first}
+    each = OBJECT.listed_prompts[0] / OBJECT.unlisted_near  # together as much as a word of a list
+    assert len(near) > 10 and {*held.values()} == {OBJECT.unlisted_styles_weight, each}
+    for thing in near:
+        mine = [p for p, w in held.items() if names(p, thing) and w == each]
+        assert OBJECT.unlisted_near - 2 <= len(mine) <= OBJECT.unlisted_near, "few of them are held for a style"
+        assert any(names(p, style) for p in mine for style in OWN.styles)
+    fruit = set(GENERAL.members("fruit")) - {*OWN.all_objects}
+    assert not any(names(p, thing) for p, w in held.items() if w == each for thing in fruit), "these do not go with it"
+    assert not any(names(p, "cat") for p in stacked)
 
 
 def test_a_run_on_a_stack_holds_them(monkeypatch):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..recipe import OBJECT, Recipe
-from ..words.prompts import names, of_unlisted, scenes
+from ..words.prompts import Scene, names, of_unlisted, scenes
 from ..words.word_list import WordList
 from .text_reader import TextReader
 from .token_moments import Moment, moment_of
@@ -16,8 +16,9 @@ from .token_moments import Moment, moment_of
 class PreservedPrompts:
     """Hundreds of prompts of all words of some lists, of the artist's own words, and of nothing at all.
 
-    lists: the checkpoint's own first. moving: concepts whose prompts change or have changed; they are left out.
-    keep: what the artist wants to keep. unlisted: whether the own styles are held on unlisted things, too.
+    lists: the checkpoint's own first, the general one last. moving: concepts whose prompts change or have changed, the
+    target first; they are left out. keep: what the artist wants to keep. unlisted: whether things that the general list
+    alone names are held in the checkpoint's own words, too.
     """
 
     lists: Sequence[WordList]
@@ -29,7 +30,7 @@ class PreservedPrompts:
 
     def weights(self) -> dict[str, float]:
         """{prompt: its weight}; all words of the lists weigh the same, each prompt of the artist's words weighs 1."""
-        own, recipe = self.lists[0].without(self.moving), self.recipe
+        own, recipe = self.own, self.recipe
         kept = [s for w in self.keep for s in scenes(own, w, own.kind(w), recipe.kept_prompts, self.seed + 1)]
         found = dict.fromkeys(["", *(s.prompt for s in kept)], 1.0)
         few, many = recipe.listed_prompts
@@ -41,11 +42,28 @@ class PreservedPrompts:
                 made = scenes(rest, word, rest.kind(word), each, self.seed)
                 for scene in made:
                     found.setdefault(scene.prompt, few / len(made))
-        general = self.lists[-1].without(self.moving)
-        for style in own.styles if self.unlisted else ():
-            for scene in of_unlisted(own, general, style, recipe.unlisted_styles, self.seed):
-                found.setdefault(scene.prompt, recipe.unlisted_styles_weight)
+        for scene, weight in self.of_unlisted_things() if self.unlisted else ():
+            found.setdefault(scene.prompt, weight)
         return {prompt: w for prompt, w in found.items() if not any(names(prompt, m) for m in self.moving)}
+
+    @property
+    def own(self) -> WordList:
+        """The checkpoint's list without what moves."""
+        return self.lists[0].without(self.moving)
+
+    def of_unlisted_things(self) -> Iterator[tuple[Scene, float]]:
+        """Scenes in the checkpoint's own templates and styles, with their weights: of each style, with any such things;
+        and of all such things of the target's own category, which go with it first."""
+        own, recipe = self.own, self.recipe
+        general = self.lists[-1].without(self.moving)
+        for style in own.styles:
+            for scene in of_unlisted(own, general, style, recipe.unlisted_styles, self.seed):
+                yield scene, recipe.unlisted_styles_weight
+        category = self.lists[-1].category(self.moving[0])
+        for thing in general.without(own.all_objects).members(category):
+            made = scenes(own, thing, "object", recipe.unlisted_near, self.seed)
+            for scene in made:
+                yield scene, recipe.listed_prompts[0] / len(made)
 
     def moment(self, reader: TextReader, pulse: Callable[[], None] = lambda: None) -> Moment:
         """Of the prompts' tokens, by their weights."""

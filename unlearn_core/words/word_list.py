@@ -69,8 +69,8 @@ class WordList:
         return "object"
 
     def category(self, concept: str) -> str:
-        """The category word of a known thing, or ""."""
-        return next((g for g, m in self.objects.items() if g and concept.casefold() in map(str.casefold, m)), "")
+        """The category word of a known thing, "an apple" and "Apples" as well; or ""."""
+        return next((g for g, m in self.objects.items() if g and any(same_thing(w, concept) for w in m)), "")
 
     def members(self, category: str) -> tuple[str, ...]:
         """The things that a category word stands for, "animals" as well as "animal"; none for any other word."""

@@ -41,6 +41,10 @@ def free_bytes(device: torch.device) -> int | None:
     return None
 
 
+FULL = "out of memory", "can't allocate memory", "not enough memory", "Invalid buffer size", "STATUS_ALLOC_FAILED"
+"""What errors of full memory say: of cards, of Linux and macOS, of Windows, of MPS, and of CUDA's libraries."""
+
+
 def is_tight(modules: Iterable[nn.Module], device: torch.device) -> bool:
     """Whether these networks together would fill more than half of a GPU's free memory."""
     free = free_bytes(device) if device.type == "cuda" else None
@@ -51,9 +55,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that the device's memory is full."""
     if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
         return True
-    return isinstance(error, RuntimeError) and any(
-        words in str(error) for words in ("out of memory", "can't allocate memory", "STATUS_ALLOC_FAILED")
-    )
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in FULL)
 
 
 def release(device: torch.device, young: bool = False) -> None:

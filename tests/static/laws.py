@@ -18,7 +18,7 @@ LEVELS = (
     "errors, version, starting",
     "untrusted",
     "words, delta",
-    "config, recipe, saved_work",
+    "config, extremes, recipe, saved_work",
     "host",
     "progress, sampling, prompt_cache, device_memory",
     "preview",

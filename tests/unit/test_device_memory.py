@@ -80,6 +80,12 @@ def test_all_else_is_the_hosts_own():
         (MemoryError(), True),
         (torch.cuda.OutOfMemoryError(), True),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), True),
+        (
+            RuntimeError("[enforce fail at alloc_cpu.cpp:116] data. DefaultCPUAllocator: not enough memory: 9 bytes."),
+            True,
+        ),
+        (RuntimeError("Invalid buffer size: 23.50 GB"), True),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 9 GB, max allowed: 9 GB)"), True),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
         (RuntimeError("size mismatch"), False),
         (ValueError("out of memory"), False),

@@ -1,5 +1,7 @@
 """The standalone model against diffusers' own prediction and sampler, and the tokenizer against CLIP's."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from transformers.models.clip import modeling_clip
@@ -133,6 +135,14 @@ def test_a_card_that_only_imitates_bfloat16_takes_float16(monkeypatch, capabilit
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
     assert half_type(torch.device("cuda")) is expected
+
+
+def test_a_torch_without_a_library_for_bfloat16_computes_in_float32(monkeypatch):
+    """As it comes for Apple's processors: each run there ended at once."""
+    monkeypatch.setattr(torch.ops, "mkldnn", SimpleNamespace())
+    assert half_type(torch.device("cpu")) is None
+    monkeypatch.setattr(torch.ops, "mkldnn", SimpleNamespace(_is_mkldnn_bf16_supported=lambda: True))
+    assert half_type(torch.device("cpu")) == torch.bfloat16
 
 
 def test_a_second_session_is_refused_and_the_first_one_goes_on(host):

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from ..delta.layer_names import is_linear
 from ..errors import UnlearnError
@@ -94,7 +93,8 @@ class Average:
         """Take in the current values; the first ones weigh little."""
         self._step += 1
         decay = min(self._decay, self._step / (self._step + 5))
-        get_ema_multi_avg_fn(decay)(self.means, self._parameters, self._step)
+        for mean, p in zip(self.means, self._parameters, strict=True):
+            mean.lerp_(p, 1 - decay)
 
     @torch.no_grad()
     def swap(self) -> None:

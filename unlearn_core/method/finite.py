@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..delta.layer_names import weight_of
 from ..errors import TrainingFailed
+from ..extremes import ends_of
 from ..host import Conditioning
 
 MEND = "load another copy of the checkpoint, or load it in full precision."
@@ -26,7 +27,7 @@ def check_layers(backbone: nn.Module, layers: Mapping[str, str]) -> None:
     for path in layers:
         weight = weight_of(backbone.get_submodule(path))
         if type(weight) in (Tensor, nn.Parameter) and weight.dtype in (torch.float16, torch.bfloat16, torch.float32):
-            waiting.append((path, torch.stack(weight.detach().aminmax())))
+            waiting.append((path, torch.stack(ends_of(weight.detach()))))
         if len(waiting) == AT_ONCE:
             check_ends(waiting)
             waiting = []

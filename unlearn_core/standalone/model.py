@@ -215,5 +215,6 @@ def half_type(device: torch.device) -> torch.dtype | None:
         # newer versions of torch also say yes for cards that only imitate it, many times slower than float16
         native = torch.cuda.get_device_capability(device)[0] >= 8 if torch.version.cuda else True
         return torch.bfloat16 if native and torch.cuda.is_bf16_supported() else torch.float16
-    native = device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return torch.bfloat16 if native else None
+    # torch for Apple's processors comes without this library
+    asked = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None) if device.type == "cpu" else None
+    return torch.bfloat16 if asked is not None and asked() else None

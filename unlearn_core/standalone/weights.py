@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import BadCheckpoint
+from ..extremes import ends_of
 from ..untrusted import listed
 
 SCALES = (".scale_weight", ".weight_scale")
@@ -96,7 +97,7 @@ def finite(tensor: Tensor, where: str) -> Tensor:
     """The tensor. Raises `BadCheckpoint` when it holds NaN or infinity, or numbers that its type cannot hold."""
     if tensor.numel():
         # one pass, without a second tensor; both ends of one that holds NaN are NaN
-        low, high = tensor.aminmax()
+        low, high = ends_of(tensor)
         if not bool((low.isfinite() & high.isfinite()).item()):
             raise BadCheckpoint(
                 f"{where} numbers that are not finite (NaN or infinity): copy or download the checkpoint again."

@@ -206,6 +206,35 @@ def test_a_check_asks_for_near_and_far_concepts_and_the_artists_own():
     assert (asked.sampler.steps, asked.sampler.guidance) == (2, 3.0)
 
 
+def test_styles_that_no_list_names_are_asked_for_as_styles(monkeypatch):
+    """By the list's words alone "Greg Rutkowski" was a thing: "a photo of a Greg Rutkowski in a city"."""
+    host = TinyHost()
+    host.words_file = None
+    monkeypatch.setattr("unlearn_core.method.known_words.unknown_words", lambda *_, **__: [])
+    wish = config(concept="van gogh style", anchor="Claude Monet", keep=("Greg Rutkowski",))
+    with opened(host, wish, recipes=SMALL) as run:
+        words = run.request.words
+        asked = evaluator_for(run, Anchor("Claude Monet", "", ("Edvard Munch",))).questions
+    assert run.request.kind == "style" and words is run.request.general
+    for name in ("van gogh", "Claude Monet", "Greg Rutkowski", "Edvard Munch"):
+        assert words.kind(name) == "style", name
+    assert all(scene.style == name for name in ("Edvard Munch", "Greg Rutkowski") for scene in asked.preserved[name])
+    assert words.kind("cat") == words.kind("zog") == "object"
+    assert WordList.load(None).kind("Greg Rutkowski") == "object", "a list alone knows its own words"
+
+
+def test_the_kind_that_somebody_has_said_holds_everywhere():
+    with opened(TinyHost(), config(concept="banana", kind="style", anchor="gizmo"), recipes=SMALL) as run:
+        assert run.request.words.kind("Banana") == run.request.words.kind("gizmo") == "style"
+
+
+def test_a_full_check_of_a_model_that_has_nothing_else_is_no_error():
+    asked = evaluator(Student())
+    asked = replace(asked, questions=replace(asked.questions, preserved={}))
+    answers = asked.before()
+    assert answers.preserved == {} and len(answers.latents) == 4
+
+
 def test_far_concepts_of_a_list_that_is_not_its_own_have_entries_in_the_text_encoder(monkeypatch):
     host = TinyHost()
     with opened(host, config(), recipes={kind: replace(OBJECT, group=0) for kind in SMALL}) as run:

@@ -145,8 +145,8 @@ class Evaluator:
         share, targets = self.asked_for(1, rounds)
         self.job.tick()
         rows = [(name, scene) for name, scenes in self.questions.preserved.items() for scene in scenes]
-        others = self.draw([scene for _, scene in rows], 2)
-        shares = self.preserved_shares(rows, others)
+        others = self.draw([scene for _, scene in rows], 2) if rows else targets[:0]
+        shares = self.preserved_shares(rows, others) if rows else {}
         self.job.tick()
         half = self.recipe.shown // 2
         apart = max(1, len(rows) // half)

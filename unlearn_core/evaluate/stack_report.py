@@ -12,6 +12,7 @@ from ..host import HostModel
 from ..recipe import OBJECT
 from ..sampling import Sampler
 from ..words.prompts import Scene, scenes, spread
+from ..words.vocabulary import bundled
 from ..words.word_list import WordList
 from .evaluator import Reader, neighbours_in_list
 
@@ -60,6 +61,8 @@ def report_on(
     whole: its concepts are asked for. Other concepts are drawn from the word list.
     """
     words = WordList.load(host.words_file)
+    if not (host.words_file and words.complete):
+        words = replace(words, vocabulary=bundled())
     forgotten = [asked_for(words, row, seed) for row in contents(whole)]
     rest = words.without([f.concept for f in forgotten])
     others = [

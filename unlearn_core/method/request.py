@@ -8,7 +8,7 @@ from functools import cached_property
 from itertools import islice
 
 from ..config import ForgetConfig
-from ..delta.stack import Stack, check_fits
+from ..delta.stack import FORGETS, Stack, check_fits
 from ..errors import BadSetting
 from ..host import HostModel, base_of, title_of
 from ..recipe import DEFAULT, Recipe, at_the_entry, thorough
@@ -67,6 +67,9 @@ class Request:
         words = WordList.load(host.words_file) if host.words_file else general
         vocabulary = vocabulary_of(host)
         kind, concept = asked_for(config, [words, general], stack, vocabulary)
+        said = {name.casefold(): kind for name in (concept, config.anchor) if name}
+        alone, general = words is general, replace(general, vocabulary=vocabulary, kinds=said)
+        words = general if alone else replace(words, vocabulary=vocabulary, kinds=said)
         layers = {path: name for name, path in reversed(names.items())}
         further = config.depth == "deep" or config.scope == "everywhere"
         trained = tuple(path for path in layers if is_target(path, "attention" if further else config.layers))
@@ -206,7 +209,7 @@ def asked_for(
         term = vocabulary.find(concept)
         kind = "style" if term and term.is_style else kind
     concept = style_words(concept) if kind == "style" else concept
-    check_not_gone(concept, config.anchor, stack.concepts())
+    check_not_gone(concept, config.anchor, stack)
     if kept := next((k for k in config.keep if any(same_thing(k, gone) for gone in stack.concepts())), ""):
         raise BadSetting(f"The stack has forgotten '{kept}', so it cannot be kept: take it off the keep list.")
     if next_one := next((g for g in config.going if share_a_word(config.anchor, g)), ""):
@@ -214,9 +217,17 @@ def asked_for(
     return kind, concept
 
 
-def check_not_gone(concept: str, anchor: str, earlier: Sequence[str]) -> None:
-    """Raise `BadSetting` when what is to go, or to be drawn instead, is among the concepts that went before."""
-    if any(same_thing(concept, gone) for gone in earlier):
+def check_not_gone(concept: str, anchor: str, stack: Stack) -> None:
+    """Raise `BadSetting` when what is to go, or to be drawn instead, is among the concepts of the stack's deltas."""
+    earlier = stack.concepts()
+    for entry in stack.active:
+        if not any(same_thing(concept, gone) for gone in entry.delta.info.concepts):
+            continue
+        if entry.strength < FORGETS:
+            raise BadSetting(
+                f"'{entry.delta.label}' is on the stack at strength {entry.strength:g}, which does not forget "
+                f"'{concept}': set it to 1, or take it out and make it anew."
+            )
         raise BadSetting(f"The stack has already forgotten '{concept}': take that delta out or name another concept.")
     if shared := next((gone for gone in earlier if share_a_word(anchor, gone)), ""):
         raise BadSetting(f"The stack has forgotten '{shared}', so '{anchor}' cannot be drawn instead: name another.")

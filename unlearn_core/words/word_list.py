@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import BadSetting
 from ..untrusted import Unreadable, read_json
 from .compare import same_thing
+from .vocabulary import Vocabulary
 
 GENERAL_WORDS = Path(__file__).with_name("data") / "words.json"
 MAX_FILE, MAX_WORDS, MAX_TEMPLATES, MAX_LENGTH = 256 * 1024, 2000, 200, 120
@@ -26,7 +27,8 @@ class WordList:
     objects: {group: members}; a group's name is the category word ("" has none).
     templates have both slots, object_templates only `{o}`, style_templates only `{s}`.
     suffixes: scene endings for any prompt, "" among them. complete: whether it names all that its checkpoint draws;
-    beside another list the vocabulary counts as well.
+    beside another list the vocabulary counts as well. vocabulary: tells styles that the list does not name. kinds:
+    {word in small letters: its kind} where somebody has said what it is.
     """
 
     objects: dict[str, tuple[str, ...]]
@@ -36,6 +38,8 @@ class WordList:
     style_templates: tuple[str, ...]
     suffixes: tuple[str, ...]
     complete: bool = True
+    vocabulary: Vocabulary | None = field(default=None, repr=False, compare=False)
+    kinds: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def load(cls, file: str | Path | None) -> WordList:
@@ -62,11 +66,16 @@ class WordList:
         return replace(self, objects={g: rest(m) for g, m in self.objects.items()}, styles=rest(self.styles))
 
     def kind(self, concept: str) -> str:
-        """ "style" or "object", judged by the words alone."""
+        """ "style" or "object": as somebody has said, else by the words, by the list, and by the vocabulary."""
         words = concept.casefold()
+        if words in self.kinds:
+            return self.kinds[words]
         if words in map(str.casefold, self.styles) or words.endswith(" style") or words.startswith("style of "):
             return "style"
-        return "object"
+        if self.vocabulary is None or words in map(str.casefold, self.all_objects):
+            return "object"
+        term = self.vocabulary.find(concept)
+        return "style" if term and term.is_style else "object"
 
     def category(self, concept: str) -> str:
         """The category word of a known thing, "an apple" and "Apples" as well; or ""."""

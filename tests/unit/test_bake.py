@@ -65,7 +65,7 @@ def predicted(host, stack):
 def test_baked_checkpoint_draws_as_the_applied_stack(full, host, stack):
     out = full.with_name("baked.safetensors")
     done = bake(stack, full, out)
-    assert done.concepts == ("banana", "frog") and done.bytes == out.stat().st_size
+    assert done.concepts == ("banana", "frog at strength -0.5") and done.bytes == out.stat().st_size
     assert done.layers == len(stack.entries[0].delta.factors)
     baked = StandaloneModel(out)
     wanted = predicted(host, stack)

@@ -14,9 +14,10 @@ from safetensors.torch import load_file
 from tests import unbaked
 from tests.small import stack_of
 from unlearn_core.delta import bake as baking
-from unlearn_core.delta.bake import ABOUT, NOTE, bake
+from unlearn_core.delta.bake import ABOUT, NOTE, bake, concepts_baked_into
 from unlearn_core.delta.companions import Companion, placed
 from unlearn_core.delta.format import save
+from unlearn_core.delta.merge import combine_cat
 from unlearn_core.errors import BadCheckpoint, BadDelta, BadSetting, UnlearnError
 
 
@@ -252,3 +253,19 @@ def test_a_header_that_is_too_large_is_refused_before_it_is_read(tmp_path):
     with pytest.raises(BadCheckpoint, match="its header is too large"):
         bake(STACK, file, tmp_path / "copy.safetensors")
     assert names(tmp_path) == ["model.safetensors"]
+
+
+@pytest.mark.parametrize(("strength", "gone"), [(1.0, True), (0.8, True), (0.5, False), (1e-3, False), (-2.0, False)])
+def test_only_what_is_strong_enough_counts_as_forgotten(model, tmp_path, strength, gone):
+    out = tmp_path / "copy.safetensors"
+    done = bake(stack_of((unbaked.delta(), strength)), model, out)
+    words = "banana" if strength == 1 else f"banana at strength {strength:g}"
+    assert done.concepts == (words,) and concepts_baked_into(out) == (["banana"] if gone else [])
+    with safe_open(out, "pt") as file:
+        assert file.metadata()[ABOUT].endswith("it has forgotten banana." if gone else f": {words}.")
+
+
+def test_strengths_inside_a_merge_count_too(model, tmp_path):
+    out = tmp_path / "copy.safetensors"
+    bake(stack_of((combine_cat(stack_of((unbaked.delta(), -2.0))), 1.0)), model, out)
+    assert concepts_baked_into(out) == []

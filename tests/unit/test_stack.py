@@ -180,6 +180,14 @@ def test_duplicates_are_refused_under_any_name():
     assert len(Stack().with_delta(merge).with_delta(C)) == 2
 
 
+def test_what_is_switched_off_does_not_act_twice():
+    """Else a concept that is made anew beside its old delta, which is off, would be refused after all the work."""
+    again = stack_of((A, 0.0), (B, 1.0)).with_delta(Delta(dict(A.factors), A.info, "again"))
+    assert len(again) == 3 and len(again.active) == 2
+    with pytest.raises(BadDelta, match="already in the stack"):
+        again.with_delta(B)
+
+
 def test_check_fits_counts_all_layers():
     assert check_fits(stack_of((A, 1.0), (B, 0.0)), BASE, "sd1", LAYERS) == 6
     assert check_fits(Stack(), BASE, "sd1", ()) == 0

@@ -27,10 +27,11 @@ from .apply import check_scale
 from .atomic import NewFile, whole_file
 from .companions import Companion, companions, placed
 from .format import Factor
+from .merge import parts_of
 from .outputs import COPY as NOTE
 from .outputs import MOST_SAID, SUFFIX, Output, prepare, size_of, texts_in
-from .paths import read_with, same_file
-from .stack import Stack, check_fits
+from .paths import missing, read_with, same_file
+from .stack import FORGETS, Stack, check_fits
 
 PREFIX = "model.diffusion_model."
 """Before the denoiser's names in full checkpoints; files of a denoiser alone have none."""
@@ -46,7 +47,8 @@ PIECE = 2**24
 
 @dataclass(frozen=True)
 class Baked:
-    """concepts: those forgotten. layers: number of tensors with another value now. bytes: size of the new file.
+    """concepts: what was baked, with its strength where that is not 1. layers: number of tensors with another value
+    now. bytes: size of the new file.
 
     left_out: tensors of the EMA copy. beside: files and folders that were placed beside it.
     """
@@ -79,7 +81,7 @@ def bake(stack: Stack, checkpoint: str | Path, out: str | Path, tick: Callable[[
     except (SafetensorError, OSError, RuntimeError, ValueError, KeyError) as e:
         if isinstance(e, RuntimeError) and "memory" in str(e):
             raise
-        raise BadCheckpoint(f"'{source.name}' is not a readable {SUFFIX} checkpoint ({e}).") from e
+        raise BadCheckpoint(f"'{source.name}' is not a readable {SUFFIX} checkpoint ({e}): download it again.") from e
 
 
 def check_places(option: str, source: Path, target: Path) -> list[Companion]:
@@ -91,7 +93,7 @@ def check_places(option: str, source: Path, target: Path) -> list[Companion]:
     if source.suffix.lower() != SUFFIX:
         raise BadCheckpoint(f"'{source.name}' is not a {SUFFIX} file: convert it first.")
     if not source.is_file():
-        raise BadCheckpoint(f"There is no checkpoint at {source}.")
+        raise BadCheckpoint(missing(source))
     wanted = companions(source, target)
     size = size_of(source) + sum(c.size for c in wanted)
     prepare([Output(option, target, SUFFIX, size, NOTE)], read_with(source))
@@ -205,8 +207,8 @@ def write_copy(
         if not altered:
             raise BadDelta("The stack would change no bit of this checkpoint, its numbers or strengths are too small.")
         check_copy(copy, begin + numbers, rows)
-    concepts, beside = Stack(stack.active).concepts(), tuple(c.target for c in wanted)
-    return Baked(concepts, altered, begin + numbers, source.twins, beside)
+    beside = tuple(c.target for c in wanted)
+    return Baked(tuple(map(in_words, note(stack))), altered, begin + numbers, source.twins, beside)
 
 
 def moved_together(source: Source) -> dict[str, dict[str, Any]]:
@@ -255,16 +257,21 @@ def texts_of(stack: Stack, source: Source) -> dict[str, str]:
     kept = {n: t for n, t in source.texts.items() if not HASHES.search(n)}
     rows = [*baked_before(source.texts), *note(stack)]
     gone = [c for row in rows for c in concepts_in(row)]
-    about = f"A changed copy of {source.path.name}: it has forgotten {', '.join(dict.fromkeys(gone))}."
+    told = [f"it has forgotten {', '.join(dict.fromkeys(gone))}"] if gone else []
+    told += [in_words(row) for row in note(stack) if not concepts_in(row)]
+    about = f"A changed copy of {source.path.name}: {'; '.join(told)}."
     return kept | {NOTE: json.dumps(rows, ensure_ascii=False), ABOUT: about}
 
 
 def note(stack: Stack) -> list[dict[str, Any]]:
-    """What is baked, as the copy tells it."""
-    return [
-        {"concepts": e.delta.info.concepts, "sha256": e.delta.content_hash(), "strength": e.strength}
-        for e in stack.active
-    ]
+    """What is baked, as the copy tells it: each delta, those inside merges too."""
+    return [{"concepts": [p.concept], "sha256": p.sha256, "strength": p.strength} for p in parts_of(stack)]
+
+
+def in_words(row: Mapping[str, Any]) -> str:
+    """A row of `note` for people."""
+    name, strength = ", ".join(row["concepts"]), row["strength"]
+    return name if strength == 1 else f"{name} at strength {strength:g}"
 
 
 def baked_before(texts: Mapping[str, str]) -> list:
@@ -282,8 +289,11 @@ def concepts_baked_into(checkpoint: Path) -> list[str]:
 
 
 def concepts_in(row: object) -> list[str]:
-    """The concepts of one row of `NOTE`, which another program may have written."""
-    named = row.get("concepts") if isinstance(row, dict) else None
+    """The concepts that one row of `NOTE`, which another program may have written, says are forgotten."""
+    strength = row.get("strength", 1) if isinstance(row, dict) else 0
+    named = row["concepts"] if isinstance(row, dict) and "concepts" in row else None
+    if not (isinstance(strength, (int, float)) and strength >= FORGETS):
+        return []
     return [c for c in named if isinstance(c, str)] if isinstance(named, (list, tuple)) else []
 
 

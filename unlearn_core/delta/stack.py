@@ -14,6 +14,8 @@ from .info import DeltaInfo, Parent
 from .paths import from_home
 
 MAX_STRENGTH = 2.0
+FORGETS = 0.75
+"""Least strength at which a concept counts as gone: at a half more than half of its pictures are left."""
 JOINT = " + "
 """Between the concepts and the anchors of a merge."""
 
@@ -39,13 +41,16 @@ class Entry:
 
 @dataclass(frozen=True)
 class Stack:
-    """Deltas in the order they were learned in. Raises `BadDelta` when one is in it twice, also inside a merge."""
+    """Deltas in the order they were learned in.
+
+    Raises `BadDelta` when one acts twice, also inside a merge; what is switched off does not act.
+    """
 
     entries: tuple[Entry, ...] = ()
 
     def __post_init__(self) -> None:
         seen: set[str] = set()
-        for entry in self.entries:
+        for entry in self.active:
             contents = entry.contents().keys()
             if seen & contents:
                 raise BadDelta(

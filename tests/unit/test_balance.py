@@ -7,10 +7,10 @@ import torch
 
 from tests.tiny import TinyHost
 from tests.unit.runs import assert_same, config, run, stack_on, state_of
-from unlearn_core import BadDelta, BadSetting, Cancelled, Stack, TrainingFailed, UnlearnError, load, save
+from unlearn_core import BadDelta, BadSetting, Cancelled, ForgetConfig, Stack, TrainingFailed, UnlearnError, load, save
 from unlearn_core.delta.merge import combine_cat
 from unlearn_core.evaluate.evaluator import Evaluator
-from unlearn_core.method.balance import Balancing, balance, targets_of
+from unlearn_core.method.balance import Balancing, asked_by, balance, targets_of
 from unlearn_core.recipe import OBJECT, SMALL
 from unlearn_core.words.word_list import WordList
 
@@ -176,3 +176,18 @@ def test_a_stop_ends_it_and_leaves_the_host_as_it_was(pair):
         balance(host, stack, stop, recipes=SMALL)
     assert_same(before, state_of(host))
     assert fractions == sorted(fractions)
+
+
+def test_what_the_requests_were_told_holds_for_all():
+    """Words under Keep are held, and pictures are drawn as all of them were drawn."""
+    told = {"keep": ["violin", "frog", 5], "sampling_steps": 30, "guidance": 7.0}
+    other = {"keep": ["lamp"], "sampling_steps": 30, "guidance": 5.0}
+    asked = asked_by(stack_on(TinyHost(), {**BANANA, "config": told}, {**FROG, "config": other}))
+    assert (asked.concept, asked.going, asked.keep) == ("banana", ("frog",), ("violin", "lamp"))
+    assert asked.sampling_steps == 30 and asked.guidance == ForgetConfig.guidance, "they do not agree"
+
+
+@pytest.mark.parametrize("told", [{"sampling_steps": -5}, {"keep": "x"}, {"guidance": True}, {"guidance": []}])
+def test_a_file_may_say_anything_of_what_it_was_told(told):
+    asked = asked_by(stack_on(TinyHost(), {**BANANA, "config": told}, {**FROG, "config": told}))
+    assert asked.keep == () and asked.sampling_steps == ForgetConfig.sampling_steps

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -26,6 +27,7 @@ from ..host import HostModel, base_of, title_of
 from ..progress import Progress
 from ..recipe import Recipe
 from ..sampling import Sampler
+from ..words.compare import same_thing
 from ..words.prompts import REMOVED, mapped, names, scenes, spread
 from ..words.word_list import WordList
 from .open_words import OpenWords, kept_words
@@ -86,15 +88,30 @@ def balance(
     closed form makes, and what `forget` raises.
     """
     check_possible(stack)
-    gone = stack.concepts()
     check_fits(stack, base_of(host), host.architecture, host.layers(), title_of(host), host.prediction_type)
-    asked = ForgetConfig(concept=gone[0], going=gone[1:], force=True)
-    request = Request.read(host, asked, Stack(), general, recipes)
+    request = Request.read(host, asked_by(stack), Stack(), general, recipes)
     targets = targets_of(stack, request.words)
     if untold := next((t.concept for t in targets if not t.pairs), ""):
         raise BadSetting(f"No delta tells with which prompts '{untold}' was forgotten: leave it out.")
     with Run.open(request, host, progress) as run:
         return Balancing.prepare(run, stack, targets).done()
+
+
+def asked_by(stack: Stack) -> ForgetConfig:
+    """One request for all: what any of them was told to keep, and how pictures are drawn where all say the same."""
+    gone, told = stack.concepts(), [entry.delta.info.config for entry in stack.active]
+    named = [word for config in told if isinstance(config.get("keep"), (list, tuple)) for word in config["keep"]]
+    keep = dict.fromkeys(w for w in named if isinstance(w, str) and not any(same_thing(w, g) for g in gone))
+    values: dict[str, Any] = {"keep": list(keep)}
+    for name in ("sampling_steps", "guidance"):
+        said = {config.get(name) for config in told if isinstance(config.get(name), (int, float))}
+        values |= {name: said.pop()} if len(said) == 1 else {}
+    plain = {"concept": gone[0], "going": gone[1:], "force": True}
+    try:
+        return ForgetConfig.from_flat({**values, **plain})
+    except BadSetting:
+        # a file may say anything
+        return ForgetConfig.from_flat(plain)
 
 
 def check_possible(stack: Stack) -> None:

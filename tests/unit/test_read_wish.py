@@ -115,6 +115,11 @@ def test_one_concept_however_it_is_dressed(typed):
         ("PEACE AND LOVE", ("PEACE AND LOVE",)),
         (r"saber \(fate\)", ("saber (fate)",)),
         ("Mickey Mouse", ("Mickey Mouse",)),
+        ("hatsune_miku_(vocaloid)", ("hatsune miku (vocaloid)",)),
+        ("saber_(fate/stay_night), (rem_(re:zero):1.2)", ("saber (fate/stay night)", "rem (re:zero)")),
+        ("cat, please", ("cat",)),
+        ("cat, dog, etc.", ("cat", "dog")),
+        ("Cats, thank you!", ("cat",)),
     ],
 )
 def test_lists_names_and_phrases(typed, concepts):

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from unlearn_core.words import term_lists
-from unlearn_core.words.term_lists import installed, lists_in, read_terms, with_lists
+from unlearn_core.words.term_lists import installed, lists_in, read_terms, unread, with_lists
 from unlearn_core.words.vocabulary import Term, Vocabulary, bundled
 
 DANBOORU = """1girl,0,4114588,"1girls,sole_female"
@@ -124,3 +124,16 @@ def test_installed_lists_are_found_where_they_lie(tmp_path):
     installed.cache_clear()
     assert lists_in(tmp_path, own) == (own, words, tags)
     assert lists_in(tmp_path / "none", tmp_path / "none.txt") == ()
+
+
+def test_a_list_that_windows_has_written_in_utf_16_is_read(tmp_path):
+    file = written(tmp_path, "vocabulary.txt", "Zog\nŽižek, character\n".encode("utf-16"))
+    assert [t.text for t in read_terms(file)] == ["Zog", "Žižek"] and unread([file]) == []
+
+
+@pytest.mark.parametrize("data", [b"Zog\0\n", b"\xff\xfe", b"x" * 4000, b"\x89PNG\r\n"])
+def test_a_list_of_the_artists_own_that_gives_nothing_is_told(tmp_path, data):
+    own = written(tmp_path, "vocabulary.txt", data)
+    assert unread([own]) == [f"No term could be read from {own}: save it as plain text (UTF-8), one term a line."]
+    assert unread([tmp_path / "none" / "vocabulary.txt", written(tmp_path, "danbooru.csv", data)]) == []
+    assert unread([written(tmp_path, "vocabulary.txt", b"")]) == []

@@ -11,6 +11,7 @@ from ..config import ForgetConfig, truth_or_refuse
 from ..delta.info import MAX_CONCEPT
 from ..delta.stack import Stack
 from ..errors import BadSetting
+from ..words.term_lists import unread
 from ..words.understood import about_kept, understood
 from ..words.vocabulary import Vocabulary
 from ..words.wish import Wish, read_names, read_wish
@@ -47,6 +48,7 @@ def read_requests(
         if known:
             moving = (*stack.concepts(), *wish.concepts[number + 1 :])
             about += understood(name, kind, lists[0], known, moving).sentences
+    about += unread(term_lists) if known else []
     about += filter(None, [about_kept(configs[0].keep, lists[0], known)])
     return replace(wish, about=tuple(about)), configs
 

@@ -16,7 +16,8 @@ DETERMINERS = {"some", "any", "this", "that", "these", "those", "my", "your", "a
 """They are taken off in front of a known word only: All Might and Your Name are names."""
 JOINTS = {"and", "or", "&", "+", "/"}
 """Between two known concepts, or beside a phrase in quotes, they make a list."""
-NOTHING = {*ARTICLES, *DETERMINERS, *JOINTS, "everything", "anything", "something", "nothing", "whatever"}
+POLITE = {"please", "thanks", "thank you", "etc", "etc."}
+NOTHING = {*ARTICLES, *DETERMINERS, *JOINTS, *POLITE, "everything", "anything", "something", "nothing", "whatever"}
 """Words that name nothing by themselves."""
 IN_THE_STYLE = re.compile(r"(?i)^(?:in the styles? of|(?:art|artwork)? ?\bby) ")
 TAG = re.compile(r"<[^<>]*>")
@@ -45,6 +46,8 @@ BESIDE_QUOTES = re.compile(
 """A joint beside a phrase in quotes."""
 UNDERSCORE = re.compile(r"(?<=\w)_+(?=\w)")
 """Tags have it between their words: black_cat."""
+TAG_BRACKETS = re.compile(r"(?<=\w)_+\(([^()]*)\)")
+"""In a tag, as hatsune_miku_(vocaloid), they are part of the name and no weight."""
 MARKS = {"“": '"', "”": '"', "„": '"', "«": '"', "»": '"', "‘": "'", "’": "'"}
 COPIED = dict.fromkeys(map(ord, "\ufeff\u200b\u200c\u200d\u2060\u00ad\u200e\u200f\u061c"))
 """Marks that nobody sees and that come along when a text is copied: they are left out."""
@@ -78,6 +81,7 @@ def without_quotes(text: str) -> tuple[str, list[str]]:
         raise BadSetting("Forget: the text contains invisible control characters; type it again by hand.")
     for mark, plain in (MARKS | ESCAPED).items():
         text = text.replace(mark, plain)
+    text = TAG_BRACKETS.sub(" \ue002\\1\ue003", text)
     phrases: list[str] = []
 
     def put_by(found: re.Match[str]) -> str:
@@ -115,7 +119,8 @@ def read_piece(piece: str, phrases: list[str]) -> tuple[str, bool]:
         return bare(phrases[int(quoted[1])], brackets=True), True
     words = bare(re.sub("\ue000(\\d+)\ue001", lambda m: phrases[int(m[1])], piece))
     words = tidy(UNDERSCORE.sub(" ", IN_THE_STYLE.sub("style of ", tidy(words))))
-    return ("" if all(map(names_nothing, words.casefold().split())) else words), False
+    plain = words.casefold()
+    return ("" if plain in POLITE or all(map(names_nothing, plain.split())) else words), False
 
 
 def names_nothing(word: str) -> bool:

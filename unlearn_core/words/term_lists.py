@@ -5,6 +5,7 @@ What is read of a tag list are its names of characters, artists and species: oth
 
 from __future__ import annotations
 
+import codecs
 import csv
 import re
 from collections.abc import Iterator, Sequence
@@ -60,9 +61,10 @@ def read_terms(file: Path) -> tuple[Term, ...]:
             data = opened.read(MOST_BYTES + 1)
     except (OSError, ValueError):
         return ()
-    if len(data) > MOST_BYTES or b"\0" in data[:4096]:
+    text = text_of(data) if len(data) <= MOST_BYTES else None
+    if text is None:
         return ()
-    lines = data.decode("utf-8-sig", "replace").splitlines()[:MOST_ROWS]
+    lines = text.splitlines()[:MOST_ROWS]
     table = file.suffix.casefold() == ".csv" or any(re.match(r"[^,]*,\d+,\d+(,|$)", line) for line in lines[:20])
     found = tag_rows(lines, file.stem.casefold()) if table else own_rows(lines)
     counted: dict[str, tuple[int, Term]] = {}
@@ -70,6 +72,22 @@ def read_terms(file: Path) -> tuple[Term, ...]:
         counted.setdefault(term.text, (count, term))
     order = sorted(counted.values(), key=lambda row: -row[0])
     return tuple(term for _, term in order[:MOST_TERMS])
+
+
+def text_of(data: bytes) -> str | None:
+    """A file's text, in UTF-8 or in the UTF-16 that Windows' editor may write; None where it is none."""
+    if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return data.decode("utf-16", "replace")
+    return None if b"\0" in data[:4096] else data.decode("utf-8-sig", "replace")
+
+
+def unread(files: Sequence[Path]) -> list[str]:
+    """A sentence for each list of the artist's own that is there and gives no term."""
+    return [
+        f"No term could be read from {file}: save it as plain text (UTF-8), one term a line."
+        for file in files
+        if file.name == OWN_NAME and stamp(file)[1] and not read_terms(file)
+    ]
 
 
 def tag_rows(lines: Sequence[str], name: str) -> Iterator[tuple[int, Term]]:

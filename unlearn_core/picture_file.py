@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from .delta.atomic import write_whole
@@ -50,9 +51,10 @@ def letters(size: int) -> Font:
 
 
 def save_image(file: Path, image: Image.Image) -> None:
-    """Write a PNG, whole or not at all. Raises `UnlearnError`."""
-    data = io.BytesIO()
-    image.save(data, "PNG")
+    """Write a PNG, whole or not at all, signed so that it may be replaced (see `outputs`). Raises `UnlearnError`."""
+    data, signed = io.BytesIO(), PngInfo()
+    signed.add_text("Software", "unlearn")
+    image.save(data, "PNG", pnginfo=signed)
     write_whole(file, data.getvalue())
 
 
@@ -74,7 +76,8 @@ def folded(text: str, width: int, font: Font, lines: int) -> list[str]:
 
 def shortened(line: str, width: int, font: Font) -> str:
     """The line, or its beginning and dots where it is wider than that."""
-    if font.getlength(line) <= width:
+    line, whole = line[: width + 1], line  # no letter is narrower than a pixel
+    if line == whole and font.getlength(line) <= width:
         return line
     while line and font.getlength(line + "...") > width:
         line = line[:-1]

@@ -71,6 +71,9 @@ def header_bytes(path: Path, most_bytes: int) -> bytes:
         whole = os.fstat(file.fileno()).st_size
         length = int.from_bytes(file.read(8), "little")
         if length > most_bytes:
+            file.seek(0)
+            if file.read(64).lstrip().startswith((b"<", b"version https://git-lfs")):
+                raise Unreadable("a web page or a pointer was saved in its place: download the file itself again")
             raise Unreadable(f"its header is too large ({length} bytes, at most {most_bytes})")
         if whole < 8 + length or length < 2:
             raise Unreadable("the file is damaged: it ends before its header does")

@@ -40,6 +40,21 @@ def test_what_is_too_long_ends_in_dots_and_fits(captions):
     assert captions.folded("a cat", 200, font, 2) == ["a cat"]
 
 
+def test_a_text_of_any_length_is_cut_at_once(captions):
+    """Letter by letter, each time with the whole line measured, 20,000 letters took minutes."""
+
+    class Counted:
+        measured = 0
+
+        def getlength(self, text):
+            self.measured += len(text)
+            return 7 * len(text)
+
+    font = Counted()
+    (line,) = captions.folded("x" * 20_000, 160, font, 3)
+    assert line.endswith("...") and 7 * len(line) <= 160 and font.measured < 20_000
+
+
 def test_letters_that_the_font_lacks_are_question_marks(captions):
     assert captions.folded("a 猫 café", 400, captions.letters(12), 2) == ["a ? café"]
 

@@ -65,7 +65,7 @@ def test_home_is_home_in_quotes_too(tmp_path, monkeypatch, capsys):
     said = told(capsys, ["inspect", "~/none.safetensors"])
     assert str(tmp_path / "none.safetensors") in said
     assert main(["inspect", "~/made.safetensors"]) == 0
-    more = ["--stack", "~/made.safetensors:0.5", "--concept", "frog", "--out", "~/two.safetensors"]
+    more = ["--stack", "~/made.safetensors:0.9", "--concept", "frog", "--out", "~/two.safetensors"]
     assert "already forgotten 'frog'" in told(capsys, [*FORGET, *QUICK, *more])
 
 
@@ -120,3 +120,35 @@ def test_of_an_unknown_name_the_known_word_is_offered():
 @pytest.mark.parametrize("typed", ["van gogh's style", "van gogh’s style", "van gogh style", "style of van gogh"])
 def test_whose_style_it_is_is_the_styles_name(typed):
     assert style_words(typed) == "van gogh"
+
+
+@pytest.mark.parametrize("strength", ["-1", "0.5"])
+def test_a_delta_at_a_strength_that_forgets_nothing_is_told_so(strength, tmp_path, capsys):
+    file = tmp_path / "frog.safetensors"
+    assert main([*FORGET, *QUICK, "--concept", "frog", "--out", str(file)]) == 0
+    more = ["--stack", f"{file}:{strength}", "--concept", "frogs", "--out", tmp_path / "two.safetensors"]
+    said = told(capsys, [*FORGET, *QUICK, *more])
+    assert f"'frog' is on the stack at strength {strength}, which does not forget 'frog': set it to 1" in said
+
+
+def test_what_is_switched_off_may_be_made_again(tmp_path, capsys):
+    """The new delta is the same as the one that is off; that was an error after all the work."""
+    first, second = tmp_path / "one.safetensors", tmp_path / "two.safetensors"
+    assert main([*FORGET, *QUICK, "--concept", "frog", "--out", str(first)]) == 0
+    assert main([*FORGET, *QUICK, "--concept", "frog", "--stack", f"{first}:0", "--out", str(second)]) == 0
+    assert "Next: " in capsys.readouterr().out and second.is_file()
+
+
+@pytest.mark.parametrize(
+    ("pairs", "words"),
+    [
+        (["rank=4", "rank=5"], "--set rank is given twice"),
+        (["going=cat"], "--set going: the tool sets this by itself"),
+        ([""], "is not KEY=VALUE, as in --set quality=quick"),
+    ],
+)
+def test_settings_that_would_have_no_effect_are_refused(pairs, words, tmp_path, capsys):
+    pairs = [text for pair in pairs for text in ("--set", pair)]
+    wish = ["--concept", "frog", "--out", tmp_path / "frog.safetensors"]
+    assert words in told(capsys, ["forget", "--checkpoint", CHECKPOINT, *pairs, *wish])
+    assert not list(tmp_path.iterdir())

@@ -1,11 +1,14 @@
 """Outputs of the command line: never an input, never each other, refused before anything is loaded."""
 
+import json
 import os
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from tests.small import A, B, C
@@ -13,9 +16,10 @@ from unlearn_core import BadSetting, ForgetConfig, load, save
 from unlearn_core.cli import stack as stack_command
 from unlearn_core.cli.main import main
 from unlearn_core.delta.format import Delta
-from unlearn_core.delta.outputs import COPY, Output, check_outputs, delta_size, may_be_replaced, size_of
+from unlearn_core.delta.outputs import COPY, DELTA, Output, check_outputs, delta_size, may_be_replaced, size_of
 from unlearn_core.delta.paths import beside, each_its_own, read_with
 from unlearn_core.demo.recognition import CHECKPOINT
+from unlearn_core.picture_file import save_pictures
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +84,7 @@ REFUSED = {
     "stack a.safetensors --into model.safetensors --out hard.safetensors": "would overwrite the checkpoint",
     "stack a.safetensors --out o.png": "has to end in .safetensors",
     "stack a.safetensors --method svd --rank 0 --out o.safetensors": "rank 0",
-    "stack a.safetensors b.safetensors --without cat --retrain --checkpoint x --out a.safetensors": "be a folder",
+    "stack a.safetensors b.safetensors --without cat --retrain --checkpoint folder --out a.safetensors": "be a folder",
     "demo --out a.safetensors": "be a folder",
     f"{FORGET} model.safetensors --out blob.safetensors": "is there already and is something else",
     f"{FORGET} model.safetensors --out copy.safetensors": "is there already and is something else",
@@ -269,3 +273,67 @@ def test_a_path_that_safetensors_cannot_open_is_refused_before_the_work(command,
     assert main([part.format(os.fsdecode(b"f\xff")) for part in command.split()]) == 1
     assert "holds bytes that are no text, so the file could not be read again" in capsys.readouterr().err
     assert sorted(place.iterdir()) == before
+
+
+def test_a_strangers_picture_and_table_stay(place, capsys):
+    Image.new("RGB", (8, 8)).save(place / "photo.png")
+    (place / "notes.json").write_text('{"concept": "my notes"}')
+    before = contents(place)
+    for more in (["--preview", "photo.png"], ["--report", "notes.json"]):
+        assert (
+            main(["forget", "--concept", "cat", "--checkpoint", "model.safetensors", "--out", "o.safetensors", *more])
+            == 1
+        )
+        assert "is there already and is something else" in capsys.readouterr().err
+    assert main(["preview", "--prompts", "x", "--checkpoint", "model.safetensors", "--out", "photo.png"]) == 1
+    assert "is something else" in capsys.readouterr().err and contents(place) == before
+
+
+def test_what_this_tool_has_written_may_be_replaced(place):
+    save_pictures(place / "p.png", ["a cat"], torch.zeros(1, 3, 8, 8), None)
+    (place / "r.json").write_text(json.dumps({"concept": "cat", "check": {}, "seed": 0, "steps": 0}))
+    (place / "empty.png").touch()
+    Image.new("RGB", (8, 8)).save(place / "a.png")  # beside a delta, by a version that did not sign its pictures
+    for name in ("p.png", "r.json", "empty.png", "a.png"):
+        assert may_be_replaced(place / name, DELTA), name
+
+
+def test_a_merge_does_not_replace_the_delta_of_something_else(place, capsys):
+    save(C, place / "c.safetensors")
+    before = contents(place)
+    assert main(["stack", "a.safetensors", "b.safetensors", "--out", "c.safetensors"]) == 1
+    assert "c.safetensors' is there already, a delta of 'cat'" in capsys.readouterr().err and contents(place) == before
+    again = ["stack", "a.safetensors", "b.safetensors", "--out", "both.safetensors"]
+    assert main(again) == main(again) == 0
+
+
+def test_the_same_request_may_be_made_again_as_it_is_typed(place):
+    """The file holds "ink" where "ink style" was asked for."""
+    made = Delta(dict(A.factors), replace(A.info, concept="ink", kind="style", config={"concept": "ink style"}))
+    save(made, place / "ink.safetensors")
+    for concept in ("ink", "ink style", "Ink Style"):
+        check_outputs([Output("--out", place / "ink.safetensors", ".safetensors", concept=concept)], [])
+    with pytest.raises(BadSetting, match="a delta of 'ink'"):
+        check_outputs([Output("--out", place / "ink.safetensors", ".safetensors", concept="blob")], [])
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("--rank 4 --out m.safetensors", "--rank goes with --method svd"),
+        ("--method svd --rank 0 --out m.safetensors", "The rank 0 is too small"),
+        ("--into model.safetensors --checkpoint model.safetensors --out m.safetensors", "looks at nothing"),
+        ("--into none.safetensors --out m.safetensors", "There is no checkpoint at none.safetensors: check the name"),
+    ],
+)
+def test_options_without_effect_are_refused(more, said, place, capsys):
+    assert main(["stack", "a.safetensors", "b.safetensors", *more.split()]) == 1
+    assert said in capsys.readouterr().err and not (place / "m.safetensors").exists()
+
+
+def test_nothing_is_made_where_the_checkpoint_is_missing(place, capsys):
+    assert (
+        main(["forget", "--concept", "cat", "--checkpoint", "none.safetensors", "--out", "new/one/o.safetensors"]) == 1
+    )
+    assert "There is no checkpoint at none.safetensors: check the name and the folder." in capsys.readouterr().err
+    assert not (place / "new").exists()

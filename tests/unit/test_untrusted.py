@@ -78,6 +78,16 @@ def test_a_header_is_refused_by_its_length_alone(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes in folders")
+@pytest.mark.parametrize(
+    "start", [b"<!DOCTYPE html><html>", b"\n <html>", b"version https://git-lfs.github.com/spec/v1\n"]
+)
+def test_a_download_that_is_none_is_told(tmp_path, start):
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(start + b" " * 200)
+    with pytest.raises(Unreadable, match="download the file itself again"):
+        read_header(file, MB, 10)
+
+
 @pytest.mark.parametrize("read", [lambda f: read_header(f, MB, 10), lambda f: read_text(f, MB)])
 def test_a_pipe_or_a_folder_is_not_waited_for(tmp_path, read):
     os.mkfifo(tmp_path / "pipe")

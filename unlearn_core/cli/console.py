@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from ..delta import format as delta_file
-from ..delta.paths import Place, from_home
+from ..delta.paths import Place, from_home, missing
 from ..delta.stack import Stack, parse_entry
-from ..errors import BadSetting
+from ..errors import BadCheckpoint, BadSetting
 from .failures import PIPE_CLOSED, flushed, outcome, quiet_libraries, say
 from .signals import STOPPED, Signals, StopOnInterrupt
 
@@ -35,6 +36,13 @@ def checkpoint(text: str) -> str:
     return str(from_home(text)) if text.startswith("~") else text
 
 
+def check_is_there(*checkpoints: str | Path | None) -> None:
+    """Raise `BadCheckpoint` where one is missing, before a folder is made for what comes out. None: none is given."""
+    for place in filter(None, checkpoints):
+        if not Path(place).exists():
+            raise BadCheckpoint(missing(Path(place)))
+
+
 def device(text: str) -> str:
     """A device's name, without the one on which torch holds no numbers. Raises `BadSetting`."""
     if text.partition(":")[0] == "meta":
@@ -56,10 +64,13 @@ def print_notes(notes: Iterable[str]) -> None:
 
 
 def read_settings(pairs: Sequence[str]) -> dict[str, str]:
-    """`KEY=VALUE` texts as names and values. Raises `BadSetting` for one without an equals sign."""
+    """`KEY=VALUE` texts as names and values. Raises `BadSetting` for one without an equals sign, or given twice."""
     for pair in pairs:
         if "=" not in pair:
-            raise BadSetting(f"'{pair}' is not KEY=VALUE.")
+            raise BadSetting(f"'{pair}' is not KEY=VALUE, as in --set quality=quick.")
+    named = [pair.split("=", 1)[0] for pair in pairs]
+    if twice := next((name for name in named if named.count(name) > 1), ""):
+        raise BadSetting(f"--set {twice} is given twice: use it once.")
     return dict(pair.split("=", 1) for pair in pairs)
 
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from ..config import ForgetConfig
+from ..config import ForgetConfig, settings
 from ..delta.atomic import write_json
 from ..delta.bake import concepts_baked_into
 from ..delta.format import SUFFIX, Delta, save
-from ..delta.outputs import PICTURE_SIZE, Output, delta_size, prepare
+from ..delta.outputs import DELTA, PICTURE_SIZE, Output, delta_size, prepare
 from ..delta.paths import each_its_own, read_with, safe_file_name
 from ..delta.stack import Stack, lineage
 from ..errors import BadSetting, Cancelled, UnlearnError, one_line
@@ -29,7 +29,16 @@ from ..saved_work import SavedWork, discard, holds_work
 from ..words.compare import same_thing
 from ..words.term_lists import OWN_NAME
 from .called import called
-from .console import STOPPED, StopOnInterrupt, deltas_read, print_notes, print_rows, read_settings, read_stack
+from .console import (
+    STOPPED,
+    StopOnInterrupt,
+    check_is_there,
+    deltas_read,
+    print_notes,
+    print_rows,
+    read_settings,
+    read_stack,
+)
 from .failures import say
 from .progress_bar import Bar, Counter
 from .reports import finished_report
@@ -48,11 +57,15 @@ class Files:
     report: Path | None
 
     def outputs(self, size: int, concept: str) -> list[Output]:
-        """All of them as `outputs.prepare` takes them. size: of the delta in bytes, about."""
+        """All of them as `outputs.prepare` takes them. size: of the delta in bytes, about.
+
+        concept: "" for a run that goes on, which leaves the pictures and the report of what is finished as they are.
+        """
+        mark = DELTA if concept else None
         return [
             Output("--out", self.delta, SUFFIX, size, concept=concept),
-            Output("--preview", self.preview, ".png", PICTURE_SIZE),
-            Output("--report", self.report, ".json"),
+            Output("--preview", self.preview, ".png", PICTURE_SIZE, mark),
+            Output("--report", self.report, ".json", mark=mark),
         ]
 
     def numbered(self, concepts: Sequence[str]) -> list[Files]:
@@ -128,6 +141,7 @@ def forgotten(args: argparse.Namespace, more: Callable[[Done], None] = lambda do
     """
     from ..standalone.model import StandaloneModel, words_beside
 
+    check_is_there(args.checkpoint)
     stack = read_stack(args.stack)
     values = chosen(args)
     lists = (Path(args.checkpoint).parent / OWN_NAME,)
@@ -189,6 +203,8 @@ def given(args: argparse.Namespace) -> dict[str, Any]:
 def chosen(args: argparse.Namespace) -> dict[str, Any]:
     """All settings. Raises `BadSetting` where `--set` says something else than the option."""
     named, own = read_settings(args.set), given(args)
+    if hidden := next((f.name for f in fields(ForgetConfig) if f.name in named and f not in settings()), ""):
+        raise BadSetting(f"--set {hidden}: the tool sets this by itself; name what is to go with --concept.")
     if twice := next((name for name in named if name in own and name != "force"), ""):
         raise BadSetting(f"--{twice} and --set {twice} both say what it is to be: use one of them.")
     return named | own

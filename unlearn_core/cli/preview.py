@@ -13,7 +13,7 @@ from ..delta.stack import Stack, check_fits
 from ..errors import BadSetting, one_line
 from ..host import title_of
 from ..sampling import Sampler
-from .console import deltas_read, print_notes, read_stack
+from .console import check_is_there, deltas_read, print_notes, read_stack
 from .progress_bar import Counter
 
 
@@ -23,10 +23,11 @@ def run_preview(args: argparse.Namespace) -> int:
     from ..preview import pictures
     from ..standalone.model import StandaloneModel
 
-    outputs = [Output("--out", args.out, ".png", PICTURE_SIZE)]
-    prepare(outputs, [*read_with(args.checkpoint), *deltas_read(args.stack)])
     if any("\udc80" <= letter <= "\udcff" for prompt in args.prompts for letter in prompt):
         raise BadSetting("A prompt holds bytes that are no text in this console's encoding: type it again.")
+    check_is_there(args.checkpoint)
+    outputs = [Output("--out", args.out, ".png", PICTURE_SIZE)]
+    prepare(outputs, [*read_with(args.checkpoint), *deltas_read(args.stack)])
     check(next(f for f in settings() if f.name == "seed"), args.seed)
     if not (1 <= args.steps <= 1000 and 1 <= args.guidance <= 30):
         raise BadSetting("Steps have to be from 1 to 1000 and guidance from 1 to 30.")

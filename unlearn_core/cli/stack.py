@@ -10,7 +10,7 @@ from ..config import ForgetConfig
 from ..delta import format as delta_file
 from ..delta.bake import bake, check_places
 from ..delta.format import SUFFIX, Delta
-from ..delta.merge import combine_cat, combine_svd
+from ..delta.merge import combine_cat, combine_svd, merged_info
 from ..delta.outputs import (
     COPY,
     TEXT_SIZE,
@@ -35,10 +35,12 @@ from ..method.retrain import Retraining, recorded, retrain
 from ..progress import Progress, StepReport
 from ..saved_work import SavedWork
 from ..words.compare import same_thing
-from .console import StopOnInterrupt, checkpoint, deltas_read, device, print_notes, read_stack
+from .console import StopOnInterrupt, check_is_there, checkpoint, deltas_read, device, print_notes, read_stack
 from .failures import say
 from .unfinished import only_run, unfinished
 
+RANK = 8
+"""Of a svd merge where none is given."""
 HELP = "Merge deltas into one file, take one out, or bake them into a copy of a checkpoint."
 
 
@@ -47,7 +49,7 @@ def add_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("deltas", nargs="+", metavar="DELTA[:STRENGTH]", help="lowest first")
     p.add_argument("--out", type=from_home, help="the file to write (.safetensors); with --retrain a folder")
     p.add_argument("--method", choices=("cat", "svd"), default="cat", help="of merging: cat is exact, svd is smaller")
-    p.add_argument("--rank", type=int, default=8, help="rank of the svd merge (default: 8)")
+    p.add_argument("--rank", type=int, help=f"rank of the svd merge (default: {RANK})")
     p.add_argument(
         "--balance", action="store_true", help="one delta for all that changes less of the rest (needs --checkpoint)"
     )
@@ -78,6 +80,9 @@ def run(args: argparse.Namespace) -> int:
     else:
         for sentence in lineage(stack):
             say(f"note: {sentence}")
+    if args.out and not (args.into or args.retrain):
+        # which delta may be replaced is known only when all are read
+        check_outputs([Output("--out", args.out, SUFFIX, concept=merged_info(stack, {}).concept)], ())
     new = places(removal, args.out) if removal and args.retrain else []
     host = opened(args, whole) if args.checkpoint else None
     seen = {"before": whole}
@@ -98,6 +103,7 @@ def run(args: argparse.Namespace) -> int:
 
 def check_options(args: argparse.Namespace) -> None:
     """Refuse what contradicts itself, and places that cannot be meant, before anything is loaded."""
+    check_is_there(args.checkpoint, args.into)
     if args.retrain and not (args.without is not None and args.checkpoint and args.out):
         raise BadSetting("--retrain needs --without NAME, --checkpoint and --out FOLDER for the new deltas.")
     if args.force and not args.retrain:
@@ -108,11 +114,15 @@ def check_options(args: argparse.Namespace) -> None:
         raise BadSetting("--balance needs --checkpoint, which draws and reads the pictures, and --out.")
     if args.balance and (args.retrain or args.into or args.method != "cat"):
         raise BadSetting("--balance writes one delta of its own: leave --method, --retrain and --into out.")
+    if args.into and args.checkpoint and args.without is None:
+        raise BadSetting("--into writes a copy and looks at nothing: leave --checkpoint out, or use it without --into.")
     if args.into and args.method != "cat":
         raise BadSetting("--into bakes the stack exactly: leave --method out.")
     if not args.out and (args.into or args.without is None):
         raise BadSetting("Say where to write with --out.")
-    if args.method == "svd" and args.rank < 1:
+    if args.rank is not None and args.method != "svd":
+        raise BadSetting("--rank goes with --method svd: the exact merge has the rank of all its parts.")
+    if args.rank is not None and args.rank < 1:
         raise BadSetting(f"The rank {args.rank} is too small: use 1 or more.")
     if args.retrain:
         check_folder("--out", args.out)
@@ -183,14 +193,19 @@ def opened(args: argparse.Namespace, stack: Stack) -> HostModel:
 def merged(stack: Stack, args: argparse.Namespace) -> Delta:
     """Write the merge by concatenation (exact) or truncated SVD (smaller, its error printed)."""
     if args.method == "svd":
-        made, error = combine_svd(stack, args.rank)
+        made, error = combine_svd(stack, args.rank or RANK)
         print(f"relative error of the smaller merge: {error:.2e}")
     else:
         made = combine_cat(stack)
     named = made.named(one_line(args.out.stem))
     sha = delta_file.save(named, args.out)
-    print(f"merged {len(stack)} deltas ({', '.join(stack.concepts())}) into {args.out.resolve()} (sha256 {sha[:16]})")
+    print(f"merged {counted(stack)} ({', '.join(stack.concepts())}) into {args.out.resolve()} (sha256 {sha[:16]})")
     return named
+
+
+def counted(stack: Stack) -> str:
+    """How many deltas."""
+    return "1 delta" if len(stack) == 1 else f"{len(stack)} deltas"
 
 
 def balanced(host: HostModel, stack: Stack, out: Path) -> Delta:
@@ -206,7 +221,7 @@ def balanced(host: HostModel, stack: Stack, out: Path) -> Delta:
         made = balance(host, stack, show)
     named = made.delta.named(one_line(out.stem))
     sha = delta_file.save(named, out)
-    print(f"balanced {len(stack)} deltas ({', '.join(stack.concepts())}) into {out.resolve()} (sha256 {sha[:16]})")
+    print(f"balanced {counted(stack)} ({', '.join(stack.concepts())}) into {out.resolve()} (sha256 {sha[:16]})")
     print(made.change)
     if made.doubt:
         say(f"note: {made.doubt}")

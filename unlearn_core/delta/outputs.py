@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import BadSetting, UnlearnError, one_line
-from ..untrusted import CHECKPOINT_BOUNDS, Unreadable, read_header
+from ..untrusted import CHECKPOINT_BOUNDS, Unreadable, read_header, read_json
 from .atomic import why_not_written
 from .leftovers import new_name, sweep
 from .paths import Place, is_inside, same_file, same_place, why_no_file
@@ -20,6 +20,10 @@ from .paths import Place, is_inside, same_file, same_place, why_no_file
 SUFFIX = ".safetensors"
 DELTA, COPY = "unlearn.format", "unlearn.baked"
 """Texts in a file's header by which it is known as a delta, or as a baked copy."""
+SIGNED = b"tEXtSoftware\0unlearn"
+"""Bytes at the beginning of a picture that this tool has written."""
+REPORTED = {"concept", "check", "seed"}
+"""What every report names."""
 MOST_SAID = 200
 """Characters of a name out of a file that a message repeats."""
 MARGIN = 4 * 2**20
@@ -34,15 +38,16 @@ DEVICES = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9¹²³])(\..*)?", re.IGNORE
 class Output(NamedTuple):
     """A file that will be written. option: where it was asked for; suffix: "" for any; size: bytes, about.
 
-    mark: the text in the header of a file that may be replaced: other `.safetensors` files are somebody's work.
-    concept: what is forgotten by the file; a delta of anything else is not replaced.
+    mark: the text in the header of a `.safetensors` file that may be replaced. Other files, pictures and reports that
+    are not this tool's are somebody's work, and None means that any may be. concept: what is forgotten by the file; a
+    delta of anything else stays.
     """
 
     option: str
     file: Path | None
     suffix: str = ""
     size: int = TEXT_SIZE
-    mark: str = DELTA
+    mark: str | None = DELTA
     concept: str = ""
 
 
@@ -114,14 +119,14 @@ def check_kind(output: Output, file: Path) -> None:
         return
     if not file.is_file():
         raise BadSetting(f"{option}: '{file}' is a device and not a file: choose another name.")
-    if file.suffix.lower() == SUFFIX and not may_be_replaced(file, output.mark):
+    if output.mark is not None and not may_be_replaced(file, output.mark):
         raise BadSetting(
             f"{option}: '{file.name}' is there already and is something else: choose another name, or move it away."
         )
-    other = concept_in(file) if output.concept else ""
-    if other.casefold() not in ("", output.concept.casefold()):
+    others = concepts_in(file) if output.concept else ()
+    if others and output.concept.casefold() not in map(str.casefold, others):
         raise BadSetting(
-            f"{option}: '{file.name}' is there already, a delta of '{other}': choose another name, or move it away."
+            f"{option}: '{file.name}' is there already, a delta of '{others[0]}': choose another name, or move it away."
         )
 
 
@@ -131,22 +136,45 @@ def shortened(file: Path) -> str:
 
 
 def may_be_replaced(file: Path, mark: str) -> bool:
-    """Whether an existing `.safetensors` file is empty or carries a mark of this tool."""
+    """Whether an existing file is empty or this tool's, as its header, its signature or its words say.
+
+    Pictures of older versions are not signed: such a page is known by the delta beside it.
+    """
+    kind = file.suffix.lower()
     try:
         if not file.stat().st_size:
             return True
-        return mark in texts_in(file)
+        if kind == SUFFIX:
+            return mark in texts_in(file)
+        if kind == ".json":
+            return is_report(file)
+        with open(file, "rb") as opened:
+            return SIGNED in opened.read(2**10) or DELTA in texts_in(file.with_suffix(SUFFIX))
     except OSError:
         return False
 
 
-def concept_in(file: Path) -> str:
-    """What a delta's header says that it forgets; "" for files of other kinds, and what cannot be read."""
+def is_report(file: Path) -> bool:
+    """Whether a JSON file is a report of a run."""
     try:
-        found = json.loads(texts_in(file).get("unlearn.concept", '""'))
+        found = read_json(file, 8 * TEXT_SIZE)
+    except Unreadable:
+        return False
+    return isinstance(found, dict) and found.keys() >= REPORTED
+
+
+def concepts_in(file: Path) -> tuple[str, ...]:
+    """What a delta's header says that it forgets, and as which it was asked for ("ink" by "ink style").
+
+    () for files of other kinds, and what cannot be read.
+    """
+    texts = texts_in(file)
+    try:
+        concept, config = (json.loads(texts.get(f"unlearn.{name}", "null")) for name in ("concept", "config"))
     except (ValueError, RecursionError):
-        return ""
-    return one_line(found)[:MOST_SAID] if isinstance(found, str) else ""
+        return ()
+    found = concept, config.get("concept") if isinstance(config, dict) else None
+    return tuple(one_line(name)[:MOST_SAID] for name in found if isinstance(name, str) and name)
 
 
 def texts_in(file: Path) -> Mapping[str, str]:

@@ -152,3 +152,10 @@ def each_its_own(names: Iterable[str]) -> list[str]:
         used.add(made.casefold())
         found.append(made)
     return found
+
+
+def missing(checkpoint: Path) -> str:
+    """The sentence for a checkpoint's place at which no file is."""
+    if checkpoint.exists():
+        return f"'{checkpoint}' is no file of a model: name the .safetensors file itself."
+    return f"There is no checkpoint at {checkpoint}: check the name and the folder."

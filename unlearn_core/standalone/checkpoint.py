@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..delta.layer_names import UNetShape
+from ..delta.paths import missing
 from ..errors import BadCheckpoint
 from ..untrusted import CHECKPOINT_BOUNDS, Header, Unreadable, read_header
 from .families import told_family
@@ -104,7 +105,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
             f"{path.name} is a pickle file, which can run code when opened; convert it to .safetensors."
         )
     if not path.is_file():
-        raise BadCheckpoint(f"There is no checkpoint at {path}.")
+        raise BadCheckpoint(missing(path))
     try:
         header = read_header(path, MAX_HEADER, MAX_TENSORS)
         names = [n for n in header.tensors if n.startswith(PARTS) or n in (V_PREDICTION, ZERO_SNR, *EDM)]
@@ -114,7 +115,9 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
     except Unreadable as e:
         raise BadCheckpoint(f"{path.name} is not a readable .safetensors checkpoint: {e}.") from e
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError, AttributeError) as e:
-        raise BadCheckpoint(f"{path.name} is not a readable .safetensors checkpoint ({e}).") from e
+        raise BadCheckpoint(
+            f"{path.name} is not a readable .safetensors checkpoint ({e}): it may not be whole, download it again."
+        ) from e
     return with_first_level(unscaled(weights, path.name)), header.metadata
 
 

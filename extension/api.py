@@ -145,7 +145,9 @@ def refusal(scope: Scope, any_name: bool) -> tuple[int, str]:
     hosts = header(scope, "host")
     if len(hosts) != 1 or not (any_name or is_local(hosts[0])):
         return 403, "This name is none of this machine's: use its address, or start the web UI with --listen."
-    if any(not same(origin, hosts[0]) for origin in header(scope, "origin")):
+    # a proxy may pass another name on than the browser has; what the browser itself says no page can change
+    own = header(scope, "sec-fetch-site") == ["same-origin"]
+    if not own and any(not same(origin, hosts[0]) for origin in header(scope, "origin")):
         return 403, "Another web page sent this request: only pages of this web UI may."
     # another page cannot send this type without being asked first, and so it cannot hide where it comes from
     if scope["method"] == "POST" and media_type(scope) != "application/json":

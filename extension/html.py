@@ -323,9 +323,11 @@ def sentences(lines: Sequence[str], otherwise: str, good: bool) -> str:
 
 
 def timer(button: str) -> str:
-    """Nothing to see; when its short animation ends it presses a button of the page, once.
+    """Nothing to see; when its short animation ends it presses a button of the page.
 
-    It does not run while the tab is out of sight, and each answer brings a new one.
+    It does not run while the tab is out of sight, and each answer brings a new one. Where no answer comes, as when a
+    connection was lost, a second animation presses again every five seconds.
     """
     press = f"document.getElementById('{escape(button)}').click()"
-    return f'<i class="unlearn-timer" data-at="{time.monotonic_ns()}" onanimationend="{press}"></i>'
+    events = " ".join(f'{event}="{press}"' for event in ("onanimationend", "onanimationiteration"))
+    return f'<i class="unlearn-timer" data-at="{time.monotonic_ns()}" {events}></i>'

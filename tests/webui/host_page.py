@@ -43,6 +43,11 @@ def check_requests(app):
     assert ask(app, "/unlearn/forget", wish, content_type=kind) == (422, {"error": told})
     assert ask(app, "/unlearn/forget", wish, content_type=kind, origin="http://127.0.0.1:7860")[0] == 422
     assert ask(app, "/unlearn/forget", {"concept": ""}, content_type=kind)[0] == 422
+    behind = {"origin": "https://sd.example.com", "sec_fetch_site": "same-origin"}
+    assert ask(app, "/unlearn/forget", wish, content_type=kind, **behind)[0] == 422, "behind a proxy that renames it"
+    for site in ("cross-site", "same-site", "none"):
+        status = ask(app, "/unlearn/forget", wish, content_type=kind, **{**behind, "sec_fetch_site": site})[0]
+        assert status == 403
     for body in ([], 5, "x", None):
         status, answer = ask(app, "/unlearn/forget", body, content_type=kind)
         assert status == 422 and answer["error"].startswith("Send one JSON object"), answer

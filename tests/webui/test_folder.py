@@ -122,3 +122,14 @@ def test_a_line_of_the_stack_has_its_picture():
     row = stack_file.Row("forget_cat.safetensors")
     assert '<img src="data:x" alt="before and after"><b>2. cat</b>' in html.row(2, row, card, None, "data:x")
     assert "<img" not in html.row(2, row, card, None)
+
+
+def test_of_very_many_files_the_newest_are_looked_at(tmp_path, monkeypatch):
+    """Else a new delta whose name comes late would be saved and not be there."""
+    monkeypatch.setattr(library, "MOST_FILES", 2)
+    monkeypatch.setattr(library, "described", lambda file, changed, size: core.DeltaInfo)
+    for number, name in enumerate(("z", "a", "b", "c")):
+        file = tmp_path / f"{name}.safetensors"
+        file.touch()
+        os.utime(file, (1000 - number, 1000 - number))
+    assert [card.name for card in library.cards(tmp_path)] == ["z.safetensors", "a.safetensors"]

@@ -24,6 +24,18 @@ def test_nothing_is_unescaped():
     assert all(evil not in text and '"><img>' not in text for text in shown)
 
 
+def test_a_page_asks_again_where_no_answer_came():
+    """The first animation presses once; the second one goes on, slowly, until an answer brings another timer."""
+    css = (Path(html.__file__).with_name("tab.css")).read_text("utf-8")
+    rule = next(line for line in css.splitlines() if line.startswith(".unlearn-timer "))
+    assert "unlearn-timer 0.4s linear 1, unlearn-again 5s linear infinite" in rule and "@keyframes unlearn-again" in css
+    shown = html.timer("poll")
+    assert all(
+        f"{event}=\"document.getElementById('poll').click()\"" in shown
+        for event in ("onanimationend", "onanimationiteration")
+    )
+
+
 def test_a_path_breaks_between_its_parts():
     shown = html.place(PurePosixPath("/loras/a b/forget_cat.safetensors"), "Saved as:")
     assert "<code>/<wbr>loras/<wbr>a b/<wbr>forget_<wbr>cat.safetensors</code>" in shown

@@ -38,8 +38,8 @@ def checkpoint(text: str) -> str:
 
 def check_is_there(*checkpoints: str | Path | None) -> None:
     """Raise `BadCheckpoint` where one is missing, before a folder is made for what comes out. None: none is given."""
-    for place in filter(None, checkpoints):
-        if not Path(place).exists():
+    for place in checkpoints:
+        if place and not Path(place).exists():
             raise BadCheckpoint(missing(Path(place)))
 
 

@@ -76,10 +76,11 @@ class Sent:
         return wish.concepts
 
     def earlier(self, key: str) -> list[str]:
-        """Concepts of the Forget Concepts below a node, as far as they can be read."""
+        """Concepts of the Forget Concepts below a node that act, as far as they can be read."""
         found: list[str] = []
         for other in above(self.nodes, key):
-            if self.nodes[other].get("class_type") == FORGET and not self.own(other):
+            part = self.nodes[other]
+            if part.get("class_type") == FORGET and not switched_off(part["inputs"]) and not self.own(other):
                 found += self.wishes.get(other, ())
         return found
 
@@ -127,6 +128,12 @@ def listen() -> None:
 def literals(inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Inputs that are typed into the node; the others are links, [node id, output]."""
     return {name: value for name, value in inputs.items() if not isinstance(value, list)}
+
+
+def switched_off(inputs: Mapping[str, Any]) -> bool:
+    """Whether a node's strength is typed as 0, with which its concept stays; one that comes by a link is not known."""
+    strength = inputs.get("strength")
+    return isinstance(strength, (int, float)) and strength == 0
 
 
 def above(nodes: Nodes, key: str) -> Iterator[str]:

@@ -16,11 +16,12 @@ from ..unlearn_core.config import REQUEST
 from ..unlearn_core.method.attempts import unfinished
 from ..unlearn_core.method.forget import forget_or_go_on, harm_in, summary
 from ..unlearn_core.method.request import at_own_guidance
+from ..unlearn_core.words.term_lists import stamp
 from . import cache
 from .before_run import about, checkpoint_name, literals, sent_nodes
 from .captions import message
 from .host import ComfyHostModel
-from .model_stack import facts_of, other_patches, stack_of, with_delta
+from .model_stack import facts_of, other_patches, stack_of, term_lists, with_delta
 from .pictures import BATCH, comparison, draw, sheet
 from .progress import NodeProgress, tell
 from .schema import SettingsType, StackType, requests_from, schema, setting_inputs
@@ -81,6 +82,11 @@ class ForgetConcept(io.ComfyNode):
     def validate_inputs(cls, concept=None) -> bool | str:
         """Whether the request makes sense, before anything runs; None where its words come by a link."""
         return concept is None or about(cls.hidden.unique_id) or True
+
+    @classmethod
+    def fingerprint_inputs(cls, **_) -> str:
+        """Changes with the artist's lists of words, which are no inputs that ComfyUI sees."""
+        return " ".join(f"{file} {stamp(file)}" for file in term_lists())
 
     @classmethod
     def execute(cls, model, clip, strength=1.0, resolution=0, vae=None, settings=None, **values) -> io.NodeOutput:

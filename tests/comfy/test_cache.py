@@ -51,6 +51,18 @@ def test_a_trained_run_is_remembered_by_its_training_settings_too(comfy, page):
     assert "training" in phases(longer)
 
 
+def test_a_word_that_was_added_to_ones_own_list_is_seen_by_the_next_run(comfy, page):
+    wish, own = forgetting(DEMO, "turtle", **QUICK), comfy.models / "unlearn" / "vocabulary.txt"
+    assert own_events(page.run(wish)) and not own_events(page.run(wish)), "ComfyUI itself has the result"
+    own.parent.mkdir(exist_ok=True)
+    try:
+        for text in ("zorbflux\n", "zorbflux\nquazzle, animal\n"):
+            own.write_text(text, "utf-8")
+            assert own_events(page.run(wish)) and not own_events(page.run(wish))
+    finally:
+        own.unlink(missing_ok=True)
+
+
 @pytest.mark.usefixtures("few_pictures")
 def test_an_interrupted_run_goes_on_by_itself_to_the_same_delta(comfy, page):
     cache, wish = comfy.folder / "user" / "unlearn_cache", forgetting(DEMO, "dog", **{**TRAINED, "anchor": "cat"})

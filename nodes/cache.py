@@ -12,6 +12,7 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import folder_paths
@@ -30,6 +31,15 @@ from .pictures import as_image
 VERSION = 11
 """Raised when the method changes so that the same request gives another delta."""
 LIMIT_VARIABLE, LIMIT_MB = "UNLEARN_CACHE_MB", 512
+GUIDANCE_ONLY = {
+    "sampler_cfg_function",
+    "sampler_post_cfg_function",
+    "sampler_pre_cfg_function",
+    "sampler_calc_cond_batch_function",
+    "disable_cfg1_optimization",
+    "denoise_mask_function",
+}
+"""Options of a MODEL that act where ComfyUI's own samplers add guidance or mask, which the core does by itself."""
 
 
 def folder() -> Path:
@@ -41,11 +51,11 @@ def folder() -> Path:
 class Keys:
     """Names of a request's delta. untrained: without the settings of training. trained: with all settings.
 
-    decoder: of what makes pictures from latents.
+    decoder: of what makes pictures from latents. Empty names are of what cannot be named: it is never in the cache.
     """
 
-    untrained: str
-    trained: str
+    untrained: str = ""
+    trained: str = ""
     decoder: str = ""
 
     def of(self, report: dict) -> str:
@@ -58,13 +68,18 @@ class Keys:
 
 
 def keys(host: ComfyHostModel, model, config: ForgetConfig) -> Keys:
-    """What a delta depends on, as names: base, everything patched onto it, text encoder, size and settings."""
+    """What a delta depends on, as names: base, everything patched onto it, text encoder, size and settings.
+
+    Empty ones where functions are on the MODEL that change what it answers: two of them cannot be told apart.
+    """
+    if has_functions(model):
+        return Keys()
     made_of = {
         "version": VERSION,
         "base": host.fingerprint,
         "stack": [[p.sha256, p.strength] for p in stack_of(model).parents()],
         "patches": hashed(sorted(model.patches.items())),
-        "sampling": [host.prediction_type, hashed(host.sigmas)],
+        "sampling": [host.prediction_type, hashed(host.sigmas), *patched_sampling(model)],
         "text": hashed(host.encode([config.concept, "a photo"]).tokens),
         "latent_shape": host.latent_shape,
         "words_file": host.words_file,
@@ -79,8 +94,36 @@ def keys(host: ComfyHostModel, model, config: ForgetConfig) -> Keys:
     return Keys(untrained, trained, hashed(host.decoder())[:16])
 
 
+def has_functions(model) -> bool:
+    """Whether a MODEL answers through more than its weights, their patches and its sampling: FreeU, bypass LoRAs."""
+    options = {name: value for name, value in model.model_options.items() if name not in GUIDANCE_ONLY}
+    objects = {name: value for name, value in model.object_patches.items() if name != "model_sampling"}
+    others = (getattr(model, name, {}) for name in ("injections", "weight_wrapper_patches", "callbacks"))
+    return any(map(holds_anything, (options, objects, *others)))
+
+
+def holds_anything(value: Any) -> bool:
+    """Whether there is more in nested tables and lists than empty ones, which ComfyUI makes beforehand."""
+    if isinstance(value, dict):
+        return any(map(holds_anything, value.values()))
+    return bool(value) if isinstance(value, (list, tuple, set)) else True
+
+
+def patched_sampling(model) -> list[str]:
+    """What a node such as ModelSamplingDiscrete has put in place of a MODEL's own sampling; [] where none has.
+
+    Its noise levels do not tell it: x0 has those of eps, and AuraFlow's scale of times those of SD3.
+    """
+    sampling = model.object_patches.get("model_sampling")
+    if sampling is None:
+        return []
+    kinds = [f"{kind.__module__}.{kind.__qualname__}" for kind in type(sampling).__mro__]
+    plain = {k: v for k, v in vars(sampling).items() if k != "training" and isinstance(v, (int, float, str))}
+    return [hashed([kinds, sorted(plain.items()), sorted(sampling.named_buffers())])]
+
+
 def hashed(value: Any) -> str:
-    """A hash of nested plain values and tensors, the same in every run."""
+    """A hash of nested plain values and tensors, the same in every run; of functions it takes the names."""
     digest = hashlib.sha256()
 
     def take(v: Any) -> None:
@@ -91,6 +134,9 @@ def hashed(value: Any) -> str:
                 take(part)
         elif hasattr(v, "weights"):
             take(v.weights)
+        elif isinstance(v, FunctionType) and not (v.__closure__ or v.__defaults__ or v.__kwdefaults__):
+            # its repr has an address, which is another one after each start and for each layer of a merge
+            digest.update(f"{v.__module__}.{v.__qualname__}".encode())
         else:
             digest.update(repr(v).encode())
 
@@ -100,7 +146,7 @@ def hashed(value: Any) -> str:
 
 def find(keys: Keys) -> tuple[Delta, dict] | None:
     """(delta, report) of an earlier run, or None. One that did not train serves all settings of training."""
-    for name in (keys.untrained, keys.trained):
+    for name in filter(None, (keys.untrained, keys.trained)):
         if (found := read(name)) and {"check", "steps", "prompts", "tried_training"} <= found[1].keys():
             return found
     return None
@@ -121,7 +167,8 @@ def read(name: str) -> tuple[Delta, dict] | None:
 
 def store(keys: Keys, delta: Delta, report: dict) -> None:
     """Remember a run, under the name that says what it depends on."""
-    write(keys.of(report), delta, report)
+    if name := keys.of(report):
+        write(name, delta, report)
 
 
 def find_pictures(keys: Keys, report: dict) -> tuple[Tensor, ...] | None:

@@ -1,0 +1,153 @@
+"""What the nodes remember of a MODEL and what they do not, seen from ComfyUI's own process.
+
+Runs inside ComfyUI: python boot.py COMFYUI_FOLDER remembered.py FOLDER --cpu
+Prints as its last line {"keys": {what is on the MODEL: names of the same request, for each time it was put on},
+"tidied": see `tidied`, "outcomes": see `outcomes`, "guidance": see `guidance`}.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import comfy.options
+
+# ComfyUI reads its options when its modules are loaded
+FOLDER = Path(sys.argv.pop(1))
+comfy.options.enable_args_parsing()
+# behind ComfyUI's own folder, which has modules of the same names
+sys.path.append(str(Path(__file__).resolve().parent))
+
+import comfy.sd  # noqa: E402
+import comfy.utils  # noqa: E402
+import torch  # noqa: E402
+from families import load_pack  # noqa: E402
+
+QUICK = {"concept": "banana", "anchor": "dog", "quality": "quick", "sampling_steps": 1}
+
+
+def patched(model, delta: Path) -> dict:
+    """{what is on a MODEL: function that puts it on}, by ComfyUI's own nodes."""
+    from comfy_extras.nodes_freelunch import FreeU_V2
+    from comfy_extras.nodes_model_advanced import (
+        ModelComputeDtype,
+        ModelSamplingAuraFlow,
+        ModelSamplingDiscrete,
+        ModelSamplingSD3,
+        RescaleCFG,
+    )
+    from comfy_extras.nodes_model_merging import ModelMergeSimple, ModelSubtract
+    from comfy_extras.nodes_pag import PerturbedAttentionGuidance
+
+    lora = comfy.utils.load_torch_file(str(delta))
+    key = key_of(model)
+    return {
+        "nothing": lambda: model,
+        "a clone": model.clone,
+        "a LoRA": lambda: comfy.sd.load_lora_for_models(model, None, lora, 1.0, 0.0)[0],
+        "a merge": lambda: ModelMergeSimple().merge(model, halved(model), 0.5)[0],
+        "a difference": lambda: ModelSubtract().merge(model, halved(model), 0.5)[0],
+        "eps": lambda: ModelSamplingDiscrete().patch(model, "eps", False)[0],
+        "x0": lambda: ModelSamplingDiscrete().patch(model, "x0", False)[0],
+        "SD3": lambda: ModelSamplingSD3().patch(model, 3.0)[0],
+        "AuraFlow": lambda: ModelSamplingAuraFlow().patch_aura(model, 3.0)[0],
+        "RescaleCFG": lambda: RescaleCFG().patch(model, 0.7)[0],
+        "PAG": lambda: PerturbedAttentionGuidance.execute(model, 3.0).args[0],
+        "FreeU": lambda: FreeU_V2.execute(model, 1.3, 1.4, 0.9, 0.2).args[0],
+        "a bypass LoRA": lambda: comfy.sd.load_bypass_lora_for_models(model, None, lora, 1.0, 0.0)[0],
+        "another precision": lambda: ModelComputeDtype().patch(model, "bf16")[0],
+        "a weight wrapper": lambda: changed(model, lambda m: m.add_weight_wrapper(key, lambda w: 2 * w)),
+        "a callback": lambda: changed(model, lambda m: m.add_callback("on_pre_run", print)),
+    }
+
+
+def key_of(model) -> str:
+    """ComfyUI's name of a weight that reads text."""
+    return next(k for k in model.model.state_dict() if k.endswith("attn2.to_k.weight"))
+
+
+def changed(model, change):
+    """A copy of a MODEL after a change."""
+    copy = model.clone()
+    change(copy)
+    return copy
+
+
+def halved(model):
+    """A MODEL with a patch, to be merged into another."""
+    key = key_of(model)
+    patch = {key: (-0.5 * model.model.state_dict()[key],)}
+    return changed(model, lambda m: m.add_patches(patch))
+
+
+def named(parts: dict, clip) -> dict[str, list[str]]:
+    """Names of the same request on MODELs that are put together twice."""
+    from the_pack.nodes import cache
+    from the_pack.nodes.host import ComfyHostModel
+    from the_pack.unlearn_core import ForgetConfig
+
+    found = {}
+    for name, put_on in parts.items():
+        # both are there at once, so that what is made anew has another address
+        models = [put_on(), put_on()]
+        hosts = [ComfyHostModel(m, clip, None, 64) for m in models]
+        config = ForgetConfig(**QUICK)
+        found[name] = [cache.keys(h, m, config).untrained for h, m in zip(hosts, models, strict=True)]
+    return found
+
+
+def tidied() -> list[str]:
+    """What is left of four deltas where there is room for none, one is held open and one is gone meanwhile."""
+    from the_pack.nodes import cache
+
+    cache.folder().mkdir(parents=True, exist_ok=True)
+    for age, name in enumerate(("newest", "old", "held", "gone")):
+        file = cache.folder() / f"{name}.safetensors"
+        file.write_bytes(b"x" * 100)
+        os.utime(file, (1e9 - age, 1e9 - age))
+    stat, unlink = Path.stat, Path.unlink
+
+    def no_stat(file, **options):
+        if file.stem == "gone":
+            raise FileNotFoundError(file)
+        return stat(file, **options)
+
+    def no_unlink(file, **options):
+        if file.stem in ("held", "gone"):
+            raise PermissionError(file)
+        unlink(file, **options)
+
+    os.environ[cache.LIMIT_VARIABLE] = "0.00001"
+    try:
+        Path.stat, Path.unlink = no_stat, no_unlink
+        cache.tidy("newest")
+    except OSError as problem:
+        return [repr(problem)]
+    finally:
+        Path.stat, Path.unlink = stat, unlink
+        del os.environ[cache.LIMIT_VARIABLE]
+    left = sorted(f.name for f in cache.folder().iterdir())
+    for file in cache.folder().iterdir():
+        file.unlink()
+    return left
+
+
+def main() -> None:
+    """Look at all of it."""
+    import folder_paths
+    from the_pack.nodes.demo_model import load_demo
+    from the_pack.unlearn_core.demo.recognition import CHECKPOINT
+
+    folder_paths.set_user_directory(str(FOLDER))
+    model, clip, _ = load_demo(Path(CHECKPOINT))
+    delta = CHECKPOINT.with_name("deltas") / "forget_cat.safetensors"
+    with torch.no_grad():
+        report = {"keys": named(patched(model, delta), clip), "tidied": tidied()}
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    load_pack()
+    main()

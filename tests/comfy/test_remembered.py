@@ -1,0 +1,38 @@
+"""What the nodes remember of a MODEL and what they do not: inside ComfyUI."""
+
+import pytest
+
+from tests.comfy.sources import NEWEST, seen_inside
+
+pytestmark = pytest.mark.full
+
+FUNCTIONS = ("FreeU", "a bypass LoRA", "another precision", "a weight wrapper", "a callback")
+TOLD_APART = ("nothing", "a LoRA", "a merge", "a difference", "eps", "x0", "SD3", "AuraFlow")
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory):
+    """What the script saw inside the newest ComfyUI (30 s)."""
+    pytest.importorskip("aiohttp", reason="needs requirements/comfy.txt")
+    return seen_inside(NEWEST, "remembered.py", tmp_path_factory.mktemp("user"))
+
+
+@pytest.mark.parametrize("what", FUNCTIONS)
+def test_a_model_that_answers_through_functions_is_never_in_the_cache(seen, what):
+    assert seen["keys"][what] == ["", ""]
+
+
+@pytest.mark.parametrize("what", TOLD_APART)
+def test_the_same_model_put_together_again_has_the_same_name(seen, what):
+    first, again = seen["keys"][what]
+    assert first and first == again
+
+
+def test_other_models_have_other_names(seen):
+    names = [seen["keys"][what][0] for what in TOLD_APART]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("what", ["a clone", "RescaleCFG", "PAG"])
+def test_what_acts_in_comfyuis_samplers_alone_is_the_same_model(seen, what):
+    assert seen["keys"][what] == seen["keys"]["nothing"]

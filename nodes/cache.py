@@ -10,6 +10,7 @@ import json
 import logging
 import math
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FunctionType
@@ -239,13 +240,26 @@ def write(name: str, delta: Delta, report: dict) -> None:
 
 
 def tidy(newest: str) -> None:
-    """Delete the longest unused deltas above the limit, with all that lies beside them."""
+    """Delete the longest unused deltas above the limit, with all that lies beside them.
+
+    What cannot be looked at or deleted is passed over: another ComfyUI may have deleted it, or a scanner holds it open.
+    """
     most = limit()
-    files = sorted(folder().glob("*.safetensors"), key=lambda f: f.stat().st_mtime, reverse=True)
+    files = sorted(folder().glob("*.safetensors"), key=lambda f: facts_of_file(f)[1], reverse=True)
     size = 0
     for file in files:
         together = list(folder().glob(f"{file.stem}.*"))
-        size += sum(f.stat().st_size for f in together)
+        size += sum(facts_of_file(f)[0] for f in together)
         if size > most and file.stem != newest:
             for part in together:
-                part.unlink(missing_ok=True)
+                with suppress(OSError):
+                    part.unlink(missing_ok=True)
+
+
+def facts_of_file(file: Path) -> tuple[int, float]:
+    """(size, when it was last used) of a file; zeros where it is gone."""
+    try:
+        facts = file.stat()
+    except OSError:
+        return 0, 0.0
+    return facts.st_size, facts.st_mtime

@@ -36,3 +36,7 @@ def test_other_models_have_other_names(seen):
 @pytest.mark.parametrize("what", ["a clone", "RescaleCFG", "PAG"])
 def test_what_acts_in_comfyuis_samplers_alone_is_the_same_model(seen, what):
     assert seen["keys"][what] == seen["keys"]["nothing"]
+
+
+def test_a_file_that_is_held_open_or_gone_does_not_end_a_run(seen):
+    assert seen["tidied"] == ["gone.safetensors", "held.safetensors", "newest.safetensors"]

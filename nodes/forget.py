@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from ..unlearn_core import Delta, ForgetConfig, TrainingFailed
 from ..unlearn_core.config import REQUEST
 from ..unlearn_core.method.attempts import unfinished
-from ..unlearn_core.method.forget import forget_or_go_on, harm_in, summary
+from ..unlearn_core.method.forget import broken_in, forget_or_go_on, harm_in, summary
 from ..unlearn_core.method.request import at_own_guidance
 from ..unlearn_core.words.term_lists import stamp
 from . import cache
@@ -153,20 +154,23 @@ class Wired:
         except TrainingFailed as failed:
             progress.finished()
             return Forgotten(model, f"Forget: {config.concept}\nNot kept: {failed} {UNTOUCHED}")
-        withheld = "" if config.force else harm_in(report, config)
+        withheld = why_not(report, config, own or ())
         patched = with_delta(model, delta, self.strength)
         pictures = own if own and (self.strength == 1.0 or withheld) else None
         if pictures is None:
             pictures = both_drawn((host, self.host(patched)), report["prompts"], config, progress)
-            if self.strength == 1.0:
+            withheld = withheld or why_not(report, config, pictures)
+            if self.strength == 1.0 and not broken_in(pictures):
+                # in full precision the same autoencoder may draw them
                 cache.store_pictures(keys, report, pictures)
+        before, after = map(in_eight_bits, pictures)
         text = as_text({**report, "withheld": withheld}, other_patches(model), found is not None)
         if self.strength != 1.0 and not withheld:
             text += f"\nStrength: {self.strength:g} in the pictures and on the MODEL; what stands above is of 1"
         progress.finished()
         if withheld:
-            return Forgotten(model, f"{text}\n{UNTOUCHED}", tuple(report["prompts"]), pictures)
-        return Forgotten(patched, text, tuple(report["prompts"]), pictures)
+            return Forgotten(model, f"{text}\n{UNTOUCHED}", tuple(report["prompts"]), (before, after))
+        return Forgotten(patched, text, tuple(report["prompts"]), (before, after))
 
     def made(
         self, host: ComfyHostModel, config: ForgetConfig, keys: cache.Keys, found: Found, progress: NodeProgress
@@ -185,14 +189,20 @@ class Wired:
             saved.remove()  # it would end in the same way
             raise
         report = {**result.report, "prompts": list(result.prompts)}
-        if not unfinished(report):
+        lasting = not unfinished(report) and not broken_in((result.before, result.after))
+        if lasting:
             cache.store(keys, result.delta, report)
         saved.remove()
         if result.before is None or result.after is None:
             return result.delta, report, None
-        pictures = (in_eight_bits(result.before), in_eight_bits(result.after))
-        cache.store_pictures(keys, report, pictures)
-        return result.delta, report, pictures
+        if lasting:
+            cache.store_pictures(keys, report, (result.before, result.after))
+        return result.delta, report, (result.before, result.after)
+
+
+def why_not(report: dict, config: ForgetConfig, pictures: Iterable[Tensor]) -> str:
+    """Why the delta with this report and these pictures before and after is not applied, or ""."""
+    return "" if config.force else harm_in(report, config) or broken_in(pictures)
 
 
 def way(config: ForgetConfig, strength: float, cached: bool) -> str:
@@ -211,8 +221,7 @@ def both_drawn(
     ticks = len(hosts) * config.sampling_steps * math.ceil(len(prompts) / BATCH)
     tick = lambda: progress.drawing(ticks)  # noqa: E731
     before, after = (
-        in_eight_bits(draw(h, prompts, config.seed, config.sampling_steps, at_own_guidance(config, h).guidance, tick))
-        for h in hosts
+        draw(h, prompts, config.seed, config.sampling_steps, at_own_guidance(config, h).guidance, tick) for h in hosts
     )
     return before, after
 

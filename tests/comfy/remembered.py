@@ -2,7 +2,7 @@
 
 Runs inside ComfyUI: python boot.py COMFYUI_FOLDER remembered.py FOLDER --cpu
 Prints as its last line {"keys": {what is on the MODEL: names of the same request, for each time it was put on},
-"tidied": see `tidied`, "outcomes": see `outcomes`, "guidance": see `guidance`}.
+"tidied": see `tidied`, "outcomes": see `outcomes`}.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import comfy.options
@@ -134,6 +136,62 @@ def tidied() -> list[str]:
     return left
 
 
+class BlackVae:
+    """An autoencoder that gives no numbers, as some do in half precision."""
+
+    first_stage_model = torch.nn.Linear(2, 2)
+
+    def decode(self, latents):
+        """Pictures of NaN."""
+        return torch.full((len(latents), 8 * latents.shape[-2], 8 * latents.shape[-1], 3), torch.nan)
+
+
+@contextmanager
+def pictures_broken(after_only: bool):
+    """Runs whose pictures of after are no numbers, as the core's own check gives them."""
+    from the_pack.nodes import forget
+    from the_pack.unlearn_core.method.forget import broken_in
+
+    real = forget.forget_or_go_on
+
+    def run(host, config, *others):
+        result = real(host, config, *others)
+        good = torch.zeros(len(result.prompts), 3, 64, 64)
+        bad = torch.full_like(good, torch.nan) if after_only else good
+        why = "" if config.force else broken_in([bad])
+        return replace(result, before=good, after=bad, withheld=why, report={**result.report, "withheld": why})
+
+    forget.forget_or_go_on = run
+    try:
+        yield
+    finally:
+        forget.forget_or_go_on = real
+
+
+def outcomes(model, clip, vae) -> dict[str, dict]:
+    """{case: whether the MODEL is another one, its report, endings of the files in the cache}, of quick requests."""
+    from the_pack.nodes import cache
+    from the_pack.nodes.forget import Wired
+    from the_pack.unlearn_core import ForgetConfig
+
+    found = {}
+
+    def run(case, over=vae, **more):
+        with torch.inference_mode(False), torch.no_grad():
+            done = Wired(clip, over, 64, 1.0, "1", "").forget(model, ForgetConfig(**{**QUICK, **more}), (0, 1))
+        files = [f for f in cache.folder().glob("*.*") if f.is_file()]
+        kinds = sorted(f.name.partition(".")[2].rpartition(".")[2] for f in files)
+        sound = all(bool(p.isfinite().all()) for p in done.pictures)
+        found[case] = {"changed": done.model is not model, "text": done.text, "files": kinds, "sound": sound}
+
+    with pictures_broken(after_only=True):
+        run("forced", force=True)
+        run("checked")
+    run("black", BlackVae())
+    run("sound")
+    return found
+
+
 def main() -> None:
     """Look at all of it."""
     import folder_paths
@@ -141,10 +199,11 @@ def main() -> None:
     from the_pack.unlearn_core.demo.recognition import CHECKPOINT
 
     folder_paths.set_user_directory(str(FOLDER))
-    model, clip, _ = load_demo(Path(CHECKPOINT))
+    model, clip, vae = load_demo(Path(CHECKPOINT))
     delta = CHECKPOINT.with_name("deltas") / "forget_cat.safetensors"
     with torch.no_grad():
         report = {"keys": named(patched(model, delta), clip), "tidied": tidied()}
+    report |= {"outcomes": outcomes(model, clip, vae)}
     print(json.dumps(report))
 
 

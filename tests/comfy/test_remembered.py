@@ -1,4 +1,4 @@
-"""What the nodes remember of a MODEL and what they do not: inside ComfyUI."""
+"""What the nodes remember of a MODEL, and what they withhold: inside ComfyUI."""
 
 import pytest
 
@@ -40,3 +40,24 @@ def test_what_acts_in_comfyuis_samplers_alone_is_the_same_model(seen, what):
 
 def test_a_file_that_is_held_open_or_gone_does_not_end_a_run(seen):
     assert seen["tidied"] == ["gone.safetensors", "held.safetensors", "newest.safetensors"]
+
+
+@pytest.mark.parametrize("case", ["checked", "black"])
+def test_pictures_that_are_no_numbers_are_said_and_nothing_is_applied(seen, case):
+    outcome = seen["outcomes"][case]
+    assert not outcome["changed"] and outcome["sound"]
+    assert "Not kept: The model's autoencoder (VAE) gives pictures of numbers that are not finite" in outcome["text"]
+    assert outcome["text"].endswith("the MODEL is handed on as it came.")
+    assert "png" not in outcome["files"]
+
+
+def test_such_a_run_is_not_remembered_even_where_it_was_forced(seen):
+    outcomes = seen["outcomes"]
+    assert outcomes["forced"]["changed"] and "Not kept" not in outcomes["forced"]["text"]
+    assert outcomes["forced"]["files"] == outcomes["checked"]["files"] == []
+
+
+def test_with_another_autoencoder_it_is_applied(seen):
+    outcome = seen["outcomes"]["sound"]
+    assert outcome["changed"] and "Not kept" not in outcome["text"]
+    assert outcome["files"] == ["json", "png", "png", "safetensors"]

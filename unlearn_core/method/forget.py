@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -130,8 +130,7 @@ class Result:
         count = request.recipe.shown if after else request.recipe.shown // 4
         drawn, changed = (None if a is None else host.decode(a.latents[:count]) for a in (before, after))
         prompts = before.prompts if before else tuple(s.prompt for s in request.held_out)
-        broken = BROKEN_PICTURES if any(p is not None and not torch.isfinite(p).all() for p in (drawn, changed)) else ""
-        withheld = "" if request.config.force else too_harmful(numbers, request.recipe) or broken
+        withheld = "" if request.config.force else too_harmful(numbers, request.recipe) or broken_in([drawn, changed])
         report = report_of(run, anchor, attempt, delta) | {"withheld": withheld}
         return cls(delta, report, prompts[:count], drawn, changed, withheld)
 
@@ -208,6 +207,11 @@ def report_of(run: Run, anchor: Anchor, attempt: Attempt, delta: Delta) -> dict:
         "seed": request.config.seed,
         **({attempt.further.key: attempt.further.numbers()} if attempt.further else {}),
     }
+
+
+def broken_in(pictures: Iterable[Tensor | None]) -> str:
+    """What to do where any pictures that there are hold numbers that are not finite, or ""."""
+    return BROKEN_PICTURES if any(p is not None and not torch.isfinite(p).all() for p in pictures) else ""
 
 
 def harm_in(report: Mapping, config: ForgetConfig) -> str:

@@ -26,6 +26,8 @@ PER_SHEET = 6
 """Pictures in a row of the picture that a node hands on: a strip of more is too small to judge where it is shown."""
 BATCH = 32
 """Pictures drawn at once."""
+GUIDANCE = 5.0
+"""Guidance scale of Before / After where the artist has set no other."""
 
 
 class BeforeAfter(io.ComfyNode):
@@ -69,11 +71,11 @@ class BeforeAfter(io.ComfyNode):
                 io.Float.Input(
                     "guidance",
                     display_name="Guidance",
-                    default=5.0,
+                    default=GUIDANCE,
                     min=1.0,
                     max=30.0,
                     step=0.1,
-                    tooltip="Guidance scale (CFG).",
+                    tooltip="Guidance scale (CFG). Left at 5, Flux is drawn with 1, as it is meant to be.",
                 ),
                 io.Int.Input(
                     "resolution",
@@ -103,7 +105,9 @@ class BeforeAfter(io.ComfyNode):
         """Draw both rows; raises `UnlearnError` without prompts or with more than `MAX_PROMPTS`."""
         lines = prompts_in(prompts)
         hosts = [ComfyHostModel(m, clip, vae, resolution) for m in (before, after)]
-        rows = [draw(h, lines, seed, steps, guidance) for h in hosts]
+        own = hosts[0].guidance
+        scale = guidance if own is None or guidance != GUIDANCE else own
+        rows = [draw(h, lines, seed, steps, scale) for h in hosts]
         return io.NodeOutput(sheet([(lines, *rows)]), ui=comparison(lines, *rows))
 
 

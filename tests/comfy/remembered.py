@@ -2,7 +2,7 @@
 
 Runs inside ComfyUI: python boot.py COMFYUI_FOLDER remembered.py FOLDER --cpu
 Prints as its last line {"keys": {what is on the MODEL: names of the same request, for each time it was put on},
-"tidied": see `tidied`, "outcomes": see `outcomes`}.
+"tidied": see `tidied`, "outcomes": see `outcomes`, "guidance": see `guidance`}.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import comfy.options
 
@@ -192,6 +193,22 @@ def outcomes(model, clip, vae) -> dict[str, dict]:
     return found
 
 
+def guidance() -> dict[str, list[float]]:
+    """{guidance on the node: with what Before / After draws a MODEL without and one with a guidance of its own}."""
+    from the_pack.nodes import pictures
+
+    drawn = []
+    pictures.draw = lambda host, lines, seed, steps, scale: drawn.append(scale) or torch.zeros(len(lines), 3, 8, 8)
+    pictures.ComfyHostModel = lambda model, *others: SimpleNamespace(guidance=model)
+    found = {}
+    for typed in (5.0, 7.0):
+        drawn.clear()
+        for own in (None, 1.0):
+            pictures.BeforeAfter.execute(own, own, None, "a cat", 0, 1, typed, 64)
+        found[str(typed)] = list(drawn)
+    return found
+
+
 def main() -> None:
     """Look at all of it."""
     import folder_paths
@@ -199,11 +216,12 @@ def main() -> None:
     from the_pack.unlearn_core.demo.recognition import CHECKPOINT
 
     folder_paths.set_user_directory(str(FOLDER))
+    folder_paths.set_temp_directory(str(FOLDER))
     model, clip, vae = load_demo(Path(CHECKPOINT))
     delta = CHECKPOINT.with_name("deltas") / "forget_cat.safetensors"
     with torch.no_grad():
         report = {"keys": named(patched(model, delta), clip), "tidied": tidied()}
-    report |= {"outcomes": outcomes(model, clip, vae)}
+    report |= {"outcomes": outcomes(model, clip, vae), "guidance": guidance()}
     print(json.dumps(report))
 
 

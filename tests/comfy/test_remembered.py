@@ -1,4 +1,4 @@
-"""What the nodes remember of a MODEL, and what they withhold: inside ComfyUI."""
+"""What the nodes remember of a MODEL, what they withhold, and with what guidance they draw: inside ComfyUI."""
 
 import pytest
 
@@ -61,3 +61,7 @@ def test_with_another_autoencoder_it_is_applied(seen):
     outcome = seen["outcomes"]["sound"]
     assert outcome["changed"] and "Not kept" not in outcome["text"]
     assert outcome["files"] == ["json", "png", "png", "safetensors"]
+
+
+def test_before_and_after_draws_a_model_with_the_guidance_it_is_made_for(seen):
+    assert seen["guidance"] == {"5.0": [5.0, 5.0, 1.0, 1.0], "7.0": [7.0, 7.0, 7.0, 7.0]}

@@ -9,7 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from unlearn_core.cli.console import read_stack
 from unlearn_core.cli.main import main
+from unlearn_core.delta.format import save
+from unlearn_core.delta.merge import combine_cat
 from unlearn_core.demo.recognition import CHECKPOINT
 from unlearn_core.errors import UnlearnError
 
@@ -52,7 +55,7 @@ SCENES = (
 
 
 def prepare(folder: Path) -> None:
-    """The artist's files: a checkpoint with what belongs to it, two deltas, and an older file."""
+    """The artist's files: a checkpoint with what belongs to it, two deltas, and an older merge of them."""
     folder.mkdir(parents=True)
     demo = Path(CHECKPOINT)
     for source in demo.parent.glob(f"{demo.stem}.*"):
@@ -60,7 +63,7 @@ def prepare(folder: Path) -> None:
     shutil.copytree(demo.parent / "tokenizer", folder / "tokenizer")
     for name in (FIRST, SECOND):
         shutil.copyfile(demo.parent / "deltas" / f"forget_{name}", folder / name)
-    shutil.copyfile(folder / FIRST, folder / OLDER)
+    save(combine_cat(read_stack([str(folder / name) + ":0.9" for name in (FIRST, SECOND)])), folder / OLDER)
 
 
 def contents(folder: Path) -> dict[str, str]:

@@ -103,7 +103,11 @@ def tell(node_id: str, text: str) -> None:
 
 
 def send(data: dict, event: str = EVENT) -> None:
-    """An event to the page that queued the workflow; nothing where no server runs."""
+    """An event to the page that queued the workflow; nothing where no server runs or no page waits for it.
+
+    With the run's id: by then another workflow may be open in that page.
+    """
     server = getattr(PromptServer, "instance", None)
-    if server is not None:
-        server.send_sync(event, data, server.client_id)
+    # without a page's id it would go to all of them
+    if server is not None and server.client_id is not None:
+        server.send_sync(event, {**data, "prompt_id": getattr(server, "last_prompt_id", None)}, server.client_id)

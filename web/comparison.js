@@ -21,7 +21,8 @@ export class Comparison {
     const tools = element("div", { display: "flex", gap: "6px", alignItems: "center", margin: "2px 0" }, this.root);
     element("span", {}, tools).textContent = text("before", "before");
     this.slider = element("input", { flex: "1", minWidth: "60px" }, tools);
-    Object.assign(this.slider, { type: "range", min: 0, max: 100, value: 50, ariaLabel: "before or after" });
+    const ariaLabel = text("beforeOrAfter", "before or after");
+    Object.assign(this.slider, { type: "range", min: 0, max: 100, value: 50, ariaLabel });
     element("span", {}, tools).textContent = text("after", "after");
     const columns = `repeat(auto-fill, minmax(${NARROWEST}px, 1fr))`;
     this.pairs = element("div", { display: "grid", gap: "6px", gridTemplateColumns: columns }, this.root);
@@ -52,8 +53,9 @@ export class Comparison {
     const below = element("img", whole, frame);
     const above = element("img", { ...whole, ...OVERLAY, left: "0", top: "0", height: "100%" }, frame);
     above.style.clipPath = "inset(0 0 0 var(--cut))";
-    Object.assign(below, { src: address(before), alt: `before: ${prompt}`, onload: () => this.loaded() });
-    Object.assign(above, { src: address(after), alt: `after: ${prompt}` });
+    const alt = (word) => `${text(word, word)}: ${prompt}`;
+    Object.assign(below, { src: address(before), alt: alt("before"), onload: () => this.loaded() });
+    Object.assign(above, { src: address(after), alt: alt("after") });
     const edge = { top: "0", bottom: "0", width: "2px", left: "calc(var(--cut) - 1px)", background: "#fff" };
     element("div", { ...OVERLAY, ...edge, boxShadow: "0 0 3px #000" }, frame);
     element("figcaption", { lineHeight: "1.2", opacity: "0.85", overflowWrap: "anywhere" }, figure).textContent = prompt;

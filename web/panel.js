@@ -28,7 +28,7 @@ function points(values, top) {
 
 /** What a node says at its end. */
 export function wordsOf(message) {
-  const folders = (message.unlearn_folder ?? []).map((folder) => `in ${folder}`);
+  const folders = (message.unlearn_folder ?? []).map((folder) => `${text("in", "in")} ${folder}`);
   return [...(message.text ?? []), ...folders].join("\n");
 }
 

@@ -84,6 +84,13 @@ def test_numbers_and_choices_are_kept():
                 assert all(word in one["tooltip"] for word in choices(node, name)), (language, node, name)
 
 
+def test_every_phase_that_is_sent_has_a_text():
+    sources = [file.read_text("utf-8") for part in ("unlearn_core", "nodes") for file in (ROOT / part).rglob("*.py")]
+    sent = {name for text in sources for name in re.findall(r"""\b(?:job\.start|self\._phase)\((?:"(\w+)")?""", text)}
+    assert "" not in sent and len(sent) > 8, "its name cannot be read"
+    assert {*read("en", "main")["unlearn"]["phases"]} == sent
+
+
 def test_templates_have_titles():
     files = {f.stem for f in (ROOT / "example_workflows").glob("*.json")}
     for language in LANGUAGES:
@@ -190,9 +197,13 @@ def test_comfyui_serves_the_texts(comfy):
 SHOWN = """(async () => {
   const node = LiteGraph.createNode('UnlearnForgetConcept');
   app.graph.add(node);
-  const slider = node.unlearnPanel.comparison.root.querySelectorAll('span');
+  const panel = node.unlearnPanel, words = panel.comparison.root.querySelectorAll('span');
+  panel.progress({phase: 'drawing', message: 'drawing the pictures', fraction: 0.9, part: 0});
+  const doing = panel.doing.textContent;
+  panel.finished({unlearn_folder: ['F'], unlearn_before: [{}], unlearn_after: [{}], unlearn_prompts: ['a cat']});
   return [node.title, ...node.widgets.slice(0, 3).map(w => w.label), node.outputs[3].localized_name,
-    ...[...slider].map(s => s.textContent)];
+    ...[...words].map(s => s.textContent), panel.comparison.slider.ariaLabel, doing, panel.report.textContent,
+    ...[...panel.root.querySelectorAll('img')].map(i => i.alt)];
 })()"""
 
 
@@ -215,4 +226,6 @@ def test_the_page_shows_them(comfy, tmp_path, language):
         finally:
             page.post("/settings/Comfy.Locale", "en")
     own = read(language, "main")["unlearn"]
-    assert shown == [facts["display_name"], *labels, facts["outputs"]["3"]["name"], own["before"], own["after"]]
+    words = [own["before"], own["after"], own["beforeOrAfter"], own["phases"]["drawing"], f"{own['in']} F"]
+    words += [f"{own[when]}: a cat" for when in ("before", "after")]
+    assert shown == [facts["display_name"], *labels, facts["outputs"]["3"]["name"], *words]

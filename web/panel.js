@@ -47,8 +47,11 @@ export class Panel {
     this.track = element("div", { height: "3px", margin: "3px 0", background: "#8883" }, this.root);
     this.bar = element("div", { height: "100%", width: "0", background: COLOURS.keep }, this.track);
     this.makeCurves();
-    this.comparison = new Comparison(this.root, () => this.fit());
-    this.report = element("div", { whiteSpace: "pre-wrap", marginTop: "4px", userSelect: "text" }, this.root);
+    const words = { whiteSpace: "pre-wrap", marginTop: "4px", userSelect: "text" };
+    this.refusal = element("div", { ...words, color: REFUSED }, this.root);
+    this.results = element("div", {}, this.root);
+    this.comparison = new Comparison(this.results, () => this.fit());
+    this.report = element("div", words, this.results);
     this.reset();
     // what comes to an end outside the window has no height until it is seen
     const seen = new ResizeObserver(() => this.fit());
@@ -122,13 +125,19 @@ export class Panel {
     this.bar.style.width = "0";
   }
 
-  /** Say in its place why the node did not run; "" takes it away again. */
+  /** Say why the node will not run, while an earlier run may still be on; "" takes it away again. */
   refused(sentence) {
-    this.ended("");
-    if (sentence) this.comparison.hide();
-    this.report.textContent = sentence;
-    this.report.style.color = REFUSED;
+    this.write(sentence);
+    // in the place of an earlier run's results, which come back when it is taken away
+    if (sentence && this.part === null) this.results.style.display = "none";
     this.fit();
+  }
+
+  /** Say why the run has ended in this node. */
+  failed(sentence) {
+    this.ended("");
+    this.showNothing();
+    this.refused(sentence);
   }
 
   /** Say before the work begins how the request was understood. */

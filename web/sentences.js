@@ -19,11 +19,11 @@ function sentenceIn(error) {
   return error.type === "custom_validation_failed" && details.startsWith(start) ? details.slice(start.length) : "";
 }
 
-/** Put the sentence on the node and give the node's title. */
-function writeOn(id, sentence) {
+/** Put the sentence on the node and give the node's title. write: what of its panel takes the sentence. */
+function writeOn(id, sentence, write) {
   const node = nodeOf(id);
   if (node) {
-    panelOn(node)?.refused(sentence);
+    panelOn(node)?.[write](sentence);
     refused.add(node);
   }
   return node?.title ?? "Unlearning";
@@ -41,7 +41,7 @@ function showFound(errors) {
   for (const [id, { class_type: kind, errors: reasons }] of Object.entries(errors ?? {})) {
     if (!OURS.test(kind)) continue;
     const sentences = [...new Set((reasons ?? []).map(sentenceIn).filter(Boolean))];
-    if (sentences.length) found.push([writeOn(id, sentences.join("\n")), sentences.join(" ")]);
+    if (sentences.length) found.push([writeOn(id, sentences.join("\n"), "refused"), sentences.join(" ")]);
   }
   // a node that waits for another one repeats what is said there
   const others = (sentence) => found.some(([, other]) => other !== sentence && sentence.includes(other));
@@ -60,7 +60,7 @@ app.registerExtension({
     api.addEventListener("execution_error", ({ detail }) => {
       if (!OURS.test(detail?.node_type ?? "")) return;
       const sentence = String(detail.exception_message ?? "").trim().slice(0, LONGEST) || "stopped by an error";
-      toast(writeOn(detail.node_id, sentence), sentence);
+      toast(writeOn(detail.node_id, sentence, "failed"), sentence);
     });
     const queue = api.queuePrompt;
     api.queuePrompt = async function () {

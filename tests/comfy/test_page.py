@@ -26,6 +26,7 @@ WIDGETS = "Object.fromEntries(%s.widgets.filter(w => !w.name.startsWith('unlearn
 SHOWN = "%s.widgets.filter(w => %s.isWidgetVisible(w)).map(w => w.name)"
 TOASTS = "[...document.querySelectorAll('.p-toast-message')].map(t => t.textContent)"
 SAYS = "%s.unlearnPanel?.report.textContent ?? ''"
+REFUSAL = f"{NODE}.unlearnPanel?.refusal.textContent ?? ''"
 RUN = "app.queuePrompt(0)"
 SENT = "app.graphToPrompt().then(p => p.output)"
 ADD_SETTINGS = f"""(() => {{
@@ -159,14 +160,14 @@ def test_a_wrong_wish_is_said_on_the_node_and_in_a_toast(window, tmp_path):
     fill(window, NODE, {"concept": ""})
     window.evaluate(RUN)
     sentence = "Name the concept to forget: it is empty."
-    window.until(f"({SAYS % NODE}) === {json.dumps(sentence)}", 30)
+    window.until(f"({REFUSAL}) === {json.dumps(sentence)}", 30)
     window.until(f"{TOASTS}.some(t => t.includes({json.dumps(sentence)}))", 30)
     window.screenshot(tmp_path / "refused.png")
     assert sum(sentence in t for t in window.evaluate(TOASTS)) == 1
 
     fill(window, NODE, {"concept": "a photo of a cat on a sofa"})
     window.evaluate(RUN)
-    window.until(f"({SAYS % NODE}).includes(\"which word is meant: 'cat' or 'sofa'\")", 30)
+    window.until(f"({REFUSAL}).includes(\"which word is meant: 'cat' or 'sofa'\")", 30)
 
 
 def test_what_fails_in_a_run_is_said_on_the_node_and_in_a_toast(window, tmp_path):
@@ -181,7 +182,7 @@ def test_what_fails_in_a_run_is_said_on_the_node_and_in_a_toast(window, tmp_path
     window.evaluate("app.extensionManager.toast.removeAll()")
     window.evaluate(RUN)
     sentence = "Name the concept to forget: it is empty."
-    window.until(f"({SAYS % NODE}) === {json.dumps(sentence)}", 120)
+    window.until(f"({REFUSAL}) === {json.dumps(sentence)}", 120)
     window.until(f"{TOASTS}.some(t => t.includes({json.dumps(sentence)}))", 30)
     window.screenshot(tmp_path / "failed.png")
 

@@ -1,0 +1,129 @@
+"""A node's panel in ComfyUI's page: what a run, another workflow's run, a refusal and a new look at a tab do to it."""
+
+import json
+
+import pytest
+
+pytest.importorskip("aiohttp", reason="needs requirements/comfy.txt")
+
+from tests.browser import chromium
+from tests.comfy.page import NODE, OPEN
+from tests.comfy.server import PACK
+from tests.comfy.sources import NEWEST
+
+pytestmark = [
+    pytest.mark.full,
+    pytest.mark.skipif(chromium() is None, reason="there is no Chromium on this machine"),
+    pytest.mark.parametrize("comfy", [NEWEST], indirect=True),
+]
+
+STORE = "app.extensionManager.workflow"
+API = "window.comfyAPI.api.api"
+# An event as the server sends it, for the node of the open workflow where none is named.
+EVENT = f"{API}.dispatchCustomEvent(%s, {{node: String({NODE}.id), ...%s}})"
+PANEL = f"{NODE}.unlearnPanel"
+REPORT = f"{PANEL}.report.checkVisibility() ? {PANEL}.report.textContent : ''"
+REFUSAL = f"{PANEL}.refusal.textContent"
+BAR = f"[{PANEL}.track.style.visibility, {PANEL}.bar.style.width]"
+ENDED, AT_40, AT_60 = ["hidden", "0px"], ["visible", "40%"], ["visible", "60%"]
+# What the server answers to the next workflows that are queued: status and body.
+ANSWER = f"""(() => {{
+  const api = {API}, answer = %s;
+  window.ownFetch ??= api.fetchApi;
+  api.fetchApi = function (path, ...rest) {{
+    if (path !== '/prompt') return window.ownFetch.call(this, path, ...rest);
+    return Promise.resolve(new Response(JSON.stringify(answer[1]), {{status: answer[0]}}));
+  }};
+}})()"""
+RUN = "app.queuePrompt(0).then(() => 1, () => 0)"
+NEXT = "app.extensionManager.command.execute('Workspace.NextOpenedWorkflow').then(() => 1)"
+SENTENCE = "Name the concept to forget: it is empty."
+LIGHTNESS = """(() => {
+  const g = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+  const light = colour => {
+    g.fillStyle = colour;
+    g.fillRect(0, 0, 1, 1);
+    const [r, b, c] = [...g.getImageData(0, 0, 1, 1).data].map(v => v / 255)
+      .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * b + 0.0722 * c;
+  };
+  const panel = %s.unlearnPanel, node = light(LiteGraph.NODE_DEFAULT_BGCOLOR);
+  const words = [panel.values.forget, panel.values.keep, panel.refusal, panel.report];
+  const faded = e => e ? Number(getComputedStyle(e).opacity) * (e === panel.root ? 1 : faded(e.parentElement)) : 1;
+  return words.map(e => {
+    const [low, high] = [light(getComputedStyle(e).color), node].sort((a, b) => a - b);
+    return [faded(e), (high + 0.05) / (low + 0.05)];
+  });
+})()"""
+
+
+def say(window, kind, **data):
+    """Let the page hear an event of the server."""
+    window.evaluate(EVENT % (json.dumps(kind), json.dumps(data)))
+
+
+def progress(window, fraction, **data):
+    """Let it hear how far a run is."""
+    say(window, "unlearn.progress", phase="editing", message="forgetting", fraction=fraction, part=0, **data)
+
+
+def answer(window, status=200, **body):
+    """What is answered to the workflows that are queued from now on."""
+    window.evaluate(ANSWER % json.dumps([status, body]))
+
+
+def refusal(window):
+    """Queue the open workflow and have it refused."""
+    number = window.evaluate(f"String({NODE}.id)")
+    extra = {"input_name": "concept"}
+    reason = {
+        "type": "custom_validation_failed",
+        "details": f"concept - {SENTENCE}",
+        "extra_info": extra,
+        "message": "",
+    }
+    errors = {number: {"class_type": "UnlearnForgetConcept", "errors": [reason], "dependent_outputs": []}}
+    answer(window, 400, error={"type": "prompt_outputs_failed_validation", "message": ""}, node_errors=errors)
+    window.evaluate(RUN)
+    window.until(f"{REFUSAL} === {json.dumps(SENTENCE)}", 30)
+
+
+@pytest.fixture
+def opened(window):
+    """The page with a template in a new tab of its own; queued workflows are answered as a test wishes."""
+    window.evaluate(OPEN % PACK)
+    window.until(f"{NODE}.unlearnPanel.root.isConnected", 60)
+    yield window
+    window.evaluate(f"window.ownFetch && ({API}.fetchApi = window.ownFetch, 1)")
+
+
+def shows(window, text):
+    """Wait until the node's report is this."""
+    window.until(f"({REPORT}) === {json.dumps(text)}", 20)
+
+
+def test_a_refusal_stays_while_the_run_before_it_goes_on(opened):
+    window = opened
+    progress(window, 0.4)
+    refusal(window)
+    assert window.evaluate(BAR) == AT_40
+    progress(window, 0.6)
+    assert window.evaluate(REFUSAL) == SENTENCE and window.evaluate(BAR) == AT_60
+    say(window, "executed", output={"text": ["came meanwhile"]})
+    shows(window, "came meanwhile")
+    assert window.evaluate(REFUSAL) == SENTENCE and window.evaluate(BAR) == ENDED
+    answer(window, prompt_id="22222222-2222-4222-8222-222222222222", number=1, node_errors={})
+    window.evaluate(RUN)
+    assert window.evaluate(f"[{REPORT}, {REFUSAL}]") == ["came meanwhile", ""]
+
+
+def test_a_refusal_stands_in_place_of_what_was_before_and_a_new_run_takes_it_off(opened):
+    window = opened
+    say(window, "executed", output={"text": ["of before"]})
+    refusal(window)
+    assert window.evaluate(REPORT) == ""
+    progress(window, 0.4)
+    assert window.evaluate(f"[{REPORT}, {REFUSAL}]") == ["", ""]
+    error = {"node_type": "UnlearnForgetConcept", "exception_message": "Out of memory."}
+    say(window, "execution_error", node_id=window.evaluate(f"String({NODE}.id)"), **error)
+    assert window.evaluate(REFUSAL) == "Out of memory." and window.evaluate(BAR) == ENDED

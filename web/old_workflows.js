@@ -1,5 +1,6 @@
 // Workflows from before Forget Settings: their Forget Concept had every setting as a widget of its own. On loading,
 // values that Forget Concept still has go into its widgets, all others into a Forget Settings node above it.
+// Others have the panel's value, "", behind those of a node's widgets, where there may be a newer widget by now.
 
 import { app } from "../../scripts/app.js";
 import { unfoldUsed } from "./folding.js";
@@ -17,6 +18,15 @@ const OLD_WIDGETS = [
 const GAP = 60;
 /** [node, its old values by name] of nodes that still need a Forget Settings node. */
 const waiting = [];
+
+/** A saved node without the value of its panel. "" may be a text's own; no other widget has it. */
+function withoutPanel(saved, widgets) {
+  const values = saved.widgets_values;
+  if (!Array.isArray(values) || values.at(-1) !== "") return saved;
+  const last = widgets.filter((w) => w.serialize !== false)[values.length - 1];
+  const isText = typeof last?.value === "string" && last.type !== "combo";
+  return isText ? saved : { ...saved, widgets_values: values.slice(0, -1) };
+}
 
 /** {name: value} of an old node's saved values by today's names, null for those of today. */
 function oldValues(saved) {
@@ -44,11 +54,11 @@ app.registerExtension({
   name: "unlearn.old_workflows",
 
   beforeRegisterNodeDef(nodeType, nodeData) {
-    if (nodeData.name !== FORGET) return;
+    if (!nodeData.name.startsWith("Unlearn")) return;
     const configure = nodeType.prototype.configure;
     nodeType.prototype.configure = function (saved) {
-      const values = oldValues(saved.widgets_values);
-      if (!values) return configure.call(this, saved);
+      const values = nodeData.name === FORGET ? oldValues(saved.widgets_values) : null;
+      if (!values) return configure.call(this, withoutPanel(saved, this.widgets ?? []));
       const widgets = this.widgets.filter((w) => w.name in values);
       const result = configure.call(this, { ...saved, widgets_values: widgets.map((w) => values[w.name]) });
       waiting.push([this, values]);

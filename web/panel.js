@@ -217,7 +217,9 @@ function addPanel(node) {
   });
   node.unlearnPanel = panel;
   const size = { getMinHeight: () => panel.height, margin: 4 };
-  node.addDOMWidget("unlearn_panel", "unlearn", panel.root, { serialize: false, ...size });
+  const widget = node.addDOMWidget("unlearn_panel", "unlearn", panel.root, { serialize: false, ...size });
+  // the option keeps it out of what is run, this out of what is saved
+  widget.serialize = false;
   // what is written before the page has laid it out has no height yet
   setTimeout(() => panel.fit(), SETTLED);
 }

@@ -9,7 +9,7 @@ pytest.importorskip("aiohttp", reason="needs requirements/comfy.txt")
 from tests.browser import chromium
 from tests.comfy.page import NODE, OPEN
 from tests.comfy.server import PACK
-from tests.comfy.sources import NEWEST
+from tests.comfy.sources import NEWEST, ROOT
 
 pytestmark = [
     pytest.mark.full,
@@ -127,3 +127,26 @@ def test_a_refusal_stands_in_place_of_what_was_before_and_a_new_run_takes_it_off
     error = {"node_type": "UnlearnForgetConcept", "exception_message": "Out of memory."}
     say(window, "execution_error", node_id=window.evaluate(f"String({NODE}.id)"), **error)
     assert window.evaluate(REFUSAL) == "Out of memory." and window.evaluate(BAR) == ENDED
+
+
+def test_the_panel_is_no_value_and_one_that_was_saved_is_left_out(opened):
+    """Values are saved by their places: "" would become that of the next widget that a node gets."""
+    window = opened
+    values = "app.graph.serialize().nodes.find(n => n.type === 'UnlearnForgetConcept').widgets_values"
+    widgets = f"{NODE}.widgets.filter(w => w.name !== 'unlearn_panel').length"
+    assert window.evaluate(f"{values}.length") == window.evaluate(widgets)
+
+    page = json.loads((ROOT / "example_workflows/Forget one concept.json").read_text("utf-8"))
+    old = {"UnlearnForgetConcept": ["cat", "dog", "", "object", "quick", 0.75, 5, 64, ""], "UnlearnSaveDelta": ["", ""]}
+
+    def value(node, widget):
+        page["nodes"] = [{**n, "widgets_values": old.get(n["type"], n["widgets_values"])} for n in page["nodes"]]
+        window.evaluate(f"app.loadGraphData({json.dumps(page)}).then(() => 1)")
+        of = f"app.graph.nodes.find(n => n.type === {node!r})"
+        return window.evaluate(f"{of}.widgets.find(w => w.name === {widget!r}).value")
+
+    assert value("UnlearnForgetConcept", "force") is False
+    assert value("UnlearnForgetConcept", "resolution") == 64
+    assert value("UnlearnSaveDelta", "save") == "newest delta"
+    old["UnlearnForgetConcept"] = ["cat", "dog", ""]
+    assert value("UnlearnForgetConcept", "keep") == "", "a text may be empty"

@@ -6,10 +6,12 @@ import { element, shape } from "./elements.js";
 import { phaseText, text } from "./texts.js";
 
 const CURVE = { width: 300, height: 64 };
-const COLOURS = { forget: "#e0605a", keep: "#4fae82" };
+/** A colour as small text has to be, which can be read on the page's light and on its dark. */
+const readable = (colour) => `color-mix(in srgb, ${colour} 60%, var(--input-text, #ccc))`;
+const COLOURS = { forget: readable("#e0605a"), keep: readable("#4fae82") };
 const WORDS = { forget: ["forgetting", "forgetting"], keep: ["keeping", "keeping the rest"] };
-/** Of a sentence that says why a node did not run: red that can be read on the page's light and on its dark. */
-const REFUSED = "color-mix(in srgb, #ff3b30 60%, var(--input-text, #ccc))";
+/** Of a sentence that says why a node did not run. */
+const REFUSED = readable("#ff3b30");
 /** Milliseconds after which a new panel is laid out. */
 const SETTLED = 300;
 const HEIGHTS = { idle: 26, learning: 124 };
@@ -63,7 +65,7 @@ export class Panel {
     const box = { viewBox: `0 0 ${CURVE.width} ${CURVE.height}`, preserveAspectRatio: "none" };
     this.curves = shape("svg", box, this.chart);
     Object.assign(this.curves.style, { width: "100%", height: `${CURVE.height}px`, display: "block" });
-    const legend = element("div", { display: "flex", gap: "12px", opacity: "0.9" }, this.chart);
+    const legend = element("div", { display: "flex", gap: "12px" }, this.chart);
     this.lines = {};
     this.values = {};
     for (const [name, stroke] of Object.entries(COLOURS)) {

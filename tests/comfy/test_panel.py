@@ -150,3 +150,17 @@ def test_the_panel_is_no_value_and_one_that_was_saved_is_left_out(opened):
     assert value("UnlearnSaveDelta", "save") == "newest delta"
     old["UnlearnForgetConcept"] = ["cat", "dog", ""]
     assert value("UnlearnForgetConcept", "keep") == "", "a text may be empty"
+
+
+@pytest.mark.parametrize("palette", ["light", "dark"])
+def test_small_words_can_be_read_on_light_and_on_dark_nodes(opened, palette):
+    window, light = opened, {"light": "#F5F5F5", "dark": "#353535"}
+    setting = f"app.extensionManager.setting.set('Comfy.ColorPalette', '{palette}').then(() => 1)"
+    window.evaluate(setting)
+    try:
+        window.until(f"LiteGraph.NODE_DEFAULT_BGCOLOR === '{light[palette]}'", 30)
+        progress(window, 0.4, losses={"forget": 1.0, "keep": 0.5})
+        found = window.evaluate(LIGHTNESS % NODE)
+        assert all(opacity == 1 and contrast >= 4.5 for opacity, contrast in found), found
+    finally:
+        window.evaluate(setting.replace(palette, "dark"))

@@ -57,7 +57,7 @@ export class Panel {
     this.reset();
     // what comes to an end outside the window has no height until it is seen
     const seen = new ResizeObserver(() => this.fit());
-    for (const part of [this.comparison.root, this.report]) seen.observe(part);
+    for (const part of [this.refusal, this.comparison.root, this.report]) seen.observe(part);
   }
 
   makeCurves() {
@@ -69,8 +69,9 @@ export class Panel {
     this.lines = {};
     this.values = {};
     for (const [name, stroke] of Object.entries(COLOURS)) {
-      const line = { fill: "none", stroke, "stroke-width": 1.5, "vector-effect": "non-scaling-stroke" };
+      const line = { fill: "none", "stroke-width": 1.5, "vector-effect": "non-scaling-stroke" };
       this.lines[name] = shape("polyline", line, this.curves);
+      this.lines[name].style.stroke = stroke;
       this.values[name] = element("span", { color: stroke }, legend);
     }
     this.step = element("span", { marginLeft: "auto", opacity: "0.75" }, legend);
@@ -87,15 +88,22 @@ export class Panel {
   showNothing() {
     this.comparison.hide();
     this.report.textContent = "";
+    this.write("");
+  }
+
+  /** Put a sentence where it says why the node did not run, "" for none. */
+  write(sentence) {
+    this.refusal.textContent = sentence;
+    this.results.style.display = "";
   }
 
   progress(report) {
-    this.track.style.visibility = "visible";
     // a second run of the same node starts at zero again, and so does the curve of the next concept of a list
     if (report.fraction < this.fraction || report.part !== this.part) {
       this.reset();
       if (!report.part) this.showNothing();
     }
+    this.track.style.visibility = "visible";
     this.fraction = report.fraction;
     this.part = report.part;
     if (report.message) this.phase = phaseText(report);
@@ -148,14 +156,14 @@ export class Panel {
     this.showNothing();
     this.part = 0;
     this.report.textContent = sentences;
-    this.report.style.color = "";
     this.fit();
   }
 
   finished(message) {
+    this.shown = message;
     this.ended("");
+    this.results.style.display = "";
     this.report.textContent = wordsOf(message);
-    this.report.style.color = "";
     const { unlearn_before: before, unlearn_after: after, unlearn_prompts: prompts } = message;
     if (before?.length) this.comparison.show(before, after, prompts);
     this.fit();
@@ -182,6 +190,18 @@ export function nodeOf(id) {
   return node;
 }
 
+/** The name under which the page keeps a node's outputs: "4", or "UUID:4" for node 4 of the subgraph of that id. */
+export function outputName(node) {
+  return node.graph && node.graph !== app.graph ? `${node.graph.id}:${node.id}` : `${node.id}`;
+}
+
+/** A node by that name. */
+export function nodeNamed(name) {
+  const [outer, id] = String(name).split(":");
+  const subgraph = app.graph.subgraphs?.get(outer);
+  return subgraph ? subgraph.getNodeById?.(Number(id)) : nodeOf(name);
+}
+
 /** The page's store of rough pictures; its newer renderer shows what is there, whatever `app` has. */
 function roughPictures() {
   return document.getElementById("vue-app")?.__vue_app__?.config.globalProperties.$pinia?._s?.get("nodeOutput");
@@ -189,8 +209,7 @@ function roughPictures() {
 
 /** Take the run's last rough picture off a node: the page would keep it below the finished ones. */
 export function withoutPreview(node) {
-  const inside = node.graph && node.graph !== app.graph ? `${node.graph.id}:` : "";
-  const name = `${inside}${node.id}`;
+  const name = outputName(node);
   roughPictures()?.revokePreviewsByLocatorId?.(name);
   delete app.nodePreviewImages?.[name];
   node.imgs = undefined;

@@ -4,6 +4,7 @@
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 import { nodeOf, panelOn } from "./panel.js";
+import { isElsewhere, openWorkflow, remember } from "./runs.js";
 
 const OURS = /^Unlearn/;
 const LONGEST = 600;
@@ -20,8 +21,7 @@ function sentenceIn(error) {
 }
 
 /** Put the sentence on the node and give the node's title. write: what of its panel takes the sentence. */
-function writeOn(id, sentence, write) {
-  const node = nodeOf(id);
+function writeOn(node, sentence, write) {
   if (node) {
     panelOn(node)?.[write](sentence);
     refused.add(node);
@@ -35,13 +35,14 @@ function toast(title, sentence) {
   app.extensionManager.toast?.add?.({ severity: "error", summary: title, detail: sentence, life: SHOWN });
 }
 
-/** Show what was found before a run. errors: {node id: {class_type, errors}}. */
-function showFound(errors) {
+/** Show what was found before a run. errors: {node id: {class_type, errors}}. here: whether its workflow is open. */
+function showFound(errors, here) {
   const found = [];
   for (const [id, { class_type: kind, errors: reasons }] of Object.entries(errors ?? {})) {
     if (!OURS.test(kind)) continue;
     const sentences = [...new Set((reasons ?? []).map(sentenceIn).filter(Boolean))];
-    if (sentences.length) found.push([writeOn(id, sentences.join("\n"), "refused"), sentences.join(" ")]);
+    if (!sentences.length) continue;
+    found.push([writeOn(here ? nodeOf(id) : null, sentences.join("\n"), "refused"), sentences.join(" ")]);
   }
   // a node that waits for another one repeats what is said there
   const others = (sentence) => found.some(([, other]) => other !== sentence && sentence.includes(other));
@@ -60,17 +61,20 @@ app.registerExtension({
     api.addEventListener("execution_error", ({ detail }) => {
       if (!OURS.test(detail?.node_type ?? "")) return;
       const sentence = String(detail.exception_message ?? "").trim().slice(0, LONGEST) || "stopped by an error";
-      toast(writeOn(detail.node_id, sentence, "failed"), sentence);
+      const node = isElsewhere(detail.prompt_id) ? null : nodeOf(detail.node_id);
+      toast(writeOn(node, sentence, "failed"), sentence);
     });
     const queue = api.queuePrompt;
     api.queuePrompt = async function () {
       clear();
+      const workflow = openWorkflow();
       try {
         const answer = await queue.apply(this, arguments);
-        showFound(answer?.node_errors);
+        remember(answer?.prompt_id, workflow);
+        showFound(answer?.node_errors, workflow === openWorkflow());
         return answer;
       } catch (error) {
-        showFound(error?.response?.node_errors);
+        showFound(error?.response?.node_errors, workflow === openWorkflow());
         throw error;
       }
     };

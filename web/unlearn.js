@@ -2,7 +2,8 @@
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
-import { nodeOf, panelOn, withoutPreview, wordsOf } from "./panel.js";
+import { nodeNamed, nodeOf, outputName, panelOn, withoutPreview, wordsOf } from "./panel.js";
+import { isElsewhere } from "./runs.js";
 import { text } from "./texts.js";
 
 /** Nodes that have a panel from the start, and those that get one when they have something to say. */
@@ -24,7 +25,32 @@ function tidy(node) {
 
 /** The newer renderer gives a node that is opened the height of the node of that number in the workflow before it. */
 function asSaved(node, size) {
-  if (window.LiteGraph.vueNodesMode && node.graph && !node.unlearnPanel?.report.textContent) node.setSize(size);
+  if (!window.LiteGraph.vueNodesMode || !node.graph) return;
+  node.setSize(size);
+  // what it says may need more
+  if (node.unlearnPanel?.report.textContent) node.unlearnPanel.resized();
+}
+
+/** Show on a node what it had to say at the end of a run. */
+function show(node, message) {
+  if (message.text || message.unlearn_before || node.unlearnPanel) panelOn(node)?.finished(message);
+}
+
+/** The page keeps the end of a run elsewhere as that of the node of the same number here: put this one's own back. */
+function keepOwn(node) {
+  const own = node.unlearnPanel?.shown;
+  if (own) app.nodeOutputs[outputName(node)] = own;
+  else delete app.nodeOutputs[outputName(node)];
+}
+
+/** The end of a node, in the workflow that is open or in another one. */
+function ended({ node: id, display_node: shownAs, output, prompt_id: run }) {
+  const node = nodeOf(shownAs || id);
+  if (!SPEAKING.has(node?.type)) return;
+  if (PANEL.has(node.type)) tidy(node);
+  if (isElsewhere(run)) return keepOwn(node);
+  show(node, output ?? {});
+  announce(id, node, output ?? {});
 }
 
 /** Say in a toast what a node has to say where its panel is out of sight: in a subgraph, and in the form of an app. */
@@ -39,19 +65,23 @@ app.registerExtension({
   name: "unlearn",
 
   setup() {
-    const panelOf = (id) => nodeOf(id)?.unlearnPanel;
-    api.addEventListener("unlearn.progress", ({ detail }) => panelOf(detail.node)?.progress(detail));
-    api.addEventListener("unlearn.note", ({ detail }) => panelOf(detail.node)?.told(detail.text));
+    const panelOf = (id, run) => (isElsewhere(run) ? null : nodeOf(id)?.unlearnPanel);
+    api.addEventListener("unlearn.progress", ({ detail }) => panelOf(detail.node, detail.prompt_id)?.progress(detail));
+    api.addEventListener("unlearn.note", ({ detail }) => panelOf(detail.node, detail.prompt_id)?.told(detail.text));
     api.addEventListener("execution_interrupted", ({ detail }) => {
-      panelOf(detail?.node_id)?.ended(text(...STOPPED));
-      if (panelOf(detail?.node_id)) tidy(nodeOf(detail.node_id));
+      const panel = panelOf(detail?.node_id, detail?.prompt_id);
+      panel?.ended(text(...STOPPED));
+      if (panel) tidy(nodeOf(detail.node_id));
     });
-    api.addEventListener("executed", ({ detail }) => {
-      const node = nodeOf(detail?.node);
-      if (!SPEAKING.has(node?.type)) return;
-      if (PANEL.has(node.type)) tidy(node);
-      announce(detail.node, node, detail.output ?? {});
-    });
+    api.addEventListener("executed", ({ detail }) => detail && ended(detail));
+  },
+
+  /** The page makes all nodes anew when a tab is opened again, a change is undone or a run of before is looked at. */
+  onNodeOutputsUpdated(outputs) {
+    for (const [name, output] of Object.entries(outputs ?? {})) {
+      const node = nodeNamed(name);
+      if (SPEAKING.has(node?.type) && (output?.text || output?.unlearn_before)) show(node, output);
+    }
   },
 
   beforeRegisterNodeDef(nodeType, nodeData) {
@@ -66,11 +96,6 @@ app.registerExtension({
     nodeType.prototype.onConfigure = function (saved) {
       configured?.apply(this, arguments);
       if (saved?.size && PANEL.has(nodeData.name)) setTimeout(() => asSaved(this, [saved.size[0], saved.size[1]]), SETTLED);
-    };
-    const executed = nodeType.prototype.onExecuted;
-    nodeType.prototype.onExecuted = function (message) {
-      executed?.apply(this, arguments);
-      if (message?.text || message?.unlearn_before || this.unlearnPanel) panelOn(this)?.finished(message ?? {});
     };
   },
 });

@@ -136,3 +136,21 @@ def test_a_workflow_opens_with_its_own_sizes(window, renderer):
         window.evaluate(f"{grown} && {node}.setSize([360, {grown}])")
         time.sleep(1)
     assert heights[0] == heights[1]
+
+
+def test_a_report_that_comes_back_with_its_tab_is_not_cut_off(window, renderer):
+    """Its node is made anew, with the size that was saved."""
+    panel = "app.graph.nodes.find(n => n.type === 'UnlearnForgetConcept').unlearnPanel"
+    whole = f"{panel}.report.offsetHeight > 100 && {panel}.report.getBoundingClientRect().bottom"
+    whole += f" <= {panel}.root.getBoundingClientRect().bottom + 1"
+    window.evaluate(OPEN % (PACK, "Forget one concept"))
+    output = json.dumps({"text": ["\n".join(f"line {n}" for n in range(12))]})
+    window.evaluate(STATIC % LOOK)
+    window.evaluate(f"app.nodeOutputs = {{[app.graph.nodes.find(n => n.unlearnPanel).id]: {output}}}")
+    window.until(whole, 20)
+    path = window.evaluate("app.extensionManager.workflow.activeWorkflow.path")
+    window.evaluate(OPEN % (PACK, "Stack saved deltas"))
+    while window.evaluate("app.extensionManager.workflow.activeWorkflow.path") != path:
+        window.evaluate("app.extensionManager.command.execute('Workspace.NextOpenedWorkflow').then(() => 1)")
+    time.sleep(1)  # nodes take their height
+    window.until(whole, 20)

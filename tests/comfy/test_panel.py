@@ -102,6 +102,85 @@ def shows(window, text):
     window.until(f"({REPORT}) === {json.dumps(text)}", 20)
 
 
+def tab(window, number):
+    """Go on through the tabs until this one is open."""
+    while window.evaluate(f"{STORE}.activeWorkflow.path") != number:
+        window.evaluate(NEXT)
+
+
+def test_a_report_is_there_again_when_nodes_are_made_anew(opened, tmp_path):
+    window = opened
+    first = window.evaluate(f"{STORE}.activeWorkflow.path")
+    say(window, "executed", output={"text": ["of before"]}, prompt_id="none")
+    shows(window, "of before")
+
+    window.evaluate(f"""(() => {{
+      const tracker = {STORE}.activeWorkflow.changeTracker;
+      window.seen = {NODE};
+      {NODE}.pos = [{NODE}.pos[0] + 50, {NODE}.pos[1]];
+      tracker.captureCanvasState();
+      return tracker.undo();
+    }})()""")
+    assert window.evaluate(f"{NODE} !== window.seen"), "undoing makes the nodes anew"
+    shows(window, "of before")
+
+    window.evaluate(OPEN % PACK)
+    assert window.evaluate(REPORT) == ""
+    tab(window, first)
+    shows(window, "of before")
+    window.screenshot(tmp_path / "again.png")
+
+
+def test_a_run_of_before_is_looked_at_again(opened):
+    """The page opens its workflow and then sets all outputs at once."""
+    output = {"text": ["long ago"], "unlearn_before": [{}], "unlearn_after": [{}], "unlearn_prompts": ["a cat"]}
+    opened.evaluate(f"app.nodeOutputs = {{[{NODE}.id]: {json.dumps(output)}}}")
+    shows(opened, "long ago")
+    assert opened.evaluate(f"{PANEL}.root.querySelectorAll('figure').length") == 1
+
+
+def test_a_node_inside_a_subgraph_has_its_report_again(comfy, opened):
+    """There the page keeps outputs under the subgraph's own name."""
+    with comfy.client() as page:
+        (key,) = [k for k, entry in page.get("/global_subgraphs").items() if PACK in entry["info"]["node_pack"]]
+        blueprint = page.get(f"/global_subgraphs/{key}")["data"]
+    opened.evaluate(f"app.loadGraphData({blueprint}).then(() => 1)")
+    inner = "app.graph.nodes[0].subgraph.nodes.find(n => n.type === 'UnlearnForgetConcept')"
+    output = json.dumps({"text": ["inside"]})
+    opened.evaluate(f"app.nodeOutputs = {{[`${{app.graph.nodes[0].subgraph.id}}:${{{inner}.id}}`]: {output}}}")
+    opened.until(f"{inner}.unlearnPanel.report.textContent === 'inside'", 20)
+
+
+def test_a_run_of_another_workflow_leaves_this_ones_panel_alone(opened):
+    window, run = opened, "11111111-1111-4111-8111-111111111111"
+    first = window.evaluate(f"{STORE}.activeWorkflow.path")
+    answer(window, prompt_id=run, number=1, node_errors={})
+    assert window.evaluate(RUN) == 1
+    progress(window, 0.4, prompt_id=run)
+    assert window.evaluate(BAR) == AT_40
+
+    window.evaluate(OPEN % PACK)
+    say(window, "executed", output={"text": ["of this one"]}, prompt_id="unknown")
+    shows(window, "of this one")
+    say(window, "unlearn.note", text="of the other one", prompt_id=run)
+    progress(window, 0.5, prompt_id=run)
+    say(window, "executed", output={"text": ["of the other one"]}, prompt_id=run)
+    number = window.evaluate(f"String({NODE}.id)")
+    error = {"node_type": "UnlearnForgetConcept", "exception_message": "Out of memory.", "node_id": number}
+    say(window, "execution_error", prompt_id=run, **error)
+    say(window, "execution_interrupted", prompt_id=run, node_id=number)
+    assert window.evaluate(f"[{REPORT}, {REFUSAL}, {PANEL}.doing.textContent]") == ["of this one", "", ""]
+    assert window.evaluate(f"app.nodeOutputs[{NODE}.id].text[0]") == "of this one", "nor when its tab is opened again"
+    assert window.evaluate(BAR) == ENDED
+
+    progress(window, 0.6, prompt_id="of a page before it was reloaded")
+    assert window.evaluate(BAR) == AT_60
+    tab(window, first)
+    shows(window, "of the other one")
+    progress(window, 0.6, prompt_id=run)
+    assert window.evaluate(BAR) == AT_60
+
+
 def test_a_refusal_stays_while_the_run_before_it_goes_on(opened):
     window = opened
     progress(window, 0.4)

@@ -21,6 +21,7 @@ from tests.deltas import LAYER, a_delta, an_info
 from unlearn_core.delta import atomic
 from unlearn_core.delta import format as delta_file
 from unlearn_core.delta.format import Delta, DeltaInfo, Factor, load, save
+from unlearn_core.delta.stack import Stack
 from unlearn_core.errors import BadDelta, BadSetting, UnlearnError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,7 +75,17 @@ def test_saving_over_a_loaded_file_leaves_the_loaded_delta_alone(tmp_path):
     back = load(tmp_path / "a.safetensors")
     before = back.content_hash()
     (tmp_path / "a.safetensors").write_bytes(bytes(10_000))
-    assert back.content_hash() == before
+    assert Delta(back.factors, back.info).content_hash() == before
+
+
+def test_hash_is_worked_out_once(monkeypatch):
+    delta, read = a_delta(), []
+    whole = delta_file.plain
+    monkeypatch.setattr(delta_file, "plain", lambda *asked: read.append(1) or whole(*asked))
+    for _ in range(3):
+        stack = Stack().with_delta(delta)
+    assert stack.parents()[0].sha256 == delta.content_hash() == Delta(delta.factors, delta.info).content_hash()
+    assert len(read) == 2 * 2 * len(delta.factors), "once for each of the two deltas"
 
 
 def test_hash_is_of_the_content_alone():

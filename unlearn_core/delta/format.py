@@ -13,6 +13,7 @@ import re
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,11 @@ class Delta:
 
     def content_hash(self) -> str:
         """sha256 over layer names, alphas and factors as float32: the same under any file name and metadata."""
+        return self._content_hash
+
+    @cached_property
+    def _content_hash(self) -> str:
+        # each stack asks it of all its deltas, and a stack that is read from files is made anew with each of them
         digest = hashlib.sha256()
         for name, factor in self.factors.items():
             digest.update(f"{name} {list(factor.down.shape)} {list(factor.up.shape)}\n".encode())

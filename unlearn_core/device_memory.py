@@ -115,6 +115,16 @@ class SmallPasses:
         return done[0] if len(done) == 1 else torch.cat(done)
 
 
+def small_passes(host: HostModel) -> HostModel:
+    """The same host for work outside a run: its passes are split so that they fit; where they are, it stays as it is.
+
+    On a GPU the first passes are as large as they are asked for: what a row takes is measured in a run alone.
+    """
+    if isinstance(host, SmallPasses):
+        return host
+    return SmallPasses(host, ON_A_CPU if host.device.type == "cpu" else None)
+
+
 def peak_memory_mb() -> float | None:
     """Most memory used so far: of the GPU where one is used, else of the process; None where unknown."""
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from .delta.stack import Stack
+from .device_memory import small_passes
 from .sampling import Sampler
 
 
 def pictures(sampler: Sampler, stack: Stack, prompts: Sequence[str], seed: int = 0) -> Tensor:
     """One picture a prompt with the stack applied, `[prompts, 3, H, W]` in 0..1; picture i has noise i of `seed`."""
     with sampler.host.session(stack):
-        return drawn(sampler, prompts, seed)
+        return drawn(replace(sampler, host=small_passes(sampler.host)), prompts, seed)
 
 
 def drawn(sampler: Sampler, prompts: Sequence[str], seed: int = 0) -> Tensor:

@@ -8,9 +8,19 @@ import torch
 
 from benchmarks.memory import status_mb
 from tests.tiny import TinyHost
-from unlearn_core import device_memory
-from unlearn_core.device_memory import SmallPasses, free_bytes, is_out_of_memory, is_tight, release, weight_bytes
-from unlearn_core.sampling import noise
+from unlearn_core import Stack, device_memory
+from unlearn_core.device_memory import (
+    ON_A_CPU,
+    SmallPasses,
+    free_bytes,
+    is_out_of_memory,
+    is_tight,
+    release,
+    small_passes,
+    weight_bytes,
+)
+from unlearn_core.preview import pictures
+from unlearn_core.sampling import Sampler, noise
 
 
 def full(*_):
@@ -72,6 +82,20 @@ def test_all_else_is_the_hosts_own():
     small = SmallPasses(host)
     small.offload = True
     assert host.offload is small.offload is True and small.name == "x"
+
+
+def test_pictures_are_drawn_in_passes_that_fit():
+    plain, crowded = TinyHost(), Crowded()
+    prompts = ["a cat", "a dog", "a car", "a frog", "a pear"]
+    wanted, found = (pictures(Sampler(host, 2), Stack(), prompts) for host in (plain, crowded))
+    assert torch.allclose(found, wanted, atol=1e-5)
+    assert crowded.largest == 2 * len(prompts), "as large as it was asked for, and then half of it"
+
+
+def test_outside_a_run_passes_are_split_once_and_on_a_cpu_at_what_saves_time():
+    small = small_passes(TinyHost())
+    assert small.rows == ON_A_CPU and small_passes(small) is small
+    assert small_passes(SimpleNamespace(device=torch.device("cuda"))).rows is None
 
 
 @pytest.mark.parametrize(

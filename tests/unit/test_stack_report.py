@@ -41,6 +41,19 @@ def test_a_forgotten_concept_is_no_longer_generated_and_others_stay_as_they_are(
     assert bare.preserved == whole.preserved
 
 
+def test_what_does_not_fit_is_drawn_and_read_in_smaller_passes(stack):
+    class Crowded(Erased):
+        """Has room for five rows."""
+
+        def denoise(self, x, sigma, conditioning):
+            if len(x) > 5:
+                raise RuntimeError("CUDA out of memory. Tried to allocate 16.00 GiB")
+            return super().denoise(x, sigma, conditioning)
+
+    wanted, found = (report_on(host(COLOURS), [Stack(), stack], stack) for host in (Erased, Crowded))
+    assert found == wanted
+
+
 def test_work_is_told(host, stack):
     told = []
     report_on(host, [Stack()], stack, tick=lambda: told.append(1))

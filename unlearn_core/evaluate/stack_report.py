@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from ..delta.stack import Stack
+from ..device_memory import small_passes
 from ..host import HostModel
 from ..recipe import OBJECT
 from ..sampling import Sampler
@@ -60,7 +61,7 @@ def report_on(
 
     whole: its concepts are asked for. Other concepts are drawn from the word list.
     """
-    words = WordList.load(host.words_file)
+    host, words = small_passes(host), WordList.load(host.words_file)
     if not (host.words_file and words.complete):
         words = replace(words, vocabulary=bundled())
     forgotten = [asked_for(words, row, seed) for row in contents(whole)]

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.tiny import TinyHost
+from tests.tiny import WIDTH, TinyHost
 from tests.unit.runs import config, opened
 from unlearn_core.method.closed_form import moments
 from unlearn_core.method.reach import Reach, multipliers, way_of
@@ -34,6 +34,57 @@ def changes_of(reach, weights, reaches, rank=16):
 def gone(way, weights, changes):
     """The part of its way that a target goes, over all layers."""
     return sum(float((weights[p] @ way.cross).mul(changes[p]).sum()) for p in weights) / way.length
+
+
+def pulls_by_the_formula(reach):
+    """tr(M C_i S^-1 C_j^T), with all matrices whole."""
+    crosses, inverse = [way.cross for way in reach.ways.values()], torch.linalg.inv(reach.held)
+    return torch.stack([torch.stack([(reach.measure @ a @ inverse * b).sum() for b in crosses]) for a in crosses])
+
+
+def crosses_by_the_formula(targets=PAIRS):
+    return [moments(TextReader(TinyHost()), pairs, [0.0] * len(pairs))[0] for pairs in targets]
+
+
+# the second target is one word of few: tokens that go no way are no part of it
+@pytest.mark.parametrize("few", [True, False])
+@pytest.mark.parametrize("at_once", [1, 3 * 2 * WIDTH, 2**23])
+def test_pulls_are_those_of_whole_matrices(few, at_once, monkeypatch):
+    monkeypatch.setattr("unlearn_core.method.reach.AT_ONCE", at_once)
+    if not few:
+        every = torch.ones(WIDTH, WIDTH)
+        monkeypatch.setattr("unlearn_core.method.reach.telling", lambda *_: (every, every))
+    reach = made(TinyHost())
+    assert [way.left is not None for way in reach.ways.values()] == [few, few]
+    for way, cross in zip(reach.ways.values(), crosses_by_the_formula(), strict=True):
+        assert torch.allclose(way.cross, cross, rtol=1e-9, atol=1e-12)
+        assert torch.allclose(way.after(reach.measure), reach.measure @ cross, rtol=1e-9, atol=1e-12)
+    assert torch.allclose(reach.pulls, pulls_by_the_formula(reach), rtol=1e-9, atol=0)
+
+
+def test_a_target_takes_no_more_memory_than_its_tokens_or_half_of_a_wide_matrix(monkeypatch):
+    few = made(TinyHost()).ways.values()
+    assert [len(way.right) for way in few] == [2, 1], "of each prompt the one token that goes another way"
+    every = torch.ones(WIDTH, WIDTH)
+    monkeypatch.setattr("unlearn_core.method.reach.telling", lambda *_: (every, every))
+    assert {way.right.dtype for way in made(TinyHost()).ways.values()} == {torch.float64}
+    monkeypatch.setattr("unlearn_core.method.reach.IN_FLOAT64", WIDTH - 1)
+    reach = made(TinyHost())
+    assert {way.right.dtype for way in reach.ways.values()} == {torch.float32}
+    for way, cross in zip(reach.ways.values(), crosses_by_the_formula(), strict=True):
+        assert way.cross.dtype == torch.float64 and torch.allclose(way.cross, cross, rtol=1e-6, atol=1e-9)
+
+
+def test_pulls_hold_no_matrix_a_target(monkeypatch):
+    """The largest tensor that is made on the way is of rows of all targets, not all of each."""
+    reach, sizes, solve = made(TinyHost()), [], torch.linalg.solve_triangular
+    monkeypatch.setattr("unlearn_core.method.reach.AT_ONCE", 4 * WIDTH)
+    monkeypatch.setattr(torch.linalg, "solve_triangular", lambda a, b, **k: sizes.append(b.numel()) or solve(a, b, **k))
+    assert reach.pulls.shape == (2, 2) and max(sizes) == 2 * WIDTH
+
+
+def test_without_a_way_there_is_no_pull():
+    assert replace(made(TinyHost()), ways={}).pulls.shape == (0, 0)
 
 
 def test_two_targets_that_have_nothing_in_common_each_take_what_they_need():

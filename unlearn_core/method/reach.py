@@ -18,7 +18,7 @@ small weight g holds a target's tokens together: without it some go far past the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -35,17 +35,52 @@ ROUNDS = 200
 """Most times that all multipliers are gone through."""
 ENOUGH = 1e-4
 """Part of the way that may be left to what a target has to go."""
+IN_FLOAT64 = 1024
+"""Widest matrix of a target that is kept in float64, 8 MB: of a hundred targets wider ones would take gigabytes, and
+the tokens that they are made of are in float32 themselves."""
+AT_ONCE = 2**23
+"""Numbers of all targets that are multiplied with one another at once."""
 
 
 @dataclass(frozen=True)
 class Way:
-    """The way of one target's tokens to what is generated instead.
+    """The way of one target's tokens to what is generated instead, E[(m(t) - t) t^T].
 
-    cross: E[(m(t) - t) t^T], float64 `[d, d]`. length: E||W (m(t) - t)||^2 over all layers.
+    right: the matrix itself `[d, d]`; where they take less, its tokens t `[rows, d]`, and left: their m(t) - t
+    `[rows, d]`, for a mean over `count` of them. length: E||W (m(t) - t)||^2 over all layers.
     """
 
-    cross: Tensor
+    right: Tensor
     length: float
+    left: Tensor | None = None
+    count: int = 1
+
+    @classmethod
+    def make(cls, told: Sequence[tuple[Tensor, Tensor]], cross: Tensor, length: float, count: int) -> Way:
+        """In the form that takes least. told: (tokens, ways), each `[rows, d]`; cross: their sum, float64 `[d, d]`."""
+        width = len(cross)
+        if 2 * sum(len(tokens) for tokens, _ in told) <= width:
+            tokens, ways = (torch.cat(side) for side in zip(*told, strict=True))
+            return cls(tokens, length, ways, count)
+        cross = cross / count
+        return cls(cross if width <= IN_FLOAT64 else cross.float(), length)
+
+    @property
+    def cross(self) -> Tensor:
+        """The matrix, float64 `[d, d]`."""
+        return self.rows(slice(None))
+
+    def rows(self, part: slice) -> Tensor:
+        """Some rows of the matrix, float64 `[part, d]`."""
+        if self.left is None:
+            return self.right[part].double()
+        return self.left[:, part].double().T @ self.right.double() / self.count
+
+    def after(self, matrix: Tensor) -> Tensor:
+        """A matrix `[n, d]` times this one, float64 `[n, d]`."""
+        if self.left is None:
+            return matrix @ self.right.double()
+        return matrix @ self.left.double().T @ self.right.double() / self.count
 
 
 @dataclass(frozen=True)
@@ -87,10 +122,21 @@ class Reach(ClosedForm):
     @cached_property
     def pulls(self) -> Tensor:
         """E<X t, W (m(t) - t)> of each target when another one's multiplier is one, `[ways, ways]`."""
-        half = torch.linalg.cholesky(self.held)
-        ways = [torch.linalg.solve_triangular(half, way.cross.T, upper=False) for way in self.ways.values()]
-        rows = [[float((seen * way).sum()) for way in ways] for seen in (way @ self.measure for way in ways)]
-        return torch.tensor(rows, dtype=torch.float64).reshape(len(ways), len(ways))
+        count = len(self.ways)
+        found = torch.zeros(count, count, dtype=torch.float64)
+        if not count:
+            return found
+        half, width = torch.linalg.cholesky(self.held), len(self.held)
+        for part in parts(width, max(1, AT_ONCE // (count * width))):
+            # with S = half half^T: tr(M C_i S^-1 C_j^T), some rows of all matrices at a time
+            sides = (way.after(self.measure[part]) for way in self.ways.values()), self.rows(part)
+            seen, went = (torch.stack([*halved(side, half)]).flatten(1) for side in sides)
+            found += seen @ went.T
+        return (found + found.T) / 2
+
+    def rows(self, part: slice) -> Iterator[Tensor]:
+        """Some rows of each way's matrix, float64 `[part, d]`."""
+        return (way.rows(part) for way in self.ways.values())
 
     def equations(self, tried: Tried) -> tuple[Tensor, Tensor, float]:
         """C and S of the formula above; l is in S, as it holds all that is added. tried: the reach of each target."""
@@ -98,6 +144,16 @@ class Reach(ClosedForm):
         found = multipliers(self.pulls, torch.tensor(wanted, dtype=torch.float64))
         crosses = (a * way.cross for a, way in zip(found, self.ways.values(), strict=True))
         return sum(crosses, torch.zeros_like(self.held)), self.held, 0.0
+
+
+def parts(count: int, size: int) -> Iterator[slice]:
+    """All numbers below `count`, so many at a time."""
+    return (slice(i, i + size) for i in range(0, count, size))
+
+
+def halved(matrices: Iterable[Tensor], half: Tensor) -> Iterator[Tensor]:
+    """Each matrix `[n, d]` times the transposed inverse of a lower triangular one `[d, d]`, transposed: `[d, n]`."""
+    return (torch.linalg.solve_triangular(half, matrix.T, upper=False) for matrix in matrices)
 
 
 def multipliers(pulls: Tensor, wanted: Tensor) -> Tensor:
@@ -130,6 +186,7 @@ def measure_of(run: Run, reader: TextReader) -> Tensor:
 def way_of(run: Run, reader: TextReader, pairs: Sequence[Pair], measure: Tensor) -> tuple[Way, Tensor] | None:
     """(the way of one target's tokens, E[t t^T]) from its prompts; None where tokens have no counterparts."""
     cross, gram, length, count = torch.zeros_like(measure), torch.zeros_like(measure), 0.0, 0
+    told: list[tuple[Tensor, Tensor]] = []
     for i in range(0, len(pairs), PROMPTS_AT_ONCE):
         found = changes(reader, pairs[i : i + PROMPTS_AT_ONCE])
         if found is None:
@@ -137,6 +194,14 @@ def way_of(run: Run, reader: TextReader, pairs: Sequence[Pair], measure: Tensor)
         for tokens, way in pieces(found[0].values, found[1]):
             cross, gram = cross + (way.T @ tokens).cpu(), gram + (tokens.T @ tokens).cpu()
             length += float((way.cpu() @ measure * way.cpu()).sum())
+        told.append(telling(found[0].values, found[1]))
         count += sum(found[0].counts)
         run.job.pulse()
-    return Way(cross / count, length / count), gram / count
+    return Way.make(told, cross, length / count, count), gram / count
+
+
+def telling(tokens: Tensor, ways: Tensor) -> tuple[Tensor, Tensor]:
+    """Tokens and their ways, each `[prompts, n, d]`, as `[rows, d]` on the CPU without rows that add nothing."""
+    tokens, ways = tokens.flatten(0, -2), ways.flatten(0, -2)
+    both = tokens.any(-1) & ways.any(-1)
+    return tokens[both].cpu(), ways[both].cpu()

@@ -19,6 +19,7 @@ from unlearn_core.method.adapters import attached
 from unlearn_core.method.broad_pictures import Broad, broad_scenes, joined, part_of, with_concept
 from unlearn_core.method.everywhere import Everywhere, Unasked, led_away
 from unlearn_core.method.forget import forget_or_go_on
+from unlearn_core.method.learned_word import Points
 from unlearn_core.method.plan import expected_everywhere
 from unlearn_core.method.prompt_pairs import PromptPairs
 from unlearn_core.recipe import DEFAULT, SMALL
@@ -215,6 +216,23 @@ def test_what_is_learned_leads_away_from_it_and_only_where_it_is(short):
         to = ((points.x - latents[:1] - 5 * places[:1]) / points.sigma.view(-1, 1, 1, 1))[:, :, 0, 0]
         means = (points.goal[:, :, 0, 0].mean(1) - to.mean(1))[shown]
         assert means.abs().max() < 1e-4 and torch.allclose(led, led[:, :1].expand_as(led), atol=1e-4)
+
+
+def test_points_are_kept_where_all_of_them_fit(short, monkeypatch):
+    """What is told to go to the CPU: the prompts before they are taken, and then the points."""
+    gone, whole = [], (Conditioning.to, Points.to)
+
+    def to(self, device):
+        gone.append((self, device.type))
+        return whole[isinstance(self, Points)](self, device)
+
+    monkeypatch.setattr(Conditioning, "to", to)
+    monkeypatch.setattr(Points, "to", to)
+    with at_work(TinyHost()) as work:
+        prompts, points, *rest = gone
+        assert isinstance(points[0], Points) and [device for _, device in gone[:2]] == ["cpu", "cpu"]
+        assert not isinstance(prompts[0], Points) and len(work.named) == len(points[0])
+        assert all(points[0].prompts is part for part, _ in rest), "and nothing else has moved"
 
 
 def test_styles_that_do_not_show_it_are_held_as_they_were_before(short):

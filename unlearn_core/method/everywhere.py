@@ -45,6 +45,8 @@ TRIES, SURE = 8, -0.03
 surely gone from there."""
 OWN = 0.5
 """Part of the noised pictures that have the noise from which they were drawn: where it is decided whether it comes."""
+CPU = torch.device("cpu")
+"""Where points are kept: a few rows are needed at a time, and all of them may be more than a card holds."""
 POINTS, POINTS_AGAIN = 48, 24
 """Noised pictures of the first round, and of each later one, as a multiple of the batch."""
 NAMED = 3
@@ -235,8 +237,7 @@ class Everywhere:
         with self.adapters.off():
             before = self.answers(x, sigma, prompts)
         goal = torch.lerp(before, led_away(now, x, sigma, (pictures.latents, without)), places)
-        # a few rows are needed at a time, and all of them may be more than a card holds
-        self.pool.append(Points(x, sigma, prompts, goal, goal).to(torch.device("cpu")))
+        self.pool.append(Points(x, sigma, prompts, goal, goal).to(CPU))
 
     def noised(self, pictures: Drawing, number: int) -> tuple[Tensor, Tensor]:
         """Pictures with noise, and their noise levels; `OWN` of them with the noise that they were drawn from."""
@@ -337,4 +338,5 @@ def named_points(run: Run, adapters: Adapters, pairs: list[tuple[str, str]], gen
     before, goal = torch.cat(own), torch.cat(goals)
     gaps = squared_distance(before, goal).cpu()
     often = torch.multinomial(gaps + gaps.mean() + 1e-12, count, replacement=True, generator=generator)
-    return Points(x, sigma, named[rows], before, goal + past * (goal - before))[often]
+    # there before they are taken: each prompt is taken many times
+    return Points(x, sigma, named.to(CPU)[rows], before, goal + past * (goal - before)).to(CPU)[often]

@@ -92,7 +92,7 @@ class PreservationPenalty:
             w = weight.cpu().double()
             answers[path] = float(((w @ moment) * w).sum())
         share, moment = (m.float().to(device) for m in (share, moment))
-        held = {p: d.to(device) for p, d in earlier.items() if p in answers}
+        held = {p: earlier[p].to(device) for p in earlier if p in answers}
         moved = {p: (d, ((d.float() @ share) * d.float()).sum()) for p, d in held.items()}
         return cls(share, moment, answers, moved)
 

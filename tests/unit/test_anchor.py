@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.tiny import WORDS, TinyHost
+from tests.tiny import TOKENS, WORDS, TinyHost
 from tests.unit.runs import Pictures, config, opened, run, stack_on
 from unlearn_core import ForgetConfig, Stack, UnlearnError
+from unlearn_core.host import Conditioning
 from unlearn_core.method import anchor as anchor_module
 from unlearn_core.method.anchor import (
     ASKED,
@@ -20,6 +21,7 @@ from unlearn_core.method.anchor import (
     share_read_as_target,
 )
 from unlearn_core.method.request import Request
+from unlearn_core.method.score_distance import text_distances, texts_apart
 from unlearn_core.recipe import DEFAULT, OBJECT
 from unlearn_core.sampling import Sampler
 from unlearn_core.words.prompts import REMOVED, mapped, scenes
@@ -267,6 +269,42 @@ def test_the_word_whose_text_lies_nearest_is_chosen():
     near = [n for n in made.neighbours if n[0] not in "aeiou"]
     assert near[0] == nearest and made.distances is None and made.rejected == {}
     assert made.name == made.neighbours[0] and "no picture was looked at" in made.reason
+
+
+class Ragged(TinyHost):
+    """Gives a prompt no more tokens than it has words, as T5 does in some hosts."""
+
+    def encode(self, prompts):
+        rows = super().encode(prompts)
+        counts = torch.tensor([min(len(p.split()), TOKENS) for p in prompts])
+        tokens = rows.tokens * (torch.arange(TOKENS) < counts[:, None])[..., None]
+        return Conditioning(tokens[:, : counts.max()], {}, counts)
+
+
+@pytest.mark.parametrize("kind, exact", [(TinyHost, True), (Ragged, False)])
+def test_texts_are_compared_some_at_a_time(kind, exact, monkeypatch):
+    host, read = kind(), []
+    prompts = [f"a photo of {'very ' * (i % 4)}thing {i}" for i in range(11)]
+    whole = host.encode(prompts)
+    wanted, encode = text_distances(whole[:1], whole[1:]), host.encode
+    monkeypatch.setattr(host, "encode", lambda asked: read.append(asked) or encode(asked), raising=False)
+    monkeypatch.setattr("unlearn_core.method.score_distance.TEXTS_AT_ONCE", 4)
+    found = texts_apart(host, prompts)
+    assert read == [prompts[:4], prompts[4:8], prompts[8:]]
+    assert torch.equal(found, wanted) if exact else torch.allclose(found, wanted, rtol=1e-6)
+    monkeypatch.setattr("unlearn_core.method.score_distance.TEXTS_AT_ONCE", 64)
+    assert torch.equal(texts_apart(host, prompts), wanted)
+
+
+def test_the_sieve_reads_a_long_list_in_parts(monkeypatch):
+    largest, encode = [], TinyHost.encode
+    monkeypatch.setattr(TinyHost, "encode", lambda self, asked: largest.append(len(asked)) or encode(self, asked))
+    whole = by_text()
+    rivals = max(largest)
+    largest.clear()
+    monkeypatch.setattr("unlearn_core.method.score_distance.TEXTS_AT_ONCE", 8)
+    assert rivals > 16 and by_text().neighbours == whole.neighbours
+    assert rivals not in largest
 
 
 def test_what_is_taken_comes_last_and_what_has_gone_never():

@@ -23,7 +23,7 @@ from .halving import TargetLatents, distances_by_halving
 from .known_words import TOLD_APART, spelled_out, told_apart
 from .request import Request
 from .run import Run
-from .score_distance import score_distances, text_distances
+from .score_distance import score_distances, texts_apart
 
 AT_TIMES = 0.5
 """Largest share of a style's pictures that may read as the target where no other style is left to be drawn instead."""
@@ -245,8 +245,7 @@ def by_text(host: HostModel, request: Request, rivals: Sequence[str]) -> tuple[s
     """The rivals, those first whose text lies nearest to the concept's; before all others some of its own category."""
     words = request.words
     template = (words.style_templates if request.kind == "style" else words.object_templates)[0]
-    encoded = host.encode([fill(template, w, w) for w in (request.concept, *rivals)])
-    order = text_distances(encoded[:1], encoded[1:]).argsort().tolist()
+    order = texts_apart(host, [fill(template, w, w) for w in (request.concept, *rivals)]).argsort().tolist()
     nearest = [rivals[i] for i in order]
     first = [name for name in nearest if name in request.relatives][: request.recipe.near_rivals]
     return tuple(dict.fromkeys([*first, *nearest])) if first else tuple(nearest)

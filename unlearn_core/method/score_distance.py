@@ -11,6 +11,10 @@ from ..host import Conditioning, HostModel
 from ..sampling import Probe
 from ..saved_work import saved_tensor
 
+TEXTS_AT_ONCE = 64
+"""Prompts whose texts are compared at once: nearly two hundred would take gigabytes on the card, with Flux. It is a
+multiple of what a text encoder reads at once, so that it reads the same ones together."""
+
 
 def score_distances(
     host: HostModel,
@@ -40,6 +44,19 @@ def score_distances(
 def text_distances(reference: Conditioning, others: Conditioning) -> Tensor:
     """Mean squared distance of token vectors, `[rows of others]`; a free first sieve before `score_distances`."""
     return (others.tokens - reference.tokens).float().pow(2).mean((1, 2))
+
+
+def texts_apart(host: HostModel, prompts: Sequence[str]) -> Tensor:
+    """`text_distances` of the first prompt to all others, `[prompts - 1]`, some of them on the device at a time."""
+    encoded = host.encode(prompts[:TEXTS_AT_ONCE])
+    # a copy, as a slice would hold all that it is a part of
+    first, found = encoded[[0]], [(text_distances(encoded[:1], encoded[1:]), encoded.tokens.shape[1])]
+    for i in range(TEXTS_AT_ONCE, len(prompts), TEXTS_AT_ONCE):
+        encoded = Conditioning.cat([first, host.encode(prompts[i : i + TEXTS_AT_ONCE])])
+        found.append((text_distances(encoded[:1], encoded[1:]), encoded.tokens.shape[1]))
+    # a mean over the zeros too that fill up shorter ones: as if all were as long as the longest
+    longest = max(length for _, length in found)
+    return torch.cat([distances * (length / longest) for distances, length in found])
 
 
 def at_all_levels(profile: Tensor, count: int) -> Tensor:

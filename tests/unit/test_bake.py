@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -13,6 +14,7 @@ from tests.small import stack_of
 from unlearn_core.delta.bake import NOTE, bake, raw_header
 from unlearn_core.delta.companions import companions
 from unlearn_core.delta.format import Delta, DeltaInfo, Factor, save
+from unlearn_core.delta.paths import tokenizer_folder
 from unlearn_core.delta.stack import Stack
 from unlearn_core.demo.recognition import CHECKPOINT
 from unlearn_core.errors import BadCheckpoint, BadDelta, BadSetting, UnlearnError
@@ -188,3 +190,51 @@ def test_a_copy_in_the_same_folder_keeps_the_tokenizer_however_it_is_written(tmp
     assert [c.target.name for c in found] == ["new.yaml"]
     found = companions(Path("m.safetensors"), tmp_path / "other" / "new.safetensors")
     assert [c.target.name for c in found] == ["new.yaml", "words"]
+
+
+FULL = [
+    "    version: {}\n",
+    "    version: {}  # its tokenizer\r\n    other: 1\r\n",
+    "    'version': '{}'\n",
+    "version: laion\nmodel: {{params: {{version: {}, other: 1}}}}\n",
+    '    version: "{}"\n    other: "\u00e9"\n',
+]
+
+
+FOLDERS = ["models", "my own, \u00e0", "it's"]
+
+
+# between brackets a comma ends what is not quoted
+@pytest.mark.parametrize("written, folder", [(w, f) for w in FULL for f in FOLDERS if not ("{{" in w and "," in f)])
+def test_a_tokenizer_that_is_named_by_its_full_path_comes_with_the_copy(written, folder, tmp_path):
+    """Web UIs take a plain name from the folder that they run in, so for them the yaml has a full path."""
+    home, out = tmp_path / folder, tmp_path / "it's new" / "copy.safetensors"
+    (home / "words").mkdir(parents=True)
+    (home / "words" / "vocab.json").write_text("{}")
+    full = str(home / "words")
+    text = written.format(full.replace("'", "''") if "'" in written else full)
+    assert full in values(yaml.safe_load(text))
+    (home / "m.yaml").write_bytes(text.encode())
+    assert tokenizer_folder(home / "m.safetensors") == home / "words"
+    found = companions(home / "m.safetensors", out)
+    assert [c.target.name for c in found] == ["copy.yaml", "words"]
+    for companion in found:
+        companion.target.parent.mkdir(exist_ok=True)
+        companion.put()
+    moved = yaml.safe_load((out.parent / "copy.yaml").read_bytes())
+    assert str(out.parent / "words") in values(moved) and str(home / "words") not in values(moved)
+    assert len(values(moved)) == len(values(yaml.safe_load(text))), "all else stays"
+    assert tokenizer_folder(out) == out.parent / "words" and companions(home / "m.safetensors", out) == []
+
+
+def values(tree):
+    """All that a yaml says."""
+    return [v for part in tree.values() for v in values(part)] if isinstance(tree, dict) else [tree]
+
+
+@pytest.mark.parametrize("version", ["../words", "/words", "sub/words", "w.rds", "words/../../words"])
+def test_a_tokenizer_elsewhere_is_none_of_the_checkpoints(version, tmp_path):
+    for folder in ("words", "in/words", "in/sub/words", "in/w.rds"):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+    (tmp_path / "in" / "m.yaml").write_text(f"version: {version}")
+    assert tokenizer_folder(tmp_path / "in" / "m.safetensors") is None

@@ -12,7 +12,7 @@ from pathlib import Path
 from ..errors import BadCheckpoint, BadSetting, UnlearnError
 from .atomic import place_new, said_of, whole_file
 from .leftovers import claim, new_name
-from .paths import BESIDE, beside, same_file, tokenizer_folder
+from .paths import BESIDE, MAX_YAML, beside, same_file, tokenizer_folder, tokenizer_named
 
 MOST_BYTES, MOST_FILES = 64 * 2**20, 100
 """Of all that lies beside a checkpoint; real tokenizers take some megabytes."""
@@ -96,20 +96,33 @@ def companions(checkpoint: Path, out: Path) -> list[Companion]:
     would be read with it, `BadCheckpoint` for what cannot be read or cannot belong to a checkpoint.
     """
     wanted: list[Companion] = []
+    moved = not same_file(out.parent, checkpoint.parent)
     for suffix in BESIDE:
         source, target = beside(checkpoint, suffix), beside(out, suffix)
         if source.is_file():
-            wanted.append(Companion(target, read_all(source)))
+            files = read_all(source)
+            if moved and suffix == ".yaml":
+                files = {"": yaml_of_copy(files[""], checkpoint, out)}
+            wanted.append(Companion(target, files))
         elif os.path.lexists(target):
             raise BadSetting(taken(target, "would be read with the copy"))
     folder = tokenizer_folder(checkpoint)
-    if folder is not None and not same_file(out.parent, checkpoint.parent):
+    if folder is not None and moved:
         wanted.append(Companion(out.parent / folder.name, read_all(folder)))
     missing = [c for c in wanted if not c.is_there()]
     for companion in missing:
         if os.path.lexists(companion.target):
             raise BadSetting(taken(companion.target, "holds something else than the one beside the checkpoint"))
     return missing
+
+
+def yaml_of_copy(yaml: bytes, checkpoint: Path, out: Path) -> bytes:
+    """A checkpoint's yaml for a copy in another folder: a tokenizer that it names by its full path lies there then."""
+    found = tokenizer_named(yaml[:MAX_YAML], checkpoint)
+    if found is None or yaml[found[1]].strip(b"'\"") == found[0].name.encode():
+        return yaml
+    place = str(out.parent.absolute() / found[0].name).replace("'", "''")
+    return yaml[: found[1].start] + f"'{place}'".encode("utf-8", "surrogateescape") + yaml[found[1].stop :]
 
 
 def taken(place: Path, why: str) -> str:

@@ -100,12 +100,45 @@ def beside(checkpoint: Path, suffix: str) -> Path:
 def tokenizer_folder(checkpoint: Path) -> Path | None:
     """The folder beside a checkpoint that its yaml names."""
     config = beside(checkpoint, ".yaml")
-    text = ""
-    if config.is_file():
-        with open(config, encoding="utf-8", errors="replace") as file:
-            text = file.read(MAX_YAML)
-    named = re.search(r"version:\s*['\"]?([\w-]{1,100})", text)
-    return folder if named and (folder := checkpoint.parent / named[1]).is_dir() else None
+    if not config.is_file():
+        return None
+    with open(config, "rb") as file:
+        found = tokenizer_named(file.read(MAX_YAML), checkpoint)
+    return found[0] if found else None
+
+
+VERSION = re.compile(rb"""(?<![\w-])version['"]?\s*:\s*('(?:[^'\n]|'')*'|"[^"\n]*"|[^\s'"][^\r\n]*)""")
+"""Where a yaml may name the tokenizer's folder; behind what is not quoted there may be a bracket or a comment."""
+
+
+def tokenizer_named(yaml: bytes, checkpoint: Path) -> tuple[Path, slice] | None:
+    """(the folder beside a checkpoint that its yaml names, the bytes that name it); None where there is none."""
+    for match in VERSION.finditer(yaml):
+        for end in (rb"$", rb"\s#|$", rb"[,}]|\s#|$"):
+            written = re.split(end, match[1])[0].rstrip()
+            folder = folder_beside(checkpoint.parent, unquoted(written.decode("utf-8", "replace")))
+            if folder is not None and folder.is_dir():
+                return folder, slice(match.start(1), match.start(1) + len(written))
+    return None
+
+
+def unquoted(written: str) -> str:
+    """What a yaml says in one word or between quotes, as far as names of folders go."""
+    quote, inside = written[:1], written[1:-1]
+    if quote not in ("'", '"') or written[-1:] != quote:
+        return written
+    return inside.replace("''", "'") if quote == "'" else inside.replace("\\\\", "\\")
+
+
+def folder_beside(parent: Path, version: str) -> Path | None:
+    """The folder in `parent` that a yaml there names, whether it is there or not; None for what lies elsewhere.
+
+    By its plain name, or by its full path: web UIs take a plain name from the folder that they run in.
+    """
+    if Path(version).parent in (parent.absolute(), parent.resolve()):
+        version = Path(version).name
+    # a plain name: nothing outside the checkpoint's own folder is read
+    return parent / version if re.fullmatch(r"[\w-]{1,100}", version) else None
 
 
 def same_file(one: Path, other: Path) -> bool:

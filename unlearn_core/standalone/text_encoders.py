@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..delta.paths import folder_beside
 from ..errors import BadCheckpoint
 from ..untrusted import listed
 from . import clip_tokenizer
@@ -93,14 +94,8 @@ def tokenizer_beside(checkpoint: Checkpoint) -> Path | None:
     """The folder that the checkpoint's yaml names, when it lies beside it; SD1 alone may have one."""
     params = Settings(checkpoint.params, "The .yaml beside the checkpoint")
     version, parent = params.inside("cond_stage_config", "params").text("version"), checkpoint.path.parent
-    # web UIs take a plain name from the folder that they run in, so for them the yaml has a full path
-    if Path(version).parent in (parent.absolute(), parent.resolve()):
-        version = Path(version).name
-    # a plain name: nothing outside the checkpoint's own folder is read
-    if checkpoint.facts.architecture != "sd1" or not re.fullmatch(r"[\w-]{1,100}", version):
-        return None
-    folder = parent / version
-    return folder if (folder / "vocab.json").is_file() else None
+    folder = folder_beside(parent, version) if checkpoint.facts.architecture == "sd1" else None
+    return folder if folder is not None and (folder / "vocab.json").is_file() else None
 
 
 def check_tokens(encoder: TextEncoder) -> None:

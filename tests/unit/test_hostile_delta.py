@@ -358,6 +358,20 @@ def test_names_outside_the_folder_are_refused(tmp_path, name):
         contained(inside, name)
 
 
+def test_a_link_to_another_drive_leads_outside(tmp_path, monkeypatch):
+    """Windows has no common path of two drives, and says so by an error of its own."""
+
+    def no_common_path(paths):
+        raise ValueError("Paths don't have the same drive")
+
+    monkeypatch.setattr("os.path.commonpath", no_common_path)
+    (tmp_path / "inside").mkdir()
+    (tmp_path / "inside" / "link").symlink_to(tmp_path)
+    with pytest.raises(BadDelta):
+        contained(tmp_path / "inside", "link")
+    assert contained(tmp_path / "inside", "a") == tmp_path.resolve() / "inside" / "a"
+
+
 def test_neighbour_folder_with_the_same_beginning_is_outside(tmp_path):
     (tmp_path / "ab").mkdir()
     (tmp_path / "a").mkdir()

@@ -45,7 +45,7 @@ def contained(folder: str | Path, name: str) -> Path:
             usable = not why_no_file(path)
         except (RuntimeError, OSError, ValueError):
             usable = False  # a link that leads to itself
-        if usable and path != root and os.path.commonpath([root, path]) == str(root):
+        if usable and path != root and path.is_relative_to(root):
             return path
     raise BadDelta("A delta's name must be a plain file name inside its folder.")
 

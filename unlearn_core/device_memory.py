@@ -5,7 +5,8 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -113,6 +114,24 @@ class SmallPasses:
             release(x.device)
             self.rows = rows = -(-rows // 2)
         return done[0] if len(done) == 1 else torch.cat(done)
+
+
+@contextmanager
+def offload_restored(host: HostModel) -> Iterator[None]:
+    """What a training in a small memory has taken off the device is there again at the end of the block, if it fits."""
+    before = getattr(host, "offload", True)
+    try:
+        yield
+    finally:
+        if not before and getattr(host, "offload", False):
+            release(host.device)
+            try:
+                cast(OffloadingHost, host).offload = False
+            except (RuntimeError, MemoryError) as e:
+                # half of it may be there
+                cast(OffloadingHost, host).offload = True
+                if not is_out_of_memory(e):
+                    raise
 
 
 def small_passes(host: HostModel) -> HostModel:

@@ -1,5 +1,7 @@
 """An open run: the student, the base model and the model before, and everything undone at its end."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 
@@ -66,6 +68,48 @@ def test_everything_is_undone_at_the_end(error):
         *(s["weights"]["blocks.0.attn2.to_k.weight"] for s in (seen, before))
     )
     assert_same(before, state_of(host))
+
+
+class Leaving(TinyHost):
+    """Can take text encoder and autoencoder off the device. back: what bringing them back raises."""
+
+    back = None
+    _offload = False
+
+    @property
+    def offload(self):
+        return self._offload
+
+    @offload.setter
+    def offload(self, on):
+        self._offload = on
+        if not on and self.back:
+            raise self.back
+
+
+@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize("error", [None, RuntimeError])
+def test_what_a_training_takes_off_the_card_is_back_at_the_end(before, error):
+    host = Leaving()
+    host.offload = before
+    with nullcontext() if error is None else pytest.raises(error), opened(host, config(), recipes=SMALL) as run:
+        run.host.offload = True
+        if error:
+            raise error
+    assert host.offload is before
+
+
+def test_what_does_not_fit_on_the_card_any_more_stays_off_it():
+    host = Leaving()
+    with opened(host, config(), recipes=SMALL) as run:
+        run.host.offload = True
+        host.back = RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+    assert host.offload
+    host = Leaving()
+    with pytest.raises(RuntimeError, match="another"), opened(host, config(), recipes=SMALL) as run:
+        run.host.offload = True
+        host.back = RuntimeError("another fault")
+    assert host.offload
 
 
 def test_an_error_while_it_is_opened_leaves_nothing_either():

@@ -10,7 +10,7 @@ from unlearn_core import Stack, UnlearnError
 from unlearn_core.demo.recognition import CHECKPOINT
 from unlearn_core.sampling import noise
 from unlearn_core.standalone import clip_tokenizer
-from unlearn_core.standalone.model import StandaloneModel, half_type
+from unlearn_core.standalone.model import TILED_FROM, StandaloneModel, half_type
 
 PROMPTS = ["a banana in ink style", ""]
 
@@ -55,6 +55,15 @@ def test_on_a_small_card_what_reads_and_decodes_stays_until_the_next_pass(host, 
         assert moves == [*gone, ("autoencoder", "cpu:0"), gone[1], ("text", "cpu:0")], "one at a time"
     finally:
         host.offload = False
+
+
+def test_tiles_end_with_the_short_memory(host, monkeypatch):
+    monkeypatch.setattr(host, "latent_shape", (4, TILED_FROM, TILED_FROM))
+    tiled = [host.vae.use_tiling]
+    for on in (True, False):
+        host.offload = on
+        tiled.append(host.vae.use_tiling)
+    assert tiled == [False, True, False]
 
 
 def test_v_prediction_gives_the_same_clean_latent_as_diffusers(host):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..delta.base_model import BaseModel
-from ..device_memory import SmallPasses, release
+from ..device_memory import SmallPasses, offload_restored, release
 from ..errors import UnlearnError
 from ..evaluate.remembered import Remembered
 from ..host import HostModel
@@ -73,7 +73,7 @@ class Run:
         # A look for garbage takes as long as an unchecked run's algebra, and only pictures leave much.
         tidy = partial(release, host.device, young=True) if config.check else (lambda: None)
         job = Tracker(expected(request), progress, tidy, expected_later(request))
-        with host.session(request.stack) as backbone:
+        with offload_restored(host), host.session(request.stack) as backbone:
             base = BaseModel(backbone, host.layers(), request.stack)
             groups = text_groups(host, backbone, request)
             edits = LayerEdits(backbone, [*request.trained, *(p for g in groups for p in g.paths)], reader_of(host))

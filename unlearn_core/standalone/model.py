@@ -94,6 +94,8 @@ class StandaloneModel:
             module.to("cpu" if on else self.device)
         if on and self.latent_shape[1] >= TILED_FROM:
             self.vae.enable_tiling()
+        else:
+            self.vae.disable_tiling()
 
     def _bring(self, module: nn.Module) -> None:
         """A companion to the device, where it stays until `_send_off`; alone where the memory is short."""

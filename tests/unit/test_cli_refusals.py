@@ -142,7 +142,6 @@ def test_what_is_switched_off_may_be_made_again(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("pairs", "words"),
     [
-        (["rank=4", "rank=5"], "--set rank is given twice"),
         (["going=cat"], "--set going: the tool sets this by itself"),
         ([""], "is not KEY=VALUE, as in --set quality=quick"),
     ],

@@ -10,6 +10,7 @@ from unlearn_core import load, save
 from unlearn_core.cli.main import main
 from unlearn_core.delta.removal import without
 from unlearn_core.delta.stack import check_fits
+from unlearn_core.demo.recognition import CHECKPOINT
 from unlearn_core.errors import BadDelta, BadSetting
 from unlearn_core.method.retrain import retrain
 
@@ -67,16 +68,26 @@ def test_a_request_on_top_of_another_prediction_is_refused():
 
 def test_what_is_made_anew_keeps_its_prediction(tiny, tmp_path):
     new, paths = tmp_path / "new", files(tmp_path)
-    arguments = ["stack", *paths, "--without", "a", "--retrain", "--checkpoint", "x", "--out", str(new)]
+    arguments = ["stack", *paths, "--without", "a", "--retrain", "--checkpoint", str(CHECKPOINT), "--out", str(new)]
     assert main(arguments) == 0 and tiny == ["v_prediction"]
     assert load(new / "b.safetensors").info.prediction_type == "v_prediction"
 
 
 def test_another_prediction_by_hand_is_refused(tiny, tmp_path, capsys):
-    paths, out = files(tmp_path), ["--checkpoint", "x", "--out", str(tmp_path / "new")]
+    paths, out = files(tmp_path), ["--checkpoint", str(CHECKPOINT), "--out", str(tmp_path / "new")]
     assert main(["stack", *paths, "--without", "a", "--retrain", *out, "--prediction", "epsilon"]) == 1
     assert "predicts v_prediction" in capsys.readouterr().err
-    preview = ["preview", "--checkpoint", "x", "--prompts", "a", "--out", str(tmp_path / "p.png"), "--stack", paths[0]]
+    preview = [
+        "preview",
+        "--checkpoint",
+        str(CHECKPOINT),
+        "--prompts",
+        "a",
+        "--out",
+        str(tmp_path / "p.png"),
+        "--stack",
+        paths[0],
+    ]
     assert main(preview) == 1
     assert "--prediction v_prediction" in capsys.readouterr().err
     assert main([*preview, "--prediction", "v_prediction", "--steps", "1"]) == 0
@@ -85,7 +96,14 @@ def test_another_prediction_by_hand_is_refused(tiny, tmp_path, capsys):
 def test_deltas_of_two_predictions_are_no_stack(tiny, tmp_path, capsys):
     paths = files(tmp_path)
     save(stack_on(TinyHost(), {"concept": "owl"}, size=0.2).entries[0].delta, tmp_path / "c.safetensors")
-    both = [paths[0], str(tmp_path / "c.safetensors"), "--checkpoint", "x", "--out", str(tmp_path / "m.safetensors")]
+    both = [
+        paths[0],
+        str(tmp_path / "c.safetensors"),
+        "--checkpoint",
+        str(CHECKPOINT),
+        "--out",
+        str(tmp_path / "m.safetensors"),
+    ]
     assert main(["stack", *both]) == 1
     assert "epsilon and v_prediction" in capsys.readouterr().err
 
@@ -100,6 +118,6 @@ def test_making_anew_on_a_model_of_another_prediction_is_refused():
 def test_prompts_that_are_cut_are_said(tiny, tmp_path, capsys):
     long = " ".join(["word"] * 100)
     out = ["--out", str(tmp_path / "p.png"), "--steps", "1"]
-    assert main(["preview", "--checkpoint", "x", "--prompts", long, "a cat", *out]) == 0
+    assert main(["preview", "--checkpoint", str(CHECKPOINT), "--prompts", long, "a cat", *out]) == 0
     said = capsys.readouterr().err
     assert said.count("longer than the 75 tokens that are read") == 1 and "a cat" not in said

@@ -64,13 +64,10 @@ def print_notes(notes: Iterable[str]) -> None:
 
 
 def read_settings(pairs: Sequence[str]) -> dict[str, str]:
-    """`KEY=VALUE` texts as names and values. Raises `BadSetting` for one without an equals sign, or given twice."""
+    """`KEY=VALUE` texts as names and values, the last of a name. Raises `BadSetting` for one without an equals sign."""
     for pair in pairs:
         if "=" not in pair:
             raise BadSetting(f"'{pair}' is not KEY=VALUE, as in --set quality=quick.")
-    named = [pair.split("=", 1)[0] for pair in pairs]
-    if twice := next((name for name in named if named.count(name) > 1), ""):
-        raise BadSetting(f"--set {twice} is given twice: use it once.")
     return dict(pair.split("=", 1) for pair in pairs)
 
 

@@ -10,7 +10,7 @@ from ..config import ForgetConfig
 from ..delta import format as delta_file
 from ..delta.bake import bake, check_places
 from ..delta.format import SUFFIX, Delta
-from ..delta.merge import combine_cat, combine_svd, merged_info
+from ..delta.merge import combine_cat, combine_svd, merged_concept
 from ..delta.outputs import (
     COPY,
     TEXT_SIZE,
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
             say(f"note: {sentence}")
     if args.out and not (args.into or args.retrain):
         # which delta may be replaced is known only when all are read
-        check_outputs([Output("--out", args.out, SUFFIX, concept=merged_info(stack, {}).concept)], ())
+        check_outputs([Output("--out", args.out, SUFFIX, concept=merged_concept(stack))], ())
     new = places(removal, args.out) if removal and args.retrain else []
     host = opened(args, whole) if args.checkpoint else None
     seen = {"before": whole}

@@ -70,7 +70,7 @@ def merged_info(stack: Stack, config: dict[str, Any]) -> DeltaInfo:
     if room < 0:
         raise BadDelta(f"The deltas name more than {MAX_ROWS} others in all, so no file can hold them: merge fewer.")
     return DeltaInfo(
-        concept=joined([p.concept for p in inside]),
+        concept=merged_concept(stack),
         kind="style" if all(i.kind == "style" for i in infos) else "object",
         anchor=joined([i.anchor for i in infos if i.anchor]),
         architecture=infos[0].architecture,
@@ -86,6 +86,11 @@ def merged_info(stack: Stack, config: dict[str, Any]) -> DeltaInfo:
         base_sample=infos[0].base_sample,
         near=tuple(dict.fromkeys(term for i in infos for term in i.near))[:MAX_ROWS],
     )
+
+
+def merged_concept(stack: Stack) -> str:
+    """What a merge of the stack is called in its file."""
+    return joined([p.concept for p in parts_of(stack)])
 
 
 def thinned(prompts: tuple[tuple[str, str], ...], room: int) -> tuple[tuple[str, str], ...]:

@@ -209,7 +209,8 @@ def asked_for(
         term = vocabulary.find(concept)
         kind = "style" if term and term.is_style else kind
     concept = style_words(concept) if kind == "style" else concept
-    check_not_gone(concept, config.anchor, stack)
+    check_strength(concept, stack)
+    check_not_gone(concept, config.anchor, stack.concepts())
     if kept := next((k for k in config.keep if any(same_thing(k, gone) for gone in stack.concepts())), ""):
         raise BadSetting(f"The stack has forgotten '{kept}', so it cannot be kept: take it off the keep list.")
     if next_one := next((g for g in config.going if share_a_word(config.anchor, g)), ""):
@@ -217,17 +218,19 @@ def asked_for(
     return kind, concept
 
 
-def check_not_gone(concept: str, anchor: str, stack: Stack) -> None:
-    """Raise `BadSetting` when what is to go, or to be drawn instead, is among the concepts of the stack's deltas."""
-    earlier = stack.concepts()
+def check_strength(concept: str, stack: Stack) -> None:
+    """Raise `BadSetting` where a delta of what is to go is on the stack, too weak to forget it, or turned around."""
     for entry in stack.active:
-        if not any(same_thing(concept, gone) for gone in entry.delta.info.concepts):
-            continue
-        if entry.strength < FORGETS:
+        if entry.strength < FORGETS and any(same_thing(concept, c) for c in entry.delta.info.concepts):
             raise BadSetting(
                 f"'{entry.delta.label}' is on the stack at strength {entry.strength:g}, which does not forget "
                 f"'{concept}': set it to 1, or take it out and make it anew."
             )
+
+
+def check_not_gone(concept: str, anchor: str, earlier: Sequence[str]) -> None:
+    """Raise `BadSetting` when what is to go, or to be drawn instead, is among the concepts that went before."""
+    if any(same_thing(concept, gone) for gone in earlier):
         raise BadSetting(f"The stack has already forgotten '{concept}': take that delta out or name another concept.")
     if shared := next((gone for gone in earlier if share_a_word(anchor, gone)), ""):
         raise BadSetting(f"The stack has forgotten '{shared}', so '{anchor}' cannot be drawn instead: name another.")

@@ -68,13 +68,13 @@ def test_what_goes_twice_in_a_chain_is_known_before(page):
 
 
 def test_what_is_switched_off_has_not_gone(page):
-    workflow = chained("pear", "apple", anchor="pear")
+    workflow = chained("tomato", "apple", anchor="tomato")
     workflow["forget"]["inputs"]["strength"] = 0
     text = page.run(workflow).outputs["second"]["text"][0]
-    assert "Draws instead: pear" in text and "On top of" not in text
+    assert "Draws instead: tomato" in text and "On top of" not in text
     workflow |= {"zero": node("PrimitiveFloat", value=0.0)}
     workflow["forget"]["inputs"]["strength"] = ["zero", 0]
-    assert "has forgotten 'pear', so 'pear' cannot be drawn" in refused(page, workflow)["second"][0], "not known yet"
+    assert "has forgotten 'tomato', so 'tomato' cannot be drawn" in refused(page, workflow)["second"][0], "not known yet"
 
 
 def test_a_long_chain_is_read_in_no_time(page):

@@ -94,7 +94,7 @@ class StandaloneModel:
             module.to("cpu" if on else self.device)
         if on and self.latent_shape[1] >= TILED_FROM:
             self.vae.enable_tiling()
-        else:
+        elif getattr(self.vae, "use_tiling", False):
             self.vae.disable_tiling()
 
     def _bring(self, module: nn.Module) -> None:

@@ -19,6 +19,8 @@ from .saved_work import NOTHING, NoSavedWork
 GIB = 2**30
 ON_A_CPU = 32
 """Most rows of a pass without gradient on a CPU: more save no time, and their tensors leave holes in the heap."""
+FULL = "out of memory", "can't allocate memory", "not enough memory", "Invalid buffer size", "STATUS_ALLOC_FAILED"
+"""What errors of full memory say: of cards, of Linux and macOS, of Windows, of MPS, and of CUDA's libraries."""
 
 
 def weight_bytes(modules: Iterable[nn.Module]) -> int:
@@ -40,10 +42,6 @@ def free_bytes(device: torch.device) -> int | None:
         except (OSError, StopIteration, ValueError, IndexError):
             return None
     return None
-
-
-FULL = "out of memory", "can't allocate memory", "not enough memory", "Invalid buffer size", "STATUS_ALLOC_FAILED"
-"""What errors of full memory say: of cards, of Linux and macOS, of Windows, of MPS, and of CUDA's libraries."""
 
 
 def is_tight(modules: Iterable[nn.Module], device: torch.device) -> bool:

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from ..unlearn_core import DeltaInfo, UnlearnError
 from ..unlearn_core.delta.format import MAX_HEADER, SUFFIX, read_info
 from ..unlearn_core.delta.paths import contained, safe_file_name
-from ..unlearn_core.untrusted import Unreadable, header_bytes, opened
+from ..unlearn_core.untrusted import Unreadable, header_bytes, opened, stamp
 from .pictures import small_png
 
 MOST_FILES = 5000
@@ -41,7 +41,8 @@ class Card:
 def cards(folder: Path) -> list[Card]:
     """All deltas below a folder, newest first; other LoRAs and files that cannot be read are passed over."""
     found = []
-    for file in heapq.nlargest(MOST_FILES, folder.rglob("*" + SUFFIX), key=when_changed):
+    # of very many the newest, so that a new delta is among them
+    for file in heapq.nlargest(MOST_FILES, folder.rglob("*" + SUFFIX), key=stamp):
         try:
             facts = file.stat()
             info = described(str(file), facts.st_mtime_ns, facts.st_size)
@@ -52,14 +53,6 @@ def cards(folder: Path) -> list[Card]:
             card = Card(file.relative_to(folder).as_posix(), info, f"{made:%Y-%m-%d %H:%M}", facts.st_size)
             found.append((facts.st_mtime_ns, card))
     return [card for _, card in sorted(found, key=lambda pair: (-pair[0], pair[1].name))]
-
-
-def when_changed(file: Path) -> tuple[int, str]:
-    """By which the newest files are looked at where there are very many; names tell equal ones apart."""
-    try:
-        return file.stat().st_mtime_ns, file.name
-    except OSError:
-        return 0, file.name
 
 
 def not_there(folder: Path) -> str:

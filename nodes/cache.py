@@ -25,6 +25,7 @@ from torch import Tensor
 from ..unlearn_core import BadDelta, Delta, ForgetConfig, UnlearnError, load, save
 from ..unlearn_core.method.vocabularies import vocabulary_of
 from ..unlearn_core.saved_work import NOTHING, NoSavedWork, SavedWork
+from ..unlearn_core.untrusted import stamp
 from .host import ComfyHostModel
 from .model_stack import stack_of
 from .pictures import as_image
@@ -245,21 +246,12 @@ def tidy(newest: str) -> None:
     What cannot be looked at or deleted is passed over: another ComfyUI may have deleted it, or a scanner holds it open.
     """
     most = limit()
-    files = sorted(folder().glob("*.safetensors"), key=lambda f: facts_of_file(f)[1], reverse=True)
+    files = sorted(folder().glob("*.safetensors"), key=stamp, reverse=True)
     size = 0
     for file in files:
         together = list(folder().glob(f"{file.stem}.*"))
-        size += sum(facts_of_file(f)[0] for f in together)
+        size += sum(stamp(f)[1] for f in together)
         if size > most and file.stem != newest:
             for part in together:
                 with suppress(OSError):
                     part.unlink(missing_ok=True)
-
-
-def facts_of_file(file: Path) -> tuple[int, float]:
-    """(size, when it was last used) of a file; zeros where it is gone."""
-    try:
-        facts = file.stat()
-    except OSError:
-        return 0, 0.0
-    return facts.st_size, facts.st_mtime

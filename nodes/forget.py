@@ -17,7 +17,7 @@ from ..unlearn_core.config import REQUEST
 from ..unlearn_core.method.attempts import unfinished
 from ..unlearn_core.method.forget import broken_in, forget_or_go_on, harm_in, summary
 from ..unlearn_core.method.request import at_own_guidance
-from ..unlearn_core.words.term_lists import stamp
+from ..unlearn_core.untrusted import stamp
 from . import cache
 from .before_run import about, checkpoint_name, literals, sent_nodes
 from .captions import message

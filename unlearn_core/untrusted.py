@@ -65,6 +65,15 @@ def read_header(path: Path, most_bytes: int, most_tensors: int) -> Header:
     return Header({name: described(name, row) for name, row in data.items()}, texts)
 
 
+def stamp(file: Path) -> tuple[int, int]:
+    """When a file was changed and how long it is; zeros where there is none."""
+    try:
+        facts = file.stat()
+    except OSError:
+        return 0, 0
+    return facts.st_mtime_ns, facts.st_size
+
+
 def header_bytes(path: Path, most_bytes: int) -> bytes:
     """The same as it lies in the file, of at most so many bytes: the library takes 25 times as many to read it."""
     with opened(path) as file:

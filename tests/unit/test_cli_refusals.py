@@ -129,6 +129,11 @@ def test_a_delta_at_a_strength_that_forgets_nothing_is_told_so(strength, tmp_pat
     more = ["--stack", f"{file}:{strength}", "--concept", "frogs", "--out", tmp_path / "two.safetensors"]
     said = told(capsys, [*FORGET, *QUICK, *more])
     assert f"'frog' is on the stack at strength {strength}, which does not forget 'frog': set it to 1" in said
+    merge = tmp_path / "merge.safetensors"
+    assert main(["stack", f"{file}:{strength}", "--out", str(merge)]) == 0 == main(["inspect", str(merge)])
+    assert f"frog at strength {strength}" in capsys.readouterr().out
+    more = ["--stack", merge, "--concept", "frog", "--out", tmp_path / "three.safetensors"]
+    assert f"at strength {strength}, which does not forget 'frog'" in told(capsys, [*FORGET, *QUICK, *more])
 
 
 def test_what_is_switched_off_may_be_made_again(tmp_path, capsys):

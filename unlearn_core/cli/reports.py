@@ -61,7 +61,7 @@ def in_short(delta: Delta, file: Path) -> list[tuple[str, str]]:
     ranks = sorted({f.rank for f in delta.factors.values()})
     rows = [
         ("File", one_line(file.name)),
-        ("Forgets", ", ".join(info.concepts)),
+        ("Forgets", ", ".join(p.in_words for p in info.merged) or info.concept),
         ("Kind", "" if info.merged else info.kind),
         ("Draws instead", "" if info.merged else info.anchor or "nothing in its place"),
         ("Made for", base_in_words(info)),

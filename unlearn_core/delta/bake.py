@@ -208,7 +208,7 @@ def write_copy(
             raise BadDelta("The stack would change no bit of this checkpoint, its numbers or strengths are too small.")
         check_copy(copy, begin + numbers, rows)
     beside = tuple(c.target for c in wanted)
-    return Baked(tuple(map(in_words, note(stack))), altered, begin + numbers, source.twins, beside)
+    return Baked(tuple(part.in_words for part in parts_of(stack)), altered, begin + numbers, source.twins, beside)
 
 
 def moved_together(source: Source) -> dict[str, dict[str, Any]]:
@@ -258,7 +258,7 @@ def texts_of(stack: Stack, source: Source) -> dict[str, str]:
     rows = [*baked_before(source.texts), *note(stack)]
     gone = [c for row in rows for c in concepts_in(row)]
     told = [f"it has forgotten {', '.join(dict.fromkeys(gone))}"] if gone else []
-    told += [in_words(row) for row in note(stack) if not concepts_in(row)]
+    told += [part.in_words for part in parts_of(stack) if part.strength < FORGETS]
     about = f"A changed copy of {source.path.name}: {'; '.join(told)}."
     return kept | {NOTE: json.dumps(rows, ensure_ascii=False), ABOUT: about}
 
@@ -266,12 +266,6 @@ def texts_of(stack: Stack, source: Source) -> dict[str, str]:
 def note(stack: Stack) -> list[dict[str, Any]]:
     """What is baked, as the copy tells it: each delta, those inside merges too."""
     return [{"concepts": [p.concept], "sha256": p.sha256, "strength": p.strength} for p in parts_of(stack)]
-
-
-def in_words(row: Mapping[str, Any]) -> str:
-    """A row of `note` for people."""
-    name, strength = ", ".join(row["concepts"]), row["strength"]
-    return name if strength == 1 else f"{name} at strength {strength:g}"
 
 
 def baked_before(texts: Mapping[str, str]) -> list:
@@ -290,8 +284,7 @@ def concepts_baked_into(checkpoint: Path) -> list[str]:
 
 def concepts_in(row: object) -> list[str]:
     """The concepts that one row of `NOTE`, which another program may have written, says are forgotten."""
-    strength = row.get("strength", 1) if isinstance(row, dict) else 0
-    named = row["concepts"] if isinstance(row, dict) and "concepts" in row else None
+    named, strength = (row.get("concepts"), row.get("strength", 1)) if isinstance(row, dict) else (None, 0)
     if not (isinstance(strength, (int, float)) and strength >= FORGETS):
         return []
     return [c for c in named if isinstance(c, str)] if isinstance(named, (list, tuple)) else []

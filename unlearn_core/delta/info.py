@@ -67,6 +67,11 @@ class Parent:
             raise BadDelta("The delta's parent's hash is not a sha256.")
         object.__setattr__(self, "strength", checked_number(self.strength, "parent's strength"))
 
+    @property
+    def in_words(self) -> str:
+        """Its concept, with the strength where that is not 1."""
+        return self.concept if self.strength == 1 else f"{self.concept} at strength {self.strength:g}"
+
 
 @dataclass(frozen=True)
 class DeltaInfo:

@@ -55,7 +55,7 @@ def ask_about_unknown_words(run: Run) -> None:
         for name in filter(None, (request.concept, *config.going, config.anchor)):
             if listed(name, [request.words]):
                 continue
-            kind = request.kind if name in (request.concept, config.anchor) else request.words.kind(name)
+            kind = request.words.kind(name)
             word = style_words(name) if kind == "style" else name
             found += unknown_words(run.host, [word], kind, request.words, run.job.pulse)
     if found:

@@ -8,6 +8,7 @@ from functools import cached_property
 from itertools import islice
 
 from ..config import ForgetConfig
+from ..delta.merge import parts_of
 from ..delta.stack import FORGETS, Stack, check_fits
 from ..errors import BadSetting
 from ..host import HostModel, base_of, title_of
@@ -204,10 +205,8 @@ def asked_for(
     if not config.force:
         ask_about_syntax(config.concept, lists)
     concept = known_form(without_article(config.concept), lists, numbers=False)
-    kind = lists[0].kind(concept) if config.kind == "auto" else config.kind
-    if config.kind == "auto" and vocabulary and not listed(concept, lists):
-        term = vocabulary.find(concept)
-        kind = "style" if term and term.is_style else kind
+    words = replace(lists[0], vocabulary=None if listed(concept, lists) else vocabulary)
+    kind = words.kind(concept) if config.kind == "auto" else config.kind
     concept = style_words(concept) if kind == "style" else concept
     check_strength(concept, stack)
     check_not_gone(concept, config.anchor, stack.concepts())
@@ -219,12 +218,15 @@ def asked_for(
 
 
 def check_strength(concept: str, stack: Stack) -> None:
-    """Raise `BadSetting` where a delta of what is to go is on the stack, too weak to forget it, or turned around."""
-    for entry in stack.active:
-        if entry.strength < FORGETS and any(same_thing(concept, c) for c in entry.delta.info.concepts):
+    """Raise `BadSetting` where a delta of what is to go is on the stack, too weak to forget it, or turned around.
+
+    A delta inside a merge has the strength with which it was merged, times the merge's own.
+    """
+    for part in parts_of(stack):
+        if part.strength < FORGETS and same_thing(concept, part.concept):
             raise BadSetting(
-                f"'{entry.delta.label}' is on the stack at strength {entry.strength:g}, which does not forget "
-                f"'{concept}': set it to 1, or take it out and make it anew."
+                f"'{part.name}' is on the stack at strength {part.strength:g}, which does not forget '{concept}': set "
+                "it to 1, or take it out and make it anew."
             )
 
 

@@ -16,9 +16,10 @@ DETERMINERS = {"some", "any", "this", "that", "these", "those", "my", "your", "a
 """They are taken off in front of a known word only: All Might and Your Name are names."""
 JOINTS = {"and", "or", "&", "+", "/"}
 """Between two known concepts, or beside a phrase in quotes, they make a list."""
-POLITE = {"please", "thanks", "thank you", "etc", "etc."}
-NOTHING = {*ARTICLES, *DETERMINERS, *JOINTS, *POLITE, "everything", "anything", "something", "nothing", "whatever"}
+NOTHING = {*ARTICLES, *DETERMINERS, *JOINTS, "everything", "anything", "something", "nothing", "whatever"}
 """Words that name nothing by themselves."""
+POLITE = {"please", "thanks", "thank you", "etc"}
+"""Parts of a list that name nothing either; as words of a longer name they may."""
 IN_THE_STYLE = re.compile(r"(?i)^(?:in the styles? of|(?:art|artwork)? ?\bby) ")
 TAG = re.compile(r"<[^<>]*>")
 """<lora:name:1>, <b>, <cat>."""

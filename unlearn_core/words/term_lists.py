@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
+from ..untrusted import stamp
 from .vocabulary import KINDS, Term, Vocabulary
 
 OWN_NAME = "vocabulary.txt"
@@ -41,15 +42,6 @@ def joined(name: str, stamped: tuple[tuple[Path, tuple[int, int]], ...], vocabul
         _JOINED.clear()
         _JOINED[name, stamped] = vocabulary.plus(t for file, _ in stamped for t in read_terms(file))
     return _JOINED[name, stamped]
-
-
-def stamp(file: Path) -> tuple[int, int]:
-    """When a file was changed and how long it is; zeros where there is none."""
-    try:
-        facts = file.stat()
-    except OSError:
-        return 0, 0
-    return facts.st_mtime_ns, facts.st_size
 
 
 def read_terms(file: Path) -> tuple[Term, ...]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 QUIET = ("--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync")
@@ -31,6 +32,10 @@ BOX = """(e => {
 def chromium() -> str | None:
     """The browser's program, or None."""
     return next(filter(None, map(shutil.which, NAMES)), None)
+
+
+IN_A_BROWSER = pytest.mark.skipif(chromium() is None, reason="there is no Chromium on this machine")
+"""For tests of pages."""
 
 
 class PageError(Exception):

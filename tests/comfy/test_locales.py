@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("aiohttp", reason="needs requirements/comfy.txt")
 
-from tests.browser import Browser, chromium
+from tests.browser import IN_A_BROWSER, Browser
 from tests.comfy.locales import FOLDER, LANGUAGES, of_the_nodes, read
 from tests.comfy.sources import NEWEST, ROOT, SourceError
 
@@ -208,7 +208,7 @@ SHOWN = """(async () => {
 
 
 @pytest.mark.full
-@pytest.mark.skipif(chromium() is None, reason="there is no Chromium on this machine")
+@IN_A_BROWSER
 @pytest.mark.parametrize("comfy", [NEWEST], indirect=True)
 @pytest.mark.parametrize("language", OTHERS)
 def test_the_page_shows_them(comfy, tmp_path, language):

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("aiohttp", reason="needs requirements/comfy.txt")
 
-from tests.browser import chromium
+from tests.browser import IN_A_BROWSER
 from tests.comfy.page import NODE, OPEN
 from tests.comfy.server import PACK
 from tests.comfy.sources import NEWEST, ROOT
@@ -15,7 +15,7 @@ from unlearn_core import settings
 
 pytestmark = [
     pytest.mark.full,
-    pytest.mark.skipif(chromium() is None, reason="there is no Chromium on this machine"),
+    IN_A_BROWSER,
     # the page comes from a package of its own and is the same for all versions
     pytest.mark.parametrize("comfy", [NEWEST], indirect=True),
 ]

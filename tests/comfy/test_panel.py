@@ -6,14 +6,14 @@ import pytest
 
 pytest.importorskip("aiohttp", reason="needs requirements/comfy.txt")
 
-from tests.browser import chromium
+from tests.browser import IN_A_BROWSER
 from tests.comfy.page import NODE, OPEN
 from tests.comfy.server import PACK
 from tests.comfy.sources import NEWEST, ROOT
 
 pytestmark = [
     pytest.mark.full,
-    pytest.mark.skipif(chromium() is None, reason="there is no Chromium on this machine"),
+    IN_A_BROWSER,
     pytest.mark.parametrize("comfy", [NEWEST], indirect=True),
 ]
 

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("aiohttp", reason="needs requirements/comfy.txt")
 
-from tests.browser import Browser, chromium
+from tests.browser import IN_A_BROWSER, Browser
 from tests.legible import cut_texts
 from tests.webui.app import ROOT, App
 from tests.webui.environments import EnvironmentProblem, python_with
@@ -16,7 +16,7 @@ from tests.webui.environments import EnvironmentProblem, python_with
 pytestmark = [
     pytest.mark.full,
     pytest.mark.timeout(1500),
-    pytest.mark.skipif(chromium() is None, reason="there is no Chromium on this machine"),
+    IN_A_BROWSER,
 ]
 
 TRAINED = {"closed_form": False, "batch": 4, "sampling_steps": 2}

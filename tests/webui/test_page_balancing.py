@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("aiohttp", reason="needs requirements/comfy.txt")
 
-from tests.browser import Browser, chromium
+from tests.browser import IN_A_BROWSER, Browser
 from tests.legible import cut_texts
 from tests.webui.app import ROOT, App
 from tests.webui.environments import EnvironmentProblem, python_with
@@ -19,7 +19,7 @@ from tests.webui.test_page import OPEN_TAB, SEEN, check_quiet, opened
 pytestmark = [
     pytest.mark.full,
     pytest.mark.timeout(900),
-    pytest.mark.skipif(chromium() is None, reason="there is no Chromium on this machine"),
+    IN_A_BROWSER,
 ]
 
 NAMES = ["forget_banana.safetensors", "forget_cat.safetensors"]

@@ -25,7 +25,8 @@ from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parent
 USAGE = """usage: python install.py app [--checkpoint FILE] [--out DIR] [--port NUMBER] [--no-browser]
-       python install.py demo [--concept NAME] [--out DIR] [more options of the demo]
+       python install.py demo [--concept NAME] [--out DIR] [--anchor NAME] [--keep NAME] [--stack FILE]
+                              [--set NAME=VALUE]
        python install.py test [--all] [options of pytest]
        python install.py release
 app opens the page in your browser; demo forgets one thing in the terminal; test takes ten minutes, --all an hour."""
@@ -64,7 +65,7 @@ def main(arguments: list[str]) -> int:
     if not arguments:
         return host()
     mode, *options = arguments
-    mode = "--help" if mode == "app" and {"-h", "--help"} & {*options} else mode
+    mode = "--help" if mode in ("app", "demo") and {"-h", "--help"} & {*options} else mode
     modes = {"app": app, "demo": demo, "test": test}
     try:
         if mode in modes:

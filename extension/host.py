@@ -24,8 +24,11 @@ from .service import Service
 from .tab import build
 
 PROMPT = "txt2img_prompt"
-OPEN = ("listen", "share", "server_name", "ngrok")
-"""Options by which a web UI is put on a network, where its owner chooses the name."""
+OPEN = (
+    *("listen", "share", "server_name", "ngrok"),
+    *("cloudflared", "localtunnel", "localhostrun", "remotemoe", "googleusercontent"),
+)
+"""Options by which a web UI is put on a network, where its owner chooses the name; the second line are tunnels'."""
 
 
 class WebuiProgram:

@@ -171,8 +171,8 @@ def overview(made: Sequence[ForgetResult], in_web_ui: bool) -> str:
 
 USE = {True: "Add this to a prompt:", False: "Copy it into your program's LoRA folder and add this to a prompt:"}
 USE_ALL = {
-    True: "Add these to a prompt, in this order:",
-    False: "Copy them into your program's LoRA folder and add these to a prompt, in this order:",
+    True: "Add these to a prompt, all of them:",
+    False: "Copy them into your program's LoRA folder and add these to a prompt, all of them:",
 }
 """What to do next, in a web UI and on the page of its own."""
 
@@ -184,7 +184,7 @@ def one_outcome(made: ForgetResult, hint: str) -> str:
     """
     parts = [place(made.file, "Saved as:"), code(f"{made.below} {made.tag}".strip(), hint)] if made.file else []
     if made.file and made.below:
-        parts.append(notice("It works together with what it was made on top of: use all of it, in this order.", "info"))
+        parts.append(notice("It works together with what it was made on top of: use all of it.", "info"))
     gone = f"What should be gone: {made.report['concept']}"
     pictures = {"Your own prompts": made.extra, gone: made.pairs, "What should stay": made.others}
     return "".join([*parts, notice(made.remark, "info"), comparison(pictures), report(made.report, made.on)])

@@ -136,7 +136,7 @@ class Job:
         if self.interrupted(report) and not self._view.stopping:
             self.stop()
         if self._discard:
-            raise Cancelled("Stopped. Nothing was kept, as you chose.")
+            raise Cancelled("Stopped. No delta was saved, as you chose.")
         return self._view.stopping
 
     def part(self, number: int, count: int, about: str, until: float = 1.0) -> None:

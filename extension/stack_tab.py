@@ -82,7 +82,7 @@ class StackTab:
                 self.sure = gr.Checkbox(
                     False,
                     label="Delete the delta chosen above for good",
-                    info="Only files that are not on the stack: ✕ takes one off.",
+                    info='Only files that are not on the stack: "Remove" takes one off.',
                     elem_id="unlearn_sure",
                 )
                 self.delete = gr.Button("Delete", variant="stop", elem_id="unlearn_delete")
@@ -98,7 +98,7 @@ class StackTab:
                 facts = gr.HTML("")
             with gr.Column(scale=5, min_width=210):
                 strength = gr.Slider(-MAX_STRENGTH, MAX_STRENGTH, value=1.0, step=0.05, label="Strength")
-            buttons = [gr.Button(text, size="sm", min_width=40, scale=0) for text in ("▲", "▼", "✕")]
+            buttons = [gr.Button(text, size="sm", min_width=40, scale=0) for text in ("Up", "Down", "Remove")]
         return (line, on, facts, strength, *buttons)
 
     def connect(self, page: Any, forgotten: Callable, opened: Sequence[Callable], bases: list) -> None:

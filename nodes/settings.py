@@ -18,7 +18,7 @@ class ForgetSettings(io.ComfyNode):
             node_id="UnlearnForgetSettings",
             display_name="Forget Settings",
             description="More settings for Forget Concept. Without this node it uses the values that you see here. "
-            "Forget Concept trains only when the direct edit is not enough; settings marked 'only if it trains' change "
+            "Forget Concept trains only when the fast edit is not enough; settings marked 'only if it trains' change "
             "nothing otherwise.",
             inputs=setting_inputs(EDIT, TRAINING),
             outputs=[SettingsType.Output(display_name="settings", tooltip="Wire it into Forget Concept.")],

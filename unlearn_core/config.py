@@ -83,7 +83,8 @@ class ForgetConfig:
     rank: int = setting(
         8,
         "Rank",
-        "Rank of the delta in each layer. More makes a larger file. 8 is 32 where all text enters through one layer.",
+        "Rank of the delta in each layer. More makes a larger file. Left at 8, it counts as 32 for models in which all "
+        "text enters through one layer.",
         EDIT,
         low=1,
         high=128,

@@ -21,7 +21,7 @@ from unlearn_core.progress import StepReport
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = ("demo", "forget", "stack", "preview", "inspect")
-MEMORY = "error: There is not enough memory: close other programs, or choose a smaller resolution."
+MEMORY = "error: There is not enough memory: close other programs, or run it with --device cpu."
 WENT_WRONG = {
     "a mistake of ours": (
         ZeroDivisionError("division by zero"),

@@ -246,6 +246,16 @@ def check_checkpoint(shared):
     assert program.checkpoint().name == "base.safetensors" and program.checkpoints_folder() == Path("/models")
 
 
+def check_names(shared):
+    """A web UI that is on no network is reached under this machine's names alone; a tunnel gives it others."""
+    program = sys.modules["sd_unlearn_pack.extension.host"].WebuiProgram()
+    assert program.shows_folders
+    for name in ("listen", "ngrok", "cloudflared", "localtunnel"):
+        setattr(shared.cmd_opts, name, True)
+        assert not program.shows_folders, name
+        delattr(shared.cmd_opts, name)
+
+
 def main(folder, case):
     import gradio as gr
 
@@ -298,6 +308,7 @@ def main(folder, case):
     check_strengths(page, Path(folder))
     if not case:
         check_checkpoint(shared)
+    check_names(shared)
     bare = FastAPI()
     calls["on_app_started"][0](page, bare)
     assert not [r for r in bare.routes if "unlearn" in getattr(r, "path", "")], "the host's API is off, ours is not"

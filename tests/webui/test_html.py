@@ -1,5 +1,6 @@
 """What the page shows as HTML: nothing unescaped, reports in the core's own rows, small curves."""
 
+import re
 from dataclasses import replace
 from html import escape
 from pathlib import Path, PurePosixPath
@@ -34,6 +35,26 @@ def test_a_page_asks_again_where_no_answer_came():
         f"{event}=\"document.getElementById('poll').click()\"" in shown
         for event in ("onanimationend", "onanimationiteration")
     )
+
+
+def light(colour):
+    """Relative luminance of "#rrggbb" (WCAG 2.2)."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [v / 12.92 if v <= 0.03928 else ((v + 0.055) / 1.055) ** 2.4 for v in parts]
+    return sum(weight * v for weight, v in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+@pytest.mark.parametrize("theme, behind", [(":root", ("#ffffff", "#f4f4f5")), (".dark", ("#0b0f19", "#1f2937"))])
+def test_own_colours_of_texts_can_be_read_on_both_themes(theme, behind):
+    """Behind them: the lightest and darkest grounds of gradio 3 and 4. WCAG asks for 4.5 to 1."""
+    css = (Path(html.__file__).with_name("tab.css")).read_text("utf-8")
+    rule = next(line for line in css.splitlines() if line.startswith(f"{theme} {{"))
+    colours = dict(re.findall(r"--unlearn-(\w+): (#\w{6})", rule))
+    assert set(colours) == {"quiet", "bad", "forget", "replay"}
+    for name, colour in colours.items():
+        for ground in behind:
+            dark, bright = sorted([light(colour), light(ground)])
+            assert (bright + 0.05) / (dark + 0.05) >= 4.5, (name, ground)
 
 
 def test_a_path_breaks_between_its_parts():

@@ -22,7 +22,7 @@ PIPE_CLOSED = 141
 """Exit code where the reader of the output has gone (`... | head`), as shells use it."""
 OPTIONS = {"'Go on regardless'": "--force", "'Draw instead'": "--anchor", "under 'Keep'": "--keep"}
 DETAILS = "Run the command again with --debug for details."
-OUT_OF_MEMORY = "There is not enough memory: close other programs, or choose a smaller resolution."
+OUT_OF_MEMORY = "There is not enough memory: close other programs, or run it with --device cpu."
 
 
 def outcome(error: BaseException, signals: Signals, stopped: str, debug: bool) -> int:

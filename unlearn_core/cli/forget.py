@@ -129,7 +129,7 @@ def print_next(files: Sequence[Path]) -> None:
     if len(files) == 1:
         print("Next: put the delta into your program's LoRA folder and load it at strength 1.")
     elif files:
-        print(f"\nNext: put these {len(files)} files into your program's LoRA folder and load them in this order:")
+        print(f"\nNext: put these {len(files)} files into your program's LoRA folder and load all of them:")
         print(*(f"  {file}" for file in files), sep="\n")
         print(f"Each at strength 1. To make one file of them: {called()} stack FILES --out ONE.safetensors")
 

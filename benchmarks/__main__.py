@@ -55,9 +55,7 @@ def parser() -> argparse.ArgumentParser:
     profile = command("profile", commands.profile, "Time and memory of a whole run, and where they go.")
     for p in (speed, profile):
         speed_options(p)
-    against = command("against", commands.against, "Time to the same forgetting, beside LECO, iLECO and ESD.")
-    against.add_argument("--concept", default="banana", help="what is forgotten (default: banana)")
-    against.add_argument("--record", metavar="COMMIT", help="keep the rows for the documentation, as this commit's")
+    against = against_command(command)
     depth, everywhere = depth_command(command), everywhere_command(command)
     agreement = command("agreement", commands.agreement, "How often the check says what the full check says.")
     agreement.add_argument("--runs", type=int, default=200, help="changes that are judged (default: 200)")
@@ -75,6 +73,15 @@ def parser() -> argparse.ArgumentParser:
         p.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps ... (default: auto)")
     documented(command)
     return top
+
+
+def against_command(command: Callable[..., argparse.ArgumentParser]) -> argparse.ArgumentParser:
+    """The race to one mark."""
+    p = command("against", commands.against, "Time to the same forgetting, beside LECO, iLECO and ESD.")
+    p.add_argument("--concepts", default="", metavar="A,B,...", help="each on its own (default: the ten of sequence A)")
+    p.add_argument("--out", type=Path, default=Path("against"), help="folder, a file a concept; a second run goes on")
+    p.add_argument("--record", metavar="COMMIT", help="keep the rows for the documentation, as this commit's")
+    return p
 
 
 def word_commands(command: Callable[..., argparse.ArgumentParser]) -> None:

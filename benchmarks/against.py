@@ -7,13 +7,16 @@ base model's.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
+from unlearn_core.delta.atomic import write_json
 from unlearn_core.demo.recognition import Question, share
 from unlearn_core.errors import BadSetting
 from unlearn_core.recipe import Recipe
@@ -50,10 +53,7 @@ PICTURES, PRESERVED_PICTURES = 40, 4
 EVERY = 20
 """Steps between two counts of a rival, which are not on its clock."""
 LIMIT = 3.0
-"""A rival's trial ends after so many times the product's own seconds, since the product is to be that much faster.
-
-It ends sooner when its tool has been at the mark with another learning rate in less time.
-"""
+"""A rival's trial ends after so many times the product's own seconds for the same concept."""
 HARMED = 3
 """It ends as well after so many counts in a row in which the target is gone and the rest is not preserved.
 
@@ -64,20 +64,40 @@ Clock = Callable[[], float]
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One run of one method: seconds and steps until it reached the mark or was ended, and the last count."""
+class Count:
+    """What one look at the pictures found. preserved: retention, None where the target was still there."""
 
-    name: str
-    spec: str
-    seconds: float
     steps: int
     ua: float
-    preserved: float
+    preserved: float | None = None
 
     @property
     def reached(self) -> bool:
         """Whether it is at the mark."""
-        return self.ua >= GONE and self.preserved >= PRESERVED
+        return self.ua >= GONE and (self.preserved or 0.0) >= PRESERVED
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run of one method: its steps and seconds until it was ended, and all counts on the way."""
+
+    name: str
+    spec: str
+    steps: int
+    seconds: float
+    counts: tuple[Count, ...]
+
+    @property
+    def marks(self) -> list[int]:
+        """Numbers of steps after which it was at the mark."""
+        return [c.steps for c in self.counts if c.reached]
+
+    def row(self, concept: str) -> dict:
+        """For a file of results."""
+        last = asdict(self.counts[-1]) if self.counts else {}
+        ends = {"ua": last.get("ua"), "retention": last.get("preserved")}
+        ran = {"steps": self.steps, "seconds": round(self.seconds, 2), "at_mark": self.marks}
+        return {"concept": concept, "name": self.name, "method": self.spec, **ran, **ends}
 
 
 @dataclass(frozen=True)
@@ -123,19 +143,19 @@ class Counts:
 
 
 class TrialEnded(Exception):
-    """A trial is at the mark, out of time, or without hope."""
+    """A trial is out of time, or without hope."""
 
 
 class Monitor:
     """Looks at a model that learns every `EVERY` steps, off the clock, and ends its trial by raising `TrialEnded`.
 
-    limit: seconds of `clock`.
+    It does not end it at the mark: who looks at nothing does not know that he is there. limit: seconds of `clock`.
     """
 
     def __init__(self, host: StandaloneModel, counts: Counts, limit: float, clock: Clock):
         self.host, self.counts, self.limit, self.clock = host, counts, limit, clock
-        self.steps = self.harmed = 0
-        self.seconds = self.ua = self.preserved = 0.0
+        self.steps, self.seconds = 0, 0.0
+        self.found: list[Count] = []
         self._from = clock()
 
     def tick(self, _: float) -> None:
@@ -145,11 +165,13 @@ class Monitor:
         late = seconds > self.limit
         if self.steps % EVERY and not late:
             return
-        self.seconds, self.ua = seconds, self.counts.ua(self.host)
-        gone = self.ua >= GONE
-        self.preserved = self.counts.preserved(self.host) if gone or late else 0.0
-        self.harmed = self.harmed + 1 if gone and self.preserved < PRESERVED else 0
-        if late or (gone and self.preserved >= PRESERVED) or self.harmed == HARMED:
+        self.seconds = seconds
+        if self.steps % EVERY == 0:
+            ua = self.counts.ua(self.host)
+            self.found.append(Count(self.steps, ua, self.counts.preserved(self.host) if ua >= GONE else None))
+        last = self.found[-HARMED:]
+        harmed = len(last) == HARMED and all(c.preserved is not None and c.preserved < PRESERVED for c in last)
+        if late or harmed:
             raise TrialEnded
         self._from = self.clock()
 
@@ -174,15 +196,13 @@ class Race:
         for spec in OURS:
             trials.append(self.ours(spec, clock))
             told(trials[-1])
-        whole = trials[-1].seconds
+        limit = LIMIT * trials[-1].seconds
         for name, (spec, rates) in self.rivals.items():
-            limit = LIMIT * whole
             for rate in rates:
                 monitor = Monitor(self.host, self.counts, limit, clock)
                 self.learn(with_settings(spec, {"learning_rate": rate, "steps": 10**6 - 1}), monitor.tick)
                 label = with_settings(spec, {"learning_rate": rate})
-                trials.append(Trial(name, label, monitor.seconds, monitor.steps, monitor.ua, monitor.preserved))
-                limit = monitor.seconds if trials[-1].reached else limit
+                trials.append(Trial(name, label, monitor.steps, monitor.seconds, tuple(monitor.found)))
                 told(trials[-1])
         return trials
 
@@ -198,43 +218,34 @@ class Race:
             return
 
     def ours(self, spec: str, clock: Clock) -> Trial:
-        """The product by its spec: it ends by itself, and it is counted once, at its end."""
-        began = clock()
-        learned = method(spec).learn(self.task(silent))
-        seconds = clock() - began
+        """The product by its spec: it ends by itself, and it is counted once, at its end.
+
+        It finds nothing that earlier requests have kept on the disk.
+        """
+        kept = self.host.cache_folder
+        with TemporaryDirectory() as folder:
+            self.host.cache_folder = Path(folder)
+            try:
+                began = clock()
+                learned = method(spec).learn(self.task(silent))
+                seconds = clock() - began
+            finally:
+                self.host.cache_folder = kept
         with under(self.host, [learned]):
-            ua, preserved = self.counts.ua(self.host), self.counts.preserved(self.host)
-        return Trial("ours", spec, seconds, learned.steps, ua, preserved)
+            count = Count(learned.steps, self.counts.ua(self.host), self.counts.preserved(self.host))
+        return Trial("ours", spec, learned.steps, seconds, (count,))
 
 
-def table(trials: Sequence[Trial]) -> str:
-    """Markdown: all trials, and each one's time against the product's without and with its check."""
-    bare, whole = (t.seconds for t in trials[: len(OURS)])
-    lines = ["| | method | steps | s | x ours, unchecked | x ours | UA | retention | |", "|---" * 9 + "|"]
-    for t in trials:
-        end = "at the mark" if t.reached else "not reached"
-        times = f"{t.seconds / bare:.1f} | {t.seconds / whole:.1f}"
-        lines.append(f"| {t.name} | `{t.spec}` | {t.steps} | {t.seconds:.1f} | {times} | {cells(t)} | {end} |")
-    return "\n".join(lines)
+def raced(host: StandaloneModel, concept: str, folder: Path, told: Callable[[dict], None]) -> list[dict]:
+    """The rows of one concept, as they lie in its file, which is made where it is not there. told: hears each row."""
+    file = folder / f"{concept}.json"
+    if not file.is_file():
+        trials = Race(host, Counts.make(host, Request(concept))).run(lambda trial: told(trial.row(concept)))
+        write_json(file, [trial.row(concept) for trial in trials])
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
-def cells(trial: Trial) -> str:
-    """UA and retention; the latter is counted only where the target is gone or the time is up."""
-    return f"{trial.ua:.1%} | {trial.preserved:.1%}" if trial.preserved else f"{trial.ua:.1%} | -"
-
-
-def record(trials: Sequence[Trial], origin: tuple[str, str], device: torch.device, file: Path) -> None:
-    """Write the trials as a committed file of results. origin: commit and command."""
-    rows = [
-        {
-            "name": t.name,
-            "method": t.spec,
-            "steps": t.steps,
-            "seconds": round(t.seconds, 2),
-            "ua": t.ua,
-            "retention": t.preserved or None,
-        }
-        for t in trials
-    ]
+def record(rows: Sequence[dict], origin: tuple[str, str], device: torch.device, file: Path) -> None:
+    """Write the rows of all concepts as a committed file of results. origin: commit and command."""
     clock = "seconds of processor time" if device.type == "cpu" else "seconds of the clock"
     recorded(rows, DEMO, (*origin, clock), file)

@@ -176,21 +176,25 @@ def print_facts(facts: dict[str, str]) -> None:
 
 
 def against(args: argparse.Namespace) -> int:
-    """Seconds to the same forgetting, a row a trial, and meanwhile each one as it ends."""
-    from .against import Counts, Race, Trial, cells, record, table
+    """Seconds to the same forgetting, concept after concept; the rows of each as they come."""
+    from .against import raced, record
+    from .doc_results import against
     from .doc_tables import RESULTS
     from .models import DEMO, opened
-    from .sequences import Request
+    from .sequences import SEQUENCES
 
-    def told(trial: Trial) -> None:
-        print(f"{trial.spec}: {trial.seconds:.0f} s, UA and retention {cells(trial)}", file=sys.stderr)
+    def told(row: dict) -> None:
+        end = f"at the mark after {row['at_mark']} of {row['steps']} steps, {row['seconds']:.0f} s"
+        print(f"{row['concept']}, {row['method']}: {end}", file=sys.stderr)
 
-    host = opened(DEMO, args.device)
-    trials = Race(host, Counts.make(host, Request(args.concept))).run(told)
-    print(table(trials))
+    concepts = [c.strip() for c in args.concepts.split(",") if c.strip()] or [r.concept for r in SEQUENCES["A"]]
+    host, rows = opened(DEMO, args.device), []
+    for concept in concepts:
+        rows += raced(host, concept, args.out, told)
+    print("\n".join(against({"rows": rows})))
     if args.record:
-        command = f"python -m benchmarks against --concept {args.concept}"
-        record(trials, (args.record, command), host.device, RESULTS / "against.json")
+        command = "python -m benchmarks against" + (f" --concepts {args.concepts}" if args.concepts else "")
+        record(rows, (args.record, command), host.device, RESULTS / "against.json")
     return 0
 
 

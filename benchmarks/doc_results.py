@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from .race_table import Standing, standings
+
 SEQUENCE = (
     ("UA", "ua_all"),
     ("UA worst", "ua_worst"),
@@ -157,25 +159,19 @@ def first(data: Mapping) -> list[str]:
 
 def against(data: Mapping) -> list[str]:
     """Seconds to the same forgetting."""
-    bare, whole = (row["seconds"] for row in data["rows"][:2])
+    concepts = len({row["concept"] for row in data["rows"]})
+    lines = standings(data["rows"])
+    whole = lines[1].seconds
 
-    def cells(row: Mapping) -> list[str]:
-        reached = row["ua"] >= 0.97 and (row["retention"] or 0) >= 0.95
-        ratios = row.get("times") or (row["seconds"] / bare, row["seconds"] / whole)
-        times = [number(row["seconds"]), *(f"{r:.1f}" for r in ratios)]
-        end = "at the mark" if reached else "not reached"
-        return [
-            row["name"],
-            f"`{row['method']}`",
-            str(row["steps"]),
-            *times,
-            cell(row, "ua"),
-            cell(row, "retention"),
-            end,
-        ]
+    def cells(line: Standing) -> list[str]:
+        method = f"`{line.method}`" if line.method else "the best of these for each concept"
+        steps = "when it is there" if line.steps is None else str(line.steps)
+        facts = [steps, number(line.seconds), f"{line.seconds / whole:.1f}"] if line.reached else [""] * 3
+        return [line.name, method, facts[0], f"{line.reached} of {concepts}", *facts[1:]]
 
-    head = ["", "method", "steps", "s", "x ours, unchecked", "x ours", "UA", "retention", ""]
-    return with_sources(head, data["rows"], cells, data)
+    head = ["", "method", "steps", "at the mark", "s", "x ours"]
+    notes = [described(source) for source in data.get("sources", {}).values()]
+    return [*table(head, [cells(line) for line in lines]), "", *notes]
 
 
 def speed(data: Mapping) -> list[str]:

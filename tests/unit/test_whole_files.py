@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -22,6 +23,7 @@ from unlearn_core.errors import UnlearnError
 from unlearn_core.picture_file import save_pictures
 
 STACK = stack_of((unbaked.delta(), 1.0))
+POSIX = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked, and locks are those of POSIX")
 
 
 class Late(KeyboardInterrupt):
@@ -146,7 +148,7 @@ def test_a_fault_at_any_call_leaves_all_as_before_or_all_as_after(task, error, p
     assert failed >= 0.6 * calls  # not where only a new name is hurried onto the disk, or another way is there
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
+@POSIX
 @pytest.mark.parametrize(
     "task", ["save over an old delta", pytest.param("bake into another folder", marks=pytest.mark.full)]
 )
@@ -203,7 +205,7 @@ def a_dead_process():
     return child
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
+@POSIX
 def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(tmp_path):
     dead, own = a_dead_process(), os.getpid()
     gone = [tmp_path / f".unlearn-{dead}-{'0' * 16}.tmp", tmp_path / f".unlearn-{'1' * 16}.tmp"]
@@ -224,7 +226,7 @@ def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(tmp_path):
     assert sorted(tmp_path.iterdir()) == sorted([*stay, tmp_path / "new"])
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="locks are those of POSIX")
+@POSIX
 def test_a_lock_protects_a_writer_whose_number_is_unknown_here(tmp_path, monkeypatch):
     """As in another container or on another machine; also when it has paused for long."""
     monkeypatch.setattr(leftovers, "lives", lambda _: False)
@@ -234,8 +236,10 @@ def test_a_lock_protects_a_writer_whose_number_is_unknown_here(tmp_path, monkeyp
         sweep(tmp_path)
         assert file.path.exists()
     assert (tmp_path / "a").read_bytes() == b"x"
-    left = new_name(tmp_path)
-    left.write_text("x")
+    with new_name(tmp_path) as left:
+        left.write_text("x")
+        sweep(tmp_path)
+        assert left.exists()
     sweep(tmp_path)
     assert not left.exists()
 
@@ -247,6 +251,90 @@ def test_links_and_folders_that_cannot_be_read_are_left_alone(tmp_path):
     sweep(tmp_path)
     sweep(tmp_path / "nowhere")
     assert link.is_symlink() and (tmp_path / "precious").read_text() == "x"
+
+
+# A disk that takes its time between the last byte and the place
+
+
+def no_locks(*_):
+    raise OSError(errno.ENOLCK, "No locks available")
+
+
+DISKS = {
+    "of today": lambda patch: None,
+    "without locks": lambda patch: patch.setattr("fcntl.flock", no_locks),
+    "of Windows": lambda patch: patch.setattr(leftovers, "sys", SimpleNamespace(platform="win32")),
+}
+
+
+@pytest.fixture(params=[pytest.param(d, marks=POSIX) for d in DISKS])
+def slow(request, monkeypatch):
+    """Every file is as old as a file can be by the time when it is on the disk."""
+    DISKS[request.param](monkeypatch)
+    fsync = os.fsync
+
+    def slowly(handle):
+        fsync(handle)
+        os.utime(f"/proc/self/fd/{handle}", (0, 0))
+
+    monkeypatch.setattr(os, "fsync", slowly)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="asks the system for an open file's name")
+@pytest.mark.parametrize("task", TASKS)
+def test_a_slow_disk_changes_nothing(task, slow, prepared, tmp_path):
+    """What is placed beside a copy sweeps the folder in which the finished copy waits for its name."""
+    model = prepared(tmp_path / "fast")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        TASKS[task](tmp_path / "fast", model)
+    TASKS[task](tmp_path / "slow", prepared(tmp_path / "slow"))
+    assert contents(tmp_path / "slow") == contents(tmp_path / "fast")
+
+
+@POSIX
+@pytest.mark.parametrize("disk", ["of today", "of Windows"])
+def test_another_process_leaves_a_finished_file_alone_until_it_has_its_place(disk, tmp_path, monkeypatch):
+    DISKS[disk](monkeypatch)
+
+    def swept_by_another(temporary, path):
+        child = os.fork()
+        if not child:
+            leftovers.under_way.clear()
+            sweep(tmp_path)
+            os._exit(0)
+        os.waitpid(child, 0)
+        os.replace(temporary, path)
+
+    with whole_file(tmp_path / "a", swept_by_another) as file:
+        file.write(b"x")
+        file.settle()
+        monkeypatch.setattr(file, "settle", lambda: aged(file.path, 7 * 3600))
+    assert contents(tmp_path) == {"a": b"x"}
+
+
+def test_what_system_moves_open_files(monkeypatch):
+    for platform, moves in (("linux", True), ("darwin", True), ("win32", False)):
+        monkeypatch.setattr(leftovers, "sys", SimpleNamespace(platform=platform))
+        assert leftovers.moves_what_is_open() is moves
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_copy_that_somebody_deletes_before_it_is_placed_leaves_nothing_beside_it(there, prepared, tmp_path):
+    """A copy of an earlier day stays as it is."""
+    model, out, replace = prepared(tmp_path / "f"), tmp_path / "new" / "copy.safetensors", os.replace
+    if there:
+        bake(STACK, model, out)
+    before = contents(tmp_path / "new")
+
+    def deleted(temporary, path):
+        os.unlink(temporary)
+        replace(temporary, path)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(UnlearnError, match="' cannot be written"):
+        patch.setattr(os, "replace", deleted)
+        bake(STACK, model, out)
+    assert contents(tmp_path / "new") == before and leftovers.under_way == set()
 
 
 # The last steps

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import UnlearnError
-from .leftovers import claim, new_name, sweep
+from .leftovers import claim, moves_what_is_open, new_name, sweep
 
 FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
@@ -41,6 +41,15 @@ class NewFile:
             os.fsync(self._file.fileno())
             return os.fstat(self._file.fileno()).st_size
 
+    def ready_to_move(self) -> None:
+        """Close it where the system moves nothing that is open; else it stays open, and its lock holds meanwhile."""
+        if moves_what_is_open():
+            return
+        with suppress(OSError):
+            self._file.close()
+        with suppress(OSError):
+            os.utime(self.path)  # by the clock of this machine: other processes leave alone what looks young
+
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write beside the place and move over it; the old file stays when anything fails. Raises `UnlearnError`."""
@@ -60,24 +69,25 @@ def whole_file(path: Path, place: Callable[[Path, Path], None] | None = None) ->
     with said_of(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         sweep(path.parent)
-        temporary = new_name(path.parent)
-    try:
-        with said_of(path):
-            raw = open(temporary, "xb")  # noqa: SIM115 - the block in which errors are told apart is another one
+    with new_name(path.parent) as temporary:
         try:
-            claim(raw.fileno())
-            file = NewFile(raw, temporary, path)
-            yield file
-            file.settle()
+            with said_of(path):
+                raw = open(temporary, "xb")  # noqa: SIM115 - the block in which errors are told apart is another one
+            try:
+                claim(raw.fileno())
+                file = NewFile(raw, temporary, path)
+                yield file
+                file.settle()
+                file.ready_to_move()
+                with said_of(path):
+                    (place or os.replace)(temporary, path)
+                    sync_folder(path.parent)
+            finally:
+                with suppress(OSError):  # what was not written is known already, or the block has failed
+                    raw.close()
         finally:
-            with suppress(OSError):  # what was not written is known already, or the block has failed
-                raw.close()
-        with said_of(path):
-            (place or os.replace)(temporary, path)
-            sync_folder(path.parent)
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
 
 @contextmanager

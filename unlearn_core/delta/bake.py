@@ -190,7 +190,7 @@ def write_copy(
     begin, numbers = 8 + len(head), sum(end - start for start, end in map(source.bytes_of, source.names))
 
     def place(temporary: Path, path: Path) -> None:
-        with placed(wanted, lambda: not temporary.exists()):
+        with placed(wanted, lambda: not temporary.exists() and path.exists()):
             os.replace(temporary, path)
 
     with whole_file(target, place) as copy:

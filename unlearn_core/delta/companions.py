@@ -48,15 +48,14 @@ class Companion:
             self._put_folder()
 
     def _put_folder(self) -> None:
-        temporary = new_name(self.target.parent)
-        with said_of(self.target):
+        with new_name(self.target.parent) as temporary, said_of(self.target):
             try:
                 temporary.mkdir()
                 with claimed(temporary):
                     for name, data in self.files.items():
                         write_synced(temporary / name, data)
-                # over an empty folder at most: one with contents is never replaced
-                os.rename(temporary, self.target)
+                    # over an empty folder at most: one with contents is never replaced
+                    os.rename(temporary, self.target)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
 

@@ -8,7 +8,8 @@ import secrets
 import shutil
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 NAME = re.compile(r"\.unlearn-(?:(\d+)-)?[0-9a-f]{16}\.tmp")
@@ -17,11 +18,24 @@ YOUNG = 60.0
 """Seconds for which a file is left alone whatever its name says: it may have no lock yet, or none any more."""
 OLD = 6 * 3600.0
 """Seconds after which a file that nobody writes to is swept where locks and processes cannot be asked for."""
+under_way: set[str] = set()
+"""Names that this process is not done with, however old their files look by a disk's clock, and locked or not."""
 
 
-def new_name(folder: Path) -> Path:
-    """A name in the folder that nobody has, for a file or a folder on its way to its place."""
-    return folder / f".unlearn-{os.getpid()}-{secrets.token_hex(8)}.tmp"
+@contextmanager
+def new_name(folder: Path) -> Iterator[Path]:
+    """A name in the folder that nobody has, for a file or a folder that gets to its place within the block."""
+    path = folder / f".unlearn-{os.getpid()}-{secrets.token_hex(8)}.tmp"
+    under_way.add(path.name)
+    try:
+        yield path
+    finally:
+        under_way.discard(path.name)
+
+
+def moves_what_is_open() -> bool:
+    """Whether the system gives an open file another name: then it stays open, and locked, until it has its place."""
+    return sys.platform != "win32"
 
 
 def claim(handle: int) -> None:
@@ -50,6 +64,8 @@ def sweep(folder: Path) -> None:
 
 def is_dead(path: Path, process: int | None) -> bool:
     """Whether nobody will ever finish a temporary file. Raises `OSError` when it is gone."""
+    if path.name in under_way:
+        return False
     age = time.time() - path.stat().st_mtime
     if sys.platform == "win32":
         return age > YOUNG  # what is open there cannot be deleted

@@ -214,9 +214,9 @@ def check_writable(file: Path | None) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         sweep(file.parent)
-        probe = new_name(file.parent)
-        probe.touch(exist_ok=False)
-        probe.unlink()
+        with new_name(file.parent) as probe:
+            probe.touch(exist_ok=False)
+            probe.unlink()
     except OSError as e:
         if e.errno == errno.ENOSPC:
             raise UnlearnError(why_not_written(file, e)) from None

@@ -7,7 +7,7 @@ import argparse
 from ..delta.atomic import write_json
 from ..delta.paths import check_folder, safe_file_name
 from ..demo import recognition
-from ..errors import BadSetting
+from ..errors import BadSetting, Cancelled
 from ..method.known_words import meant
 from ..words.prompts import style_words
 from ..words.wish import read_wish
@@ -15,6 +15,7 @@ from ..words.word_list import WordList
 from .console import STOPPED
 from .forget import WITHHELD, Done, Files, forgotten, print_report
 from .progress_bar import Counter
+from .unfinished import how_it_goes_on
 
 NEXT = (
     "Next: look at the pictures, the upper row before and the lower one after. For your own model: "
@@ -52,7 +53,9 @@ def run_demo(args: argparse.Namespace) -> int:
 
 
 def count(done: Done) -> None:
-    """Add the classifier's counts before and after to the report."""
+    """Add the classifier's counts before and after to the report. Raises `Cancelled` where a stop is asked for."""
+    if done.late:
+        raise Cancelled(f"Stopped before '{done.report['concept']}' was counted. {how_it_goes_on(done.saved)}")
     stacks = {"before": done.before, "after": done.before.with_delta(done.delta)}
     report = done.report
     print("Counting with a classifier what is recognised, before and after. This takes a while.", flush=True)

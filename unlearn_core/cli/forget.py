@@ -42,7 +42,7 @@ from .console import (
 from .failures import say
 from .progress_bar import Bar, Counter
 from .reports import finished_report
-from .unfinished import how_it_goes_on, only_run, saved_work, say_how_it_goes_on, unfinished
+from .unfinished import how_a_list_goes_on, how_it_goes_on, only_run, saved_work, say_how_it_goes_on, unfinished
 
 WITHHELD = 1
 """The exit code where a delta harms too much to be saved."""
@@ -91,7 +91,8 @@ class Files:
 class Done:
     """One concept's outcome. before: the stack that it was made on. report: with the file's facts.
 
-    saved: its work, until all is done. place: (number, count) among the concepts of one command, from 1.
+    saved: its work, until all is done. place: (number, count) among the concepts of one command, from 1. late: a stop
+    was asked for when all was done.
     """
 
     host: HostModel
@@ -101,6 +102,7 @@ class Done:
     files: Files
     saved: SavedWork
     place: tuple[int, int] = (1, 1)
+    late: bool = False
 
 
 def run_forget(args: argparse.Namespace) -> int:
@@ -137,7 +139,8 @@ def print_next(files: Sequence[Path]) -> None:
 def forgotten(args: argparse.Namespace, more: Callable[[Done], None] = lambda done: None) -> Iterator[Done | Files]:
     """Each concept's outcome, as soon as it is saved; only its files where an earlier run has finished it.
 
-    more: what else has to be done before a concept is finished; not for one that was stopped. Raises `UnlearnError`.
+    more: what else has to be done before a concept is finished; not for one that was stopped. Raises `UnlearnError`,
+    `Cancelled` where a stop leaves concepts that were not begun.
     """
     from ..standalone.model import StandaloneModel, words_beside
 
@@ -162,26 +165,33 @@ def forgotten(args: argparse.Namespace, more: Callable[[Done], None] = lambda do
         # a file in the way is said before the work on those before it
         for config, files in zip(configs, places, strict=True):
             ready(files, config, host)
+    saved: list[Path] = []
     for number, (config, files) in enumerate(zip(configs, places, strict=True), 1):
         if args.resume and (delta := ready(files, config, host, stack)):
             say(f"note: '{config.concept}' is finished already, in {files.delta}.")
             add_what_is_missing(files, host, config, (stack, stack.with_delta(delta)))
             stack = stack.with_delta(delta)
+            saved.append(files.delta)
             yield files
             continue
         with only_run(files.delta):
             with StopOnInterrupt() as stop:
                 done = made(host, config, stack, files, (stop, saved_work(files.delta, args.resume)))
-                done = replace(done, place=(number, len(configs)))
+            done = replace(done, place=(number, len(configs)), late=stop.wanted)
             if not done.report["stopped"]:
                 more(done)
                 if not done.report["withheld"]:
                     discard(done.saved.folder)
         yield done
-        if done.report["stopped"] or stop.wanted:
+        if done.report["stopped"]:
             return
         if not done.report["withheld"]:
             stack = stack.with_delta(done.delta)
+            saved.append(files.delta)
+        rest = zip(configs[number:], places[number:], strict=True)
+        left = [c.concept for c, f in rest if not (args.resume and ready(f, c, host))] if done.late else []
+        if left:
+            raise Cancelled(how_a_list_goes_on(left, saved))
 
 
 def ask_about_baked(checkpoint: str, concepts: Sequence[str]) -> None:

@@ -225,6 +225,7 @@ def balanced(host: HostModel, stack: Stack, out: Path) -> Delta:
     print(made.change)
     if made.doubt:
         say(f"note: {made.doubt}")
+    end_where_asked(stop)
     return named
 
 
@@ -259,9 +260,7 @@ def made_anew(host: HostModel, removal: Removal, new: list[Path], force: bool) -
 
         def keep(old: Entry, made: Result) -> Delta:
             if made.report["stopped"]:
-                raise Cancelled(
-                    f"Stopped; the deltas that were ready before are in {new[0].parent}. The same command goes on."
-                )
+                raise Cancelled
             place = place_of(old)
             named = made.delta.named(place.stem)
             delta_file.save(named, place)
@@ -274,9 +273,21 @@ def made_anew(host: HostModel, removal: Removal, new: list[Path], force: bool) -
             locks.enter_context(only_run(place_of(old)))
             return SavedWork(unfinished(place_of(old)))
 
-        stack = retrain(host, removal, Retraining(progress, keep, ready, saved, force))
+        try:
+            stack = retrain(host, removal, Retraining(progress, keep, ready, saved, force))
+        except Cancelled:
+            done = sum(place.exists() for place in new)
+            ready_now = f"{done} of {len(new)} deltas are ready" + (f", in {new[0].parent}" if done else "")
+            raise Cancelled(f"Stopped: {ready_now}. The same command goes on.") from None
     print(f"made anew: {', '.join(map(str, new)) or 'nothing, none came after it'}")
+    end_where_asked(stop)
     return stack
+
+
+def end_where_asked(stop: StopOnInterrupt) -> None:
+    """Raise `Cancelled` where a stop came too late for what is made, since the check that follows takes long."""
+    if stop.wanted:
+        raise Cancelled("Stopped before the check of all together; what is made is saved.")
 
 
 def print_reports(host: HostModel, seen: dict[str, Stack], whole: Stack) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from ..saved_work import SavedWork, holds_work, remove_empty
 
 GO_ON = "Add --resume to the same command to go on from here."
 NOT_KEPT = "Nothing of this run could be kept on the disk: make room, the same command begins anew."
+SHOWN = 3
+"""Names of a list that a sentence repeats."""
 LOCK = "lock"
 """The file that is locked in the folder for as long as a run is under way."""
 
@@ -101,3 +103,15 @@ def say_how_it_goes_on(saved: SavedWork) -> None:
 def how_it_goes_on(saved: SavedWork) -> str:
     """What to do after a run was stopped."""
     return GO_ON if saved.kept else NOT_KEPT
+
+
+def how_a_list_goes_on(left: Sequence[str], saved: Sequence[Path]) -> str:
+    """What to say where a list was stopped between two concepts. saved: the deltas that are there."""
+    lies = f" Saved in {saved[0].parent.resolve()}: {in_words([file.name for file in saved])}." if saved else ""
+    return f"Stopped: {in_words(left)} {'was' if len(left) == 1 else 'were'} not made. {GO_ON}{lies}"
+
+
+def in_words(names: Sequence[str]) -> str:
+    """Names in a sentence, the first of a long list."""
+    shown = [f"'{name}'" for name in names[:SHOWN]] + [f"{len(names) - SHOWN} more"] * (len(names) > SHOWN)
+    return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]]))

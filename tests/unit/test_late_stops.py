@@ -1,6 +1,7 @@
 """Ctrl-C when one of several things is made already: what is left is told, and nothing more is begun."""
 
 import json
+from importlib import import_module
 
 import pytest
 
@@ -24,7 +25,7 @@ def late(monkeypatch):
 
     def at(place, number=1):
         module, name = place.rsplit(".", 1)
-        whole, calls = getattr(__import__(module, fromlist=[name]), name), []
+        whole, calls = getattr(import_module(module), name), []
 
         def pressed(*args):
             made = whole(*args)

@@ -19,7 +19,7 @@ from ..delta.paths import each_its_own, read_with, safe_file_name
 from ..delta.stack import Stack, lineage
 from ..errors import BadSetting, Cancelled, UnlearnError, one_line
 from ..host import HostModel
-from ..method.finished import finished
+from ..method.finished import Base, check_parents, order_of, there
 from ..method.forget import forget_or_go_on, summary
 from ..method.request import Request
 from ..method.wishes import read_requests
@@ -142,31 +142,19 @@ def forgotten(args: argparse.Namespace, more: Callable[[Done], None] = lambda do
     more: what else has to be done before a concept is finished; not for one that was stopped. Raises `UnlearnError`,
     `Cancelled` where a stop leaves concepts that were not begun.
     """
-    from ..standalone.model import StandaloneModel, words_beside
+    from ..standalone.model import StandaloneModel
 
     check_is_there(args.checkpoint)
     stack = read_stack(args.stack)
-    values = chosen(args)
-    lists = (Path(args.checkpoint).parent / OWN_NAME,)
-    wish, configs = read_requests(values, words_beside(Path(args.checkpoint)), stack, lists)
-    places = Files(args.out, args.preview, args.report).numbered(wish.concepts)
-    size = delta_size(args.checkpoint, max(c.rank for c in configs))
-    # of a run that goes on `ready` tells more
-    names = ["" if args.resume else config.concept for config in configs]
-    outputs = [output for files, name in zip(places, names, strict=True) for output in files.outputs(size, name)]
-    prepare(outputs, [*read_with(args.checkpoint), *deltas_read(args.stack)])
-    if not args.force:
-        ask_about_baked(args.checkpoint, wish.concepts)
-    for sentence in (*wish.notes, *lineage(stack)):
+    wanted = list_of(args, stack)
+    for sentence in lineage(stack):
         say(f"note: {sentence}")
     host = StandaloneModel(args.checkpoint, args.device, prediction_type=args.prediction)
     print_notes(host.notes)
     if args.resume:
-        # a file in the way is said before the work on those before it
-        for config, files in zip(configs, places, strict=True):
-            ready(files, config, host)
+        wanted = as_it_goes_on(wanted, host, stack)
     saved: list[Path] = []
-    for number, (config, files) in enumerate(zip(configs, places, strict=True), 1):
+    for number, (config, files) in enumerate(wanted, 1):
         if args.resume and (delta := ready(files, config, host, stack)):
             say(f"note: '{config.concept}' is finished already, in {files.delta}.")
             add_what_is_missing(files, host, config, (stack, stack.with_delta(delta)))
@@ -177,7 +165,7 @@ def forgotten(args: argparse.Namespace, more: Callable[[Done], None] = lambda do
         with only_run(files.delta):
             with StopOnInterrupt() as stop:
                 done = made(host, config, stack, files, (stop, saved_work(files.delta, args.resume)))
-            done = replace(done, place=(number, len(configs)), late=stop.wanted)
+            done = replace(done, place=(number, len(wanted)), late=stop.wanted)
             if not done.report["stopped"]:
                 more(done)
                 if not done.report["withheld"]:
@@ -188,10 +176,45 @@ def forgotten(args: argparse.Namespace, more: Callable[[Done], None] = lambda do
         if not done.report["withheld"]:
             stack = stack.with_delta(done.delta)
             saved.append(files.delta)
-        rest = zip(configs[number:], places[number:], strict=True)
-        left = [c.concept for c, f in rest if not (args.resume and ready(f, c, host))] if done.late else []
-        if left:
+        if done.late and (left := [c.concept for c, f in wanted[number:] if not (args.resume and ready(f, c, host))]):
             raise Cancelled(how_a_list_goes_on(left, saved))
+
+
+Wanted = list[tuple[ForgetConfig, Files]]
+"""Each concept's request, and where it goes."""
+
+
+def list_of(args: argparse.Namespace, stack: Stack) -> Wanted:
+    """What is asked for, checked as far as that goes without the model, and what to know of it first."""
+    from ..standalone.model import words_beside
+
+    checkpoint = Path(args.checkpoint)
+    wish, configs = read_requests(chosen(args), words_beside(checkpoint), stack, (checkpoint.parent / OWN_NAME,))
+    places = Files(args.out, args.preview, args.report).numbered(wish.concepts)
+    size = delta_size(args.checkpoint, max(c.rank for c in configs))
+    # of a run that goes on `as_it_goes_on` tells more
+    names = ["" if args.resume else config.concept for config in configs]
+    outputs = [output for files, name in zip(places, names, strict=True) for output in files.outputs(size, name)]
+    prepare(outputs, [*read_with(args.checkpoint), *deltas_read(args.stack)])
+    if not args.force:
+        ask_about_baked(args.checkpoint, wish.concepts)
+    print_notes(wish.notes)
+    return list(zip(configs, places, strict=True))
+
+
+def as_it_goes_on(wanted: Wanted, host: HostModel, stack: Stack) -> Wanted:
+    """The list in the order in which its deltas are made, of which an earlier run may have finished some.
+
+    Raises `BadSetting` for a file in the way before the work on those before it.
+    """
+    found = [there(files.delta, config, base_of(host)) for config, files in wanted]
+    order = order_of([files.delta for _, files in wanted], found, stack, on_top=wanted[0][0].force)
+    return [wanted[i] for i in order]
+
+
+def base_of(host: HostModel) -> Base:
+    """Of the model, as a delta names it."""
+    return host.fingerprint, host.prediction_type
 
 
 def ask_about_baked(checkpoint: str, concepts: Sequence[str]) -> None:
@@ -222,7 +245,11 @@ def chosen(args: argparse.Namespace) -> dict[str, Any]:
 
 def ready(files: Files, config: ForgetConfig, host: HostModel, stack: Stack | None = None) -> Delta | None:
     """What an earlier run has finished: its delta is of this request, and all that it was asked for is written."""
-    delta = finished(files.delta, config, (host.fingerprint, host.prediction_type), stack)
+    delta = there(files.delta, config, base_of(host))
+    if delta is None or delta.info.stopped:
+        return None
+    if stack is not None:
+        check_parents(files.delta, delta, stack)
     return None if holds_work(unfinished(files.delta)) else delta
 
 
@@ -313,6 +340,17 @@ def drawn_now(
         return [pictures(sampler, s, prompts, config.seed) for s in stacks]
 
 
+def how_to_keep(done: Done) -> str:
+    """What to do where a delta that was withheld is wanted all the same."""
+    several, file = done.place[1] > 1, done.files.delta
+    if not several and not done.saved.kept:
+        return "add --force."
+    # what is there was not made by this command
+    first = f"move {file} away, then " if file.exists() and not done.saved.go_on else ""
+    outcome = "it is made on top of those of the list that are saved" if several else "nothing is made anew"
+    return f"{first}add --force --resume to the same command: {outcome}."
+
+
 def print_report(done: Done) -> None:
     """The run in a few lines, under a heading where it is one of several."""
     number, count = done.place
@@ -323,8 +361,7 @@ def print_report(done: Done) -> None:
     if done.report["stopped"]:
         rows.append(("Goes on", how_it_goes_on(done.saved)))
     elif done.report["withheld"]:
-        again = "--force --resume to the same command: nothing is made anew." if done.saved.kept else "--force."
-        rows.append(("To keep it", f"add {again}"))
+        rows.append(("To keep it", how_to_keep(done)))
     if counted := done.report.get("classifier"):
         rows.append(
             (

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -39,6 +40,7 @@ def place(tmp_path, monkeypatch):
     (tmp_path / "folder" / "unet").mkdir(parents=True)
     (tmp_path / "folder" / "model_index.json").write_text("{}")
     (tmp_path / "folder" / "unet" / "weights.safetensors").write_bytes(b"weights")
+    (tmp_path / "v1.5").mkdir()
     (tmp_path / "blob.safetensors").write_bytes(b"weights")
     (tmp_path / "folder" / "unet" / "linked.safetensors").symlink_to(tmp_path / "blob.safetensors")
     save(A, tmp_path / "a.safetensors")
@@ -71,6 +73,8 @@ REFUSED = {
     f"{FORGET} folder --out folder/unet/weights.safetensors": "would overwrite the checkpoint 'folder'",
     f"{FORGET} folder --out blob.safetensors": "would overwrite the checkpoint 'folder'",
     f"{FORGET} folder --out o.safetensors --report folder/model_index.json": "would overwrite the checkpoint",
+    f"{FORGET} v1.5 --out o.safetensors --report v1.5.words.json": "the checkpoint's 'v1.5.words.json'",
+    f"{FORGET} ./v1.5/ --out o.safetensors --report v1.5.yaml": "would overwrite the checkpoint's 'v1.5.yaml'",
     f"{FORGET} model.safetensors --stack a.safetensors:0.5 --out a.safetensors": "would overwrite the delta",
     f"{FORGET} model.safetensors --out o.safetensors --preview x.png --report x.png": "name the same file",
     f"{FORGET} model.safetensors --out o.ckpt": "has to end in .safetensors",
@@ -125,6 +129,31 @@ def test_a_new_file_beside_its_inputs_is_fine(place):
     check_outputs([Output(*o) for o in (*outputs, ("--report", None, ".json"))], inputs)
     with pytest.raises(BadSetting, match=r"missing\.safetensors"):
         check_outputs([Output("--out", place / "missing.safetensors")], inputs)
+
+
+@pytest.mark.parametrize(
+    "checkpoint, name",
+    [
+        ("model.safetensors", "model"),
+        ("new.v1.5.safetensors", "new.v1.5"),  # a copy that is not there yet
+        ("folder", "folder"),
+        ("v1.5", "v1.5"),
+        ("v1.5/", "v1.5"),
+        ("v1.5/.", "v1.5"),
+        ("folder/unet/..", "folder"),
+        ("folder/../v1.5", "v1.5"),
+        ("x\0.y", "x\0"),
+        ("x" * 300 + ".y", "x" * 300),
+    ],
+)
+def test_what_lies_beside_a_checkpoint_has_its_name(checkpoint, name, place):
+    found = beside(Path(checkpoint), ".words.json")
+    assert found.name == f"{name}.words.json" and found.absolute().parent.resolve() == place.resolve()
+
+
+def test_the_working_folder_has_its_own_name_too(place, monkeypatch):
+    monkeypatch.chdir("v1.5")
+    assert beside(Path("."), ".yaml") == place / "v1.5.yaml" == beside(Path("../v1.5"), ".yaml").resolve()
 
 
 def test_two_outputs_that_are_linked_are_one(place):

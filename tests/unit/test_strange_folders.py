@@ -106,6 +106,17 @@ def test_a_download_of_links_is_read(original, folder, tmp_path):
     assert same(folder, original[1])
 
 
+def test_a_word_list_beside_a_folder_is_found_whatever_the_folders_name(original, tmp_path):
+    """Of a dot and what comes after it nothing is cut off, as it is from a file's name."""
+    for name, other in (("model", "mod"), ("stable-diffusion-v1.5", "stable-diffusion-v1")):
+        folder = shutil.copytree(original[0], tmp_path / name)
+        listed, wrong = (tmp_path / f"{n}.words.json" for n in (name, other))
+        wrong.write_text("{}")
+        assert StandaloneModel(folder, resolution=64).words_file is None
+        listed.write_text("{}")
+        assert StandaloneModel(f"{folder}/", resolution=64).words_file == str(listed)
+
+
 def test_old_names_of_the_autoencoders_attention_are_read(original, folder):
     file = folder / "vae" / "diffusion_pytorch_model.safetensors"
     old = {"to_q.": "query.", "to_k.": "key.", "to_v.": "value.", "to_out.0.": "proj_attn."}

@@ -92,9 +92,10 @@ def read_with(checkpoint: str | Path) -> Iterator[Place]:
 
 
 def beside(checkpoint: Path, suffix: str) -> Path:
-    """The file of the checkpoint's name with another suffix; a folder may be named by dots alone."""
+    """The file of the checkpoint's name with another suffix; a folder has none, and may be named by dots alone."""
     whole = checkpoint if checkpoint.name not in ("", "..") else checkpoint.resolve()
-    return whole.parent / (whole.stem + suffix)
+    name = whole.name if os.path.isdir(whole) else whole.stem
+    return whole.parent / (name + suffix)
 
 
 def tokenizer_folder(checkpoint: Path) -> Path | None:

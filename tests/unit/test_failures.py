@@ -1,18 +1,21 @@
 """Whatever goes wrong on the command line: one sentence and an exit code, details only for who asks, never a trace."""
 
 import errno
+import io
+import json
 import logging
 import os
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests import unbaked
-from unlearn_core import save
+from unlearn_core import Delta, save
 from unlearn_core.cli import failures
 from unlearn_core.cli.main import main, parser
 from unlearn_core.cli.progress_bar import Bar, Console, Counter
@@ -95,6 +98,40 @@ def test_a_reader_that_has_gone_is_no_mistake(delta, monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdout", Gone())
     assert main(["inspect", delta]) == failures.PIPE_CLOSED == 141
     assert capsys.readouterr().err == ""
+
+
+CONSOLES = ("utf-8", "cp1252", "cp437", "cp932", "ascii")
+NAMES = {"of Asia": "猫", "with an accent": "écureuil", "of nature": "🐈", "plain": "cat"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("console", CONSOLES)
+def test_json_in_a_file_is_the_same_whatever_the_console(console, name, tmp_path, monkeypatch):
+    """As `inspect --json > facts.json` writes it; a name is that of the concept, of the file, and of a prompt."""
+    text, file = NAMES[name], tmp_path / f"{NAMES[name]}.safetensors"
+    prompts = ((f"a {text}", f'a "dog" \\ {text}'),)
+    save(Delta(unbaked.delta().factors, replace(unbaked.delta().info, concept=text, prompts=prompts)), file)
+    out = io.BytesIO()
+    with io.TextIOWrapper(out, encoding=console) as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert main(["inspect", str(file), "--json"]) == 0
+        stream.flush()
+        facts = json.loads(out.getvalue().decode("utf-8"))
+    assert (facts["file"], facts["concepts"]) == (file.name, [text])
+    assert facts["prompts"] == [list(pair) for pair in prompts]
+
+
+@pytest.mark.parametrize("console", CONSOLES)
+def test_what_a_console_cannot_show_ends_no_command(console, tmp_path, monkeypatch):
+    info = replace(unbaked.delta().info, concept="猫 é")
+    save(Delta(unbaked.delta().factors, info), tmp_path / "x.safetensors")
+    out = io.BytesIO()
+    with io.TextIOWrapper(out, encoding=console) as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert main(["inspect", str(tmp_path / "x.safetensors")]) == 0
+        assert main(["inspect", str(tmp_path / "x.safetensors"), "--all"]) == 0
+        stream.flush()
+        assert "猫 é".encode(console, "replace") in out.getvalue()
 
 
 def test_a_delta_without_the_right_to_read_is_not_called_damaged(delta, monkeypatch, capsys):

@@ -22,7 +22,8 @@ def run_inspect(args: argparse.Namespace) -> int:
         return 0
     facts = described(delta, file)
     if args.json:
-        print(json.dumps(facts, indent=2, ensure_ascii=False))
+        # in ASCII alone: what goes into a file on Windows has the console's old code page, and JSON is UTF-8
+        print(json.dumps(facts, indent=2))
         return 0
     for name, value in facts.items():
         print(f"{name:18} {json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else value}")

@@ -52,3 +52,8 @@ def test_what_has_no_other_number_stays(word):
 @pytest.mark.parametrize("word", ["glass", "dress", "cat", "Mercedes"])
 def test_a_word_is_always_a_reading_of_itself(word):
     assert word in readings(word)
+
+
+def test_a_word_in_ves_is_of_no_word_in_fe_but_of_one_in_ife():
+    assert "cafe" not in readings("caves") and not is_form("caves", "cafe") and is_form("caves", "cave")
+    assert is_form("housewives", "housewife") and is_form("werewolves", "werewolf") and is_form("giraffes", "giraffe")

@@ -64,13 +64,26 @@ def test_no_word_of_it_is_on_the_list_of_what_is_left_out():
         ("hot dogs", "hot dog"),
         ("spider man", "Spider-Man"),
         ("glasses", "glasses"),
-        ("asdfgh", None),
-        ("", None),
+        *(("caves", "cave"), ("Vases", "vase"), ("cookies", "cookie"), ("cafes", "cafe"), ("axes", "axe")),
+        *(("knives", "knife"), ("midwives", "midwife"), ("gloves", "glove"), ("hooves", "hoof"), ("zombies", "zombie")),
+        *(("asdfgh", None), ("asdfghves", None), ("s", None), ("!!", None), (" \t", None), ("", None)),
     ],
 )
 def test_a_text_is_found_whatever_its_number_and_spelling(typed, found):
     term = bundled().find(typed)
     assert (term and term.text) == found
+
+
+@pytest.mark.parametrize(("first", "second"), [("vase", "vas"), ("vas", "vase")])
+def test_the_plural_of_two_terms_is_that_of_the_more_common_one(first, second):
+    ours = Vocabulary((Term("cafe", "place", "place"), Term(first, "thing", "thing"), Term(second, "thing", "thing")))
+    assert ours.find("vases").text == first and ours.find(second).text == second
+    assert ours.find("caves") is None, "not even where nothing else is known"
+
+
+def test_a_plural_that_is_a_term_itself_stays_one():
+    ours = Vocabulary((Term("glove", "thing", "clothing"), Term("gloves", "thing", "sport")))
+    assert ours.find("gloves").category == "sport" and ours.find("glove").category == "clothing"
 
 
 def test_what_is_of_one_category_is_of_one_kind_first():

@@ -16,8 +16,8 @@ IRREGULAR = {
 """Plurals that no rule makes, of words that are common."""
 AT_THE_END = ("mouse", "tooth", "foot", "child", "louse", "knife", "wolf", "leaf", "loaf", "wife", "shelf")
 """Of these also in longer words: werewolf, grandchild."""
-ENDINGS = {"men": ("man",), "ves": ("f", "fe"), "i": ("us",), "ae": ("a",)}
-"""What plurals end in, and what their singulars may: firemen, werewolves, cacti, larvae."""
+ENDINGS = {"men": "man", "ves": "f", "ives": "ife", "i": "us", "ae": "a"}
+"""What plurals end in, and what their singulars may: firemen, werewolves, midwives, cacti, larvae."""
 SIBILANTS = ("ses", "xes", "zes", "ches", "shes", "oes")
 WITH_OES = {
     *("tomato", "potato", "hero", "superhero", "antihero", "echo", "torpedo", "mango", "buffalo", "tornado"),
@@ -63,9 +63,9 @@ def readings(word: str) -> frozenset[str]:
             found.add(word[:-3] + "y")
         if word.endswith(SIBILANTS):
             found.add(word[:-2])
-    for ending, others in ENDINGS.items():
+    for ending, other in ENDINGS.items():
         if len(word) > len(ending) + 1 and word.endswith(ending):
-            found |= {word[: -len(ending)] + other for other in others}
+            found.add(word[: -len(ending)] + other)
     for several, one in IRREGULAR.items():
         if one in AT_THE_END and word.endswith(several):
             found.add(word[: -len(several)] + one)

@@ -79,15 +79,14 @@ class Vocabulary:
         return hashlib.blake2b(repr(self.terms).encode("utf-8", "replace"), digest_size=16).hexdigest()
 
     def find(self, text: str) -> Term | None:
-        """The term that a text is a form of: whatever its case, its hyphens and, of its last word, its number."""
-        words = text.casefold().split()
-        if not words:
-            return None
-        for last in sorted(readings(words[-1]), key=lambda r: (r != words[-1], len(r), r)):
-            place = self._places.get(key(" ".join([*words[:-1], last])))
-            if place is not None:
-                return self.terms[place]
-        return None
+        """The term that a text is a form of: whatever its case, its hyphens and, of its last word, its number.
+
+        Where that may be the plural of several terms the most common one: caves of cave.
+        """
+        *before, last = text.casefold().split() or [""]
+        spelled = {reading: key(" ".join([*before, reading])) for reading in readings(last)}
+        found = [(reading != last, self._places[name]) for reading, name in spelled.items() if name in self._places]
+        return self.terms[min(found)[1]] if found else None
 
     def category(self, text: str) -> tuple[Term, ...]:
         """The other terms of the category that a text belongs to; () for an unknown one.

@@ -79,6 +79,7 @@ def test_a_word_of_no_list_is_told_without_neighbours():
     [
         *(("teapot", ("teapots",)), ("knife", ("knives",)), ("nurse", ("nurses",)), ("glass", ("glasses",))),
         *(("tomato", ("tomatoes",)), ("kiwi", ("kiwis",)), ("bus", ("buses",)), ("sheep", ()), ("rice", ())),
+        *(("blouse", ("blouses",)), ("camera lens", ("camera lenses",)), ("canvas", ("canvases",)), ("dice", ())),
         *(("grapes", ()), ("scissors", ()), ("Pikachu", ()), ("Paris", ()), ("watercolor", ()), ("asdfgh", ())),
     ],
 )

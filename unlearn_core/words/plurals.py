@@ -11,11 +11,12 @@ IRREGULAR = {
     **{"octopi": "octopus", "knives": "knife", "wolves": "wolf", "leaves": "leaf", "loaves": "loaf", "lives": "life"},
     **{"wives": "wife", "halves": "half", "calves": "calf", "elves": "elf", "shelves": "shelf", "thieves": "thief"},
     **{"scarves": "scarf", "hooves": "hoof", "dwarves": "dwarf", "bookshelves": "bookshelf", "snowmen": "snowman"},
-    **{"buses": "bus", "busses": "bus"},
+    **{"buses": "bus", "busses": "bus", "dormice": "dormouse", "titmice": "titmouse", "woodlice": "woodlouse"},
+    **{"forefeet": "forefoot", "muskoxen": "muskox"},
 }
 """Plurals that no rule makes, of words that are common."""
-AT_THE_END = ("mouse", "tooth", "foot", "child", "louse", "knife", "wolf", "leaf", "loaf", "wife", "shelf")
-"""Of these also in longer words: werewolf, grandchild."""
+AT_THE_END = ("child", "knife", "wolf", "leaf", "loaf", "wife", "shelf")
+"""Of these also in longer words: werewolf, grandchild. Not of louse, mouse and tooth: blouse, pumice, sabertooth."""
 ENDINGS = {"men": "man", "ves": "f", "ives": "ife", "i": "us", "ae": "a"}
 """What plurals end in, and what their singulars may: firemen, werewolves, midwives, cacti, larvae."""
 SIBILANTS = ("ses", "xes", "zes", "ches", "shes", "oes")
@@ -24,9 +25,14 @@ WITH_OES = {
     *("volcano", "mosquito", "domino", "veto", "embargo"),
 }
 WITH_CHS = {"stomach", "monarch", "patriarch", "matriarch", "loch", "epoch", "eunuch"}
-NOT_A_MAN = re.compile(r"(?:human|german|roman|shaman|caiman|cayman|talisman|ottoman)$")
-ONE_WITH_MEN = {"specimen", "omen", "abdomen", "stamen", "cyclamen", "regimen"}
-ALWAYS_PLURAL = {"glasses", "scissors", "trousers", "jeans", "shorts", "pants"}
+NOT_A_MAN = re.compile(r"(?:human|german|roman|norman|brahman|shaman|caiman|cayman|talisman|ottoman|dolman|doberman)$")
+ONE_WITH_MEN = {"specimen", "omen", "abdomen", "stamen", "cyclamen", "regimen", "foramen", "lumen"}
+ONE_WITH_S = {
+    *("lens", "canvas", "cyclops", "rhinoceros", "atlas", "gas", "triceratops", "thermos", "christmas", "pancreas"),
+    *("bias", "alias", "sassafras", "vas"),
+}
+"""Singulars that look like plurals."""
+ALWAYS_PLURAL = {"glasses", "scissors", "trousers", "jeans", "shorts", "pants", "khakis", "dice", "algae"}
 """Things of their own, not several of what the singular names."""
 BOTH = re.compile(r"(?:.*(?:fish|sheep|deer)|.+craft|moose|bison|salmon|trout|cod|tuna|squid|shrimp|swine|elk|cattle)$")
 """Several are called as one is."""
@@ -49,6 +55,7 @@ UNCOUNTED = {
     *("furniture", "clothing", "jewelry", "jewellery", "luggage", "equipment", "hair", "money", "gold", "silver"),
     *("armor", "armour", "lightning", "rain", "snow", "fog", "smoke", "sand", "wood", "ivory", "bamboo", "moss", "hay"),
     *("cotton", "silk", "wool", "leather", "metal", "graffiti", "mankind", "lava", "mud", "ink", "blood", "dust"),
+    *("confetti", "debris", "pumice"),
 }
 """Of these there are not several."""
 
@@ -57,7 +64,7 @@ UNCOUNTED = {
 def readings(word: str) -> frozenset[str]:
     """A word as it stands and all that it may be the plural of: cherries, cherrie, cherry."""
     found = {word, IRREGULAR.get(word, word)}
-    if word not in ALWAYS_PLURAL and len(word) > 3 and word.endswith("s") and not word.endswith("ss"):
+    if word not in ALWAYS_PLURAL | ONE_WITH_S and len(word) > 3 and word.endswith("s") and not word.endswith("ss"):
         found.add(word[:-1])
         if word.endswith("ies"):
             found.add(word[:-3] + "y")
@@ -112,4 +119,4 @@ def stays_as_it_is(word: str) -> bool:
         return True
     if word.endswith("men"):
         return word not in ONE_WITH_MEN
-    return word.endswith("s") and not word.endswith(("ss", "us", "is"))
+    return word.endswith("s") and not word.endswith(("ss", "us", "is")) and word not in ONE_WITH_S

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.tiny import WORDS
+from tests.tiny import WORDS, TinyHost
+from tests.unit.runs import stack_on
 from unlearn_core import Stack
 from unlearn_core.method.wishes import read_requests
 from unlearn_core.words.understood import about_kept, forms_of, understood
@@ -92,6 +93,24 @@ def test_the_wish_tells_it_where_the_checkpoint_has_no_list_alone():
     assert wish.concepts == ("teapot", "Claude Monet") == tuple(c.concept for c in configs)
     assert "'teapot' is read as a thing" in wish.note and "'Claude Monet' is read as a style (artist)" in wish.note
     assert read_requests({"concept": "banana"}, WORDS, Stack())[0].note == ""
+
+
+@pytest.mark.parametrize(
+    ("typed", "concepts"),
+    [("cat, dog, horse", {"cat", "dog", "horse"}), ("Pixar, Picasso", {"Pixar", "Picasso"})],
+)
+def test_nothing_of_a_wish_stands_beside_another_part_of_it(typed, concepts):
+    """Neither what goes after it nor what has gone before it."""
+    wish, _ = read_requests({"concept": typed}, None, Stack())
+    near = [note for note in wish.about if note.startswith("Near it, to stay")]
+    shown = {word for note in near for word in note.rstrip(".").partition(": ")[2].split(", ")}
+    assert len(near) >= 2 and not shown & concepts
+
+
+def test_what_the_stack_has_forgotten_is_not_near():
+    stack = stack_on(TinyHost(), {"concept": "cat"})
+    wish, _ = read_requests({"concept": "dog"}, None, stack)
+    assert "Near it" in wish.note and "cat" not in wish.note.split("drawn instead: ")[1].rstrip(".").split(", ")
 
 
 def test_the_artists_own_list_is_read(tmp_path):

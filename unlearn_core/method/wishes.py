@@ -46,7 +46,8 @@ def read_requests(
         configs.append(ForgetConfig.from_flat({**shared, "concept": concept, "going": wish.concepts[number + 1 :]}))
         kind, name = asked_for(configs[-1], lists, stack, known)
         if known:
-            moving = (*stack.concepts(), *wish.concepts[number + 1 :])
+            # those before it have gone by then, so none of the others stays
+            moving = (*stack.concepts(), *(c for c in wish.concepts if c != concept))
             about += understood(name, kind, lists[0], known, moving).sentences
     about += unread(term_lists) if known else []
     about += filter(None, [about_kept(configs[0].keep, lists[0], known)])

@@ -6,7 +6,7 @@ import pytest
 
 from unlearn_core.words import vocabulary as module
 from unlearn_core.words.plurals import readings
-from unlearn_core.words.vocabulary import KINDS, Term, Vocabulary, bundled, key, may_be_form
+from unlearn_core.words.vocabulary import KINDS, Term, Vocabulary, bundled, is_form, key, may_be_form
 
 KNOWN = {
     "animal": "cat dog wolf horse penguin tiger elephant bee shark butterfly bear bulldog chicken salmon whale leopard "
@@ -140,6 +140,42 @@ def test_more_terms_come_behind_and_change_no_kind():
     more = ours.plus([Term("Cat", "character", "character"), Term("Zog", "character", "character")])
     assert [t.text for t in more.terms] == ["cat", "oak", "Zog"] and more.find("cats").kind == "animal"
     assert ours.plus([Term("OAK", "food", "food")]) is ours and more.digest != ours.digest
+
+
+DISTINCT = [("เสื้อ", "เสือ"), ("มด", "มีด"), ("केला", "काला"), ("கல்", "கால்"), ("❤️", "☀️"), ("cafe", "café")]
+"""Shirt and tiger, ant and knife, banana and black, stone and leg; two emoji; an accent that has a letter."""
+ALIKE = [
+    *(("café", "cafe\u0301"), ("ガ", "ｶﾞ"), ("が", "か\u3099"), ("क़", "क\u093c"), ("İstanbul", "Istanbul")),
+    *(
+        ("шалом", "шало\u0301м"),
+        ("שלום", "שָׁלוֹם"),
+        ("محمد", "مُحَمَّد"),
+        ("Ｃａｔ", "cat"),
+        ("केला", "केला!"),
+        ("1️⃣ up", "1 up"),
+    ),
+]
+"""Letters with their accents in one sign or in two; accents and vowel points that may as well be left out."""
+
+
+@pytest.mark.parametrize(("one", "other"), DISTINCT)
+def test_vowel_and_tone_signs_tell_words_apart(one, other):
+    assert key(one) != key(other) and not is_form(one, other)
+    ours = Vocabulary((Term(one, "thing", "a"),))
+    assert ours.find(other) is None and ours.find(one).category == "a"
+    both = ours.plus([Term(other, "animal", "b")])
+    assert both.find(one).category == "a" and both.find(other).category == "b"
+    assert [t.text for t in both.without([one]).terms] == [other]
+
+
+@pytest.mark.parametrize(("one", "other"), ALIKE)
+def test_accents_in_one_sign_or_two_are_one_word(one, other):
+    assert key(one) == key(other) and Vocabulary((Term(one, "thing", "a"),)).find(other)
+
+
+@pytest.mark.parametrize("text", ["", "!", "\ufe0f", "\u0301", "\u0e49", "\ud83d", "\U000e0100\u20e3", "👍🏽", "❤"])
+def test_a_text_without_letters_is_its_own_key(text):
+    assert key(text) == text
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,11 @@ WEIGHT = re.compile(r":\s*[-+]?\d*\.?\d+(?=\s*(?:[)\]>}]|$))|(?<![\w.])\d*\.\d+(
 """How much of something a prompt asks for: (banana:1.3), (banana)1.3."""
 COUNTED = re.compile(r"^\d+(?=[^\W\d_]{3})")
 """A number before its word, as in 1girl."""
+OPTIONAL = re.compile(
+    "[\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u064b-\u065f\u0670"
+    "\u20d0-\u20f0\ufe00-\ufe0f\U000e0100-\U000e01ef]"
+)
+"""Accents that have no letter of their own, vowel points of Hebrew and Arabic, and what makes a sign an emoji."""
 
 
 @lru_cache(4096)
@@ -25,12 +30,20 @@ def content_words(text: str) -> frozenset[str]:
 
     All of its words where it has no other, as in "The The".
     """
-    plain = WEIGHT.sub(" ", unicodedata.normalize("NFKC", text).casefold())
-    plain = re.sub(r"['’]s\b", "", plain)
-    # marks belong to the letter before them: Hindi's vowels are such
-    parts = "".join(c if c.isalnum() or unicodedata.category(c)[0] == "M" else " " for c in plain).split()
+    plain = re.sub(r"['’]s\b", "", WEIGHT.sub(" ", unpointed(text)))
+    parts = "".join(c if is_spelled(c) else " " for c in plain).split()
     words = {COUNTED.sub("", part) for part in parts}
     return frozenset(w for w in words if not is_function_word(w)) or frozenset(words)
+
+
+def unpointed(text: str) -> str:
+    """A text in small letters, each accent in one sign with its letter, without marks that may as well be left out."""
+    return OPTIONAL.sub("", unicodedata.normalize("NFKC", text).casefold())
+
+
+def is_spelled(sign: str) -> bool:
+    """Whether a sign tells one word from another: a letter, a number, a mark of those that are vowels in Hindi."""
+    return sign.isalnum() or unicodedata.category(sign)[0] == "M"
 
 
 def is_function_word(word: str) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import re
-import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -16,7 +15,7 @@ from os.path import commonprefix
 from pathlib import Path
 from typing import NamedTuple
 
-from .compare import content_words, folded, same_thing, share_a_word
+from .compare import content_words, folded, is_spelled, same_thing, share_a_word, unpointed
 from .plurals import readings
 
 FILE = Path(__file__).with_name("data") / "vocabulary.txt.gz"
@@ -173,9 +172,9 @@ def bundled() -> Vocabulary:
 
 
 def key(text: str) -> str:
-    """What the spellings of one term share: "ice-cream", "Ice Cream"."""
-    plain = text.casefold() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
-    return plain if plain.isalnum() else "".join(filter(str.isalnum, plain)) or plain
+    """What the spellings of one term share: "ice-cream", "Ice Cream"; not what vowel and tone signs tell apart."""
+    plain = text.casefold() if text.isascii() else unpointed(text)
+    return plain if plain.isalnum() else "".join(filter(is_spelled, plain)) or plain or text
 
 
 def belongs_to(text: str, concept: str) -> bool:

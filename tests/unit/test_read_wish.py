@@ -254,7 +254,7 @@ def test_names_with_such_words_are_taken(typed):
 
 def random_texts():
     rng = random.Random(5)
-    alphabet = "abcxyz ,;:.'\"()[]{}<>|/\\+&_-*~0123\n\táßéİıſﬃ猫語ロکلب😀🏳️\u0301\u0345\u2028\ue000\ud83d"
+    alphabet = "abcxyz ,;:.'\"()[]{}<>|/\\+&_-*~0123\n\táßéİıſﬃ猫語ロکلب「」（：｜。😀🏳️\u0301\u0345\u2028\ue000\ud83d"
     words = [
         "cat",
         "dogs",
@@ -314,6 +314,7 @@ def test_no_text_at_all_is_a_crash_and_what_is_understood_stays_as_it_is(force):
         "{o}",
         "x",
         "(a:1.2)",
+        *("「」", "。", "（）", "『「」』", "（：1.2）", "・", "｜"),
     ],
 )
 def test_what_names_nothing_is_refused(typed):

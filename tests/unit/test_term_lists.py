@@ -8,6 +8,8 @@ import pytest
 from unlearn_core.words import term_lists
 from unlearn_core.words.term_lists import installed, lists_in, read_terms, unread, with_lists
 from unlearn_core.words.vocabulary import Term, Vocabulary, bundled
+from unlearn_core.words.wish import read_wish
+from unlearn_core.words.word_list import WordList
 
 DANBOORU = """1girl,0,4114588,"1girls,sole_female"
 hatsune_miku,4,93221,"miku,初音ミク"
@@ -62,6 +64,17 @@ def test_autocomplete_may_be_a_table(tmp_path):
         "hatsune miku",
         "saber (fate)",
     ]
+
+
+def test_a_term_may_have_one_sign_where_words_do(tmp_path):
+    text = "猫\nか\n고\nx\n5\nя\n。\n「\nー\n\u0301\n?\n_\n犬, animal\n鳥,120\n"
+    own = written(tmp_path, "vocabulary.txt", text)
+    assert {t.text: t.kind for t in read_terms(own)} == dict.fromkeys("猫か고鳥", "thing") | {"犬": "animal"}
+    known = with_lists(bundled(), (own,))
+    wish = read_wish("「犬」、（猫:1.2）", [WordList.load(None)] * 2, vocabulary=known)
+    assert wish.concepts == ("犬", "猫") and known.find("犬").kind == "animal"
+    tags = written(tmp_path, "danbooru.csv", "葵,4,9,\n!,4,8,\na,4,7,\n")
+    assert [t.text for t in read_terms(tags)] == ["葵"]
 
 
 HOSTILE = {

@@ -127,7 +127,10 @@ def test_slots_in_a_concept_are_words():
     assert fill("{an s} of {o}", "apple", "ink") == "an ink of apple"
 
 
-@pytest.mark.parametrize("concept", ["cat, dog", "<lora:x:1> gizmo", "(gizmo:1.2)", "cat; frog", "embedding:foo"])
+@pytest.mark.parametrize(
+    "concept",
+    ["cat, dog", "<lora:x:1> gizmo", "(gizmo:1.2)", "cat; frog", "embedding:foo"] + ["（gizmo：1.2）", "cat｜frog"],
+)
 def test_the_python_api_refuses_what_is_no_name_and_says_what_to_call(concept):
     with pytest.raises(BadSetting, match="unlearn_core.read_requests"):
         forget(TinyHost(), ForgetConfig(concept=concept, **QUICK), recipes=SMALL)

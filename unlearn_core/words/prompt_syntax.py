@@ -31,7 +31,7 @@ WILDCARD = re.compile(r"(?<!\w)__(?!_)([\w/*-]+?)__(?!\w)")
 SQUARE = re.compile(r"\[([^\[\]]*)\]")
 """Between them one word takes turns with another, as in [cat|dog] and [cat:dog:0.5]."""
 NUMBER = re.compile(r"[\s\d.()+-]*")
-BREAKS = r",;|\n\r\t\v\f\x1c-\x1f\x85\u2028\u2029、，；،؛"
+BREAKS = r",;|\n\r\t\v\f\x1c-\x1f\x85\u2028\u2029、､，；،؛"
 """Signs, ends of lines and of a table's cells that always separate two concepts."""
 WEIGHT = re.compile(
     rf":\s*[-+]?(?:\d{{0,2}}\.\d{{1,4}}|\d)(?=\s*(?:[)\]}}]|$|[{BREAKS}]))|(?<=[)\]}}])\s*[-+]?\d{{0,2}}\.\d{{1,4}}"
@@ -49,10 +49,15 @@ UNDERSCORE = re.compile(r"(?<=\w)_+(?=\w)")
 """Tags have it between their words: black_cat."""
 TAG_BRACKETS = re.compile(r"(?<=\w)_+\(([^()]*)\)")
 """In a tag, as hatsune_miku_(vocaloid), they are part of the name and no weight."""
-MARKS = {"“": '"', "”": '"', "„": '"', "«": '"', "»": '"', "‘": "'", "’": "'"}
+MARKS = str.maketrans(
+    dict.fromkeys("“”„‟«»「」『』｢｣《》〈〉〝〞＂", '"')
+    | dict.fromkeys("‘’‚‛‹›＇", "'")
+    | dict(zip("（）［］【】〔〕｛｝＜＞：｜／＆＋．", "()[][][]{}<>:|/&+.", strict=True))
+)
+"""Quotes of all languages, and the signs of prompts as Chinese and Japanese keyboards have them."""
 COPIED = dict.fromkeys(map(ord, "\ufeff\u200b\u200c\u200d\u2060\u00ad\u200e\u200f\u061c"))
 """Marks that nobody sees and that come along when a text is copied: they are left out."""
-EDGE = " \t.!?:;,*_~`'\"“”„«»-–—/\\#"
+EDGE = " \t.!?:;,*_~`'\"“”„«»-–—/\\#…。｡！？・〜～।॥۔؟¿¡"
 """What is cut off both ends."""
 ESCAPED = {r"\(": "\ue002", r"\)": "\ue003", r"\[": "\ue004", r"\]": "\ue005"}
 """Private characters that stand for escaped brackets, as \ue000NUMBER\ue001 do for phrases in quotes."""
@@ -80,8 +85,9 @@ def without_quotes(text: str) -> tuple[str, list[str]]:
     text = as_it_looks(text)
     if any(not (c.isprintable() or c.isspace()) for c in text):
         raise BadSetting("Forget: the text contains invisible control characters; type it again by hand.")
-    for mark, plain in (MARKS | ESCAPED).items():
-        text = text.replace(mark, plain)
+    text = text.translate(MARKS)
+    for escape, stand_in in ESCAPED.items():
+        text = text.replace(escape, stand_in)
     text = TAG_BRACKETS.sub(" \ue002\\1\ue003", text)
     phrases: list[str] = []
 

@@ -15,6 +15,7 @@ from .prompt_syntax import (
     EDGE,
     EMBEDDING,
     JOINTS,
+    MARKS,
     SEPARATORS,
     TAG,
     WEIGHT,
@@ -186,6 +187,7 @@ def is_to_be_read(text: str, lists: Sequence[WordList]) -> bool:
     """Whether a text is no concept's name but has to be read first: prompt syntax, or a list."""
     if listed(text, lists):
         return False
+    text = text.translate(MARKS)
     if TAG.search(text) or EMBEDDING.search(text) or ("(" in text and WEIGHT.search(text)):
         return True
     pieces = [without_article(p) for part in SEPARATORS.split(text) for p in CAPITAL_AND.split(part) if p.strip()]

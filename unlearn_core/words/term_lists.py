@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import csv
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -115,7 +116,9 @@ def readable(text: str) -> str:
     """A term as a prompt has it, "" for what is none: without underscores, escapes, and signs that nobody sees."""
     plain = re.sub(r"\\([()\[\]])", r"\1", text).replace("_", " ")
     plain = " ".join(plain.split())
-    fits = 1 < len(plain) <= LONGEST and plain.isprintable() and any(map(str.isalpha, plain))
+    # a Chinese word may have one sign
+    long_enough = len(plain) > 1 or (plain and unicodedata.category(plain) == "Lo")
+    fits = long_enough and len(plain) <= LONGEST and plain.isprintable() and any(map(str.isalpha, plain))
     return plain if fits and "\ufffd" not in plain and not set(plain) & set('<>{}"|') else ""
 
 

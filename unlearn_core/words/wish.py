@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ..errors import BadSetting
 from .compare import same_thing
 from .plurals import singular
-from .prompt_syntax import DETERMINERS, JOINTS, TAG_BRACKETS, as_it_looks, names_nothing, parts, without_article
+from .prompt_syntax import DETERMINERS, JOINTS, MARKS, TAG_BRACKETS, as_it_looks, names_nothing, parts, without_article
 from .prompt_words import without_command
 from .prompts import style_words
 from .questions import (
@@ -122,7 +122,7 @@ def concepts_in(
             if all(map(names_nothing, concept.casefold().split())):
                 continue
             unread = concept != part or parts(concept) != [(concept, False)]
-            if unread and concept != text and "\\" not in text and not TAG_BRACKETS.search(text):
+            if unread and concept != text and "\\" not in text and not TAG_BRACKETS.search(text.translate(MARKS)):
                 # what has come off may have hidden more of it
                 yield from concepts_in(concept, lists, force, vocabulary)
                 continue

@@ -20,7 +20,18 @@ NOTHING = {*ARTICLES, *DETERMINERS, *JOINTS, "everything", "anything", "somethin
 """Words that name nothing by themselves."""
 POLITE = {"please", "thanks", "thank you", "etc"}
 """Parts of a list that name nothing either; as words of a longer name they may."""
-IN_THE_STYLE = re.compile(r"(?i)^(?:in the styles? of|(?:art|artwork)? ?\bby) ")
+WORK = (
+    "(?:(?:concept|digital|fan|line|comic|matte|oil|acrylic|watercolou?r|ink|pencil) )?"
+    "(?:arts?|(?:art)?works?|paintings?|pictures?|images?|illustrations?|drawings?|sketch(?:es)?|prints?|portraits?"
+    "|comics?|photo(?:graph)?s?|painted|drawn|made|sketched|illustrated|photographed)"
+)
+"""What artists make, and how: before "by" and "in the style of" it says nothing of the style."""
+IN_THE_STYLE = re.compile(
+    rf"(?i)^(?:(?:{WORK} )?in (?:the |a )?styles? of|{WORK} by(?! (?:an?|the) (?-i:[a-z]))|by(?! (?:an?|the) )) "
+)
+"""The words before an artist's name. Behind "by" an article names a place: By the Sea, a painting by the window."""
+IN_SOME_STYLE = re.compile(rf"(?i)^(?:{WORK} )?in (?:(?:an?|the) )?(\S.*?)[ -]styles?$")
+"""As in "in a Ghibli style"."""
 TAG = re.compile(r"<[^<>]*>")
 """<lora:name:1>, <b>, <cat>."""
 MARKUP = re.compile(r"(?i)<(?:[^<>]*[:=]|/?(?:[a-z]|h\d|em|br|li|ul|ol|div|span|code|strong)\s*/?>)")
@@ -128,6 +139,11 @@ def read_piece(piece: str, phrases: list[str]) -> tuple[str, bool]:
     words = tidy(UNDERSCORE.sub(" ", IN_THE_STYLE.sub("style of ", tidy(words))))
     plain = words.casefold()
     return ("" if plain in POLITE or all(map(names_nothing, plain.split())) else words), False
+
+
+def as_style(text: str) -> str:
+    """ "Ghibli style" for "in a Ghibli style", "style of Monet" for "paintings by Monet"; anything else as it is."""
+    return IN_SOME_STYLE.sub(r"\1 style", IN_THE_STYLE.sub("style of ", text))
 
 
 def names_nothing(word: str) -> bool:

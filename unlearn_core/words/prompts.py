@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from .prompt_syntax import as_style
 from .word_list import WordList
 
 T = TypeVar("T")
@@ -33,7 +34,7 @@ class Scene:
 
 def style_words(concept: str) -> str:
     """A style's own words without the word "style" around them, since the templates bring it."""
-    words = concept.strip()
+    words = as_style(concept.strip())
     if words.casefold().startswith("style of "):
         return words[len("style of ") :]
     # "van gogh's style"

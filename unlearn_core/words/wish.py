@@ -9,7 +9,17 @@ from dataclasses import dataclass
 from ..errors import BadSetting
 from .compare import same_thing
 from .plurals import singular
-from .prompt_syntax import DETERMINERS, JOINTS, MARKS, TAG_BRACKETS, as_it_looks, names_nothing, parts, without_article
+from .prompt_syntax import (
+    DETERMINERS,
+    JOINTS,
+    MARKS,
+    TAG_BRACKETS,
+    as_it_looks,
+    as_style,
+    names_nothing,
+    parts,
+    without_article,
+)
 from .prompt_words import without_command
 from .prompts import style_words
 from .questions import (
@@ -165,9 +175,11 @@ def listed_style(concept: str, lists: Sequence[WordList]) -> str:
 def known_form(concept: str, lists: Sequence[WordList], numbers: bool = True) -> str:
     """A known word as its list spells it ("Bananas" -> "banana"), "mice" as "mouse", anything else as it is.
 
-    A style that is named with the word "style" keeps it. numbers: "two cats" is "cat" as well.
+    A style that is named with the word "style" keeps it, also from "in a Ghibli style". numbers: "two cats" is "cat" as
+    well.
     """
     if STYLE.search(concept):
+        concept = as_style(concept)
         known = listed_style(concept, lists)
         return f"{known} style" if known else concept
     first, *rest = concept.split()

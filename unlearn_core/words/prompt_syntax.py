@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
+from functools import cache
 
 from ..errors import BadSetting
 from .compare import is_function_word
@@ -51,6 +53,10 @@ WEIGHT = re.compile(
 SEPARATORS = re.compile(rf"[{BREAKS}]|\bBREAK\b")
 CAPITAL_AND = re.compile(r"\bAND\b")
 """Separates as well, unless the whole text is in capitals."""
+JOINED = re.compile(r"(?i)\s+(?:and|or|[&+/])\s+|(?<=\w)[&+/](?=\w)")
+"""A joint between two texts, also without space around a sign."""
+MOST_JOINED = 3
+"""Parts of one name that has joints itself, as Tom and Jerry has."""
 BESIDE_QUOTES = re.compile(
     r"(?i)(?<=\ue001)\s*(?:\b(?:and|or)\b|[&+/])?\s*(?=\ue000)"
     r"|(?<=\ue001)\s*(?:\b(?:and|or)\b|[&+/])\s|\s(?:and|or|[&+/])\s*(?=\ue000)"
@@ -144,6 +150,25 @@ def read_piece(piece: str, phrases: list[str]) -> tuple[str, bool]:
 def as_style(text: str) -> str:
     """ "Ghibli style" for "in a Ghibli style", "style of Monet" for "paintings by Monet"; anything else as it is."""
     return IN_SOME_STYLE.sub(r"\1 style", IN_THE_STYLE.sub("style of ", text))
+
+
+def joined_by_and(text: str, is_known: Callable[[str], bool]) -> list[str]:
+    """The concepts in "cat and dog", where all are known; else the text as it is: "salt and pepper".
+
+    What is known as a whole stays one, also within a longer text: "bow and arrow and sword".
+    """
+    joints = [found.span() for found in JOINED.finditer(text)]
+    begins, ends = [0, *(end for _, end in joints)], [*(begin for begin, _ in joints), len(text)]
+    is_known = cache(is_known)
+    # from each part on, the last one first: the names that all of the rest is made of
+    rest: list[list[str] | None] = [*[None for _ in begins], []]
+    for i in reversed(range(len(begins))):
+        for j in reversed(range(i, min(i + MOST_JOINED, len(begins)))):
+            name, more = without_article(text[begins[i] : ends[j]]), rest[j + 1]
+            if more is not None and is_known(name):
+                rest[i] = [name, *more]
+                break
+    return rest[0] if rest[0] and len(rest[0]) > 1 else [text]
 
 
 def names_nothing(word: str) -> bool:

@@ -19,10 +19,12 @@ from .prompt_syntax import (
     SEPARATORS,
     TAG,
     WEIGHT,
+    joined_by_and,
     replaced_in_a_prompt,
     without_article,
 )
 from .prompt_words import COMMAND, is_description
+from .prompts import style_words
 from .vocabulary import Vocabulary, bundled
 from .word_list import WordList
 
@@ -39,6 +41,10 @@ SMALL = {*AROUND, *ARTICLES, "of", "and", "or", "no"}
 """Words that are not capitalised in a title: The Cat in the Hat."""
 BETWEEN = re.compile(r"(?<=\w)\s*(\\|[-=]+>|→|↔|:)\s*(?=\w)|(?<=\w)\s+(-+|–|—|vs\.?|versus)\s+(?=\w)")
 """Signs between two names that may mean a list, and much else."""
+ABBREVIATION = re.compile(r"(?<!\w)[A-Z0-9]{1,3}[&+/][A-Z0-9]{1,3}(?!\w)")
+"""AC/DC, M&M: names, even if each side is one too."""
+AND_THE = re.compile(r"(?i)\s(?:and|or|&)\s(?:the|an?)\s")
+"""Within a title it makes one name: Beauty and the Beast."""
 TALK = {
     *("i", "we", "want", "don't", "dont", "doesn't", "can't", "cannot", "should", "shouldn't", "why", "how"),
     *("anymore", "again", "disappear", "vanish", "instead"),
@@ -118,10 +124,18 @@ def ask_about_a_sentence(text: str, lists: Sequence[WordList]) -> None:
         )
 
 
-def ask_about_two_readings(text: str, lists: Sequence[WordList]) -> None:
-    """Raise `BadSetting` with a question for "cat and knife" and "cat and dog style", which may be one name or two."""
+def ask_about_two_readings(text: str, lists: Sequence[WordList], vocabulary: Vocabulary | None) -> None:
+    """Raise `BadSetting` with a question for "cat and knife" and "cat and dog style", which may be one name or two.
+
+    So may "Batman and Superman", where a vocabulary counts and knows both, and not the whole.
+    """
+    if listed(text, lists) or (vocabulary and vocabulary.find(text)):
+        return
     words = BETWEEN.sub(" and ", text).split()
-    if listed(text, lists) or is_title(words):
+    names = joined_in_vocabulary(text if is_title(words) else " ".join(words), lists, vocabulary)
+    if len(names) > 1:
+        raise one_or_several(text, names)
+    if is_title(words):
         return
     for i, word in enumerate(words):
         left, right = (without_article(" ".join(w)) for w in (words[:i], words[i + 1 :]))
@@ -129,6 +143,17 @@ def ask_about_two_readings(text: str, lists: Sequence[WordList]) -> None:
             continue
         if mentioned(left, lists) or mentioned(right, lists):
             raise one_or_several(text, [left, right])
+
+
+def joined_in_vocabulary(text: str, lists: Sequence[WordList], vocabulary: Vocabulary | None) -> list[str]:
+    """The names in "Batman and Superman", where lists or vocabulary know each of them; else the text as it is."""
+    if vocabulary is None or ABBREVIATION.search(text) or (is_title(text.split()) and AND_THE.search(text)):
+        return [text]
+
+    def is_known(name: str) -> bool:
+        return bool(vocabulary.find(name) or vocabulary.find(style_words(name)) or listed(name, lists))
+
+    return joined_by_and(text, is_known)
 
 
 def ask_about_things_in_a_row(text: str, lists: Sequence[WordList], vocabulary: Vocabulary | None) -> None:

@@ -172,8 +172,8 @@ def bundled() -> Vocabulary:
 
 
 def key(text: str) -> str:
-    """What the spellings of one term share: "ice-cream", "Ice Cream"; not what vowel and tone signs tell apart."""
-    plain = text.casefold() if text.isascii() else unpointed(text)
+    """What the spellings of one term share: "ice-cream", "Ice Cream", "Tom & Jerry" with "and"; not vowel signs."""
+    plain = (text.casefold() if text.isascii() else unpointed(text)).replace("&", "and")
     return plain if plain.isalnum() else "".join(filter(is_spelled, plain)) or plain or text
 
 

@@ -11,14 +11,13 @@ from .compare import same_thing
 from .plurals import singular
 from .prompt_syntax import (
     DETERMINERS,
-    JOINTS,
     MARKS,
     TAG_BRACKETS,
     as_it_looks,
     as_style,
+    joined_by_and,
     names_nothing,
     parts,
-    without_article,
 )
 from .prompt_words import without_command
 from .prompts import style_words
@@ -39,8 +38,6 @@ from .word_list import WordList
 MOST = 20
 """Concepts in one wish."""
 STYLE = re.compile(r"(?i)\bstyles?\b")
-LONGEST_NAME = 60
-"""Characters of any name in a word list, and more."""
 NUMBERS = {"one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "many", "several"}
 """Before a known word they say nothing of it."""
 
@@ -124,7 +121,8 @@ def concepts_in(
             yield part
             continue
         noun = part if listed(part, lists) else without_command(part, lambda rest: bool(mentioned(rest, lists)))
-        for item in joined_by_and(noun, lists):
+        whole = vocabulary is not None and " " in noun and vocabulary.find(noun) is not None
+        for item in [noun] if whole else joined_by_and(noun, lambda name: is_known(name, lists)):
             concept = known_form(item, lists)
             if vocabulary and concept == item and not STYLE.search(concept) and not listed(concept, lists):
                 term = vocabulary.find(concept)
@@ -138,25 +136,9 @@ def concepts_in(
                 continue
             if not force:
                 ask_about_a_sentence(concept, lists)
-                ask_about_two_readings(concept, lists)
+                ask_about_two_readings(concept, lists, vocabulary)
                 ask_about_things_in_a_row(concept, lists, vocabulary)
             yield concept
-
-
-def joined_by_and(text: str, lists: Sequence[WordList]) -> list[str]:
-    """The concepts in "cat and dog", where both are known; else the text as it is: "salt and pepper"."""
-    words = re.split(r"\s+|(?<=\w)(?=[&+/]\w)|(?<=\w[&+/])(?=\w)", text)
-    for i, word in enumerate(words):
-        if word.casefold() not in JOINTS or not 0 < i < len(words) - 1:
-            continue
-        left, right = (without_article(" ".join(w)) for w in (words[:i], words[i + 1 :]))
-        if len(left) > LONGEST_NAME:
-            break
-        if is_known(left, lists):
-            rest = joined_by_and(right, lists)
-            if all(is_known(c, lists) for c in rest):
-                return [left, *rest]
-    return [text]
 
 
 def is_known(concept: str, lists: Sequence[WordList]) -> bool:

@@ -28,7 +28,7 @@ def start_balancing(service: Service, name: str) -> Job:
 
     name: of the new file; "" for one after the concepts.
     """
-    active = [r for r in service.stack_file.rows() if r.on and r.strength]
+    active = [r for r in service.stack_file.rows() if r.acts]
     named, stack = written(name, "Name"), service.stack_file.stack(tuple(active))
     check_possible(stack)
     service.check_checkpoint(stack)

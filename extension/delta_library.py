@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import os
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -40,19 +41,23 @@ class Card:
 
 def cards(folder: Path) -> list[Card]:
     """All deltas below a folder, newest first; other LoRAs and files that cannot be read are passed over."""
-    found = []
     # of very many the newest, so that a new delta is among them
-    for file in heapq.nlargest(MOST_FILES, folder.rglob("*" + SUFFIX), key=stamp):
-        try:
-            facts = file.stat()
-            info = described(str(file), facts.st_mtime_ns, facts.st_size)
-        except OSError:
-            continue
-        if info is not None:
-            made = datetime.fromtimestamp(facts.st_mtime)
-            card = Card(file.relative_to(folder).as_posix(), info, f"{made:%Y-%m-%d %H:%M}", facts.st_size)
-            found.append((facts.st_mtime_ns, card))
+    files = heapq.nlargest(MOST_FILES, folder.rglob("*" + SUFFIX), key=stamp)
+    found = [(stamp(file)[0], card) for file in files if (card := card_of(folder, file))]
     return [card for _, card in sorted(found, key=lambda pair: (-pair[0], pair[1].name))]
+
+
+def card_of(folder: Path, file: Path) -> Card | None:
+    """One file below a folder; None for what is no delta or cannot be read."""
+    try:
+        facts = file.stat()
+        info = described(str(file), facts.st_mtime_ns, facts.st_size)
+    except OSError:
+        return None
+    if info is None:
+        return None
+    made = datetime.fromtimestamp(facts.st_mtime)
+    return Card(file.relative_to(folder).as_posix(), info, f"{made:%Y-%m-%d %H:%M}", facts.st_size)
 
 
 def not_there(folder: Path) -> str:
@@ -99,7 +104,8 @@ def free_file(folder: Path, wish: str) -> Path:
     """A file that does not exist yet: hosts go on showing what they read under a name before."""
     stem, number = safe_file_name(wish), 1
     while True:
-        file = contained(folder, f"{stem}{'' if number == 1 else f'_{number}'}{SUFFIX}")
-        if not file.exists():
-            return file
+        name = f"{stem}{'' if number == 1 else f'_{number}'}{SUFFIX}"
+        # a link takes a name too, wherever it leads
+        if not os.path.lexists(folder / name):
+            return contained(folder, name)
         number += 1

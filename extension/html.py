@@ -9,12 +9,13 @@ from html import escape
 from pathlib import Path
 
 from ..unlearn_core import DeltaInfo
+from ..unlearn_core.errors import one_line
 from ..unlearn_core.method.forget import summary
 from .delta_library import Card
 from .jobs import DONE, FAILED, STOPPED, WAITING, View
 from .loss_curve import curve
 from .results import CandidatesResult, ForgetResult, Pair
-from .stack_file import Row
+from .stack_file import SHOWN, Row
 
 PHASES = {
     "sampling": "Generating pictures of the concept",
@@ -276,9 +277,10 @@ def figure(pair: Pair) -> str:
 
 def row(place: int, row: Row, card: Card | None, fingerprint: str | None, picture: str = "") -> str:
     """One line of the stack. picture: the address of what the delta does, before above after, or ""."""
-    if card is None:
-        advice = "This file cannot be read: take it out."
-        return f'<div class="unlearn-row bad"><b>{escape(row.name)}</b><span>{advice}</span></div>'
+    if row.wrong or card is None:
+        advice = row.wrong or "This file cannot be read: take it out."
+        name = one_line(row.name[:SHOWN])
+        return f'<div class="unlearn-row bad"><b>{escape(name)}</b><span>{escape(advice)}</span></div>'
     facts = facts_of(card, fingerprint)
     image = f'<img src="{escape(picture)}" alt="before and after">' if picture else ""
     return (

@@ -35,7 +35,7 @@ from ..unlearn_core.saved_work import SavedWork
 from ..unlearn_core.standalone.model import words_beside
 from ..unlearn_core.words.prompts import names
 from .comparison import Comparison
-from .delta_library import CARD_PICTURE, Card, cards, free_file, not_there
+from .delta_library import CARD_PICTURE, Card, card_of, cards, free_file, not_there
 from .inputs import number, read_prompts, whole, written
 from .jobs import Job, Jobs
 from .open_folder import open_folder
@@ -294,10 +294,10 @@ class Service:
 
         method: "exact" or "smaller", whose rank is taken. Raises `UnlearnError`.
         """
-        named, active = written(name, "Name"), [r for r in self.stack_file.rows() if r.on and r.strength]
+        named, active = written(name, "Name"), [r for r in self.stack_file.rows() if r.acts]
+        stack = self.stack_file.stack(tuple(active))
         if len(active) == 1:
             raise UnlearnError("One delta is one file already: there is nothing to merge it with.")
-        stack = self.stack_file.stack(tuple(active))
         how = "exactly"
         if method == "smaller":
             merged, error = combine_svd(stack, whole(rank, "Rank", 1, 1024))
@@ -319,6 +319,12 @@ class Service:
         """All deltas in the folder, newest first."""
         return cards(self.program.folder())
 
+    def cards_of(self, rows: Sequence[Row]) -> dict[str, Card]:
+        """The deltas of rows by name, as far as they can be read; also where a link leads to another folder."""
+        folder = self.program.folder()
+        found = (card_of(folder, folder / r.name) for r in rows if not r.wrong)
+        return {card.name: card for card in found if card}
+
     def remarks(self) -> list[str]:
         """Remarks on the stack as it is now; a file that cannot be read is one."""
         try:
@@ -329,8 +335,8 @@ class Service:
 
     def tags(self) -> str:
         """The stack as a text for a prompt."""
-        on = [r for r in self.stack_file.rows() if r.on and r.strength]
-        return " ".join(in_prompt(Path(r.name).stem, r.strength) for r in on)
+        on = [r for r in self.stack_file.rows() if r.acts and not r.wrong]
+        return " ".join(in_prompt(Path(r.name).stem, r.strength or 0) for r in on)
 
 
 def check_folder(folder: Path) -> None:

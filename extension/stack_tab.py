@@ -227,19 +227,18 @@ class StackTab:
 
     def shown(self) -> list:
         """All fields as the folder and the stack are now."""
-        cards = self.service.cards()
-        by_name = {c.name: c for c in cards}
         rows, fingerprint = self.service.stack_file.rows(), self.service.program.fingerprint()
+        by_name = self.service.cards_of(rows)
         fields: list = [[[r.name, r.on, r.strength] for r in rows]]
         for place in range(SLOTS):
             if place < len(rows):
                 row = rows[place]
-                picture = small_card(self.service.program.folder() / row.name)
+                picture = "" if row.wrong else small_card(self.service.program.folder() / row.name)
                 facts = html.row(place + 1, row, by_name.get(row.name), fingerprint, picture)
-                fields += [gr.update(visible=True), row.on, facts, row.strength]
+                fields += [gr.update(visible=True), row.on is not False, facts, row.strength or 0]
             else:
                 fields += [gr.update(visible=False), gr.update(), "", gr.update()]
-        others = [(label(c), c.name) for c in cards if c.name not in {r.name for r in rows}]
+        others = [(label(c), c.name) for c in self.service.cards() if c.name not in {r.name for r in rows}]
         return [*fields, gr.update(choices=others, value=None), *self.remark()]
 
     def news(self, seen: Any) -> list:
@@ -259,25 +258,25 @@ class StackTab:
     def remark(self) -> list:
         """Lineage, the text for a prompt, and for other tabs what the stack is."""
         rows = self.service.stack_file.rows()
-        active = [r for r in rows if r.on and r.strength]
+        active = [r for r in rows if r.acts]
         concepts = " + ".join(self.concepts(active))
         name = self.service.program.checkpoint_name()
-        words = f"{name}, without {concepts}" if active else name
+        words = f"{name}, without {concepts}" if concepts else name
         return [self.remarks_on(rows, active), self.service.tags(), *[html.code(words, "Model:")] * len(self.bases)]
 
     def remarks_on(self, rows: Sequence[Row], active: Sequence[Row]) -> str:
         """Whether the stack is as its deltas were made; green alone where all that acts has forgotten its concept."""
         if not active:
             return html.notice(ALL_OFF if rows else not_there(self.service.program.folder()) or EMPTY)
-        by_name = {c.name: c for c in self.service.cards()}
-        doubts = html.doubts([by_name[r.name] for r in active if r.name in by_name])
+        doubts = html.doubts([*self.service.cards_of(active).values()])
         words = f"{AS_LEARNED} {LOOK} {doubts}." if doubts else AS_LEARNED
         return html.sentences(self.service.remarks(), words, not doubts)
 
     def concepts(self, rows: Sequence[Row]) -> list[str]:
         """What the rows forget, as far as their files can be read."""
-        by_name = {c.name: c for c in self.service.cards()}
-        return [" + ".join(by_name[r.name].info.concepts) if r.name in by_name else r.name for r in rows]
+        by_name = self.service.cards_of(rows)
+        good = [r for r in rows if not r.wrong]
+        return [" + ".join(by_name[r.name].info.concepts) if r.name in by_name else r.name for r in good]
 
 
 def name_at(seen: Any, place: int) -> str:

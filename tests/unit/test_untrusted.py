@@ -1,12 +1,15 @@
 """Bounded reading of files that anybody may have made, and texts that are harmless where they are shown."""
 
+import errno
 import json
 import os
 import struct
 
 import pytest
 
-from unlearn_core.errors import BadCheckpoint, UnlearnError, one_line
+from unlearn_core.delta.format import load
+from unlearn_core.delta.paths import linked
+from unlearn_core.errors import BadCheckpoint, BadDelta, UnlearnError, one_line
 from unlearn_core.untrusted import Unreadable, listed, parse_json, read_header, read_json, read_text
 
 MB = 2**20
@@ -120,3 +123,29 @@ def test_json_that_is_none_is_refused(text):
 def test_a_list_names_the_first_and_counts_the_rest():
     assert listed(["b", "a"]) == "a, b"
     assert listed("edcba") == "a, b, c and 2 more"
+
+
+# Names of files
+
+NAMES = ["../x", "/x", "C:x", "..\\x", "a\0", "x" * 300, "\ud83d", "", ".", "a/../../x", 3, None]
+
+
+@pytest.mark.parametrize("name", NAMES, ids=lambda name: ascii(name)[:20])
+def test_links_are_followed_and_names_that_lead_outside_by_themselves_are_not(tmp_path, name):
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    for link, place in (("link", tmp_path), ("loop", "loop"), ("gone", tmp_path / "nothing")):
+        (inside / link).symlink_to(place)
+        assert linked(inside, link) == inside.resolve() / link
+    assert linked(inside, "link/./x") == inside.resolve() / "link" / "x"
+    with pytest.raises(BadDelta, match="plain file name inside its folder"):
+        linked(inside, name)
+
+
+def test_a_delta_on_a_disk_that_fails_is_refused_in_words(tmp_path, monkeypatch):
+    def fails(*_, **__):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch, pytest.raises(BadDelta, match="There is no file"):
+        patch.setattr(os, "stat", fails)
+        load(tmp_path / "a.safetensors")

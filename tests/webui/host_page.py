@@ -204,6 +204,32 @@ def check_strengths(page, folder):
     assert "All deltas of the stack are switched off" in tab.shown()[-4]
 
 
+def check_lines_that_cannot_be_used(page, folder):
+    """Each is shown in its place and can be removed; what it names is not looked at."""
+    state, tab = folder / "unlearn_stack.json", function(page, "StackTab.shown").__self__
+    names = ["../x.safetensors", "\ud83d.safetensors", "a.safetensors", "b.safetensors"]
+    state.write_text(json.dumps([{"name": n, "strength": 5 if n[0] == "a" else 1.0, "on": None} for n in names[:3]]))
+    tab.service.stack_file.put("b.safetensors")
+    shown = tab.shown()
+    json.dumps(shown[1:], ensure_ascii=False).encode()
+    assert [line[0] for line in shown[0]] == names
+    lines = [shown[1 + 4 * place : 5 + 4 * place] for place in range(5)]
+    assert [line[0]["visible"] for line in lines] == [True] * 4 + [False]
+    assert [(line[1], line[3]) for line in lines[:4]] == [(True, 1.0)] * 2 + [(True, 0), (True, 1.0)]
+    assert all("Set it right, switch it off or remove it." in line[2] for line in lines[:3]), lines
+    assert "cannot be read: take it out" in lines[3][2] and "cannot be used" in shown[-4], shown[-4]
+    assert tab.changed(2, "strength", shown[0], 0.5)[0] == tab.changed(2, "on", shown[0], False)[0] == ""
+    for _ in names[:2]:
+        tab.take_out(0, tab.shown()[0])
+    assert tab.shown()[0] == [["a.safetensors", False, 0.5], ["b.safetensors", True, 1.0]]
+    # a file that is no stack is a line, and stays as it is until that is removed
+    state.write_text("[")
+    seen = tab.shown()[0]
+    assert "cannot be read" in tab.changed(0, "on", seen, False)[0] and state.read_text() == "["
+    tab.take_out(0, seen)
+    assert tab.shown()[0] == [] and state.read_text() == "[]"
+
+
 def check_form(page, service):
     """A page that is loaded again has the last request's values, and none before there was one."""
     fill = function(page, "forget_tab.<locals>.fill")
@@ -306,6 +332,7 @@ def main(folder, case):
     check_settings(rows[0][0])
     check_form(rows[0][0], function(rows[0][0], "StackTab.shown").__self__.service)
     check_strengths(page, Path(folder))
+    check_lines_that_cannot_be_used(page, Path(folder))
     if not case:
         check_checkpoint(shared)
     check_names(shared)

@@ -363,23 +363,6 @@ def test_no_row_leads_out_of_the_folder(service, name):
         service.stack_file.delete(name)
 
 
-@pytest.mark.parametrize(
-    "state",
-    ["", "[", "{}", "[" * 9000, '[{"name": 3}]']
-    + [
-        f'[{{"name": "{name}.safetensors", "strength": {strength}, "on": true}}]'
-        for name, strength in (("../x", 1), ("a", 10**400), ("a", "NaN"), ("x" * 300, 1), ("loop", 1), ("\\ud83d", 1))
-    ],
-)
-def test_a_damaged_state_file_is_an_empty_stack(service, state):
-    filled(service, 1)
-    for name in ("a", "loop"):
-        (service.program.path / f"{name}.safetensors").symlink_to(f"{'d0' if name == 'a' else name}.safetensors")
-    (service.program.path / stack_file.STATE).write_text(state)
-    assert service.stack_file.rows() == ()
-    assert service.put_on_stack("d0.safetensors", REPORT) == ("", True)
-
-
 # What is refused and what is known
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import re
 import struct
 from collections.abc import Mapping, Sequence
@@ -275,7 +276,7 @@ def load(path: str | Path) -> Delta:
         raise BadDelta(f"'{path.name}' is a pickle file, which can run code when opened: convert it to {SUFFIX} first.")
     if path.suffix.lower() != SUFFIX:
         raise BadDelta(f"'{path.name}' is not a {SUFFIX} file: give the delta's own file.")
-    if not path.is_file():
+    if not os.path.isfile(path):  # also where a disk is not there, of which pathlib raises
         raise BadDelta(f"There is no file {path}: check the name and the folder.")
     try:
         header = read_header(path, MAX_HEADER, MAX_LAYERS * len(PARTS))

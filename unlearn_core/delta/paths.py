@@ -33,6 +33,9 @@ def from_home(text: str) -> Path:
         return Path(text)  # there is no such user
 
 
+OUTSIDE = "A delta's name must be a plain file name inside its folder."
+
+
 def contained(folder: str | Path, name: str) -> Path:
     """The absolute path of file `name` inside `folder`, links followed; `BadDelta` when it would lie outside.
 
@@ -47,7 +50,24 @@ def contained(folder: str | Path, name: str) -> Path:
             usable = False  # a link that leads to itself
         if usable and path != root and path.is_relative_to(root):
             return path
-    raise BadDelta("A delta's name must be a plain file name inside its folder.")
+    raise BadDelta(OUTSIDE)
+
+
+def linked(folder: str | Path, name: str) -> Path:
+    """The absolute path of file `name` inside `folder` as programs find it: a link that lies there may lead elsewhere.
+
+    `BadDelta` for a name that leads outside by itself, for what is no text, and for a name that no file can have.
+    """
+    if isinstance(name, str) and is_plain(name):
+        root = Path(folder).resolve()
+        path = root / name
+        try:
+            usable = path != root and not why_no_file(path, follow=False)
+        except ValueError:
+            usable = False  # letters that no name has
+        if usable:
+            return path
+    raise BadDelta(OUTSIDE)
 
 
 def is_plain(name: str) -> bool:
@@ -56,10 +76,13 @@ def is_plain(name: str) -> bool:
     return not ("\0" in name or ":" in name or foreign.root or ".." in foreign.parts)
 
 
-def why_no_file(file: Path) -> str:
-    """Why the system lets no file have this name, as it says it; "" where one is there or can be made."""
+def why_no_file(file: Path, follow: bool = True) -> str:
+    """Why the system lets no file have this name, as it says it; "" where one is there or can be made.
+
+    follow: whether of a link it is asked what the link leads to.
+    """
     try:
-        os.stat(file)
+        os.stat(file, follow_symlinks=follow)
     except (FileNotFoundError, NotADirectoryError):
         return ""  # the name is free
     except OSError as e:

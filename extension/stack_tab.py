@@ -169,7 +169,9 @@ class StackTab:
         except UnlearnError as e:
             return [html.notice(str(e), "bad"), *self.shown()]
         fields = self.news(seen)
-        fields[4 * place + (2 if part == "on" else 4)] = gr.update()
+        # another page may have put another delta into this line, and the hand's value is not its own
+        if [line[0] for line in fields[0][place : place + 1]] == [name_at(seen, place)]:
+            fields[4 * place + (2 if part == "on" else 4)] = gr.update()
         fields[1 + 4 * SLOTS] = gr.update()
         return ["", *fields]
 

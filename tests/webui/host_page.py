@@ -204,6 +204,40 @@ def check_strengths(page, folder):
     assert "All deltas of the stack are switched off" in tab.shown()[-4]
 
 
+def check_lines_that_have_moved(page, folder):
+    """A hand changes the delta that its page shows in a line, and sees what is in that line today."""
+    state, tab = folder / "unlearn_stack.json", function(page, "StackTab.shown").__self__
+    a, b, c = names = [f"{n}.safetensors" for n in "abc"]
+    for name in names:
+        (folder / name).touch()
+    seen = [[n, True, 1.0] for n in names]
+    for part, value, kept in (("strength", 0.5, [a, True, 0.5]), ("on", False, [a, False, 1.0])):
+        field = 2 if part == "on" else 4
+        for meanwhile, now in (
+            (lambda: None, [kept, *seen[1:]]),
+            (lambda: tab.service.stack_file.move(c, -1), [kept, seen[2], seen[1]]),
+            (lambda: tab.service.stack_file.move(a, 1), [seen[1], kept, seen[2]]),
+            (lambda: tab.service.stack_file.move(a, 2), [*seen[1:], kept]),
+            (lambda: tab.service.stack_file.take_out(b), [kept, seen[2]]),
+        ):
+            state.write_text(json.dumps([{"name": n, "strength": 1.0, "on": True} for n in names]))
+            meanwhile()
+            said, *fields = tab.changed(0, part, seen, value)
+            assert said == "" and fields[0] == now
+            # what the page has is what was there, the hand's value, and what the answer fills in
+            shows = [[s[1], s[2]] for s in seen]
+            shows[0][0 if part == "on" else 1] = value
+            for place in range(len(now)):
+                for number in (0, 1):
+                    filled = fields[4 * place + 2 + 2 * number]
+                    if not isinstance(filled, dict):
+                        shows[place][number] = filled
+            assert shows[: len(now)] == [line[1:] for line in now], (part, shows, now)
+            # what a hand moves at this moment is left to it
+            assert isinstance(fields[field], dict) == (now[0][0] == a)
+    tab.service.stack_file.set(())
+
+
 def check_lines_that_cannot_be_used(page, folder):
     """Each is shown in its place and can be removed; what it names is not looked at."""
     state, tab = folder / "unlearn_stack.json", function(page, "StackTab.shown").__self__
@@ -332,6 +366,7 @@ def main(folder, case):
     check_settings(rows[0][0])
     check_form(rows[0][0], function(rows[0][0], "StackTab.shown").__self__.service)
     check_strengths(page, Path(folder))
+    check_lines_that_have_moved(page, Path(folder))
     check_lines_that_cannot_be_used(page, Path(folder))
     if not case:
         check_checkpoint(shared)

@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from ..unlearn_core import BadSetting
+from ..unlearn_core import BadSetting, ForgetConfig
 
 MOST_PROMPTS, LONGEST_PROMPT = 16, 500
+WORDS = ("concept", "anchor", "keep")
+"""Settings that an artist writes in words."""
+
+
+def form_of(config: ForgetConfig, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What a page's form holds of a request: its words as they were typed, and all else as the core has read it.
+
+    The API may be sent texts for numbers and switches, which no field takes.
+    """
+    return {**config.to_flat(), **{name: as_typed(values.get(name)) for name in WORDS}}
+
+
+def as_typed(words: Any) -> str:
+    """The words of a field as a form has them; "" for what is none."""
+    if isinstance(words, (list, tuple)):
+        return ", ".join(map(str, words))
+    return words if isinstance(words, str) else ""
 
 
 def read_prompts(text: str) -> list[str]:

@@ -36,7 +36,7 @@ from ..unlearn_core.standalone.model import words_beside
 from ..unlearn_core.words.prompts import names
 from .comparison import Comparison
 from .delta_library import CARD_PICTURE, Card, card_of, cards, free_file, not_there
-from .inputs import number, read_prompts, whole, written
+from .inputs import form_of, number, read_prompts, whole, written
 from .jobs import Job, Jobs
 from .open_folder import open_folder
 from .pictures import data_urls, save_card
@@ -117,13 +117,13 @@ class Service:
 
         names = ", ".join(f"'{c}'" for c in wish.concepts)
         job = self.jobs.start(FORGET, f"Forgetting {names}", work, wish.notes)
-        self.remember(FORGET, {**values, "prompts": prompts})
+        self.remember(FORGET, {**form_of(configs[0], values), "prompts": prompts or ""})
         return job
 
-    def remember(self, kind: str, values: dict[str, Any]) -> None:
+    def remember(self, kind: str, form: dict[str, Any]) -> None:
         """Keep what a page's form held, the newest one last."""
         self.forms.pop(kind, None)
-        self.forms[kind] = {k: ", ".join(v) if isinstance(v, (list, tuple)) else v for k, v in values.items()}
+        self.forms[kind] = form
 
     def wished(self) -> dict[str, Any]:
         """What the form of a request held when it was last used, to start or to look for what could be drawn."""
@@ -160,7 +160,7 @@ class Service:
             return CandidatesResult(config.concept, tuple(zip(names, data_urls(drawn), strict=True)))
 
         job = self.jobs.start(CANDIDATES, f"Looking for what could be drawn instead of '{config.concept}'", work)
-        self.remember(CANDIDATES, values)
+        self.remember(CANDIDATES, form_of(config, values))
         return job
 
     def check_checkpoint(self, stack: Stack) -> None:

@@ -114,10 +114,35 @@ def test_a_page_that_is_loaded_again_has_what_was_asked_for(service, monkeypatch
     assert service.forms == {}
     service.forget({"concept": "cat, dog", "keep": ["lion", "wolf"], "seed": 4}, "a cat\na dog")
     service.preview(" a cat \n\n a dog", 3, 2, 1.5)
-    assert service.forms == {
-        "forget": {"concept": "cat, dog", "keep": "lion, wolf", "seed": 4, "prompts": "a cat\na dog"},
-        "preview": {"prompts": "a cat\na dog", "seed": 3, "steps": 2, "guidance": 1.5},
-    }
+    form = service.forms["forget"]
+    asked = {"concept": "cat, dog", "keep": "lion, wolf", "seed": 4, "prompts": "a cat\na dog"}
+    assert form.items() >= {**asked, "anchor": "", "quality": "normal", "rank": 8}.items()
+    assert service.forms["preview"] == {"prompts": "a cat\na dog", "seed": 3, "steps": 2, "guidance": 1.5}
+
+
+TEXTS = {"seed": "7", "force": "false", "rank": "16.0", "closed_form": "On", "guidance": " 2.5", "memory": 1}
+READ = {"seed": 7, "force": False, "rank": 16, "closed_form": True, "guidance": 2.5, "memory": 1.0}
+
+
+def test_a_form_is_filled_with_what_the_core_has_read_and_with_the_words_as_typed(service, monkeypatch):
+    """The API takes texts for numbers and switches, and names of earlier versions; the fields of a page do not."""
+    monkeypatch.setattr(service.jobs, "start", lambda *_: types.SimpleNamespace(id="1"))
+    words = {"concept": "some Bananas, a cat", "anchor": "a Pear", "keep": ["the lion", "wolf"]}
+    old = {"check": "no", "guard_weight": "0.5", "null_space": "yes"}
+    assert load("extension.api").forget(service, {**words, **TEXTS, **old, "prompts": ["a cat", "a dog"]})[0] == 200
+    form = service.wished()
+    assert form.items() >= {**READ, "quality": "quick", "preservation_weight": 0.5}.items() and "check" not in form
+    assert [form[name] for name in ("concept", "anchor", "keep")] == ["some Bananas, a cat", "a Pear", "the lion, wolf"]
+    assert form["prompts"] == "a cat\na dog"
+    for f in core.settings():
+        assert type(form[f.name]) is (str if isinstance(f.default, tuple) else type(f.default)), f.name
+    # what is refused leaves the form as it was
+    for wrong in ({"seed": "x"}, {"force": "perhaps"}, {"seed": [1]}):
+        assert load("extension.api").forget(service, {"concept": "dog", **wrong})[0] == 422
+    assert service.wished() == form
+    service.candidates({"concept": "dog", "anchor": 5, "keep": None, "seed": "8"})
+    assert service.wished() == {**form, **service.forms["candidates"]} and service.wished()["seed"] == 8
+    assert [service.wished()[name] for name in ("concept", "anchor", "keep")] == ["dog", "", ""]
 
 
 @pytest.mark.parametrize(
@@ -143,7 +168,7 @@ def test_what_could_be_drawn_is_offered_for_the_last_word_alone(service, monkeyp
     service.forget({"concept": "banana", "quality": "quick"}, "a banana")
     service.candidates({"concept": "cat", "quality": "quick"})
     assert service.offered() is found
-    assert service.wished() == {"concept": "cat", "quality": "quick", "prompts": "a banana"}
+    assert service.wished().items() >= {"concept": "cat", "quality": "quick", "prompts": "a banana"}.items()
     service.forget({"concept": "cat", "anchor": "dog"})
     assert service.offered() is found
     assert service.was_offered("dog") and not service.was_offered("truck")

@@ -69,7 +69,7 @@ def status(view: View | None, idle: str) -> str:
     left = f"about {minutes(view.seconds_left)} left" if round(view.seconds_left or 0) else ""
     return (
         f'<div class="unlearn-status"><div class="line"><b>{escape(view.title)}</b>'
-        f'<span class="left">{left}</span></div>{bar(min(view.fraction, NOT_YET))}'
+        f'<span class="left">{left}</span></div>{bar(min(view.fraction, NOT_YET), view.title)}'
         f'<div class="line small"><span class="phase">{escape(head)}</span><span>{", ".join(facts)}</span></div>'
         f"{said(view.notes)}{curve(view.losses)}</div>"
     )
@@ -88,16 +88,16 @@ def finished(view: View) -> str:
     text += f", {minutes(view.seconds)}" if view.seconds and view.state != FAILED else ""
     text += "</span></div>"
     if view.state != FAILED:
-        text += bar(1.0 if view.state == DONE else view.fraction)
+        text += bar(1.0 if view.state == DONE else view.fraction, view.title)
     return text + (notice(view.error, kind) if view.error else "") + said(view.notes) + curve(view.losses) + "</div>"
 
 
-def bar(fraction: float) -> str:
-    """A progress bar; fraction: 0..1."""
+def bar(fraction: float, name: str) -> str:
+    """A progress bar; fraction: 0..1. name: of what."""
     percent = round(100 * min(1.0, max(0.0, fraction)))
     return (
-        f'<div class="unlearn-bar" role="progressbar" aria-valuenow="{percent}" aria-valuemin="0" '
-        f'aria-valuemax="100"><div style="width:{percent}%"></div><span>{percent} %</span></div>'
+        f'<div class="unlearn-bar" role="progressbar" aria-label="{escape(name)}" aria-valuenow="{percent}" '
+        f'aria-valuemin="0" aria-valuemax="100"><div style="width:{percent}%"></div><span>{percent} %</span></div>'
     )
 
 
@@ -105,7 +105,8 @@ def live(view: View | None, name: str) -> str:
     """What the model generates of the target at this moment."""
     if view is None or view.finished or not view.pictures:
         return ""
-    images = "".join(f'<img src="{escape(p)}" alt="">' for p in view.pictures)
+    most = len(view.pictures)
+    images = "".join(f'<img src="{escape(p)}" alt="picture {n} of {most}">' for n, p in enumerate(view.pictures, 1))
     return (
         f'<div class="unlearn-live"><div class="small">What the model makes of "{escape(name)}" now</div>'
         f"<div>{images}</div></div>"
@@ -280,12 +281,13 @@ def row(place: int, row: Row, card: Card | None, fingerprint: str | None, pictur
     if row.wrong or card is None:
         advice = row.wrong or "This file cannot be read: take it out."
         name = one_line(row.name[:SHOWN])
-        return f'<div class="unlearn-row bad"><b>{escape(name)}</b><span>{escape(advice)}</span></div>'
-    facts = facts_of(card, fingerprint)
-    image = f'<img src="{escape(picture)}" alt="before and after">' if picture else ""
+        head = f"{naming(f'{place}. {name}')}<b>{escape(name)}</b>"
+        return f'<div class="unlearn-row bad">{head}<span>{escape(advice)}</span></div>'
+    facts, name = facts_of(card, fingerprint), f"{place}. {' + '.join(card.info.concepts)}"
+    image = f'<img src="{escape(picture)}" alt="{escape(name)}, before and after">' if picture else ""
     return (
         f'<div class="unlearn-row{" pictured" if image else ""}">{image}'
-        f"<b>{place}. {escape(' + '.join(card.info.concepts))}</b>"
+        f"{naming(name)}<b>{escape(name)}</b>"
         f'<span class="small">{escape(card.stem)}</span><span class="small">{facts}</span></div>'
     )
 
@@ -322,6 +324,22 @@ def sentences(lines: Sequence[str], otherwise: str, good: bool) -> str:
     if not lines:
         return notice(otherwise, "good" if good else "info")
     return "".join(notice(line, "info") for line in lines)
+
+
+# Gradio names no group of choices, gradio 3 no number beside a slider, and all lines of the stack have the same words.
+NAMES = (
+    "document.querySelectorAll('[id^=unlearn_tab_] :is(fieldset, input, .unlearn-slot button)').forEach(e => {"
+    " const line = e.closest('.unlearn-slot')?.querySelector('[data-name]')?.dataset.name;"
+    " if (!line && e.labels?.length) return;"
+    " const words = e.matches('button') ? e"
+    " : e.closest('.block')?.querySelector('[data-testid=block-info]') || e.closest('label');"
+    " if (words) e.setAttribute('aria-label', words.textContent.trim() + (line ? `: ${line}` : '')); })"
+)
+
+
+def naming(name: str = "") -> str:
+    """Nothing to see; it gives the page's fields names that a screen reader can say. name: of its line of the stack."""
+    return f'<i class="unlearn-names" data-name="{escape(name)}" onanimationend="{escape(NAMES)}"></i>'
 
 
 def timer(button: str) -> str:

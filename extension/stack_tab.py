@@ -93,7 +93,7 @@ class StackTab:
         """Components of one line: (row, switch, facts, strength, earlier, later, out)."""
         with gr.Row(visible=False, elem_classes=["unlearn-slot"], elem_id=f"unlearn_slot_{place}") as line:
             with gr.Column(scale=1, min_width=60):
-                on = gr.Checkbox(True, label="on", container=False)
+                on = gr.Checkbox(True, label="Use", container=False)
             with gr.Column(scale=6, min_width=170):
                 facts = gr.HTML("")
             with gr.Column(scale=5, min_width=210):

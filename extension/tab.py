@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from . import html
 from .compare_tab import compare_tab
 from .forget_tab import forget_tab
 from .service import Service
@@ -28,7 +29,7 @@ def theme() -> Any:
 
 def build(service: Service, page: Any, prompt: Any = None) -> None:
     """Fill `page`, the Blocks that are open. prompt: the host's txt2img prompt, where there is one."""
-    gr.HTML(f"<style>{CSS}</style>")
+    gr.HTML(f"<style>{CSS}</style>{html.naming()}")
     with gr.Tabs():
         with gr.TabItem("Forget", elem_id="unlearn_tab_forget"):
             forget = forget_tab(service, page)

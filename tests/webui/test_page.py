@@ -231,6 +231,36 @@ def test_two_pages_change_one_stack_and_neither_undoes_the_other(app, page, tmp_
     check_quiet(page, app)
 
 
+SPOKEN = {"button", "checkbox", "slider", "spinbutton", "textbox", "combobox", "listbox", "group", "progressbar"}
+FOLDS = "[...document.querySelectorAll('.label-wrap:not(.open)')].filter(e => e.offsetParent).forEach(e => e.click())"
+
+
+def test_every_field_has_a_name_of_its_own_that_can_be_said(app, page):
+    """Runs after the two that were forgotten above; the names are those that the browser gives a screen reader."""
+    page.call("Accessibility.enable")
+    for tab, part in TABS.items():
+        page.evaluate(OPEN_TAB % json.dumps(tab))
+        page.until(SEEN % part, 20)
+        page.evaluate(FOLDS)
+        if tab == "Stack":
+            page.until(f"{ROWS}.filter(e => e.querySelector('[aria-label^=\"Up: \"]')).length > 1", 20)
+        page.until("[...document.querySelectorAll('fieldset')].every(e => e.ariaLabel)", 20)
+        nodes = [n for n in page.call("Accessibility.getFullAXTree")["nodes"] if not n.get("ignored")]
+        names = [(n["role"]["value"], n["name"]["value"]) for n in nodes if n["role"]["value"] in SPOKEN]
+        assert len(names) > 4 and all(any(map(str.isalpha, name)) for _, name in names), names
+        assert len(set(names)) == len(names), sorted(names)
+        if tab == "Stack":
+            for own in ("Use", "Strength", "Up", "Down", "Remove"):
+                assert {f"{own}: 1. banana", f"{own}: 2. frog"} <= {name for _, name in names}, own
+    # and after a line was moved
+    page.evaluate(OPEN_TAB % json.dumps("Stack"))
+    for first, second in (("frog", "banana"), ("banana", "frog")):
+        page.evaluate(f"{ROWS}[1].querySelector('button').click()")
+        for at, name in enumerate((first, second)):
+            page.until(f"{ROWS}[{at}].querySelector('[type=checkbox]').ariaLabel === 'Use: {at + 1}. {name}'", 20)
+    check_quiet(page, app)
+
+
 def until(true, seconds=20):
     """Wait for the server."""
     end = time.monotonic() + seconds

@@ -148,6 +148,8 @@ def hashed(value: Any) -> str:
 
 def find(keys: Keys) -> tuple[Delta, dict] | None:
     """(delta, report) of an earlier run, or None. One that did not train serves all settings of training."""
+    if limit() <= 0:
+        return None
     for name in filter(None, (keys.untrained, keys.trained)):
         if (found := read(name)) and {"check", "steps", "prompts", "tried_training"} <= found[1].keys():
             return found
@@ -175,6 +177,8 @@ def store(keys: Keys, delta: Delta, report: dict) -> None:
 
 def find_pictures(keys: Keys, report: dict) -> tuple[Tensor, ...] | None:
     """The pictures of a delta before and after, each `[n, 3, H, W]`, as they were stored, or None."""
+    if limit() <= 0:
+        return None
     try:
         return tuple(rows_of(file, len(report["prompts"])) for file in picture_files(keys.pictures(report)))
     except (OSError, ValueError, RuntimeError):
@@ -183,7 +187,7 @@ def find_pictures(keys: Keys, report: dict) -> tuple[Tensor, ...] | None:
 
 def store_pictures(keys: Keys, report: dict, pictures: tuple[Tensor, ...]) -> None:
     """Remember the pictures of a delta that is in the cache."""
-    if not (folder() / f"{keys.of(report)}.safetensors").exists():
+    if limit() <= 0 or not (folder() / f"{keys.of(report)}.safetensors").exists():
         return
     try:
         for file, rows in zip(picture_files(keys.pictures(report)), pictures, strict=True):

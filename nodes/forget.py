@@ -86,8 +86,9 @@ class ForgetConcept(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **_) -> str:
-        """Changes with the artist's lists of words, which are no inputs that ComfyUI sees."""
-        return " ".join(f"{file} {stamp(file)}" for file in term_lists())
+        """Changes with the artist's lists of words, which ComfyUI does not see, and after a failure that may pass."""
+        lists = " ".join(f"{file} {stamp(file)}" for file in term_lists())
+        return f"{lists} {len(FAILED)}"
 
     @classmethod
     def execute(cls, model, clip, strength=1.0, resolution=0, vae=None, settings=None, **values) -> io.NodeOutput:
@@ -109,6 +110,11 @@ class ForgetConcept(io.ComfyNode):
         return io.NodeOutput(patched, stack_of(patched), picture, text, ui=shown)
 
 
+FAILED: list[str] = []
+"""Nodes in which something failed that may work another time: then ComfyUI's own cache is not to answer.
+
+All of them together: ComfyUI up to 0.3.75 does not tell a node its number when it asks what has changed.
+"""
 Found = tuple[Delta, dict] | None
 
 
@@ -189,6 +195,8 @@ class Wired:
             saved.remove()  # it would end in the same way
             raise
         report = {**result.report, "prompts": list(result.prompts)}
+        if unfinished(report):
+            FAILED.append(self.node)
         lasting = not unfinished(report) and not broken_in((result.before, result.after))
         if lasting:
             cache.store(keys, result.delta, report)
@@ -232,9 +240,12 @@ def in_eight_bits(pictures: Tensor) -> Tensor:
 
 
 def drawn_together(done: list[Forgotten]) -> dict[str, Any]:
-    """All pictures of a node on its slider; nothing where there are none."""
+    """All pictures of a node on its slider; where there are none, the same names.
+
+    By those of a list's first run ComfyUI joins all of its runs.
+    """
     if not done:
-        return {}
+        return {"unlearn_before": [], "unlearn_after": [], "unlearn_prompts": []}
     before, after = (torch.cat(rows) for rows in zip(*(d.pictures for d in done), strict=True))
     return comparison([p for d in done for p in d.prompts], before, after)
 

@@ -14,7 +14,8 @@ from torch import Tensor
 from ..unlearn_core import BadDelta, BadSetting, Delta, Stack, UnlearnError, load, save
 from ..unlearn_core.delta.format import SUFFIX
 from ..unlearn_core.delta.merge import combine_cat
-from ..unlearn_core.delta.paths import contained, safe_file_name
+from ..unlearn_core.delta.outputs import is_signed
+from ..unlearn_core.delta.paths import contained, linked, safe_file_name
 from ..unlearn_core.picture_file import save_image
 from ..unlearn_core.words.compare import same_thing
 from .pictures import as_image
@@ -24,6 +25,10 @@ FOLDER = "loras"
 NEWEST, EACH, MERGED = "newest delta", "each delta", "one merged file"
 LONGEST = 400
 """Characters of a name with its folders."""
+WRITTEN: set[Path] = set()
+"""Files that were written since ComfyUI's start, and were there when they were looked for last."""
+GONE: list[Path] = []
+"""Those that were not: somebody has deleted or moved them."""
 
 
 class SaveDelta(io.ComfyNode):
@@ -65,25 +70,54 @@ class SaveDelta(io.ComfyNode):
     def validate_inputs(cls, name=None) -> bool | str:
         """Whether the name can be a file's, before anything runs; None where it comes by a link."""
         try:
-            return name is None or bool(place(name, "delta"))
+            if name is not None:
+                check_folders(Path(loras()), place(name, "delta"))
         except UnlearnError as problem:
             return str(problem)
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, **_) -> int:
+        """Changes where a file that was written is gone: ComfyUI's own cache would say that it is there."""
+        gone = {file for file in WRITTEN if not os.path.exists(file)}
+        WRITTEN.difference_update(gone)
+        GONE.extend(gone)
+        return len(GONE)
 
     @classmethod
     def execute(cls, stack, name, picture=None, save=NEWEST) -> io.NodeOutput:
         """Write it; an existing file of other contents is never replaced, a number is added to the name."""
         if not len(stack):
             # a Forget Concept that kept nothing must not keep the rest of the workflow from running
-            return io.NodeOutput("", ui={"text": ("nothing was saved: there is no delta on the stack",)})
-        folder = folder_paths.get_folder_paths(FOLDER)[0]
+            text = ("nothing was saved: there is no delta on the stack",)
+            return io.NodeOutput("", ui={"text": text, "unlearn_folder": ()})
+        folder = loras()
         with torch.inference_mode(False), torch.no_grad():
             chosen = deltas(stack, save)
             written = [written_as(d, folder, place(name, d.info.concept, len(chosen) > 1), picture) for d in chosen]
+        WRITTEN.update(written)
         names = [str(file.relative_to(Path(folder).resolve())) for file in written]
         text = [f"saved as {n}" for n in names]
         if below := needed_below(chosen):
             text.append(f"Made on top of {', '.join(below)}: load what is below as well.")
         return io.NodeOutput(names[-1], ui={"text": tuple(text), "unlearn_folder": (str(folder),)})
+
+
+def loras() -> str:
+    """The folder where deltas go."""
+    return folder_paths.get_folder_paths(FOLDER)[0]
+
+
+def check_folders(root: Path, name: str) -> None:
+    """Raise `BadSetting` where a folder of the name is none: a file has it, or a link, which may lead anywhere."""
+    for part in reversed(Path(name).parents[:-1]):
+        if os.path.lexists(root / part) and not (root / part).resolve().is_dir():
+            raise BadSetting(f"Name: '{part.as_posix()}' in the loras folder is no folder. Choose another name.")
+        if not (root / part).resolve().is_relative_to(root.resolve()):
+            raise BadSetting(
+                f"Name: '{part.as_posix()}' in the loras folder is a link to another place, where nothing is written. "
+                "Choose another name."
+            )
 
 
 def needed_below(chosen: list[Delta]) -> list[str]:
@@ -153,20 +187,23 @@ def printable(text: str) -> str:
 def written_as(delta: Delta, folder: str, name: str, picture: Tensor | None) -> Path:
     """Write a delta under a name inside `folder`, with its preview picture; the file."""
     file = free_name(folder, name, delta)
-    save(delta.named(file.stem), file)
-    if picture is not None:
-        image = as_image(picture[0].movedim(-1, 0).clamp(0, 1))
-        save_image(file.with_suffix(".preview.png"), image)
+    # what is there already may be open in a loader, and on Windows cannot be replaced then
+    if not file.exists():
+        save(delta.named(file.stem), file)
+    preview = file.with_suffix(".preview.png")
+    if picture is not None and (not os.path.lexists(preview) or is_signed(preview)):
+        save_image(preview, as_image(picture[0].movedim(-1, 0).clamp(0, 1)))
     return file
 
 
 def free_name(folder: str, name: str, delta: Delta) -> Path:
-    """A place in `folder` that is free or holds this very delta."""
+    """A place in `folder` that is free or holds this very delta; a link takes a name too, wherever it leads."""
     number = 1
     while True:
-        file = contained(folder, f"{name}{'' if number == 1 else f'_{number}'}{SUFFIX}")
+        numbered = f"{name}{'' if number == 1 else f'_{number}'}{SUFFIX}"
+        file = linked(folder, numbered)
         if not os.path.lexists(file):
-            return file
+            return contained(folder, numbered)
         try:
             if load(file).content_hash() == delta.content_hash():
                 return file

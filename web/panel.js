@@ -166,6 +166,7 @@ export class Panel {
     this.report.textContent = wordsOf(message);
     const { unlearn_before: before, unlearn_after: after, unlearn_prompts: prompts } = message;
     if (before?.length) this.comparison.show(before, after, prompts);
+    else this.comparison.hide();
     this.fit();
   }
 

@@ -2,7 +2,8 @@
 
 Runs inside ComfyUI: python boot.py COMFYUI_FOLDER remembered.py FOLDER --cpu
 Prints as its last line {"keys": {what is on the MODEL: names of the same request, for each time it was put on},
-"tidied": see `tidied`, "outcomes": see `outcomes`, "guidance": see `guidance`}.
+"tidied": see `tidied`, "outcomes": see `outcomes`, "guidance": see `guidance`, "tries": see
+`tries`}.
 """
 
 from __future__ import annotations
@@ -190,6 +191,34 @@ def outcomes(model, clip, vae) -> dict[str, dict]:
         run("checked")
     run("black", BlackVae())
     run("sound")
+    os.environ[cache.LIMIT_VARIABLE] = "0"
+    try:
+        run("switched off")
+    finally:
+        del os.environ[cache.LIMIT_VARIABLE]
+    run("switched on")
+    return found
+
+
+def tries(model, clip) -> list[str]:
+    """What ComfyUI's own cache goes by: at first, after two runs without room for the training, after a sound one."""
+    from the_pack.nodes import forget
+    from the_pack.unlearn_core import ForgetConfig
+
+    real = forget.forget_or_go_on
+    found = [forget.ForgetConcept.fingerprint_inputs()]
+
+    def no_room(*asked):
+        result = real(*asked)
+        return replace(result, report={**result.report, "remark": "Out of memory even at batch size 1."})
+
+    for run in (no_room, no_room, real):
+        forget.forget_or_go_on = run
+        with torch.inference_mode(False), torch.no_grad():
+            config = ForgetConfig(**{**QUICK, "concept": "pear"})
+            forget.Wired(clip, None, 64, 1.0, "1", "").forget(model, config, (0, 1))
+        found.append(forget.ForgetConcept.fingerprint_inputs())
+    forget.forget_or_go_on = real
     return found
 
 
@@ -222,6 +251,7 @@ def main() -> None:
     with torch.no_grad():
         report = {"keys": named(patched(model, delta), clip), "tidied": tidied()}
     report |= {"outcomes": outcomes(model, clip, vae), "guidance": guidance()}
+    report["tries"] = tries(model, clip)
     print(json.dumps(report))
 
 

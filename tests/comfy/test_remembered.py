@@ -63,5 +63,16 @@ def test_with_another_autoencoder_it_is_applied(seen):
     assert outcome["files"] == ["json", "png", "png", "safetensors"]
 
 
+def test_a_cache_that_is_switched_off_is_not_asked_and_loses_nothing(seen):
+    off, on = (seen["outcomes"][case] for case in ("switched off", "switched on"))
+    assert "From the cache" not in off["text"] and "From the cache" in on["text"]
+    assert off["files"] == seen["outcomes"]["sound"]["files"]
+
+
+def test_a_run_that_had_no_room_is_tried_again_and_a_sound_one_is_not(seen):
+    first, failed, again, sound = seen["tries"]
+    assert len({first, failed, again}) == 3 and sound == again
+
+
 def test_before_and_after_draws_a_model_with_the_guidance_it_is_made_for(seen):
     assert seen["guidance"] == {"5.0": [5.0, 5.0, 1.0, 1.0], "7.0": [7.0, 7.0, 7.0, 7.0]}

@@ -4,10 +4,11 @@ import os
 
 import pytest
 import torch
+from PIL import Image
 
 pytest.importorskip("aiohttp", reason="needs requirements/comfy.txt")
 
-from tests.comfy.client import NodeFailed
+from tests.comfy.client import Rejected
 from tests.comfy.workflows import DEMO, node, of_kind, pictures, shipped, text_to_image
 from unlearn_core import Stack, load
 from unlearn_core.delta.merge import combine_cat
@@ -76,16 +77,63 @@ def test_a_name_may_begin_with_a_folder(comfy, page):
 
 @pytest.mark.skipif(os.name == "nt", reason="links need rights there")
 def test_a_link_does_not_lead_out_of_the_folder(comfy, page, tmp_path):
-    (comfy.models / "loras" / "elsewhere").symlink_to(tmp_path, target_is_directory=True)
-    with pytest.raises(NodeFailed, match="inside its folder"):
-        page.run(saving(name="elsewhere/x"))
+    loras = comfy.models / "loras"
+    (loras / "elsewhere").symlink_to(tmp_path, target_is_directory=True)
+    (loras / "unplugged").symlink_to(tmp_path / "missing", target_is_directory=True)
+    (loras / "taken").write_bytes(b"1")
+    for name, why in (
+        ("elsewhere/x", "a link to another place"),
+        ("unplugged/x", "no folder"),
+        ("taken/x", "no folder"),
+    ):
+        with pytest.raises(Rejected, match=why):
+            page.queue(saving(name=name))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_a_name_that_a_link_has_is_taken(comfy, page, tmp_path):
+    (tmp_path / "moved.safetensors").write_bytes(b"of another disk")
+    for name, target in (("moved", "moved.safetensors"), ("lost", "lost.safetensors")):
+        (comfy.models / "loras" / f"{name}.safetensors").symlink_to(tmp_path / target)
+        assert list(saved(comfy, page.run(saving(name=name)))) == [f"{name}_2.safetensors"]
+    assert (tmp_path / "moved.safetensors").read_bytes() == b"of another disk"
+
+
+def test_a_file_that_was_deleted_is_written_again(comfy, page):
+    workflow = saving(name="gone")
+    file = comfy.models / "loras" / "gone.safetensors"
+    page.run(workflow)
+    before = file.stat()
+    assert page.run(workflow).outputs.get("save", {}).get("text", ["saved as gone.safetensors"])
+    assert (file.stat().st_mtime_ns, file.stat().st_ino) == (before.st_mtime_ns, before.st_ino), "as it was"
+    file.unlink()
+    assert "gone.safetensors" in saved(comfy, page.run(workflow)) and file.is_file()
+
+
+def test_a_picture_of_somebody_else_is_left_alone(comfy, page):
+    preview = comfy.models / "loras" / "mine.preview.png"
+    Image.new("RGB", (10, 10)).save(preview)
+    page.run(pictured("mine"))
+    assert Image.open(preview).size == (10, 10) and preview.with_name("mine.safetensors").is_file()
+    page.run(pictured("ours"))
+    assert Image.open(preview.with_name("ours.preview.png")).size == (64, 64)
+
+
+def pictured(name):
+    """The workflow with a picture of 64 x 64 for the preview."""
+    workflow = saving(name=name)
+    workflow["image"] = node("EmptyImage", width=64, height=64, batch_size=1, color=0)
+    workflow["save"]["inputs"]["picture"] = ["image", 0]
+    return workflow
 
 
 def test_an_empty_stack_is_no_error(page):
     off = saving(name="nothing")
     off["stack"]["inputs"] |= {"on_1": False, "on_2": False}
-    assert page.run(off).outputs["save"]["text"] == ["nothing was saved: there is no delta on the stack"]
+    said = page.run(off).outputs["save"]
+    assert said["text"] == ["nothing was saved: there is no delta on the stack"]
+    assert said["unlearn_folder"] == [], "all runs of a list have the same names, by which ComfyUI joins them"
 
 
 def test_the_template_of_three_saves_all_three_as_one(page):

@@ -148,8 +148,16 @@ def may_be_replaced(file: Path, mark: str) -> bool:
             return mark in texts_in(file)
         if kind == ".json":
             return is_report(file)
+        return is_signed(file) or DELTA in texts_in(file.with_suffix(SUFFIX))
+    except OSError:
+        return False
+
+
+def is_signed(file: Path) -> bool:
+    """Whether a picture is this tool's, as it says itself; not of one that cannot be read."""
+    try:
         with open(file, "rb") as opened:
-            return SIGNED in opened.read(2**10) or DELTA in texts_in(file.with_suffix(SUFFIX))
+            return SIGNED in opened.read(2**10)
     except OSError:
         return False
 

@@ -19,7 +19,7 @@ from ..unlearn_core.delta import layer_names as names
 from ..unlearn_core.delta.base_sample import BaseSample
 from ..unlearn_core.prompt_cache import PromptCache
 from .model_stack import facts_of, stack_of, term_lists, words_folder
-from .weights import aliased, check_readable, load, not_paged, original_weights, scales_of, true_weight
+from .weights import aliased, as_executed, check_readable, load, not_paged, original_weights, scales_of, true_weight
 
 ARCHITECTURES = {"SD15": "sd1", "SD20": "sd2", "SDXL": "sdxl"}
 OTHER_SIZES = "shapes cannot be multiplied"
@@ -104,14 +104,15 @@ class ComfyHostModel:
         return read
 
     def _read(self, prompts: Sequence[str]) -> Conditioning:
-        with torch.no_grad():
-            tokens = [self._clip.tokenize(plain_words(p)) for p in prompts]
+        tokens = [self._clip.tokenize(plain_words(p)) for p in prompts]
+        with as_executed():
             if self.architecture in ("sd1", "sd2"):
                 # the chunks of one long prompt are encoded side by side, and so are different short ones
                 chunks = {k: [t[k][0] for t in tokens] for k in tokens[0]}
-                rows = self._clip.encode_from_tokens(chunks).unflatten(1, (len(prompts), -1))[0]
-                return Conditioning(rows.float())
-            return Conditioning.cat([self._read_whole({k: t[k][:1] for k in t}) for t in tokens])
+                read = Conditioning(self._clip.encode_from_tokens(chunks).unflatten(1, (len(prompts), -1))[0].float())
+            else:
+                read = Conditioning.cat([self._read_whole({k: t[k][:1] for k in t}) for t in tokens])
+        return copied(read)
 
     def _read_whole(self, tokens: dict) -> Conditioning:
         out = self._clip.encode_from_tokens(tokens, return_dict=True)
@@ -172,7 +173,8 @@ class ComfyHostModel:
         if self._vae is None:
             return self.rough(latents)
         latents = self._model.model.process_latent_out(latents.float())
-        pictures = self._vae.decode(latents).float().cpu()
+        with as_executed():
+            pictures = self._vae.decode(latents).float().cpu()
         # the VAE of a video gives frames, of which there is one
         return pictures.reshape(len(latents), *pictures.shape[-3:]).movedim(-1, 1).clamp(0, 1)
 
@@ -210,8 +212,7 @@ class ComfyHostModel:
         given, self._model = self._model, not_paged(self._model)
         training = getattr(memory, "in_training", None)
         try:
-            # together, so that reading prompts later need not push the denoiser out; in the mode that ComfyUI is in, as
-            # it will take them off again
+            # together, so that reading prompts later need not push the denoiser out
             load([self._model, self._clip.patcher])
             with torch.inference_mode(False), torch.no_grad():
                 self._model.pre_run()
@@ -273,6 +274,12 @@ def text_width(weights: dict[str, Tensor]) -> int | None:
         if name.endswith(TEXT_LAYERS) and weight.dim() == 2 and weight.dtype.is_floating_point:
             return weight.shape[1]
     return None
+
+
+def copied(text: Conditioning) -> Conditioning:
+    """The same rows as ordinary tensors, which autograd takes, where they were made in inference mode."""
+    counts = None if text.counts is None else text.counts.clone()
+    return Conditioning(text.tokens.clone(), {k: v.clone() for k, v in text.extras.items()}, counts)
 
 
 def runs(text: Conditioning) -> list[list[int]]:

@@ -9,6 +9,7 @@ import comfy.lora
 import comfy.model_management as memory
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import _disable_current_modes
 
 from ..unlearn_core import BadCheckpoint
 from ..unlearn_core.delta.layer_names import is_linear
@@ -145,6 +146,17 @@ def as_made_for(module: nn.Module) -> None:
                 m._parameters[name] = nn.Parameter(p.to(kind), requires_grad=False)
 
 
+@contextmanager
+def as_executed() -> Iterator[None]:
+    """The modes of torch in which ComfyUI runs its nodes, for the length of a block that may move weights.
+
+    It makes them in inference mode. Moved outside of it they would belong to neither mode, and layers would refuse them
+    in both. A session's watch over changes in place knows no tensors of that mode.
+    """
+    with torch.inference_mode(), _disable_current_modes():
+        yield
+
+
 def load(models: Sequence) -> None:
     """Bring models to their devices together: as a whole where a device holds them, else as ComfyUI sees fit."""
     needed: dict[torch.device, float] = {}
@@ -153,7 +165,8 @@ def load(models: Sequence) -> None:
         known = needed.get(model.load_device, 2 * memory.minimum_inference_memory())
         needed[model.load_device] = known + model.model_size()
     fits = all(size < memory.get_total_memory(device) for device, size in needed.items() if device.type != "cpu")
-    memory.load_models_gpu(list(models), force_full_load=fits)
+    with as_executed():
+        memory.load_models_gpu(list(models), force_full_load=fits)
 
 
 def alias(t: Tensor) -> Tensor:

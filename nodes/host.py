@@ -18,8 +18,9 @@ from ..unlearn_core import BadCheckpoint, Conditioning, Stack, UnlearnError
 from ..unlearn_core.delta import layer_names as names
 from ..unlearn_core.delta.base_sample import BaseSample
 from ..unlearn_core.prompt_cache import PromptCache
+from .loaded import Loaded, as_executed
 from .model_stack import facts_of, stack_of, term_lists, words_folder
-from .weights import aliased, as_executed, check_readable, load, not_paged, original_weights, scales_of, true_weight
+from .weights import check_readable, not_paged, original_weights, scales_of, true_weight
 
 ARCHITECTURES = {"SD15": "sd1", "SD20": "sd2", "SDXL": "sdxl"}
 OTHER_SIZES = "shapes cannot be multiplied"
@@ -48,6 +49,7 @@ class ComfyHostModel:
                 "No CLIP came with this checkpoint: it has no text encoder inside. Load one with Load CLIP and wire it."
             )
         self._model, self._clip, self._vae = model, clip, vae
+        self._loaded: Loaded | None = None
         base = model.model
         facts = facts_of(model)
         self.architecture = facts.architecture or architecture(base.model_config)
@@ -105,7 +107,7 @@ class ComfyHostModel:
 
     def _read(self, prompts: Sequence[str]) -> Conditioning:
         tokens = [self._clip.tokenize(plain_words(p)) for p in prompts]
-        with as_executed():
+        with self._loaded.reading() if self._loaded else as_executed():
             if self.architecture in ("sd1", "sd2"):
                 # the chunks of one long prompt are encoded side by side, and so are different short ones
                 chunks = {k: [t[k][0] for t in tokens] for k in tokens[0]}
@@ -136,6 +138,8 @@ class ComfyHostModel:
 
     def denoise(self, x: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
         """The clean latent as ComfyUI's samplers see it, differentiable."""
+        if self._loaded:
+            self._loaded.ready()
         parts = conditioning.by_length()
         if self._flat or self._one_prompt_a_pass:
             # one row, which ComfyUI repeats for all of a pass as it does in its own samplers
@@ -173,7 +177,7 @@ class ComfyHostModel:
         if self._vae is None:
             return self.rough(latents)
         latents = self._model.model.process_latent_out(latents.float())
-        with as_executed():
+        with self._loaded.decoding() if self._loaded else as_executed():
             pictures = self._vae.decode(latents).float().cpu()
         # the VAE of a video gives frames, of which there is one
         return pictures.reshape(len(latents), *pictures.shape[-3:]).movedim(-1, 1).clamp(0, 1)
@@ -206,28 +210,26 @@ class ComfyHostModel:
 
     @contextmanager
     def session(self, stack: Stack) -> Iterator[nn.Module]:
-        """The diffusion model, loaded with the MODEL's patches, as ordinary tensors that autograd takes."""
+        """The diffusion model, in each pass loaded with the MODEL's patches, as ordinary tensors for autograd."""
         if stack.parents() != self.stack.parents():
             raise UnlearnError("The stack is not the one that the MODEL carries: apply it to the MODEL first.")
         given, self._model = self._model, not_paged(self._model)
         training = getattr(memory, "in_training", None)
         try:
-            # together, so that reading prompts later need not push the denoiser out
-            load([self._model, self._clip.patcher])
+            self._loaded = Loaded(self._model, self._clip.patcher)
             with torch.inference_mode(False), torch.no_grad():
                 self._model.pre_run()
-                backbone = self._model.model.diffusion_model
                 if training is not None:
                     memory.in_training = True
                 # transformers add onto their streams in place, which autograd takes only with copies of what it saved
                 in_place = torch.autograd.graph.allow_mutation_on_saved_tensors
-                with aliased(backbone), in_place() if self._shape is None else nullcontext():
+                with self._loaded.ordinary() as backbone, in_place() if self._shape is None else nullcontext():
                     yield backbone
         finally:
             if training is not None:
                 memory.in_training = training
             self._model.cleanup()
-            self._model = given
+            self._model, self._loaded = given, None
             memory.soft_empty_cache()
 
 

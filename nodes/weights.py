@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-
 import comfy.lora
 import comfy.model_management as memory
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import _disable_current_modes
 
 from ..unlearn_core import BadCheckpoint
 from ..unlearn_core.delta.layer_names import is_linear
@@ -144,64 +140,3 @@ def as_made_for(module: nn.Module) -> None:
             kind = getattr(m, f"{name}_comfy_model_dtype", None)
             if p is not None and is_plain(p) and p.is_floating_point() and kind not in (None, p.dtype):
                 m._parameters[name] = nn.Parameter(p.to(kind), requires_grad=False)
-
-
-@contextmanager
-def as_executed() -> Iterator[None]:
-    """The modes of torch in which ComfyUI runs its nodes, for the length of a block that may move weights.
-
-    It makes them in inference mode. Moved outside of it they would belong to neither mode, and layers would refuse them
-    in both. A session's watch over changes in place knows no tensors of that mode.
-    """
-    with torch.inference_mode(), _disable_current_modes():
-        yield
-
-
-def load(models: Sequence) -> None:
-    """Bring models to their devices together: as a whole where a device holds them, else as ComfyUI sees fit."""
-    needed: dict[torch.device, float] = {}
-    for model in models:
-        # once for the passes, and once for what ComfyUI wants to be free when it is asked for the CLIP again
-        known = needed.get(model.load_device, 2 * memory.minimum_inference_memory())
-        needed[model.load_device] = known + model.model_size()
-    fits = all(size < memory.get_total_memory(device) for device, size in needed.items() if device.type != "cpu")
-    with as_executed():
-        memory.load_models_gpu(list(models), force_full_load=fits)
-
-
-def alias(t: Tensor) -> Tensor:
-    """An ordinary tensor on the storage of one made in inference mode, which autograd would refuse."""
-    if is_quantised(t):
-        names, facts = t.__tensor_flatten__()
-        parts = {name: alias(getattr(t, name)) for name in names}
-        return type(t).__tensor_unflatten__(parts, facts, t.shape, t.stride())
-    return torch.empty(0, dtype=t.dtype, device=t.device).set_(
-        t.untyped_storage(), t.storage_offset(), t.size(), t.stride()
-    )
-
-
-@contextmanager
-def aliased(module: nn.Module) -> Iterator[None]:
-    """The module with aliases in place of its parameters and buffers; the same objects are back afterwards.
-
-    Tensors of classes that are not known stay: their layers make ordinary ones of them in every pass. What ComfyUI has
-    replaced or moved meanwhile, to make room, stays as well.
-    """
-    saved = []
-    try:
-        for m in module.modules():
-            for table in (m._parameters, m._buffers):
-                for name, t in table.items():
-                    if t is not None and t.is_inference() and (is_plain(t) or is_quantised(t)):
-                        new = alias(t)
-                        if table is m._parameters:
-                            new = nn.Parameter(new, requires_grad=False)
-                            # what ComfyUI has noted on it
-                            new.__dict__.update(vars(t) if is_plain(t) else {})
-                        table[name] = new
-                        saved.append((table, name, t, new))
-        yield
-    finally:
-        for table, name, t, new in saved:
-            if table[name] is new and new.device == t.device:
-                table[name] = t

@@ -6,7 +6,6 @@ Prints a line {name: what was seen} for each family, as JSON.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import random
 import sys
@@ -18,7 +17,6 @@ from pathlib import Path
 import comfy.options
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
 WANTED = [a for a in sys.argv[1:] if not a.startswith("--")]
 sys.argv = [sys.argv[0], *(a for a in sys.argv[1:] if a.startswith("--"))]
 # behind ComfyUI's own folder, which has modules of the same names
@@ -30,21 +28,13 @@ import comfy.model_detection  # noqa: E402
 import comfy.model_management  # noqa: E402
 import torch  # noqa: E402
 from families_cases import FAMILIES, REFUSED, built, small_parts  # noqa: E402
+from our_pack import load_pack  # noqa: E402
 
 QUICK = {"concept": "cat", "anchor": "dog", "quality": "quick", "force": True, "sampling_steps": 1}
 
 
 class Broken(Exception):
     """Raised on purpose."""
-
-
-def load_pack() -> None:
-    """The repository as ComfyUI loads it: a package under a name of its own."""
-    spec = importlib.util.spec_from_file_location(
-        "the_pack", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
-    )
-    sys.modules["the_pack"] = pack = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(pack)
 
 
 class Trial:

@@ -13,8 +13,13 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path += [str(HERE), str(ROOT)]
 
+import comfy.options  # noqa: E402
+
+# ComfyUI reads its options when its modules are loaded
+comfy.options.enable_args_parsing()
+
 import torch  # noqa: E402
-from families import load_pack  # noqa: E402
+from our_pack import load_pack  # noqa: E402
 
 PROMPTS = ["a flat banana", "", "an ink drawing of a cat"]
 

@@ -7,28 +7,21 @@ the text encoder's last matrix, "cache": file names that are left in a small cac
 "whole": see `whole`, "aliases": see `aliases`}.
 """
 
-import importlib.util
 import json
 import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import comfy.options
-import torch
+# behind ComfyUI's own folder, which has modules of the same names
+sys.path.append(str(Path(__file__).resolve().parent))
 
-ROOT = Path(__file__).resolve().parents[2]
+import comfy.options  # noqa: E402
+import torch  # noqa: E402
+from our_pack import load_pack  # noqa: E402
+
 PROMPTS = ("a flat banana", "a photo of a cat", "two frogs in ink style")
 STEPS, GUIDANCE, SEED = 12, 3.0, 5
-
-
-def load_pack():
-    """The repository as ComfyUI loads it: a package under a name of its own."""
-    spec = importlib.util.spec_from_file_location(
-        "the_pack", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
-    )
-    sys.modules["the_pack"] = pack = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(pack)
 
 
 def main():
@@ -68,15 +61,17 @@ def whole(checkpoint):
 
 def aliases():
     """What is in a module's tables after a session in which ComfyUI replaced the second weight and moved the third."""
-    from the_pack.nodes.weights import aliased
+    from the_pack.nodes.loaded import Aliases
 
     with torch.inference_mode():
         layers = torch.nn.ModuleList(torch.nn.Linear(2, 2, bias=False) for _ in range(3)).requires_grad_(False)
     mine, other = [m.weight for m in layers], torch.nn.Parameter(torch.ones(2, 2))
-    with aliased(layers):
-        assert not any(m.weight.is_inference() for m in layers)
-        layers[1].weight = other
-        layers[2].to("meta")
+    made = Aliases(layers)
+    made.put()
+    assert not any(m.weight.is_inference() for m in layers)
+    layers[1].weight = other
+    layers[2].to("meta")
+    made.take_off()
     return [layers[0].weight is mine[0], layers[1].weight is other, layers[2].weight.device.type]
 
 

@@ -26,6 +26,7 @@ import torch  # noqa: E402
 from comfy import sd1_clip  # noqa: E402
 from comfy.quant_ops import QUANT_ALGOS, QuantizedTensor  # noqa: E402
 from families_cases import FAMILIES, Family, clip, randomise  # noqa: E402
+from our_pack import load_pack  # noqa: E402
 
 CPU = torch.device("cpu")
 WORDS = Path(__file__).with_name("few_words.json")
@@ -180,7 +181,10 @@ def patches_left_to_passes():
 
     def little(models, **_):
         for model in models:
-            model.partially_load(model.load_device, 0.1)
+            held = next((m for m in memory.current_loaded_models if m.model is model), None)
+            if held is None:
+                memory.current_loaded_models.append(held := memory.LoadedModel(model))
+            held.model_load(0.1)
 
     memory.load_models_gpu = little
     try:
@@ -273,7 +277,7 @@ def others(name, words, weights, layers, reference):
 
 def main():
     """Each family that was asked for, as the executor runs nodes."""
-    families.load_pack()
+    load_pack()
     from the_pack.unlearn_core import recipe
 
     few = {kind: replace(r, listed_prompts=(1, 1), kept_prompts=4) for kind, r in recipe.SMALL.items()}

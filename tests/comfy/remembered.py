@@ -27,7 +27,7 @@ sys.path.append(str(Path(__file__).resolve().parent))
 import comfy.sd  # noqa: E402
 import comfy.utils  # noqa: E402
 import torch  # noqa: E402
-from families import load_pack  # noqa: E402
+from our_pack import load_pack  # noqa: E402
 
 QUICK = {"concept": "banana", "anchor": "dog", "quality": "quick", "sampling_steps": 1}
 

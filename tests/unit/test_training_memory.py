@@ -24,6 +24,12 @@ def test_a_counted_pass_keeps_what_autograd_keeps():
     # sigmoid keeps its result, the frozen layer only its own weight
     assert measure(lambda: layer(x).sigmoid(), layer).kept == 8 * 4 * 4
 
+    def brought_back():
+        layer.weight.data, layer.bias.data = layer.weight.data.clone(), layer.bias.data.clone()
+        return layer(x).sigmoid()
+
+    assert measure(brought_back, layer).kept == 8 * 4 * 4, "a host may move its weights before the pass begins"
+
 
 def test_plans_go_from_fast_to_small_and_keep_the_batch():
     made = plans(Cost(GIB, GIB // 8, 0), 8, 0, False, companions=2 * GIB)

@@ -49,7 +49,7 @@ def storages(tensor: Tensor) -> list[int]:
 
 def measure(run: Callable[[], Tensor], backbone: nn.Module) -> Cost:
     """Count what the pass `run`, made with gradient for one row, would keep; the tensors themselves are let go."""
-    owned = {place for t in (*backbone.parameters(), *backbone.buffers()) for place in storages(t)}
+    owned: set[int] = set()
     inside = dict.fromkeys(blocks(backbone), 0)
     current: list[nn.Module] = []
     total, largest = 0, 0
@@ -57,6 +57,9 @@ def measure(run: Callable[[], Tensor], backbone: nn.Module) -> Cost:
     def keep(t: Tensor) -> None:
         nonlocal total, largest
         size = t.numel() * t.element_size()
+        if not owned:
+            # not before: a host may bring its weights back to the device for this pass
+            owned.update(place for w in (*backbone.parameters(), *backbone.buffers()) for place in storages(w))
         if t.device.type == "meta" or not owned.issuperset(storages(t)):
             total, largest = total + size, max(largest, size)
             if current:

@@ -187,9 +187,10 @@ def printable(text: str) -> str:
 def written_as(delta: Delta, folder: str, name: str, picture: Tensor | None) -> Path:
     """Write a delta under a name inside `folder`, with its preview picture; the file."""
     file = free_name(folder, name, delta)
-    # what is there already may be open in a loader, and on Windows cannot be replaced then
-    if not file.exists():
-        save(delta.named(file.stem), file)
+    named = delta.named(file.stem)
+    # what is right already may be open in a loader, and on Windows cannot be replaced then
+    if not file.exists() or load(file).info != named.info:
+        save(named, file)
     preview = file.with_suffix(".preview.png")
     if picture is not None and (not os.path.lexists(preview) or is_signed(preview)):
         save_image(preview, as_image(picture[0].movedim(-1, 0).clamp(0, 1)))

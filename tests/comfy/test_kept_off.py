@@ -82,7 +82,7 @@ def test_a_clip_that_does_not_fit_is_named(page, checkpoint):
 
 
 def test_a_delta_of_another_checkpoint_is_refused_by_name(comfy, page, checkpoint):
-    run = page.run(forgetting(DEMO, "pear", **QUICK))
+    run = page.run(forgetting(DEMO, "mushroom", **QUICK))
     assert load(comfy.models / "loras" / saved_as(run)).info.base_name == CHECKPOINT.name
     file = node("UnlearnLoadDelta", delta=saved_as(run), strength=1.0)
     name = checkpoint("sd15")

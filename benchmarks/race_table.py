@@ -24,21 +24,25 @@ def standings(rows: Sequence[Row]) -> list[Standing]:
     """The product's lines; then each rival with the steps chosen beforehand, and stopped by somebody who sees."""
     lines: list[Standing] = []
     for name in dict.fromkeys(row["name"] for row in rows):
-        own = [row for row in rows if row["name"] == name]
-        lines += [chosen_beforehand(name, by(own, "method", m)) for m in dict.fromkeys(row["method"] for row in own)]
+        own = by(rows, "name", name)
+        line = ended_by_itself if name == "ours" else chosen_beforehand
+        lines += [line(name, by(own, "method", method)) for method in dict.fromkeys(row["method"] for row in own)]
         if name != "ours":
             lines.append(stopped(name, own))
     return lines
 
 
+def ended_by_itself(name: str, rows: Sequence[Row]) -> Standing:
+    """The product, which knows when it is done."""
+    mean = sum(row["seconds"] for row in rows) / len(rows)
+    return Standing(name, rows[0]["method"], 0, mean, sum(bool(row["at_mark"]) for row in rows))
+
+
 def chosen_beforehand(name: str, rows: Sequence[Row]) -> Standing:
     """One method at the number of steps, the same for all concepts, that brings most of them to the mark.
 
-    Of several such numbers the smallest; where none brings any, the smallest that was counted.
+    Of several such numbers the smallest; 0 where none brings any.
     """
-    if name == "ours":
-        mean = sum(row["seconds"] for row in rows) / len(rows)
-        return Standing(name, rows[0]["method"], 0, mean, sum(bool(row["at_mark"]) for row in rows))
     counts = {k: sum(k in row["at_mark"] for row in rows) for row in rows for k in row["at_mark"]}
     steps = min(counts, key=lambda k: (-counts[k], k)) if counts else 0
     return Standing(name, rows[0]["method"], steps, steps * a_step(rows), counts.get(steps, 0))

@@ -43,7 +43,8 @@ def word(host: StandaloneModel, vector: Tensor) -> Iterator[None]:
 def read(host: StandaloneModel, prompts: Sequence[str]) -> Conditioning:
     """`host.encode` with gradients, and without its memory, which knows nothing of a word's vector."""
     encoder = host.encoders[0]
-    return Conditioning(encoder.model(encoder.tokens(prompts).to(host.device)).last_hidden_state)
+    with host.companions_precision():
+        return Conditioning(encoder.model(encoder.tokens(prompts).to(host.device)).last_hidden_state.float())
 
 
 def learned_word(host: StandaloneModel, bank: LatentBank, prompts: Sequence[str], begin: str, seed: int) -> Tensor:

@@ -35,7 +35,7 @@ class StandaloneModel:
 
     `NAME.yaml` beside a file may correct what its tensors cannot say, see `checkpoint`. The denoiser runs in bfloat16
     or float16, except on CPUs that do not compute in bfloat16, or where `half` forbids it; a GPU also keeps its
-    weights so. prediction_type: overrules the checkpoint's.
+    weights so, a CPU also reads and decodes so. prediction_type: overrules the checkpoint's.
     offload: text encoders and autoencoder lie on the CPU while they are not used; by default where the card is small.
     """
 
@@ -72,6 +72,11 @@ class StandaloneModel:
         self.sigmas = facts.sigmas().to(self.device)
         self._log_sigmas = self.sigmas.log()
         self._prompts = PromptCache()
+
+    @property
+    def computes_in(self) -> str:
+        """The precision of the denoiser's passes, as a word."""
+        return str(self._half or torch.float32).removeprefix("torch.")
 
     @property
     def companions(self) -> list[nn.Module]:
@@ -124,10 +129,11 @@ class StandaloneModel:
         parts, extras = [], {}
         for encoder in self.encoders:
             self._bring(encoder.model)
-            hidden, pooled = encoder.encode(prompts)
-            parts.append(hidden.cpu())
+            with self.companions_precision():
+                hidden, pooled = encoder.encode(prompts)
+            parts.append(hidden.float().cpu())
             if pooled is not None:
-                extras["pooled"] = pooled.cpu()
+                extras["pooled"] = pooled.float().cpu()
         if self.architecture == "sdxl":
             # original size, corner of the cut, size wanted: the whole picture at the size that is worked at
             height, width = 8 * self.latent_shape[1], 8 * self.latent_shape[2]
@@ -161,9 +167,8 @@ class StandaloneModel:
         """Pictures `[b, 3, H, W]` in 0..1 on the CPU."""
         factor = self.vae.config.scaling_factor
         rows = max(1, PICTURE_TOKENS // latents[0, 0].numel())
-        # on a GPU in float32: SDXL's autoencoder overflows in half
         self._bring(self.vae)
-        with self.precision() if self.device.type == "cpu" else nullcontext():
+        with self.companions_precision():
             pictures = torch.cat([self.vae.decode(z / factor).sample.float().cpu() for z in latents.split(rows)])
         return (pictures / 2 + 0.5).clamp(0, 1)
 
@@ -174,6 +179,10 @@ class StandaloneModel:
         """
         # older torch knows no autocast on some devices, not even switched off
         return nullcontext() if self._half is None else torch.autocast(self.device.type, self._half)
+
+    def companions_precision(self) -> AbstractContextManager[None]:
+        """The same for text encoders and autoencoder; on a GPU float32: SDXL's autoencoder overflows in half."""
+        return self.precision() if self.device.type == "cpu" else nullcontext()
 
     def layers(self) -> dict[str, str]:
         """{name in a delta file: path inside the diffusers UNet} of all linear layers, the written name first."""

@@ -59,7 +59,7 @@ class Recipe:
     led_enough: float = 0.7
     """Part of the way to the anchor up to which a change is so weak that all pictures of the target are looked at."""
     group: int = 4
-    """Pictures of the target that are judged at a time, until the verdict is known; 0: all of them at once."""
+    """Pictures judged at a time, of the target up to twice as many where fewer cannot be enough; 0: all at once."""
     error: float = 0.02
     """Share of wrong answers that each of the sequential tests may give (Wald 1945)."""
     clear_reading: float = 0.5
@@ -94,6 +94,8 @@ class Recipe:
     outside_harmed: float = 0.5
     """Change of prompts that name nothing listed, as a part of the target's, from which they are called harmed;
     a style's own prompts change more than a thing's."""
+    outside_clear: float = 0.25
+    """Part of it up to which the first point of a path tells that a prompt is not harmed: no more of it is gone."""
     trail_steps: int = 3
     """Euler steps of the short paths on which such changes are measured."""
     trail_prompts: int = 4

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -230,6 +230,14 @@ class Probe:
         cond = conditioning[rows]
         parts = [slice(i, i + batch) for i in range(0, len(rows), batch)]
         return torch.cat([direction(host, self.x[p], self.sigma[p], cond[p]) for p in parts])
+
+    def compared(self, host: HostModel, prompts: Sequence[Conditioning], batch: int = 32) -> Iterator[Tensor]:
+        """`directions` under each of several prompts: as many of them go together as are at most `batch` rows."""
+        at_once = max(1, batch // len(self.x))
+        for first in range(0, len(prompts), at_once):
+            part = prompts[first : first + at_once]
+            points = Probe(torch.cat([self.x] * len(part)), self.sigma.repeat(len(part)), self.noise, self.levels)
+            yield from points.directions(host, Conditioning.cat(part)).chunk(len(part))
 
 
 def probe_levels(host: HostModel, count: int) -> Tensor:

@@ -18,8 +18,8 @@ from unlearn_core.method.anchor import (
     by_text_alone,
     choose_anchor,
     possible,
-    share_read_as_target,
 )
+from unlearn_core.method.gate import share_read_as_target
 from unlearn_core.method.request import Request
 from unlearn_core.method.score_distance import text_distances, texts_apart
 from unlearn_core.recipe import DEFAULT, OBJECT
@@ -137,7 +137,7 @@ def test_the_gate_stops_drawing_where_it_is_certain(monkeypatch, hits, general, 
         made.append(latents)
         return torch.tensor([int(i not in hits) for i in range(len(latents))])
 
-    monkeypatch.setattr("unlearn_core.method.anchor.read_as", reading)
+    monkeypatch.setattr("unlearn_core.method.gate.read_as", reading)
     host, asked = TinyHost(), scenes(LIST, "banana", "object", 16, 0)
     config = ForgetConfig(concept="banana", seed=2)
     recipes = {kind: replace(recipe, group=0) for kind, recipe in DEFAULT.items()}

@@ -74,6 +74,19 @@ def test_the_empty_prompt_is_the_negative_one_unless_another_is_given():
     assert torch.equal(Sampler(host).along(c, start, sigmas), empty) and not torch.allclose(empty, other)
 
 
+def test_prompts_are_compared_together_and_say_what_each_says_alone():
+    host, passes = TinyHost(), []
+    probe = Probe.make(host, noise((2, *host.latent_shape), 0, host.device), host.sigmas[[10, 90]], 1)
+    asked = [host.encode([f"a {w}", f"the {w}"]) for w in ("cat", "dog", "owl", "bus", "car")]
+    alone = [probe.directions(host, c) for c in asked]
+    denoise = host.denoise
+    host.denoise = lambda x, *more: passes.append(len(x)) or denoise(x, *more)
+    together = list(probe.compared(host, asked, batch=9))
+    assert passes == [8, 8, 4]
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(alone, together, strict=True))
+    assert len(list(probe.compared(host, asked[:2], batch=1))) == 2, "one at least, however many rows it has"
+
+
 def test_schedule_runs_from_the_highest_level_to_zero():
     host = Gaussian()
     sigmas = schedule(host, 10)

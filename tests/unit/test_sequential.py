@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from unlearn_core.evaluate.reading import HowToRead, margins
-from unlearn_core.evaluate.sequential import FORGOTTEN, PARTLY, STILL_THERE, SequentialTest, decided, grade
+from unlearn_core.evaluate.sequential import FORGOTTEN, PARTLY, STILL_THERE, SequentialTest, decided, enough, grade
 from unlearn_core.recipe import OBJECT, thorough
 
 
@@ -45,6 +45,16 @@ def test_what_is_clear_is_known_from_few_pictures():
     assert not decided([away] * 8 + [there], OBJECT), "one of nine is more than may be left"
     assert decided([there] * 8, OBJECT) and not decided([there, away] * 4, OBJECT)
     assert decided([there] * 6 + [away] * 22, OBJECT)
+
+
+def test_as_many_are_looked_at_together_as_may_be_enough():
+    """ln(0.98 / 0.02) = 3.892; a clear picture weighs ln(0.5 / 0.9) = -0.588, one that is near ln(5) = 1.609."""
+    away, near = -2.0, -0.3
+    assert enough([], 32, OBJECT) == 7 and decided([away] * 7, OBJECT) and not decided([away] * 6, OBJECT)
+    assert enough([away] * 6 + [near], 25, OBJECT) == 4 and decided([away] * 10 + [near], OBJECT)
+    assert enough([away, near, near, near], 28, OBJECT) == 2 * OBJECT.group, "no more than two groups"
+    assert enough([near] * 29, 3, OBJECT) == 3, "no more than there are"
+    assert enough([], 32, OBJECT, weak=True) == 2 * OBJECT.group, "where only all pictures tell"
 
 
 def test_a_margin_that_is_no_number_counts_as_the_targets():

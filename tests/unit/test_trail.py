@@ -1,6 +1,7 @@
 """What is measured on short paths of sampling: harm that no list names, and what a quick run looks at."""
 
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from tests.unit.runs import Pictures, config, opened, run
 from unlearn_core import TrainingFailed
 from unlearn_core.evaluate.glance import SIDE, Glance
 from unlearn_core.evaluate.outside import LONGEST, Outside
+from unlearn_core.evaluate.remembered import Remembered
 from unlearn_core.evaluate.trail import Trail
 from unlearn_core.method.anchor import Anchor
 from unlearn_core.method.checks import glance_for, outside_for
@@ -84,6 +86,28 @@ def test_what_changes_outside_is_told_as_a_part_of_the_targets_way():
     assert found == {"a toy": pytest.approx(0.25), "a stone": pytest.approx(0.0, abs=1e-6)}
 
 
+@pytest.mark.parametrize("clear, rows", [(-1.0, 2 * 3 * 4), (0.5, 2 * 3), (0.1, 2 * 3 + 2 * 2 * 4)])
+def test_only_paths_that_the_first_point_does_not_clear_are_gone_to_their_end(clear, rows):
+    """clear: the toy has moved a quarter of the banana's way, the stone not at all."""
+    host, asked = encoded_when_asked(Changed(banana=1.0, toy=0.5, stone=-1.0)), []
+    host.change(banana=0.0, toy=0.0)
+    denoise = host.denoise
+    host.denoise = lambda x, *more: asked.append(len(x)) or denoise(x, *more)
+    paths = Outside(("a toy", "a stone"), ("a banana",), 4, host.unchanged, Remembered(), clear)
+    assert paths.changes(host, 0) == {"a toy": pytest.approx(0.25), "a stone": pytest.approx(0.0, abs=1e-6)}
+    assert sum(asked) == rows
+
+
+def test_a_path_that_was_gone_for_its_first_point_alone_is_gone_on_when_it_is_needed(tmp_path):
+    host = encoded_when_asked(Changed(banana=1.0, toy=0.5))
+    host.change(banana=0.0, toy=0.0)
+    found = [
+        Outside(("a toy",), ("a banana",), 4, host.unchanged, Remembered(tmp_path, "m"), clear).changes(host, 0)
+        for clear in (0.5, 0.0, -1.0)
+    ]
+    assert all(f == {"a toy": pytest.approx(0.25)} for f in found)
+
+
 def test_a_change_that_is_no_number_is_the_largest_and_no_change_is_none():
     host = encoded_when_asked(Changed(banana=1.0, toy=0.5))
     outside = Outside(("a toy",), ("a banana",), 2, host.unchanged)
@@ -91,7 +115,8 @@ def test_a_change_that_is_no_number_is_the_largest_and_no_change_is_none():
     host.change(banana=1.0 + 1e-4, toy=0.0)
     assert outside.changes(host, 0) == {}, "what has hardly moved cannot be held against others"
     host.change(banana=0.0, toy=float("nan"))
-    assert outside.changes(host, 0) == {"a toy": LONGEST}
+    for paths in (outside, replace(outside, remembered=Remembered(), clear=0.25)):
+        assert paths.changes(host, 0) == {"a toy": LONGEST}
 
 
 def test_outside_prompts_name_nothing_that_goes_and_cost_little():

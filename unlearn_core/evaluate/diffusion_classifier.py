@@ -40,8 +40,8 @@ def reading_errors(
         # (D - z_0) / s = (x - z_0) / s - d, in this form right for flow models too
         truth = (probe.x - clean) / expand(probe.sigma, probe.x)
         columns = []
-        for reading in readings:
-            error = (probe.directions(host, reading) - truth).pow(2).flatten(1).mean(1)
+        for d in probe.compared(host, readings):
+            error = (d - truth).pow(2).flatten(1).mean(1)
             columns.append(error.view(-1, probe.levels).log().mean(1).exp())
             tick()
         return torch.stack(columns, 1)

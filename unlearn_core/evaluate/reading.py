@@ -15,7 +15,7 @@ from torch import Tensor
 from ..errors import TrainingFailed, not_finite
 from ..host import Conditioning, HostModel
 from ..recipe import Recipe
-from ..sampling import direction, expand, noise
+from ..sampling import Probe, expand, noise
 from ..saved_work import saved_tensor
 
 
@@ -99,11 +99,11 @@ def errors_at(
     draws = torch.cat([noise((1, *latents.shape[1:]), seed, latents.device) for seed in seeds])
 
     def errors() -> Tensor:
-        x = host.noised(latents, sigma, draws)
-        truth = (x - latents) / expand(sigma, x)
+        probe = Probe(host.noised(latents, sigma, draws), sigma, draws, 1)
+        truth = (probe.x - latents) / expand(sigma, latents)
         columns = []
-        for reading in readings:
-            columns.append((direction(host, x, sigma, reading) - truth).pow(2).flatten(1).mean(1))
+        for d in probe.compared(host, readings):
+            columns.append((d - truth).pow(2).flatten(1).mean(1))
             tick()
         return torch.stack(columns, 1)
 

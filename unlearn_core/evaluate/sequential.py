@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import log
+from math import inf, log
 
 from ..recipe import Recipe
 
@@ -56,3 +56,13 @@ def decided(margins: Sequence[float], recipe: Recipe, weak: bool = False) -> boo
     if found == STILL_THERE:
         return most is True
     return most is False and SequentialTest(*recipe.forgotten_shares, recipe.error).answer(hits, count) is True
+
+
+def enough(margins: Sequence[float], left: int, recipe: Recipe, weak: bool = False) -> int:
+    """The fewest pictures more after which the verdict may be known, at most two groups of them, and what is left.
+
+    Arguments as of `decided`.
+    """
+    most = min(2 * recipe.group, left)
+    clear = ([*margins, *[-inf] * n] for n in range(1, most))
+    return next((n for n, seen in enumerate(clear, 1) if decided(seen, recipe, weak)), most)

@@ -6,7 +6,7 @@ was looked for is not drawn and judged again by the last look at the same fit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from math import log
 
@@ -19,7 +19,7 @@ from ..words.prompts import REMOVED, Scene, mapped
 from .drawn import Drawn
 from .evaluator import Answers, Evaluator, broken_pictures
 from .reading import HowToRead
-from .sequential import decided
+from .sequential import decided, enough
 from .unharmed import Unharmed
 
 LAST_LOOK = 1
@@ -38,9 +38,14 @@ class Look:
         """Part of them that is read as the target; so written a margin that is no number counts as the target's."""
         return sum(not m < 0 for m in self.margins) / len(self.margins)
 
-    def has_near(self, doubt: float) -> bool:
-        """Whether one of them is read as the target, or nearly."""
-        return any(not m <= -log(doubt) for m in self.margins)
+    def near(self, doubt: float) -> int | None:
+        """The number of the first that is read as the target, or nearly; None where none is."""
+        return next((i for i, m in enumerate(self.margins) if is_near(m, doubt)), None)
+
+
+def is_near(margin: float, doubt: float) -> bool:
+    """Whether a picture is read as the target, or nearly; so written what is no number is."""
+    return not margin <= -log(doubt)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +60,7 @@ class StepwiseEvaluator(Evaluator):
     weights: Callable[[], str]
     led: Callable[[], float]
     _looks: dict[tuple[str, int], Look] = field(default_factory=dict)
+    _shown_last: dict[int, int] = field(default_factory=dict)
 
     def before(self) -> Answers | None:
         """The model before the request: the pictures that are shown. Raises `TrainingFailed` where it is broken."""
@@ -74,7 +80,7 @@ class StepwiseEvaluator(Evaluator):
         look = self.look_of(LAST_LOOK)
         weak = self.led() < self.recipe.led_enough
         while not self.ended(look, weak):
-            self.go_on(look, LAST_LOOK, self.recipe.group)
+            self.go_on(look, LAST_LOOK, self.enough(look, weak))
         self.job.tick()
         answers = self.answers(look, self.unharmed.after())
         self.job.tick()
@@ -85,15 +91,22 @@ class StepwiseEvaluator(Evaluator):
 
         While it is searched for, near misses count; when all has settled, the share counts that the verdict allows.
         The closed form is asked with the last look's noise, which goes on from there; training, which is asked many
-        times, with other noise each time.
+        times, with other noise each time. A picture that has shown the target before is asked for first.
         """
-        seed = 1000 + 2 * number if self.job.phase == "training" else LAST_LOOK
+        seed, doubt = 1000 + 2 * number if self.job.phase == "training" else LAST_LOOK, self.recipe.doubt
         look = self.look_of(seed)
-        while not self.ended(look):
-            if not settled and look.has_near(self.recipe.doubt):
-                return True
-            self.go_on(look, seed, self.recipe.group)
-        return look.share > self.recipe.forgotten_share if settled else look.has_near(self.recipe.doubt)
+        if settled:
+            while not self.ended(look):
+                self.go_on(look, seed, self.enough(look))
+            return look.share > self.recipe.forgotten_share
+        last = self._shown_last.get(seed, -1)
+        if last >= len(look.margins) and is_near(self.judged([last], seed)[1][0], doubt):
+            return True
+        while look.near(doubt) is None and not self.ended(look):
+            self.go_on(look, seed, self.enough(look))
+        if (near := look.near(doubt)) is not None:
+            self._shown_last[seed] = near
+        return near is not None
 
     def answers(self, look: Look, preserved: dict[str, float]) -> Answers:
         """What was seen, with the pictures to show."""
@@ -122,18 +135,31 @@ class StepwiseEvaluator(Evaluator):
         """Whether no more pictures have to be looked at. weak: see `decided`."""
         return len(look.margins) >= len(self.asked) or decided(look.margins, self.recipe, weak)
 
+    def enough(self, look: Look, weak: bool = False) -> int:
+        """How many more pictures are looked at together. weak: see `decided`."""
+        return enough(look.margins, len(self.asked) - len(look.margins), self.recipe, weak)
+
     def go_on(self, look: Look, seed: int, count: int, changed: bool = True) -> None:
         """Draw and read so many more pictures of the target. changed: whether the model was."""
         first = len(look.margins)
-        scenes = self.asked[first : first + count]
-        kind, host = self.questions.kind, self.reader.host
-        own = host.encode([s.prompt for s in scenes])
-        drawn = self.sampler.draw(own, self.reader.seed + seed, first=first)
-        others = dict.fromkeys([self.questions.anchor, REMOVED])
-        rivals = [[mapped(s, a, kind, self.reader.words).prompt for s in scenes] for a in others]
-        seeds = [number_of("target", self.reader.seed, seed, first + i) for i in range(len(scenes))]
-        with self.teacher():
-            encoded = [host.encode([s.prompt for s in scenes]), *map(host.encode, rivals)]
-            look.margins += Drawn(self.reader, drawn, encoded, seeds).margins(HowToRead.by(self.recipe, changed))
+        drawn, margins = self.judged(range(first, min(first + count, len(self.asked))), seed, changed)
+        look.margins += margins
         look.latents.append(drawn)
         self.job.pulse(torch.cat(look.latents)[: self.recipe.shown])
+
+    def judged(self, numbers: Sequence[int], seed: int, changed: bool = True) -> tuple[Tensor, list[float]]:
+        """(pictures of the target by consecutive numbers, `[b, c, h, w]`, what each is read as).
+
+        changed: whether the model was.
+        """
+        scenes = [self.asked[i] for i in numbers]
+        kind, host = self.questions.kind, self.reader.host
+        own = host.encode([s.prompt for s in scenes])
+        drawn = self.sampler.draw(own, self.reader.seed + seed, first=numbers[0])
+        others = dict.fromkeys([self.questions.anchor, REMOVED])
+        rivals = [[mapped(s, a, kind, self.reader.words).prompt for s in scenes] for a in others]
+        seeds = [number_of("target", self.reader.seed, seed, i) for i in numbers]
+        with self.teacher():
+            encoded = [host.encode([s.prompt for s in scenes]), *map(host.encode, rivals)]
+            margins = Drawn(self.reader, drawn, encoded, seeds).margins(HowToRead.by(self.recipe, changed))
+        return drawn, margins

@@ -36,15 +36,17 @@ class Trail:
 
     @classmethod
     @torch.no_grad()
-    def along(cls, host: HostModel, conditioning: Conditioning, start: Tensor, steps: int) -> Trail:
-        """From noise `start` `[prompts, c, h, w]`."""
-        count, sigmas = len(conditioning), schedule(host, steps)
-        x, points = host.noised(torch.zeros_like(start), sigmas[:1].expand(count), start), []
+    def along(
+        cls, host: HostModel, conditioning: Conditioning, start: Tensor, steps: int, points: int | None = None
+    ) -> Trail:
+        """From noise `start` `[prompts, c, h, w]`. points: the first so many alone."""
+        count, sigmas = len(conditioning), schedule(host, steps)[: None if points is None else points + 1]
+        x, passed = host.noised(torch.zeros_like(start), sigmas[:1].expand(count), start), []
         for now, after in zip(sigmas[:-1], sigmas[1:], strict=True):
             d = direction(host, x, now.expand(count), conditioning)
-            points.append((x, d))
+            passed.append((x, d))
             x = x + (after - now) * d
-        xs, directions = (torch.cat(parts) for parts in zip(*points, strict=True))
+        xs, directions = (torch.cat(parts) for parts in zip(*passed, strict=True))
         return cls(xs, sigmas[:-1].repeat_interleave(count), directions, count)
 
     @torch.no_grad()

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from ..errors import TrainingFailed, UnlearnError, not_finite
-from ..evaluate.diffusion_classifier import read_as
-from ..evaluate.drawn import Drawn
-from ..evaluate.evaluator import Reader
-from ..evaluate.reading import HowToRead
-from ..evaluate.sequential import SequentialTest
-from ..host import Conditioning, HostModel
-from ..sampling import Probe, Sampler, probe_levels
-from ..saved_work import number_of
+from ..host import HostModel
+from ..sampling import Probe, probe_levels
 from ..words.compare import share_a_word
 from ..words.prompts import REMOVED, Scene, fill, mapped
+from .gate import share_read_as_target
 from .halving import TargetLatents, distances_by_halving
 from .known_words import TOLD_APART, spelled_out, told_apart
 from .request import Request
@@ -35,13 +30,18 @@ Levels = Callable[[], Tensor]
 """Gives the distances to the anchor at all levels, `[levels]`: only a training needs them."""
 
 
+class AnchorDraws(Exception):  # noqa: N818 - not an error: another anchor is taken
+    """What is drawn in the target's place is read as the target after all."""
+
+
 @dataclass(frozen=True)
 class Anchor:
     """The chosen anchor.
 
     name: what is drawn instead (`REMOVED`: nothing). reason: in words. neighbours: concepts near the target, nearest
     first. distances: gives those between target and anchor at the probe's noise levels; None where nothing was drawn.
-    rejected: {candidate: share of its pictures that read as the target}.
+    rejected: {candidate: share of its pictures that read as the target}. confirm: looks at its pictures where that was
+    left for later, and raises `AnchorDraws` where they read as the target.
     """
 
     name: str
@@ -49,71 +49,125 @@ class Anchor:
     neighbours: tuple[str, ...]
     distances: Levels | None = None
     rejected: dict[str, float] = field(default_factory=dict)
+    confirm: Callable[[], None] = lambda: None
 
 
 def choose_anchor(run: Run) -> Anchor:
     """The nearest concept whose pictures do not read as the target, or the artist's own. Raises `UnlearnError`."""
-    if not run.request.config.check:
-        run.job.start("choosing", 1, "choosing what to draw instead")
-        return by_text_alone(run)
-    recipe, config = run.request.recipe, run.request.config
-    run.job.start("sampling", config.sampling_steps, f"drawing pictures of '{run.request.concept}'")
-    probed = run.request.targets[: recipe.probe_prompts]
-    asked = run.host.encode([s.prompt for s in probed])
-    latents = TargetLatents(run, asked)
-    latents.rows(0, recipe.halving_pictures if recipe.group else len(probed), run.job.tick)
-    run.job.start("choosing", recipe.rivals + 4, "choosing what to draw instead")
-    return by_score_distance(run, probed, latents)
+    return AnchorChoice.make(run).nearest()
 
 
-def by_score_distance(run: Run, probed: Sequence[Scene], latents: TargetLatents) -> Anchor:
-    """Rank the rivals by score distance (LACU, arXiv 2512.02657) and take the nearest that passes the gate.
+@dataclass
+class AnchorChoice:
+    """Candidates in the order in which they are tried.
 
-    probed: scenes of the target; latents: the model's own pictures of them. What already stands in
-    for an earlier target comes late, since what many words lead to draws others along. The concept's category and
-    leaving it out come last. Raises `UnlearnError` when no candidate passes.
+    probed: scenes of the target. order: (candidate, whether it stands for many things). levels: gives distances, see
+    `Anchor`. given: what needs no choice. passed, rejected: candidates that were looked at.
     """
-    request, config, recipe = run.request, run.request.config, run.request.recipe
-    words, kind = request.words, request.kind
-    rivals = sieved(run)
-    category = words.category(request.concept) if kind == "object" else ""
-    extra = [w for w in (config.anchor, category) if w and w not in rivals]
-    names = [*rivals, *extra, *([] if kind == "style" else [REMOVED])]
-    if not names:
-        raise nothing_left(request)
-    measured, levels = measured_distances(run, probed, latents, names)
-    if not torch.isfinite(measured).all():
-        raise TrainingFailed(not_finite("answers with"))
-    distances = dict(zip(names, measured.tolist(), strict=True))
-    nearest = sorted(names, key=lambda n: distances[n])
-    neighbours = tuple(n for n in nearest if n in rivals)
-    same = same_things(request, distances)
-    if config.anchor:
-        reason = "given by the artist"
-        if config.anchor in same:
-            reason += f"; this model hardly tells it from '{request.concept}', which may still be drawn"
-        return Anchor(config.anchor, reason, neighbours, levels(config.anchor))
-    rejected: dict[str, float] = {}
-    for name, general in in_order(request, [n for n in nearest if n not in same], category):
-        allowed = 0.0 if general else recipe.anchor_gate
-        share = share_read_as_target(run, probed, name, general)
-        run.job.tick()
-        if share <= allowed:
-            reason = f"nearest to '{request.concept}' for this model"
-            if rejected:
-                reason += "; nearer ones still draw it: " + ", ".join(n or "leaving it out" for n in rejected)
-            return Anchor(name, reason, neighbours, levels(name), rejected)
-        rejected[name] = share
-    if kind == "style" and rejected and min(rejected.values()) <= AT_TIMES:
-        # no style at all would be any of them, and what it leaves the check finds
-        name = min(rejected, key=lambda n: rejected[n])
-        reason = (
-            f"all that are left still draw it at times, this one least ({rejected[name]:.0%} of what was looked at)"
+
+    run: Run
+    probed: Sequence[Scene] = ()
+    order: Sequence[tuple[str, bool]] = ()
+    neighbours: tuple[str, ...] = ()
+    levels: Callable[[str], Levels] | None = None
+    given: Anchor | None = None
+    passed: set[str] = field(default_factory=set)
+    rejected: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def make(cls, run: Run) -> AnchorChoice:
+        """Rank the rivals by score distance (LACU, arXiv 2512.02657), as far as the request leaves a choice.
+
+        What already stands in for an earlier target comes late, since what many words lead to draws others along. The
+        concept's category and leaving it out come last. Raises `UnlearnError` where there is no candidate.
+        """
+        request, config, recipe = run.request, run.request.config, run.request.recipe
+        if not config.check:
+            run.job.start("choosing", 1, "choosing what to draw instead")
+            return cls(run, given=by_text_alone(run))
+        run.job.start("sampling", config.sampling_steps, f"drawing pictures of '{request.concept}'")
+        probed = request.targets[: recipe.probe_prompts]
+        latents = TargetLatents(run, run.host.encode([s.prompt for s in probed]))
+        latents.first(run.job.tick)
+        run.job.start("choosing", recipe.rivals + 4, "choosing what to draw instead")
+        rivals = sieved(run)
+        category = request.words.category(request.concept) if request.kind == "object" else ""
+        extra = [w for w in (config.anchor, category) if w and w not in rivals]
+        names = [*rivals, *extra, *([] if request.kind == "style" else [REMOVED])]
+        if not names:
+            raise nothing_left(request)
+        measured, levels = measured_distances(run, probed, latents, names)
+        if not torch.isfinite(measured).all():
+            raise TrainingFailed(not_finite("answers with"))
+        distances = dict(zip(names, measured.tolist(), strict=True))
+        nearest = sorted(names, key=lambda n: distances[n])
+        neighbours = tuple(n for n in nearest if n in rivals)
+        same = same_things(request, distances)
+        if config.anchor:
+            reason = "given by the artist"
+            if config.anchor in same:
+                reason += f"; this model hardly tells it from '{request.concept}', which may still be drawn"
+            return cls(run, given=Anchor(config.anchor, reason, neighbours, levels(config.anchor)))
+        order = in_order(request, [n for n in nearest if n not in same], category)
+        return cls(run, probed, order, neighbours, levels)
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether the check's own pictures tell as much: the first fit is cheap, and is looked at before any other."""
+        request = self.run.request
+        in_groups = request.recipe.group > 0 and request.vocabulary is None
+        return in_groups and request.config.closed_form and bool(self.run.readers)
+
+    def nearest(self, confirmed: bool = True) -> Anchor:
+        """The nearest that does not read as the target, as far as is known. Raises `UnlearnError` where none is left.
+
+        confirmed: look at its pictures now; else where it is needed, see `Anchor.confirm`. What stands for many things
+        is looked at now.
+        """
+        if self.given:
+            return self.given
+        for name, general in self.order:
+            if name in self.rejected:
+                continue
+            if (confirmed or general or not self.may_wait) and not self.passes(name, general):
+                continue
+            return self.anchor(name, f"nearest to '{self.run.request.concept}' for this model")
+        request, rejected = self.run.request, self.rejected
+        if request.kind == "style" and rejected and min(rejected.values()) <= AT_TIMES:
+            # no style at all would be any of them, and what it leaves the check finds
+            name = min(rejected, key=lambda n: rejected[n])
+            share = rejected.pop(name)
+            self.passed.add(name)
+            reason = f"all that are left still draw it at times, this one least ({share:.0%} of what was looked at)"
+            return replace(self.anchor(name, ""), reason=reason)
+        raise UnlearnError(
+            f"Nothing near '{request.concept}' could take its place without drawing it; name one under 'Draw instead'."
         )
-        return Anchor(name, reason, neighbours, levels(name), {n: s for n, s in rejected.items() if n != name})
-    raise UnlearnError(
-        f"Nothing near '{request.concept}' could take its place without drawing it; name one under 'Draw instead'."
-    )
+
+    def anchor(self, name: str, reason: str) -> Anchor:
+        """One of the candidates."""
+        if self.rejected:
+            nearer = (n or "leaving it out" for n in self.rejected)
+            reason += "; nearer ones still draw it: " + ", ".join(nearer)
+        levels = self.levels(name) if self.levels else None
+        return Anchor(name, reason, self.neighbours, levels, dict(self.rejected), lambda: self.confirm(name))
+
+    def confirm(self, name: str) -> None:
+        """Raise `AnchorDraws` where a candidate's pictures read as the target."""
+        if not self.passes(name, False):
+            raise AnchorDraws
+
+    def passes(self, name: str, general: bool) -> bool:
+        """The gate, once for each candidate, with the model as it was before the request."""
+        if name not in self.passed and name not in self.rejected:
+            with self.run.student.off():
+                share = share_read_as_target(self.run, self.probed, name, general)
+            self.run.job.tick()
+            if share > (0.0 if general else self.run.request.recipe.anchor_gate):
+                self.rejected[name] = share
+            else:
+                self.passed.add(name)
+        return name in self.passed
 
 
 def measured_distances(
@@ -125,16 +179,16 @@ def measured_distances(
     """
     request, host, recipe = run.request, run.host, run.request.recipe
 
-    def encoded(name: str) -> Conditioning:
-        return host.encode([mapped(s, name, request.kind, request.words).prompt for s in probed])
+    def prompts(name: str) -> list[str]:
+        return [mapped(s, name, request.kind, request.words).prompt for s in probed]
 
     def at_all(asked: Sequence[str]) -> Tensor:
         drawn, sigmas = latents.rows(0, len(probed)), probe_levels(host, recipe.anchor_levels)
         probe = Probe.make(host, drawn, sigmas, request.config.seed)
-        return score_distances(host, probe, latents.asked, [encoded(n) for n in asked], run.job.tick)
+        return score_distances(host, probe, latents.asked, [host.encode(prompts(n)) for n in asked], run.job.tick)
 
     if recipe.group:
-        rows = [latents.asked, *map(encoded, names)]
+        rows = [[s.prompt for s in probed], *map(prompts, names)]
         means = distances_by_halving(host, latents.rows, rows, recipe, (request.config.seed, run.job.tick))
         return means, lambda name: lambda: at_all([name])[0]
     found = at_all(names)
@@ -249,90 +303,6 @@ def by_text(host: HostModel, request: Request, rivals: Sequence[str]) -> tuple[s
     nearest = [rivals[i] for i in order]
     first = [name for name in nearest if name in request.relatives][: request.recipe.near_rivals]
     return tuple(dict.fromkeys([*first, *nearest])) if first else tuple(nearest)
-
-
-def share_read_as_target(run: Run, probed: Sequence[Scene], name: str, general: bool) -> float:
-    """The gate: share of a candidate's own pictures that the model reads as the target, 0..1.
-
-    general: the candidate stands for many things; twice as many pictures are drawn, and none may read as the target.
-    Of the first `Recipe.anchor_glance` pictures alone where these are more than may be. Of a word of the vocabulary
-    also the share that `share_named` finds, where that is more than may be.
-    """
-    request, host = run.request, run.host
-    config, recipe = request.config, request.recipe
-    rows = (list(probed) * recipe.anchor_pictures)[: recipe.anchor_pictures] * (2 if general else 1)
-    allowed = 0.0 if general else recipe.anchor_gate
-    targets = host.encode([s.prompt for s in rows])
-    candidates = host.encode([mapped(s, name, request.kind, request.words).prompt for s in rows])
-    sampler = Sampler(host, recipe.anchor_steps, config.guidance, run.job.pulse)
-    look = by_groups if recipe.group else by_glance
-    share, drawn = look(run, sampler, (targets, candidates), allowed * len(rows))
-    if share <= allowed and request.vocabulary and request.kind != "style":
-        named = share_named(run, drawn, rows[: len(drawn)])
-        return named if named > recipe.anchor_named else share
-    return share
-
-
-def share_named(run: Run, drawn: Tensor, rows: Sequence[Scene]) -> float:
-    """Share of a candidate's pictures `[b, c, h, w]` that the target's name fits better than no name at all, 0..1.
-
-    A picture always reads as what was asked for, whatever it shows. But a wrong name fits it worse than none, and the
-    name of what it shows fits better: a ukulele that is a guitar is told so. rows: the target's scenes.
-    """
-    request, host = run.request, run.host
-    asked = [[s.prompt for s in rows], [mapped(s, REMOVED, request.kind, request.words).prompt for s in rows]]
-    readings = [host.encode(prompts) for prompts in asked]
-    with torch.no_grad():
-        read = read_as(host, drawn, readings, request.recipe.reading_levels, request.config.seed, run.job.pulse)
-    return float((read == 0).float().mean())
-
-
-def by_glance(
-    run: Run, sampler: Sampler, rows: tuple[Conditioning, Conditioning], allowed: float
-) -> tuple[float, Tensor]:
-    """The gate over all pictures, or over the first few where these are too many: (share, pictures).
-
-    rows: the target's prompts and the candidate's, a row a picture. allowed: most pictures that may read as the target.
-    """
-    recipe, seed, (targets, candidates) = run.request.recipe, run.request.config.seed, rows
-    drawn: list[Tensor] = []
-    for part in (range(recipe.anchor_glance), range(recipe.anchor_glance, len(targets))):
-        drawn.append(sampler.draw(candidates[list(part)], seed + 3, first=part.start))
-        if not torch.isfinite(drawn[-1]).all():
-            raise TrainingFailed(not_finite("draws"))
-        readings = [c[list(range(part.stop))] for c in (targets, candidates)]
-        with torch.no_grad():
-            read = read_as(run.host, torch.cat(drawn), readings, recipe.reading_levels, seed, run.job.pulse) == 0
-        if read.sum() > allowed:
-            break
-    return float(read.float().mean()), torch.cat(drawn)
-
-
-def by_groups(
-    run: Run, sampler: Sampler, rows: tuple[Conditioning, Conditioning], allowed: float
-) -> tuple[float, Tensor]:
-    """The gate as a sequential test: groups of pictures until it is clear that they are not the target's, or are.
-
-    Arguments and answer as of `by_glance`.
-    """
-    recipe, seed, (targets, candidates) = run.request.recipe, run.request.config.seed, rows
-    reader = Reader(run.host, run.request.words, recipe.reading_levels, seed, run.job.pulse)
-    margins: list[float] = []
-    pictures: list[Tensor] = []
-    while len(margins) < len(targets):
-        part = list(range(len(margins), min(len(margins) + recipe.group, len(targets))))
-        drawn = sampler.draw(candidates[part], seed + 3, first=part[0])
-        if not torch.isfinite(drawn).all():
-            raise TrainingFailed(not_finite("draws"))
-        pictures.append(drawn)
-        read = Drawn(reader, drawn, [targets[part], candidates[part]], [number_of("gate", seed, i) for i in part])
-        margins += read.margins(HowToRead.by(recipe))
-        hits, near = (sum(not m < mark for m in margins) for mark in (0.0, -recipe.doubtful_margin))
-        # what stands for many things has to be looked at for longer
-        shares = recipe.gate_shares if allowed else recipe.near_shares
-        if hits > allowed or SequentialTest(*shares, recipe.error).answer(near, len(margins)) is False:
-            break
-    return hits / len(margins), torch.cat(pictures)
 
 
 def nothing_left(request: Request) -> UnlearnError:

@@ -9,7 +9,7 @@ from ..device_memory import is_out_of_memory, release
 from ..errors import Cancelled, UnlearnError
 from ..evaluate.evaluator import Answers, Evaluator, NoCheck
 from ..evaluate.verdict import too_harmful, verdict
-from .anchor import Anchor
+from .anchor import Anchor, AnchorDraws
 from .closed_form import fits_in_closed_form
 from .deep import Depth, fit_against_words
 from .everywhere import Unasked, fit_everywhere
@@ -47,8 +47,8 @@ def unfinished(report: Mapping) -> bool:
 
 def attempted(
     run: Run, anchor: Anchor, pairs: PromptPairs, evaluator: Evaluator | NoCheck, before: Answers | None
-) -> Attempt:
-    """The first fit that the last look finds to have forgotten, else the best of all.
+) -> Attempt | None:
+    """The first fit that the last look finds to have forgotten, else the best one; None where the anchor is to blame.
 
     Bounded: each try of the closed form is looked at once at most, and so is the training, which comes last. What
     fails on the way, or is stopped, ends the search with what there is. Raises `UnlearnError` where that is nothing.
@@ -64,6 +64,9 @@ def attempted(
                 break
             looked = look(run.request)
             run.job.extend({"editing": looked, "after": looked})
+    except AnchorDraws:
+        run.edits.set({})
+        return None
     except UnlearnError as e:
         # the artist's own callback and unforeseen errors are no part of this: they end the run
         if not found or (isinstance(e, Cancelled) and run.request.config.on_stop == "discard"):
@@ -135,7 +138,8 @@ def gone_on(
 
 def ways(run: Run, anchor: Anchor, pairs: PromptPairs, evaluator: Evaluator | NoCheck) -> Iterator[Fit]:
     """The fits that are worth a last look; while one is looked at it is on the run's layers."""
-    yield from fits_in_closed_form(run, pairs, evaluator)
+    yield from fits_in_closed_form(run, pairs, evaluator, anchor.confirm)
+    anchor.confirm()
     yield fit_by_training(run, anchor, pairs, evaluator)
 
 

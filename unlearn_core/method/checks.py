@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from itertools import islice
 
 from ..evaluate.evaluator import Evaluator, NoCheck, Questions, Reader
@@ -88,6 +89,7 @@ def outside_for(run: Run, far: Sequence[str], asked: Collection[str]) -> Outside
     found += [fill("{an o}", o, "") for o in UNLISTED_THINGS]
     prompts = [p for p in dict.fromkeys(found) if not any(names(p, m) for m in request.moving)]
     targets = [s.prompt for s in request.held_out[: recipe.trail_prompts]]
-    return Outside(
-        prompts, targets, recipe.trail_steps, lambda: run.student.off(), run.remembered if recipe.group else None
-    )
+    paths = Outside(prompts, targets, recipe.trail_steps, lambda: run.student.off())
+    if not recipe.group:
+        return paths
+    return replace(paths, remembered=run.remembered, clear=recipe.outside_clear * recipe.outside_harmed)

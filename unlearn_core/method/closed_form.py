@@ -130,10 +130,13 @@ class Edit(ClosedForm):
         return cross, gram, ridge
 
 
-def fits_in_closed_form(run: Run, pairs: PromptPairs, evaluator: Evaluator | NoCheck) -> Iterator[Fit]:
+def fits_in_closed_form(
+    run: Run, pairs: PromptPairs, evaluator: Evaluator | NoCheck, confirm: Callable[[], None] = lambda: None
+) -> Iterator[Fit]:
     """Edits after which the target is no longer found, first the one that preserves most; each is on the layers.
 
     First asked as strictly as in training; of the last edit it is then enough that the verdict says "forgotten".
+    confirm: called where the first was not enough, since the anchor may be to blame.
     None where the closed form is switched off, where no layer reads text alone, or where the target is still there:
     the last edit is on the layers at the end.
     """
@@ -150,6 +153,8 @@ def fits_in_closed_form(run: Run, pairs: PromptPairs, evaluator: Evaluator | NoC
     first = recipe.overshoot if config.overshoot < 0 else config.overshoot
     offered = False
     for number, (scale, more) in enumerate(recipe.tries):
+        if number:
+            confirm()
         made = {p: f for edit, weights in edits for p, f in solved(run, edit, weights, (scale, first + more)).items()}
         run.edits.set(made)
         offered = not evaluator.still_generated(number, False)

@@ -22,7 +22,7 @@ from ..recipe import DEFAULT, Recipe, thorough
 from ..saved_work import NOTHING, NoSavedWork
 from ..words.understood import unnamed
 from ..words.word_list import WordList
-from .anchor import Anchor, choose_anchor
+from .anchor import Anchor, AnchorChoice
 from .attempts import Attempt, attempted, gone_on
 from .checks import evaluator_for
 from .deep import Depth
@@ -83,12 +83,15 @@ def carried_out(
         check_layers(run.backbone, request.layers)
         check_text(host.encode, request.concept)
         ask_about_unknown_words(run)
-        anchor = choose_anchor(run)
-        pairs = PromptPairs.make(request, anchor.name)
-        evaluator = evaluator_for(run, anchor)
-        before = evaluator.before()
-        check_pictures(host, before)
-        attempt = attempted(run, anchor, pairs, evaluator, before)
+        choice, attempt = AnchorChoice.make(run), None
+        while attempt is None:
+            # where one was to blame the next may be as well: it is looked at before so much is done with it
+            anchor = choice.nearest(confirmed=bool(choice.rejected))
+            pairs = PromptPairs.make(request, anchor.name)
+            evaluator = evaluator_for(run, anchor)
+            before = evaluator.before()
+            check_pictures(host, before)
+            attempt = attempted(run, anchor, pairs, evaluator, before)
         attempt = gone_on(run, anchor, pairs, evaluator, before, attempt)
         run.job.finish()
     return Result.make(run, anchor, pairs, attempt, before)
@@ -123,9 +126,8 @@ class Result:
         host, request, after = run.host, run.request, attempt.after
         numbers = verdict(before, after, request.recipe) if before else not_checked(attempt.near, request.recipe)
         delta = delta_of(run, anchor, pairs, attempt, numbers)
-        # Takes part of a second on a CPU, where a stop waits for it; a card's memory is needed by others.
-        if after or host.device.type == "cuda":
-            release(host.device)
+        # A look among all objects takes part of a second; a card's memory is needed by others.
+        release(host.device, young=host.device.type != "cuda")
         # Without an after there is nothing to compare, and who stops does not want to wait: some of the target's.
         count = request.recipe.shown if after else request.recipe.shown // 4
         drawn, changed = (None if a is None else host.decode(a.latents[:count]) for a in (before, after))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from .request import Request
 
-USUAL = 3
-"""Groups of the target's pictures after which its verdict is usually known."""
+USUAL = 9
+"""Pictures of the target after which its verdict is usually known."""
+CLOSER = 3
+"""Pictures of the target on which the nearest candidates are compared again."""
 READ = 4
 """Readings of a picture of the target; one of what is preserved takes twice as many."""
 BROAD = 25
@@ -50,14 +52,13 @@ def expected(request: Request) -> dict[str, float]:
 def expected_in_groups(request: Request) -> dict[str, float]:
     """The same for a check that stops when it knows, as it usually does."""
     recipe, steps = request.recipe, request.config.sampling_steps
-    gate = recipe.group * (2 * recipe.anchor_steps + 2)
     concepts = recipe.checked_near + recipe.checked_far
     return {
-        "sampling": recipe.halving_pictures * steps,
-        "choosing": 2 * recipe.halving_pictures * (recipe.rivals + 3) + 3 * (steps + 12) + gate,
+        "sampling": (recipe.halving_pictures + CLOSER) * steps,
+        "choosing": 2 * recipe.halving_pictures * (recipe.rivals + 3) + 36,
         "before": recipe.shown // 2 * (2 * steps + READ) + concepts * (2 * steps + 2 * READ),
         "editing": look(request),
-        "after": concepts * 2 * steps + 2 * BROAD * recipe.trail_steps,
+        "after": concepts * 2 * steps + 2 * BROAD,
     }
 
 
@@ -102,5 +103,5 @@ def look(request: Request) -> float:
     """
     recipe, steps = request.recipe, request.config.sampling_steps
     if recipe.group:
-        return USUAL * recipe.group * (2 * steps + READ)
+        return USUAL * (2 * steps + READ)
     return 2 * recipe.held_out_prompts * recipe.rounds * 2 * 2 * request.config.sampling_steps

@@ -29,11 +29,12 @@ def score_distances(
     """
 
     def distances() -> Tensor:
-        base = probe.directions(host, reference)
-        out = []
-        for candidate in candidates:
-            gap = (probe.directions(host, candidate) - base).pow(2).flatten(1).mean(1)
-            out.append(gap.view(-1, probe.levels).mean(0))
+        base, out = None, []
+        for d in probe.compared(host, [reference, *candidates]):
+            if base is None:
+                base = d
+                continue
+            out.append((d - base).pow(2).flatten(1).mean(1).view(-1, probe.levels).mean(0))
             tick()
         return torch.stack(out)
 

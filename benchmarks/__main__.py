@@ -80,6 +80,7 @@ def against_command(command: Callable[..., argparse.ArgumentParser]) -> argparse
     p = command("against", commands.against, "Time to the same forgetting, beside LECO, iLECO and ESD.")
     p.add_argument("--concepts", default="", metavar="A,B,...", help="each on its own (default: the ten of sequence A)")
     p.add_argument("--out", type=Path, default=Path("against"), help="folder, a file a concept; a second run goes on")
+    p.add_argument("--full-precision", action="store_true", help="float32, where a CPU would compute in bfloat16")
     p.add_argument("--record", metavar="COMMIT", help="keep the rows for the documentation, as this commit's")
     return p
 

@@ -29,7 +29,7 @@ from unlearn_core.demo.recognition import FOLDER
 from unlearn_core.evaluate.evaluator import Answers, Questions
 from unlearn_core.evaluate.reading import HowToRead, errors_at, margin, margins
 from unlearn_core.evaluate.remembered import Remembered
-from unlearn_core.evaluate.sequential import decided, grade
+from unlearn_core.evaluate.sequential import decided, enough, grade
 from unlearn_core.evaluate.stepwise import LAST_LOOK
 from unlearn_core.evaluate.unharmed import RememberingSampler, prompts_of
 from unlearn_core.evaluate.verdict import verdict
@@ -294,24 +294,25 @@ def compared(looks: FullLooks, case: Case, changes: Mapping[str, Any] | None = N
     full = judged(recipe, float((whole > 0).float().mean()), right[True], right[False], cost)
     shown = {when: by_concept(subject, t["shows"].tolist()) for when, t in ((True, old), (False, new))}
     classifier = judged(recipe, float(new["target shows"].float().mean()), shown[True], shown[False])
-    return {
-        "full": full,
-        "sequential": sequential(subject, new["target"], tables, (old, new), looks.led(case)),
-        "classifier": classifier,
-    }
+    rest = {True: (tables[True], old["drawn"]), False: (tables[False], new["drawn"])}
+    other = sequential(subject, new["target"], rest, looks.led(case))
+    return {"full": full, "sequential": other, "classifier": classifier}
 
 
-def sequential(
-    subject: Subject, target: Tensor, tables: Mapping[bool, Tensor], seen: Sequence[Any], led: float
-) -> Judged:
-    """The sequential check on recorded pictures, by its own code. led: how far the change leads the target."""
+def sequential(subject: Subject, target: Tensor, rest: Mapping[bool, tuple[Tensor, Tensor]], led: float) -> Judged:
+    """The sequential check on recorded pictures, by its own code.
+
+    target: errors of its pictures. rest: (errors, pictures) of what is preserved, before and after. led: how far the
+    change leads the target.
+    """
     recipe, table, found = subject.recipe, Table(target), []
-    while len(found) < len(target) and not decided(found, recipe, led < recipe.led_enough):
-        part = range(len(found), min(len(found) + recipe.group, len(target)))
+    weak = led < recipe.led_enough
+    while len(found) < len(target) and not decided(found, recipe, weak):
+        part = range(len(found), len(found) + enough(found, len(target) - len(found), recipe, weak))
         found += margins(table, part, target.shape[1], HowToRead.by(recipe, True)).tolist()
-    recorded = {when: Table(t) for when, t in tables.items()}
+    recorded = {when: Table(errors) for when, (errors, _) in rest.items()}
     unharmed = Recorded(subject.questions, None, None, recipe, None)  # type: ignore[arg-type]
-    unharmed.prepare(subject.rows, recorded, {True: seen[0]["drawn"], False: seen[1]["drawn"]})
+    unharmed.prepare(subject.rows, recorded, {when: drawn for when, (_, drawn) in rest.items()})
     before = unharmed.before()
     after = unharmed.after()
     rows = (len(found) + unharmed.pictures) * 2 * STEPS + table.rows + sum(t.rows for t in recorded.values())

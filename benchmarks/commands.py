@@ -177,10 +177,9 @@ def print_facts(facts: dict[str, str]) -> None:
 
 def against(args: argparse.Namespace) -> int:
     """Seconds to the same forgetting, concept after concept; the rows of each as they come."""
-    from .against import raced, record
+    from .against import raced, raced_on, record
     from .doc_results import against
     from .doc_tables import RESULTS
-    from .models import DEMO, opened
     from .sequences import SEQUENCES
 
     def told(row: dict) -> None:
@@ -188,13 +187,15 @@ def against(args: argparse.Namespace) -> int:
         print(f"{row['concept']}, {row['method']}: {end}", file=sys.stderr)
 
     concepts = [c.strip() for c in args.concepts.split(",") if c.strip()] or [r.concept for r in SEQUENCES["A"]]
-    host, rows = opened(DEMO, args.device), []
+    host, rows = raced_on(args.device, not args.full_precision), []
     for concept in concepts:
         rows += raced(host, concept, args.out, told)
     print("\n".join(against({"rows": rows})))
     if args.record:
-        command = "python -m benchmarks against" + (f" --concepts {args.concepts}" if args.concepts else "")
-        record(rows, (args.record, command), host.device, RESULTS / "against.json")
+        command = "python -m benchmarks against" + " --full-precision" * args.full_precision
+        command += f" --concepts {args.concepts}" if args.concepts else ""
+        name = "against_float32" if args.full_precision else "against"
+        record(rows, (args.record, command), host, RESULTS / f"{name}.json")
     return 0
 
 

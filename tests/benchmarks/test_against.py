@@ -121,13 +121,14 @@ def test_steps_are_chosen_beforehand_for_all_concepts_or_each_is_stopped_when_it
 
 
 def test_what_is_recorded_is_what_the_documentation_shows(tmp_path):
-    record(rows(), ("abc1234", "python -m benchmarks against"), torch.device("cpu"), tmp_path / "against.json")
+    host = StandaloneModel(CHECKPOINT, half=False)
+    record(rows(), ("abc1234", "python -m benchmarks against"), host, tmp_path / "against.json")
     lines = documented(json.loads((tmp_path / "against.json").read_text()))
     assert lines[2] == "| ours | `ours:quality=quick` | 0 | 2 of 2 | 2 | 0.2 |"
     assert lines[4] == "| ESD | `fast` | 40 | 2 of 2 | 20 | 2.0 |"
     assert lines[6] == "| ESD | the best of these for each concept | when it is there | 2 of 2 | 15 | 1.5 |"
     assert lines[7] == "| LECO | `never` |  | 0 of 2 |  |  |"
-    assert "abc1234; seconds of processor time" in lines[-1]
+    assert "abc1234; float32; seconds of processor time" in lines[-1]
 
 
 def test_a_trial_is_kept_with_its_marks_and_last_count():

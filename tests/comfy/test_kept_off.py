@@ -53,7 +53,11 @@ def test_a_delta_that_harms_too_much_is_not_handed_on_unless_forced(comfy, page,
         assert UNTOUCHED in again.outputs["forget"]["text"][0], "what was forced once is still not handed on"
 
 
-@pytest.mark.parametrize(("at", "words"), [(1, "not finite"), (40, "not finite")], ids=["at once", "later"])
+@pytest.mark.parametrize(
+    ("at", "words"),
+    [(1, "not finite"), (20, "The loss is no longer a number"), (27, "not finite")],
+    ids=["at once", "in training", "in the last look"],
+)
 def test_numbers_that_are_none_leave_the_model_as_it_was(comfy, page, plain, at, words):
     workflow = forgetting(DEMO, "fox", "a bus", **TRAINED)
     workflow["nan"] = node("ProbeNaN", model=["load", 0], at=at)

@@ -116,6 +116,7 @@ TABLES: dict[str, Callable[[], Sequence[str]]] = {
     "readme-ten": lambda: doc_results.sequence_short(results("sequence_A")),
     "robustness": lambda: doc_results.robustness(results("robustness")),
     "against": lambda: doc_results.against(results("against")),
+    "against-float32": lambda: doc_results.against(results("against_float32")),
     "open-words": lambda: doc_results.open_words(results("open_words")),
     "speed": lambda: doc_results.speed(results("speed")),
     "widths": lambda: doc_results.widths(results("widths")),

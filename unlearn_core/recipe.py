@@ -95,7 +95,7 @@ class Recipe:
     """Change of prompts that name nothing listed, as a part of the target's, from which they are called harmed;
     a style's own prompts change more than a thing's."""
     outside_clear: float = 0.25
-    """Part of it up to which the first point of a path tells that a prompt is not harmed: no more of it is gone."""
+    """Part of it up to which the first point of a path tells that a prompt is not harmed; it is followed no further."""
     trail_steps: int = 3
     """Euler steps of the short paths on which such changes are measured."""
     trail_prompts: int = 4

@@ -29,8 +29,8 @@ class Outside:
 
     prompts: of anything that is neither to go nor has gone. targets: some of the target's. unchanged: gives a context
     in which the model is as it was before the request. remembered: paths of earlier runs; None: all go together, none
-    is kept. clear: change, as a part of the target's, up to which the first point of a path says enough; below 0 the
-    whole paths are gone.
+    is kept. clear: change, as a part of the target's, up to which the first point of a path says enough; below 0 all
+    paths are followed to their ends.
     """
 
     prompts: Sequence[str] = ()

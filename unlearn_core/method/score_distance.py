@@ -29,11 +29,9 @@ def score_distances(
     """
 
     def distances() -> Tensor:
-        base, out = None, []
-        for d in probe.compared(host, [reference, *candidates]):
-            if base is None:
-                base = d
-                continue
+        answers, out = probe.compared(host, [reference, *candidates]), []
+        base = next(answers)
+        for d in answers:
             out.append((d - base).pow(2).flatten(1).mean(1).view(-1, probe.levels).mean(0))
             tick()
         return torch.stack(out)

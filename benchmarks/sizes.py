@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from unlearn_core.delta import layer_names as keys
+from unlearn_core.delta.base_sample import Base
 from unlearn_core.delta.layer_names import UNetShape
 from unlearn_core.errors import BadSetting
 from unlearn_core.standalone.checkpoint import PIXELS, SCALE_FACTOR, Facts
@@ -103,8 +104,8 @@ def random_networks(size: str, seed: int = 0, device: str | torch.device = "cpu"
         text.append(TextEncoder(second, tokenizer, 0, penultimate=True, pooled=True))
     facts = facts_of(size)
     marks = {n: t for n, t in unet.state_dict().items() if n.endswith(keys.FINGERPRINTED)}
-    fingerprint = keys.fingerprint({keys.diffusers_to_ldm(n, facts.shape): t for n, t in marks.items()})
-    return Networks(facts, fingerprint, unet, vae, tuple(text))
+    base = Base.of({keys.diffusers_to_ldm(n, facts.shape): t for n, t in marks.items()})
+    return Networks(facts, base, unet, vae, tuple(text))
 
 
 def facts_of(size: str) -> Facts:

@@ -13,11 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..unlearn_core import HostModel, UnlearnError
+from ..unlearn_core.delta.base_sample import Base
 from ..unlearn_core.demo.recognition import CHECKPOINT
 from ..unlearn_core.standalone.checkpoint import open_checkpoint
 from ..unlearn_core.standalone.model import StandaloneModel
 from ..unlearn_core.words.term_lists import OWN_NAME
-from .checkpoint_fingerprint import fingerprint_of
+from .checkpoint_base import base_of
 from .jobs import Job
 from .server import FIRST_PORT, MOST_TRIES, PortTaken, free_port, serve
 from .service import Service
@@ -57,9 +58,9 @@ class StandaloneProgram:
         """The checkpoint's name."""
         return "the bundled demo model" if self._file == CHECKPOINT else self._file.name
 
-    def fingerprint(self) -> str | None:
+    def base(self) -> Base | None:
         """Read off the file, which need not be loaded for it."""
-        return fingerprint_of(self._file)
+        return base_of(self._file)
 
     def checkpoint(self) -> Path:
         """The file itself."""

@@ -15,8 +15,9 @@ from modules import paths, script_callbacks, shared
 from modules.call_queue import queue_lock
 
 from ..unlearn_core import HostModel, StepReport, UnlearnError
+from ..unlearn_core.delta.base_sample import Base
 from . import api
-from .checkpoint_fingerprint import fingerprint_of
+from .checkpoint_base import base_of
 from .host_events import only_own_pages
 from .host_model import chosen, learning, term_lists
 from .jobs import Job
@@ -62,12 +63,12 @@ class WebuiProgram:
         title = str(shared.opts.data.get("sd_model_checkpoint") or "the chosen checkpoint")
         return re.sub(r"\s*\[[0-9a-f]{6,64}\]$", "", title)
 
-    def fingerprint(self) -> str | None:
+    def base(self) -> Base | None:
         """Read off the chosen file: another thread may be using the loaded model, which may not be the chosen one."""
         if not shared.opts.data.get("sd_model_checkpoint"):
             return None
         try:
-            return fingerprint_of(self.checkpoint())
+            return base_of(self.checkpoint())
         except UnlearnError:
             return None
 

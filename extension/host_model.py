@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..unlearn_core import BadCheckpoint, Conditioning, Stack
 from ..unlearn_core.delta import layer_names as names
 from ..unlearn_core.delta.apply import applied
+from ..unlearn_core.delta.base_sample import Base
 from ..unlearn_core.sampling import discrete_denoised
 from ..unlearn_core.saved_work import cache_folder
 from ..unlearn_core.standalone.checkpoint import read_yaml, trained_pixels
@@ -92,7 +93,8 @@ class LdmModel:
         check_trainable(unet)
         self._model, self.backbone = model, unet
         weights = unet.state_dict()
-        self.fingerprint = names.fingerprint(weights)
+        known = Base.of(weights)
+        self.fingerprint, self.base_sample = known.fingerprint, known.sample
         self._shape = names.UNetShape.from_state_dict(weights)
         self._xl = bool(getattr(model, "is_sdxl", False))
         self.architecture = "sdxl" if self._xl else "sd2" if getattr(model, "is_sd2", False) else "sd1"

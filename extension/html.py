@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 
 from ..unlearn_core import DeltaInfo
+from ..unlearn_core.delta.base_sample import Base
 from ..unlearn_core.errors import one_line
 from ..unlearn_core.method.forget import summary
 from .delta_library import Card
@@ -276,14 +277,14 @@ def figure(pair: Pair) -> str:
     )
 
 
-def row(place: int, row: Row, card: Card | None, fingerprint: str | None, picture: str = "") -> str:
+def row(place: int, row: Row, card: Card | None, base: Base | None, picture: str = "") -> str:
     """One line of the stack. picture: the address of what the delta does, before above after, or ""."""
     if row.wrong or card is None:
         advice = row.wrong or "This file cannot be read: take it out."
         name = one_line(row.name[:SHOWN])
         head = f"{naming(f'{place}. {name}')}<b>{escape(name)}</b>"
         return f'<div class="unlearn-row bad">{head}<span>{escape(advice)}</span></div>'
-    facts, name = facts_of(card, fingerprint), f"{place}. {' + '.join(card.info.concepts)}"
+    facts, name = facts_of(card, base), f"{place}. {' + '.join(card.info.concepts)}"
     image = f'<img src="{escape(picture)}" alt="{escape(name)}, before and after">' if picture else ""
     return (
         f'<div class="unlearn-row{" pictured" if image else ""}">{image}'
@@ -292,16 +293,16 @@ def row(place: int, row: Row, card: Card | None, fingerprint: str | None, pictur
     )
 
 
-def facts_of(card: Card, fingerprint: str | None) -> str:
-    """A delta's facts in one line of HTML. fingerprint: of the chosen checkpoint, None while it is not known."""
+def facts_of(card: Card, base: Base | None) -> str:
+    """A delta's facts in one line of HTML. base: the chosen checkpoint, None while it is not known."""
     info = card.info
     facts = [state_of(info)]
     if info.anchor:
         facts.append(f"draws {info.anchor} instead")
-    other = fingerprint is not None and fingerprint != info.base_fingerprint
-    if fingerprint == info.base_fingerprint:
+    its_own = base is None or base.made(info.base_fingerprint, info.base_sample)
+    if base is not None and its_own:
         facts.append("for this checkpoint")
-    warning = '<em class="bad">for another checkpoint</em> · ' if other else ""
+    warning = "" if its_own else '<em class="bad">for another checkpoint</em> · '
     return f'{warning}{escape(" · ".join(facts))} · <span class="whole">{escape(card.made)}</span>'
 
 

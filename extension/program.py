@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..unlearn_core import HostModel
+from ..unlearn_core.delta.base_sample import Base
 from .jobs import Job
 
 
@@ -32,8 +33,8 @@ class HostProgram(Protocol):
         """What the page calls the chosen checkpoint."""
         ...
 
-    def fingerprint(self) -> str | None:
-        """Of the chosen checkpoint; None while it is not known."""
+    def base(self) -> Base | None:
+        """The chosen checkpoint as deltas know it; None while it is not known."""
         ...
 
     def checkpoint(self) -> Path:

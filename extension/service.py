@@ -25,8 +25,8 @@ from ..unlearn_core import (
 from ..unlearn_core.delta.bake import bake, check_places
 from ..unlearn_core.delta.merge import combine_cat, combine_svd
 from ..unlearn_core.delta.outputs import PICTURE_SIZE, TEXT_SIZE, check_room, check_writable, delta_size
-from ..unlearn_core.delta.stack import check_fits, lineage
-from ..unlearn_core.host import title_of
+from ..unlearn_core.delta.stack import lineage
+from ..unlearn_core.host import check_stack
 from ..unlearn_core.method.candidates import candidates
 from ..unlearn_core.method.forget import forget_or_go_on
 from ..unlearn_core.method.wishes import read_requests
@@ -165,9 +165,9 @@ class Service:
 
     def check_checkpoint(self, stack: Stack) -> None:
         """Raise `BadSetting` for a delta of the stack that was made for another checkpoint than the chosen one."""
-        known = self.program.fingerprint()
+        known = self.program.base()
         for entry in stack.active:
-            if known not in (None, entry.delta.info.base_fingerprint):
+            if known is not None and not known.made(entry.delta.info.base_fingerprint, entry.delta.info.base_sample):
                 raise BadSetting(
                     f"'{entry.delta.label}' was made for another checkpoint than {self.program.checkpoint_name()}: "
                     "choose that one, or switch this delta off in the Stack tab."
@@ -255,8 +255,7 @@ class Service:
         def work(job: Job) -> PreviewResult:
             with self.program.model(job) as host:
                 job.begin()
-                facts = host.fingerprint, host.architecture, host.layers(), title_of(host), host.prediction_type
-                check_fits(stack, *facts)
+                check_stack(host, stack)
                 stacks = [Stack(), stack] if len(stack) else [Stack()]
                 rows = Comparison(job, host, stacks, seed, steps, guidance).rows(lines)
             folder = self.program.pictures_folder()

@@ -229,14 +229,14 @@ class StackTab:
 
     def shown(self) -> list:
         """All fields as the folder and the stack are now."""
-        rows, fingerprint = self.service.stack_file.rows(), self.service.program.fingerprint()
+        rows, base = self.service.stack_file.rows(), self.service.program.base()
         by_name = self.service.cards_of(rows)
         fields: list = [[[r.name, r.on, r.strength] for r in rows]]
         for place in range(SLOTS):
             if place < len(rows):
                 row = rows[place]
                 picture = "" if row.wrong else small_card(self.service.program.folder() / row.name)
-                facts = html.row(place + 1, row, by_name.get(row.name), fingerprint, picture)
+                facts = html.row(place + 1, row, by_name.get(row.name), base, picture)
                 fields += [gr.update(visible=True), row.on is not False, facts, row.strength or 0]
             else:
                 fields += [gr.update(visible=False), gr.update(), "", gr.update()]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..unlearn_core import BadCheckpoint, Conditioning, Stack, UnlearnError
 from ..unlearn_core.delta import layer_names as names
-from ..unlearn_core.delta.base_sample import BaseSample
+from ..unlearn_core.delta.base_sample import Base
 from ..unlearn_core.prompt_cache import PromptCache
 from .loaded import Loaded, as_executed
 from .model_stack import facts_of, stack_of, term_lists, words_folder
@@ -65,8 +65,8 @@ class ComfyHostModel:
         self.title = facts.title or title
         self.sigmas = torch.as_tensor(sampling.sigmas).float().to(self.device)
         weights = original_weights(model)
-        self.fingerprint = names.fingerprint(weights)
-        self.base_sample = BaseSample.take(weights, scales_of(model))
+        known = Base.of(weights, scales_of(model))
+        self.fingerprint, self.base_sample = known.fingerprint, known.sample
         self._shape, self._width = unet_shape(weights), text_width(weights)
         self._pixels = getattr(form, "spacial_downscale_ratio", 8)
         side = (resolution or facts.resolution or PIXELS.get(self.architecture, 1024)) // self._pixels

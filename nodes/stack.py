@@ -9,9 +9,9 @@ import torch
 from comfy_api.latest import io
 
 from ..unlearn_core import BadDelta, Delta, Stack, UnlearnError, load
-from ..unlearn_core.delta.stack import OtherBase, check_fits, lineage
+from ..unlearn_core.delta.stack import OtherBase, lineage
 from ..unlearn_core.demo.recognition import CHECKPOINT
-from ..unlearn_core.host import base_of
+from ..unlearn_core.host import check_stack
 from .before_run import checkpoint_name, sent_nodes
 from .host import ComfyHostModel
 from .model_stack import stack_of, with_stack
@@ -171,6 +171,6 @@ class ApplyUnlearning(io.ComfyNode):
 def check_base(stack: Stack, host: ComfyHostModel) -> None:
     """Raise `BadDelta` where the stack was made for another MODEL."""
     try:
-        check_fits(stack, base_of(host), host.architecture, host.layers(), host.title, host.prediction_type)
+        check_stack(host, stack)
     except OtherBase as problem:
         raise OtherBase(f"{problem} To apply it all the same, switch on 'Any base'.") from None

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from .delta.base_sample import Base, BaseSample
 from .delta.info import MAX_CONCEPT
-from .delta.stack import Stack
+from .delta.stack import Stack, check_fits
 
 
 @dataclass(frozen=True)
@@ -255,6 +255,11 @@ class SampledHost(HostModel, Protocol):
 def base_of(host: HostModel) -> Base:
     """The host's checkpoint as deltas know it."""
     return Base(host.fingerprint, getattr(host, "base_sample", None))
+
+
+def check_stack(host: HostModel, stack: Stack) -> None:
+    """Raise `OtherBase` or `BadDelta` where the stack does not fit the host's checkpoint, see `check_fits`."""
+    check_fits(stack, base_of(host), host.architecture, host.layers(), title_of(host), host.prediction_type)
 
 
 def title_of(host: HostModel) -> str:

@@ -45,6 +45,7 @@ def denoiser(kind):
 
 def standalone(tensors, kind):
     """The core's own model of them; the rest of a checkpoint is there by name only."""
+    from the_pack.unlearn_core.delta.base_sample import Base
     from the_pack.unlearn_core.standalone import checkpoint, networks
     from the_pack.unlearn_core.standalone.model import StandaloneModel
 
@@ -56,7 +57,7 @@ def standalone(tensors, kind):
     facts = checkpoint.describe(whole, "tiny.safetensors", {})
     settings = networks.unet_settings(whole, facts)
     unet = networks.build_unet(settings, networks.part(tensors, checkpoint.UNET), facts.shape, torch.float32)
-    parts = networks.Networks(facts, "0" * 16, unet, torch.nn.Identity(), ())
+    parts = networks.Networks(facts, Base("0" * 16), unet, torch.nn.Identity(), ())
     return StandaloneModel(parts, resolution=SIDE, half=False)
 
 

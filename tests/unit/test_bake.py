@@ -110,6 +110,16 @@ def test_a_baked_checkpoint_is_another_base(full, host, stack):
     assert not full.with_name("twice.safetensors").exists()
 
 
+def test_a_delta_of_the_float16_file_is_baked_into_the_bfloat16_one(host, full, tmp_path):
+    for name, dtype, scale in (("same", torch.bfloat16, 1.0), ("other", torch.bfloat16, 1.02)):
+        whole = {k: (v * scale).to(dtype) if v.is_floating_point() else v for k, v in load_file(full).items()}
+        save_file(whole, tmp_path / f"{name}.safetensors")
+    made = stack_of((a_delta(host, 1, "banana", base_sample=host.base_sample.text()), 1.0))
+    assert bake(made, tmp_path / "same.safetensors", tmp_path / "out.safetensors").layers
+    with pytest.raises(BadDelta, match="was made for"):
+        bake(made, tmp_path / "other.safetensors", tmp_path / "none.safetensors")
+
+
 def test_wrong_deltas_leave_nothing_behind(full, host, tmp_path):
     out = tmp_path / "o.safetensors"
     foreign = a_delta(host, 3, "dog", base_fingerprint="0" * 16)

@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 
 from tests.checkpoints import CONTEXT, OPEN_CLIP_WIDTH, SHAPES, Small
 from unlearn_core.errors import BadCheckpoint
+from unlearn_core.host import base_of
 from unlearn_core.sampling import Sampler, direction, noise, schedule
 from unlearn_core.standalone import networks
 from unlearn_core.standalone.checkpoint import UNEVEN, open_checkpoint
@@ -87,7 +88,9 @@ def test_half_files_and_extra_copies_are_the_same_model(small, host, tmp_path, d
     assert other.facts == networks.open_checkpoint(file).facts
     made = networks.load(file, torch.float32)
     assert next(made.unet.parameters()).dtype == torch.float32
-    assert (made.fingerprint == host.fingerprint) == (dtype == torch.float16)
+    assert (made.base.fingerprint == host.fingerprint) == (dtype == torch.float16)
+    assert made.base.made(host.fingerprint, host.base_sample.text()), "rounded or not"
+    assert base_of(host).made(made.base.fingerprint, made.base.sample.text())
 
 
 def test_markers_and_overrules(small, tmp_path):
@@ -152,6 +155,7 @@ def test_a_diffusers_folder_is_the_same_model(small, host, tmp_path):
     (tmp_path / "model_index.json").write_text("{}", "utf-8")
     folder = StandaloneModel(tmp_path, resolution=64, half=False, prediction_type="epsilon")
     assert (folder.architecture, folder.fingerprint) == (host.architecture, host.fingerprint)
+    assert folder.base_sample.text() == host.base_sample.text()
     x, sigma = noise((2, *host.latent_shape), 1, host.device), host.sigmas[[300, 900]]
     with torch.no_grad():
         wanted = direction(host, x, sigma, host.encode(PROMPTS))

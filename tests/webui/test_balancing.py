@@ -11,6 +11,7 @@ from tests.webui.test_service import Program, services, stack_file, wait
 pytestmark = pytest.mark.usefixtures("few_in_pack")
 
 core, balancing = load("unlearn_core"), load("extension.balancing")
+Base = load("unlearn_core.delta.base_sample").Base
 SHIPPED = ("forget_banana.safetensors", "forget_cat.safetensors")
 
 
@@ -74,7 +75,7 @@ def test_what_cannot_be_balanced_is_refused_before_any_work(service, monkeypatch
     service.stack_file.change(SHIPPED[1], on=False, strength=1.0)
     with pytest.raises(core.BadSetting, match="There is nothing to balance"):
         balancing.start_balancing(service, "")
-    monkeypatch.setattr(service.program, "fingerprint", lambda: "ffffffffffffffff")
+    monkeypatch.setattr(service.program, "base", lambda: Base("ffffffffffffffff"))
     service.stack_file.change(SHIPPED[1], on=True)
     with pytest.raises(core.BadSetting, match="made for another checkpoint"):
         balancing.start_balancing(service, "")

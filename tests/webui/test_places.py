@@ -17,7 +17,7 @@ def service(tmp_path):
     """On a folder that holds the demo model's delta for the banana; no job may begin."""
     shutil.copy(DEMO.with_name("deltas") / "forget_banana.safetensors", tmp_path)
     there = dict.fromkeys(("folder", "pictures_folder", "checkpoints_folder"), lambda: tmp_path)
-    known = {"checkpoint": lambda: DEMO, "checkpoint_name": lambda: "demo", "fingerprint": lambda: None}
+    known = {"checkpoint": lambda: DEMO, "checkpoint_name": lambda: "demo", "base": lambda: None}
     known["term_lists"] = tuple
     made = services.Service(SimpleNamespace(**there, **known))
     made.stack_file.put("forget_banana.safetensors")

@@ -275,7 +275,7 @@ def service(tmp_path):
     def missing():
         raise core.BadCheckpoint("No checkpoint is chosen.")
 
-    program = types.SimpleNamespace(folder=lambda: tmp_path, checkpoint=missing, fingerprint=lambda: None)
+    program = types.SimpleNamespace(folder=lambda: tmp_path, checkpoint=missing, base=lambda: None)
     program.term_lists = lambda: ()
     return services.Service(program)
 

@@ -1,5 +1,6 @@
 """What lies behind the buttons, without any page: jobs, the folder, the stack, pictures of text."""
 
+import shutil
 import threading
 import time
 from contextlib import contextmanager
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from tests.webui.pack import ROOT, load
 
@@ -16,6 +18,7 @@ jobs, library, stack_file, services, comparison = (
     load(f"extension.{name}") for name in ("jobs", "delta_library", "stack_file", "service", "comparison")
 )
 core, standalone = load("unlearn_core"), load("unlearn_core.standalone")
+base_of, networks = load("unlearn_core.host").base_of, load("unlearn_core.standalone.networks")
 DEMO = ROOT / "assets" / "demo" / "demo.safetensors"
 HOSTILE = ["../../x", "<img src=x onerror=alert(1)>", "C:\\win", "nul", "a\r\nb", "x" * 120, "香蕉", "größe"]
 HOSTILE += ["/etc/passwd"]
@@ -50,8 +53,8 @@ class Program:
     def checkpoint_name(self):
         return "demo"
 
-    def fingerprint(self):
-        return self.kept.fingerprint if self.kept else None
+    def base(self):
+        return base_of(self.kept) if self.kept else None
 
     def checkpoint(self):
         return DEMO
@@ -377,7 +380,19 @@ def test_wrong_drawing_wishes_are_refused(service, values):
 
 
 def test_a_checkpoint_is_known_without_being_loaded(tmp_path):
-    fingerprint_of = load("extension.checkpoint_fingerprint").fingerprint_of
-    assert fingerprint_of(DEMO) == standalone.StandaloneModel(DEMO).fingerprint
+    read = load("extension.checkpoint_base").base_of
+    host, known = standalone.StandaloneModel(DEMO), read(DEMO)
+    assert (known.fingerprint, known.sample.text()) == (host.fingerprint, host.base_sample.text())
+    scaled = {}
+    for name, t in load_file(DEMO).items():
+        scaled[name] = t
+        if name.endswith("attn2.to_q.weight"):
+            scaled |= {name: (t.float() / 0.01).to(torch.float8_e4m3fn)}
+            scaled[name.removesuffix("weight") + "scale_weight"] = torch.tensor(0.01)
+    save_file(scaled, file := tmp_path / "scaled.safetensors")
+    shutil.copy(DEMO.with_suffix(".yaml"), tmp_path / "scaled.yaml")
+    shutil.copytree(DEMO.with_name("tokenizer"), tmp_path / "tokenizer")
+    known, base = read(file), networks.load(file, torch.float32).base
+    assert (known.fingerprint, known.sample.text()) == (base.fingerprint, base.sample.text())
     (tmp_path / "x.safetensors").write_bytes(b"no checkpoint")
-    assert fingerprint_of(tmp_path / "x.safetensors") is fingerprint_of(tmp_path / "none.ckpt") is None
+    assert read(tmp_path / "x.safetensors") is read(tmp_path / "none.ckpt") is None

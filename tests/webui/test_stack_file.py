@@ -22,7 +22,7 @@ def service(tmp_path, monkeypatch):
     folder = tmp_path / "loras"
     folder.mkdir()
     facts = dict.fromkeys(("folder", "pictures_folder", "checkpoints_folder"), lambda: folder)
-    facts |= {"checkpoint_name": lambda: "demo", "fingerprint": lambda: None, "checkpoint": lambda: DEMO}
+    facts |= {"checkpoint_name": lambda: "demo", "base": lambda: None, "checkpoint": lambda: DEMO}
     made = services.Service(types.SimpleNamespace(**facts, term_lists=lambda: (), file_changed=lambda file: None))
     monkeypatch.setattr(made.jobs, "start", lambda *_: "begun")
     for row in ORDER:

@@ -9,6 +9,8 @@ import torch
 from tests.webui.pack import ROOT, load
 
 core, stack_file, services = load("unlearn_core"), load("extension.stack_file"), load("extension.service")
+html, sampled = load("extension.html"), load("unlearn_core.delta.base_sample")
+Base = sampled.Base
 
 DEMO = ROOT / "assets" / "demo" / "demo.safetensors"
 
@@ -17,7 +19,7 @@ DEMO = ROOT / "assets" / "demo" / "demo.safetensors"
 def service(tmp_path):
     """Of a program without a model."""
     facts = dict.fromkeys(("folder", "pictures_folder", "checkpoints_folder"), lambda: tmp_path)
-    facts |= {"checkpoint_name": lambda: "demo", "fingerprint": lambda: None, "checkpoint": lambda: DEMO}
+    facts |= {"checkpoint_name": lambda: "demo", "base": lambda: None, "checkpoint": lambda: DEMO}
     facts["term_lists"] = lambda: ()
     return services.Service(types.SimpleNamespace(**facts))
 
@@ -50,7 +52,7 @@ def made_for(service, fingerprint, check, **facts):
 def test_a_delta_of_another_checkpoint_is_refused_in_words_before_any_work(service, monkeypatch):
     made_for(service, "2f0cc83c00000000", "forgotten, the rest preserved")
     for known, refused in ((None, False), ("2f0cc83c00000000", False), ("ffffffffffffffff", True)):
-        monkeypatch.setattr(service.program, "fingerprint", lambda known=known: known)
+        monkeypatch.setattr(service.program, "base", lambda known=known: known and Base(known))
         monkeypatch.setattr(service.jobs, "start", lambda *_: "begun")
         begin = (
             lambda: service.forget({"concept": "cat"}),
@@ -64,6 +66,28 @@ def test_a_delta_of_another_checkpoint_is_refused_in_words_before_any_work(servi
             with pytest.raises(core.BadSetting, match="made for another checkpoint than demo: choose that one") as e:
                 one()
             assert "2f0cc83c" not in str(e.value)
+
+
+def test_a_delta_that_comfyui_made_on_the_rounded_checkpoint_is_for_this_one(service, monkeypatch):
+    draw = torch.Generator().manual_seed(0)
+    whole = {"attn2.to_q.weight": (torch.randn(64, 32, generator=draw) * 0.03).half()}
+    rounded = Base.of({name: t.bfloat16() for name, t in whole.items()})
+    made_for(service, rounded.fingerprint, "forgotten, the rest preserved", base_sample=rounded.sample.text())
+    monkeypatch.setattr(service.jobs, "start", lambda *_: "begun")
+    rows = service.stack_file.rows()
+    card = service.cards_of(rows)["banana.safetensors"]
+    finetuned = {name: (t.float() * 1.02).half() for name, t in whole.items()}
+    for weights, fits in ((whole, True), (finetuned, False)):
+        known = Base.of(weights)
+        assert known.fingerprint != rounded.fingerprint
+        monkeypatch.setattr(service.program, "base", lambda known=known: known)
+        shown = html.row(1, rows[0], card, known)
+        assert ("for this checkpoint" in shown, "for another checkpoint" in shown) == (fits, not fits)
+        if fits:
+            assert service.preview("a", 0, 1, 1) == "begun"
+        else:
+            with pytest.raises(core.BadSetting, match="made for another checkpoint"):
+                service.preview("a", 0, 1, 1)
 
 
 def test_a_file_in_the_folders_place_is_named_before_any_work(service, tmp_path, monkeypatch):
@@ -190,7 +214,7 @@ def test_a_pipe_in_the_folder_is_not_waited_for(service):
         os.mkfifo(service.program.folder() / name)
     assert service.cards() == []
     assert load("extension.delta_library").small_card(service.program.folder() / "d.safetensors") == ""
-    assert load("extension.checkpoint_fingerprint").fingerprint_of(service.program.folder() / "x.safetensors") is None
+    assert load("extension.checkpoint_base").base_of(service.program.folder() / "x.safetensors") is None
     os.mkfifo(service.program.folder() / stack_file.STATE)
     assert [r.name for r in service.stack_file.rows()] == [stack_file.STATE]
 

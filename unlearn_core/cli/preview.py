@@ -9,9 +9,9 @@ from dataclasses import replace
 from ..config import check, settings
 from ..delta.outputs import PICTURE_SIZE, Output, prepare
 from ..delta.paths import read_with
-from ..delta.stack import Stack, check_fits
+from ..delta.stack import Stack
 from ..errors import BadSetting, one_line
-from ..host import title_of
+from ..host import check_stack
 from ..sampling import Sampler
 from .console import check_is_there, deltas_read, print_notes, read_stack
 from .progress_bar import Counter
@@ -33,7 +33,7 @@ def run_preview(args: argparse.Namespace) -> int:
         raise BadSetting("Steps have to be from 1 to 1000 and guidance from 1 to 30.")
     stack = read_stack(args.stack)
     host = StandaloneModel(args.checkpoint, args.device, prediction_type=args.prediction)
-    check_fits(stack, host.fingerprint, host.architecture, host.layers(), title_of(host), host.prediction_type)
+    check_stack(host, stack)
     print_notes([*host.notes, *told_of_cuts(host.cut(args.prompts))])
     sampler, stacks = Sampler(host, args.steps, args.guidance), [Stack(), stack] if len(stack) else [Stack()]
     with Counter("drawing", len(stacks) * sampler.ticks(len(args.prompts))) as counter:

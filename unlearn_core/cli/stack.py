@@ -24,10 +24,10 @@ from ..delta.outputs import (
 )
 from ..delta.paths import check_folder, each_its_own, from_home, read_with, safe_file_name
 from ..delta.removal import Removal, without
-from ..delta.stack import Entry, Stack, check_fits, lineage
+from ..delta.stack import Entry, Stack, lineage
 from ..errors import BadSetting, Cancelled, one_line
 from ..evaluate.stack_report import report_on
-from ..host import HostModel, title_of
+from ..host import HostModel, check_stack
 from ..method.balance import balance
 from ..method.finished import finished
 from ..method.forget import Result
@@ -185,7 +185,7 @@ def opened(args: argparse.Namespace, stack: Stack) -> HostModel:
         raise BadSetting(f"The deltas were made on models that predict {' and '.join(sorted(said))}: they do not fit.")
     # an older command may have been told by hand what no tensor of the checkpoint says
     host = StandaloneModel(args.checkpoint, args.device, prediction_type=args.prediction or said.pop())
-    check_fits(stack, host.fingerprint, host.architecture, host.layers(), title_of(host), host.prediction_type)
+    check_stack(host, stack)
     print_notes(host.notes)
     return host
 

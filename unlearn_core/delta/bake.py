@@ -25,6 +25,7 @@ from ..untrusted import CHECKPOINT_BOUNDS, read_header
 from . import layer_names
 from .apply import check_scale
 from .atomic import NewFile, whole_file
+from .base_sample import Base
 from .companions import Companion, companions, placed
 from .format import Factor
 from .merge import parts_of
@@ -167,8 +168,8 @@ def changes_of(stack: Stack, source: Source) -> dict[str, list[tuple[float, Fact
     denoiser = source.denoiser
     layers = named_tensors(denoiser, stack)
     marks = [n for n in denoiser if n.endswith(layer_names.FINGERPRINTED)] or denoiser
-    fingerprint = layer_names.fingerprint({n: source.tensor(n) for n in marks})
-    check_fits(stack, fingerprint, stack.entries[0].delta.info.architecture, layers)
+    base = Base.of({n: source.tensor(n) for n in marks})
+    check_fits(stack, base, stack.entries[0].delta.info.architecture, layers)
     changes = gathered(stack, layers)
     for name in changes:
         if (kind := source.header[source.prefix + name]["dtype"]) not in DTYPES:

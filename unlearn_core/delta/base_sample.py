@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import BadDelta
-from .layer_names import FINGERPRINTED
+from .layer_names import FINGERPRINTED, fingerprint
 
 COUNT, FEWEST, MOST = 1024, 64, 4096
 """Numbers to take, and the bounds that a file's have."""
@@ -41,15 +41,17 @@ class BaseSample:
         scales: what numbers are multiplied with, by the names of their weights; None where it is no single number.
         """
         scale = dict.fromkeys(weights, 1.0) | dict(scales or {})
-        matrices = {n: t for n, t in weights.items() if n.endswith(".weight") and t.dim() == 2}
-        names = sorted(n for n in matrices if n.endswith(FINGERPRINTED)) or sorted(matrices)
-        if not names or not all(matrices[n].is_floating_point() and scale[n] is not None for n in names):
+        marked = [n for n in weights if n.endswith(FINGERPRINTED)] or [n for n in weights if n.endswith(".weight")]
+        # looked at one by one: an open file reads a tensor each time that it is asked for one
+        facts = {n: (list(t.shape), t.dtype) for n in sorted(marked) if (t := weights[n]).dim() == 2}
+        names = list(facts)
+        if not names or not all(facts[n][1].is_floating_point and scale[n] is not None for n in names):
             return None
-        digest = hashlib.sha256("".join(f"{n} {list(matrices[n].shape)}\n" for n in names).encode())
+        digest = hashlib.sha256("".join(f"{n} {facts[n][0]}\n" for n in names).encode())
         chosen = [names[i * len(names) // min(COUNT, len(names))] for i in range(min(COUNT, len(names)))]
-        found = [some(matrices[n], COUNT // len(chosen), scale[n] or 1.0) for n in chosen]
+        found = [some(weights[n], COUNT // len(chosen), scale[n] or 1.0) for n in chosen]
         values, steps = (torch.cat(part) for part in zip(*found, strict=True))
-        types = {str(matrices[n].dtype).removeprefix("torch.") for n in names}
+        types = {str(facts[n][1]).removeprefix("torch.") for n in names}
         held = " ".join(sorted({HALF if name == "float32" else name for name in types}))
         made = cls(digest.hexdigest()[:16], held, *stored(values, steps))
         return made if made.is_whole() else None
@@ -110,10 +112,15 @@ def stored(values: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class Base:
-    """A loaded checkpoint as deltas know it. sample: None where the host takes none."""
+    """A checkpoint as deltas know it. sample: None where none can be taken."""
 
     fingerprint: str
     sample: BaseSample | None = None
+
+    @classmethod
+    def of(cls, weights: Mapping[str, Tensor], scales: Mapping[str, float | None] | None = None) -> Base:
+        """From a denoiser's weights by bare name, see `BaseSample.take`. Raises `BadCheckpoint` if there are none."""
+        return cls(fingerprint(weights), BaseSample.take(weights, scales))
 
     def made(self, fingerprint: str, sample: str) -> bool:
         """Whether a delta of this fingerprint and sample (a text, "" for none) was made for it."""

@@ -18,12 +18,12 @@ from ..config import ForgetConfig
 from ..delta.base_model import BaseModel
 from ..delta.format import Delta, Factor
 from ..delta.merge import merged_info
-from ..delta.stack import Stack, check_fits
+from ..delta.stack import Stack
 from ..errors import BadSetting, TrainingFailed, UnlearnError, not_finite
 from ..evaluate.drawn import Drawn
 from ..evaluate.evaluator import Reader
 from ..evaluate.reading import HowToRead
-from ..host import HostModel, base_of, title_of
+from ..host import HostModel, check_stack
 from ..progress import Progress
 from ..recipe import Recipe
 from ..sampling import Sampler
@@ -88,7 +88,7 @@ def balance(
     closed form makes, and what `forget` raises.
     """
     check_possible(stack)
-    check_fits(stack, base_of(host), host.architecture, host.layers(), title_of(host), host.prediction_type)
+    check_stack(host, stack)
     request = Request.read(host, asked_by(stack), Stack(), general, recipes)
     targets = targets_of(stack, request.words)
     if untold := next((t.concept for t in targets if not t.pairs), ""):

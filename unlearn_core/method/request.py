@@ -9,9 +9,9 @@ from itertools import islice
 
 from ..config import ForgetConfig
 from ..delta.merge import parts_of
-from ..delta.stack import FORGETS, Stack, check_fits
+from ..delta.stack import FORGETS, Stack
 from ..errors import BadSetting
-from ..host import HostModel, base_of, title_of
+from ..host import HostModel, check_stack
 from ..recipe import DEFAULT, Recipe, at_the_entry, thorough
 from ..words.compare import same_thing, share_a_word
 from ..words.prompt_syntax import without_article
@@ -62,7 +62,7 @@ class Request:
     ) -> Request:
         """Check the request against the model and the stack. Raises `UnlearnError` for whatever cannot be done."""
         names, config = host.layers(), at_own_guidance(config, host)
-        check_fits(stack, base_of(host), host.architecture, names, title_of(host), host.prediction_type)
+        check_stack(host, stack)
         stack.parents()  # a file whose name cannot be written down is refused now
         general = general or WordList.load(None)
         words = WordList.load(host.words_file) if host.words_file else general

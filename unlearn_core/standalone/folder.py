@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from ..delta import layer_names
+from ..delta.base_sample import Base
 from ..delta.layer_names import UNetShape
 from ..errors import BadCheckpoint
 from ..untrusted import Unreadable, read_header
@@ -142,14 +143,14 @@ class Folder:
             ]
         return []
 
-    def unet(self, settings: dict[str, Any], shape: UNetShape, dtype: torch.dtype) -> tuple[nn.Module, str]:
-        """The UNet, and its fingerprint before any rounding."""
+    def unet(self, settings: dict[str, Any], shape: UNetShape, dtype: torch.dtype) -> tuple[nn.Module, Base]:
+        """The UNet, and its weights as deltas know them, before any rounding."""
         from diffusers import UNet2DConditionModel
 
         state = self.weights("unet", "diffusion_pytorch_model")
         made = network(lambda: UNet2DConditionModel.from_config(settings), state, dtype, f"{self.name}/unet")
         names = {n: layer_names.diffusers_to_ldm(n, shape) for n in state if n.endswith(layer_names.FINGERPRINTED)}
-        return made, layer_names.fingerprint({ldm: state[n] for n, ldm in names.items()})
+        return made, Base.of({ldm: state[n] for n, ldm in names.items()})
 
     def vae(self, settings: dict[str, Any]) -> Any:
         """The autoencoder in float32."""

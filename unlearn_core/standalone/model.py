@@ -54,7 +54,8 @@ class StandaloneModel:
         networks = checkpoint if isinstance(checkpoint, Networks) else load(Path(checkpoint), kept, prediction_type)
         facts = networks.facts
         self.architecture, self.prediction_type = facts.architecture, facts.prediction_type
-        self.shape, self.fingerprint, self.notes = facts.shape, networks.fingerprint, facts.notes
+        self.shape, self.notes = facts.shape, facts.notes
+        self.fingerprint, self.base_sample = networks.base.fingerprint, networks.base.sample
         self.words_file = None if isinstance(checkpoint, Networks) else words_beside(Path(checkpoint))
         own = None if isinstance(checkpoint, Networks) else Path(checkpoint).parent / OWN_NAME
         self.term_lists: tuple[Path, ...] = (own,) if own else ()

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..delta import layer_names
+from ..delta.base_sample import Base
 from ..delta.layer_names import UNetShape
 from ..errors import BadCheckpoint, UnlearnError
 from . import text_encoders as encoders
@@ -26,10 +27,10 @@ from .weights import network
 
 @dataclass(frozen=True)
 class Networks:
-    """All of a checkpoint in memory. fingerprint: of the file's own weights, before any rounding."""
+    """All of a checkpoint in memory. base: the file's own weights as deltas know them, before any rounding."""
 
     facts: Facts
-    fingerprint: str
+    base: Base
     unet: nn.Module
     vae: Any  # diffusers' AutoencoderKL
     encoders: tuple[TextEncoder, ...]
@@ -63,7 +64,7 @@ def from_checkpoint(checkpoint: Checkpoint, dtype: torch.dtype) -> Networks:
     check_text(text, settings["cross_attention_dim"])
     unet = build_unet(settings, part(weights, UNET), facts.shape, dtype)
     vae = build_vae(vae_settings(weights, facts), part(weights, VAE))
-    return Networks(facts, layer_names.fingerprint(part(weights, UNET)), unet, vae, text)
+    return Networks(facts, Base.of(part(weights, UNET)), unet, vae, text)
 
 
 def part(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -245,5 +246,5 @@ def from_folder(folder: Folder, dtype: torch.dtype, prediction_type: str = "") -
     facts, unet_config, vae_config = folder.facts(prediction_type)
     text = folder.encoders(facts.architecture)
     check_text(text, unet_config["cross_attention_dim"])
-    unet, fingerprint = folder.unet(unet_config, facts.shape, dtype)
-    return Networks(facts, fingerprint, unet, folder.vae(vae_config), text)
+    unet, base = folder.unet(unet_config, facts.shape, dtype)
+    return Networks(facts, base, unet, folder.vae(vae_config), text)

@@ -40,8 +40,13 @@ def unscaled(weights: Mapping[str, Tensor], file: str) -> dict[str, Tensor]:
                 f"{file} holds scaled weights in a form that is not supported ({name}): use the float16 or bfloat16 "
                 "file."
             )
-        rest[scaled] = rest[scaled].float() * value.reshape(())
+        rest[scaled] = with_scale(rest[scaled], scale)
     return rest
+
+
+def with_scale(weight: Tensor, scale: Tensor) -> Tensor:
+    """A float8 weight times its one scale, in float32. Raises `RuntimeError` where that is no single number."""
+    return weight.float() * scale.float().reshape(())
 
 
 def network(

@@ -11,21 +11,24 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..unlearn_core import UnlearnError
-from ..unlearn_core.delta import layer_names
+from ..unlearn_core.delta.base_sample import Base
+from ..unlearn_core.standalone.weights import SCALES, with_scale
 from ..unlearn_core.untrusted import CHECKPOINT_BOUNDS, header_bytes
 
 UNET = "model.diffusion_model."
 
 
 class Weights(Mapping):
-    """An open file's denoiser by bare names; a tensor is read when it is asked for."""
+    """An open file's denoiser by bare names; a tensor is read when it is asked for, with its scale multiplied in."""
 
     def __init__(self, opened: Any):
         self._opened = opened
         self._keys = {k.removeprefix(UNET): k for k in opened.keys() if k.startswith(UNET)}
 
     def __getitem__(self, name: str) -> Tensor:
-        return self._opened.get_tensor(self._keys[name])
+        weight, stem = self._opened.get_tensor(self._keys[name]), name.removesuffix(".weight")
+        scale = next((self._keys[stem + s] for s in SCALES if stem + s in self._keys), None)
+        return weight if scale is None or stem == name else with_scale(weight, self._opened.get_tensor(scale))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._keys)
@@ -34,8 +37,8 @@ class Weights(Mapping):
         return len(self._keys)
 
 
-def fingerprint_of(file: Path) -> str | None:
-    """The fingerprint that deltas for this checkpoint carry; None where the file cannot tell."""
+def base_of(file: Path) -> Base | None:
+    """A checkpoint file as deltas know it; None where the file cannot tell."""
     try:
         facts = file.stat()
     except OSError:
@@ -44,11 +47,11 @@ def fingerprint_of(file: Path) -> str | None:
 
 
 @lru_cache(maxsize=32)
-def read(file: str, changed: int, size: int) -> str | None:
-    """`fingerprint_of` a file; changed, size: so that a new file under an old name is read anew."""
+def read(file: str, changed: int, size: int) -> Base | None:
+    """`base_of` a file; changed, size: so that a new file under an old name is read anew."""
     try:
         header_bytes(Path(file), CHECKPOINT_BOUNDS[0])
         with safe_open(file, "pt", device="cpu") as opened:
-            return layer_names.fingerprint(Weights(opened))
+            return Base.of(Weights(opened))
     except (UnlearnError, SafetensorError, OSError, RuntimeError, ValueError):
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -17,7 +18,7 @@ from ..unlearn_core.delta.paths import contained, safe_file_name
 from ..unlearn_core.untrusted import Unreadable, header_bytes, opened, stamp
 from .pictures import small_png
 
-MOST_FILES = 5000
+MOST_FILES, MOST_FOLDERS = 5000, 5000
 MOST_PICTURE = 2**23
 """Bytes of a picture beside a delta that is shown."""
 CARD_PICTURE = ".preview.png"
@@ -40,11 +41,28 @@ class Card:
 
 
 def cards(folder: Path) -> list[Card]:
-    """All deltas below a folder, newest first; other LoRAs and files that cannot be read are passed over."""
+    """All deltas below a folder, newest first; other LoRAs and files that cannot be read are passed over.
+
+    Also those behind a link, as web UIs list them.
+    """
     # of very many the newest, so that a new delta is among them
-    files = heapq.nlargest(MOST_FILES, folder.rglob("*" + SUFFIX), key=stamp)
+    files = heapq.nlargest(MOST_FILES, files_below(folder), key=stamp)
     found = [(stamp(file)[0], card) for file in files if (card := card_of(folder, file))]
     return [card for _, card in sorted(found, key=lambda pair: (-pair[0], pair[1].name))]
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """All files with a delta's ending, each folder once: under its own name where a link leads to it as well."""
+    root, seen = os.path.realpath(folder), set()
+    for where, folders, names in os.walk(folder, followlinks=True):
+        place = os.path.realpath(where)
+        inside = place.startswith(os.path.join(root, ""))
+        linked = inside and os.path.join(root, os.path.relpath(where, folder)) != place
+        if linked or place in seen or len(seen) == MOST_FOLDERS:
+            folders.clear()
+            continue
+        seen.add(place)
+        yield from (Path(where, name) for name in names if name.endswith(SUFFIX))
 
 
 def card_of(folder: Path, file: Path) -> Card | None:

@@ -134,3 +134,33 @@ def test_of_very_many_files_the_newest_are_looked_at(tmp_path, monkeypatch):
         file.touch()
         os.utime(file, (1000 - number, 1000 - number))
     assert [card.name for card in library.cards(tmp_path)] == ["z.safetensors", "a.safetensors"]
+
+
+def test_deltas_behind_a_link_are_listed_once(tmp_path, monkeypatch):
+    """As web UIs list their LoRAs; a link that leads back, to nothing, or to what is listed anyway adds none."""
+    monkeypatch.setattr(library, "described", lambda file, changed, size: core.DeltaInfo)
+    folder, disk = tmp_path / "Lora", tmp_path / "disk"
+    for place in (folder / "own", disk / "deep"):
+        place.mkdir(parents=True)
+        (place / "x.safetensors").touch()
+    (disk / "note.txt").touch()
+    links = {
+        "far": disk,
+        "again": disk,
+        "a": folder / "own",
+        "up": tmp_path,
+        "own/loop": folder,
+        "lost": tmp_path / "no",
+    }
+    for name, goal in links.items():
+        (folder / name).symlink_to(goal, target_is_directory=True)
+    found = [card.name for card in library.cards(folder)]
+    assert len(found) == 2 and "own/x.safetensors" in found
+    assert {Path(folder, name).resolve() for name in found} == {
+        folder / "own/x.safetensors",
+        disk / "deep/x.safetensors",
+    }
+    (tmp_path / "link").symlink_to(folder, target_is_directory=True)
+    assert len(library.cards(tmp_path / "link")) == 2, "the folder itself may be a link"
+    monkeypatch.setattr(library, "MOST_FOLDERS", 1)
+    assert library.cards(folder) == []

@@ -39,7 +39,7 @@ AROUND = {"with", "without", "in", "on", "at", "under", "behind", "beside", "nea
 """Words that set a known thing into a scene."""
 SMALL = {*AROUND, *ARTICLES, "of", "and", "or", "no"}
 """Words that are not capitalised in a title: The Cat in the Hat."""
-BETWEEN = re.compile(r"(?<=\w)\s*(\\|[-=]+>|→|↔|:)\s*(?=\w)|(?<=\w)\s+(-+|–|—|vs\.?|versus)\s+(?=\w)")
+BETWEEN = re.compile(r"(?<=\w)\s*(\\|[-=]+>|→|↔|:)\s*(?=\w)|(?<=\w)\s+(-+|–|—|vs\.?|versus|plus)\s+(?=\w)")
 """Signs between two names that may mean a list, and much else."""
 ABBREVIATION = re.compile(r"(?<!\w)[A-Z0-9]{1,3}[&+/][A-Z0-9]{1,3}(?!\w)")
 """AC/DC, M&M: names, even if each side is one too."""

@@ -156,3 +156,12 @@ def test_settings_that_would_have_no_effect_are_refused(pairs, words, tmp_path, 
     wish = ["--concept", "frog", "--out", tmp_path / "frog.safetensors"]
     assert words in told(capsys, ["forget", "--checkpoint", CHECKPOINT, *pairs, *wish])
     assert not list(tmp_path.iterdir())
+
+
+def test_a_concept_that_is_named_twice_is_not_lost(tmp_path, capsys):
+    out = tmp_path / "o.safetensors"
+    wish = [*FORGET, *QUICK, "--concept", "banana", "--concept", "frog", "--out", str(out)]
+    assert main(wish) == 0
+    assert sorted(f.name for f in tmp_path.glob("*.safetensors")) == ["o_banana.safetensors", "o_frog.safetensors"]
+    said = told(capsys, [*wish, "--anchor", "cat", "--anchor", "dog"])
+    assert said == "error: Draw instead: name one concept, not 2."

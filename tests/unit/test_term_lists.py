@@ -150,3 +150,24 @@ def test_a_list_of_the_artists_own_that_gives_nothing_is_told(tmp_path, data):
     assert unread([own]) == [f"No term could be read from {own}: save it as plain text (UTF-8), one term a line."]
     assert unread([tmp_path / "none" / "vocabulary.txt", written(tmp_path, "danbooru.csv", data)]) == []
     assert unread([written(tmp_path, "vocabulary.txt", b"")]) == []
+
+
+def test_a_list_as_people_write_it_and_what_of_it_was_not_read(tmp_path):
+    file = tmp_path / "vocabulary.txt"
+    file.write_text(
+        "# mine\n- Blorbo\nAda Byron, characters\nFoo\tartist\nBar; styles\nBaz, animal # a pet\nC#\n\n", "utf-8"
+    )
+    found = {t.text: t.kind for t in read_terms(file)}
+    assert found == {
+        "Blorbo": "thing",
+        "Ada Byron": "character",
+        "Foo": "artist",
+        "Bar": "style",
+        "Baz": "animal",
+        "C#": "thing",
+    }
+    assert unread([file]) == []
+    file.write_text("Blorbo\nZorg, charater\n\nMore, words, here\n", "utf-8")
+    assert [t.text for t in read_terms(file)] == ["Blorbo"]
+    (said,) = unread([file])
+    assert said.startswith("2 of 4 lines of") and "the first is line 2: write one term a line" in said

@@ -51,7 +51,7 @@ def test_kinds_of_it_are_told_and_are_not_near(concept, one, other):
 def test_a_group_of_the_list_stays_and_that_is_told():
     found = told("fruit")
     assert found.group == GENERAL.objects["fruit"][:3] and not {*found.group} & {*found.near} and found.kinds == ()
-    assert "It is a group: 'apple', 'banana', 'orange' and others stay." in " ".join(found.sentences)
+    assert "'fruit' is a group: 'apple', 'banana', 'orange' and others stay." in " ".join(found.sentences)
     assert understood("animal", "object", OWN, None).group == OWN.objects["animal"][:3]
 
 

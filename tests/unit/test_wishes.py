@@ -1,6 +1,7 @@
 """Several concepts of one wish: one request each, none of them preserved or standing in for another."""
 
 import random
+import time
 
 import pytest
 
@@ -14,6 +15,7 @@ from unlearn_core.method.wishes import read_requests
 from unlearn_core.recipe import SMALL
 from unlearn_core.words.compare import same_thing, share_a_word
 from unlearn_core.words.prompts import Scene, fill, place
+from unlearn_core.words.vocabulary import bundled
 from unlearn_core.words.word_list import WordList
 
 QUICK = {"quality": "quick"}
@@ -165,3 +167,79 @@ def test_what_the_stack_has_forgotten_cannot_be_kept():
 def test_a_name_that_is_too_long_is_refused_as_the_wish():
     with pytest.raises(BadSetting, match="Forget: at most 120 characters for one concept, not 130"):
         read_requests({"concept": "cat, " + "x" * 130}, WORDS, Stack())
+
+
+def general(concept, **values):
+    """On a checkpoint without a list of its own."""
+    return read_requests({"concept": concept, **QUICK, **values}, None, Stack())
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        "wolf, coyote, jackal, hyena, dingo",
+        "Superman, Batman, Spider-Man, Hulk, Iron Man",
+        "dragon, elf, wizard, ghost, orc",
+    ],
+)
+def test_a_list_of_what_the_vocabulary_knows_is_no_prompt(names):
+    assert len(general(names)[0].concepts) == len(names.split(", ")) == len(general("cat", keep=names)[1][0].keep)
+    with pytest.raises(BadSetting, match="reads as a prompt"):
+        general("1girl, solo, long hair, sword, castle")
+
+
+@pytest.mark.parametrize(
+    "concept, anchor, words",
+    [
+        ("car", "automobile", "another word for 'car'"),
+        ("cat", "Monet", "'Monet' is a style and 'cat' a thing"),
+        ("Monet", "dog", "'dog' is a thing and 'Monet' a style"),
+        ("cat", "none", "Leave this field empty"),
+        ("cat", "Auto", "Leave this field empty"),
+    ],
+)
+def test_an_anchor_that_cannot_work_is_questioned(concept, anchor, words):
+    with pytest.raises(BadSetting, match=f"Draw instead: .*{words}"):
+        general(concept, anchor=anchor)
+    assert general(concept, anchor=anchor, force=True)[1][0].anchor
+    assert general("cat", anchor="dog")[1][0].anchor == "dog" and general("Monet", anchor="van gogh")[1][0].anchor
+
+
+def test_an_artists_surname_is_questioned_and_the_answers_work():
+    for name, whole in (("Rutkowski", "Greg Rutkowski"), ("ghibli", "Studio Ghibli")):
+        with pytest.raises(BadSetting, match=f"may be the style of {whole}"):
+            general(name)
+        assert general(f'"{name}"')[1][0].concept == name
+        assert "read as a style" in general(f"{name} style")[0].note and "read as a style" in general(whole)[0].note
+    assert general("Rutkowski", kind="object")[0].concepts == ("Rutkowski",), "said by the artist"
+
+
+@pytest.mark.parametrize("typed", ["monet-style", "in a Monet-style", "watercolour", "watercolour style"])
+def test_a_style_is_one_however_it_is_spelled(typed):
+    assert "is read as a style" in general(typed)[0].note
+
+
+def test_a_kept_word_with_a_word_of_the_target_is_told():
+    assert "'hot dog', written under 'Keep', has a word of what is to go" in general("dog", keep="hot dog")[0].note
+    assert "has a word of" not in general("dog", keep="wolf")[0].note
+
+
+def test_a_field_beside_the_wish_is_named_in_its_questions():
+    for field, label in (("keep", "Keep"), ("anchor", "Draw instead")):
+        with pytest.raises(BadSetting, match=f"^{label}: .*reads as a sentence"):
+            general("cat", **{field: "a dog with a hat"})
+    with pytest.raises(BadSetting, match="^Keep: 'dog, but not wolf' says more than what belongs here"):
+        general("cat", keep="dog, but not wolf")
+    assert general("cat", keep="keep the dogs")[1][0].keep == ("dog",)
+
+
+def test_a_group_of_the_checkpoints_own_list_is_told():
+    groups = [g for g in WordList.load(WORDS).objects if g]
+    assert f"'{groups[0]}' is a group: " in requests(groups[0])[0].note
+
+
+def test_twenty_artists_are_read_while_one_waits():
+    names = [t.text for t in bundled().terms if t.kind == "artist"][:20]
+    begin = time.monotonic()
+    assert len(general(", ".join(names))[0].concepts) == 20
+    assert time.monotonic() - begin < 10

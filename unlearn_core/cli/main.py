@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ..config import settings
 from ..delta.paths import from_home
@@ -45,6 +45,17 @@ def program() -> NoReturn:
     os._exit(code)
 
 
+class Joined(argparse.Action):
+    """What is given more than once, line by line, so that none of it is lost."""
+
+    def __call__(
+        self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None
+    ) -> None:
+        """Add one more line, or put the first one in the default's place."""
+        known = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, values if known is self.default else f"{known}\n{values}")
+
+
 def parser() -> argparse.ArgumentParser:
     """All commands and options."""
     top = argparse.ArgumentParser(prog=called(), description="Make a local image model forget.")
@@ -60,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
     known = ", ".join(f.name for f in settings() if f.name not in ("concept", "anchor", "keep"))
     demo = command("demo", run_demo, "Forget a concept of the bundled demo model and show before and after.")
     demo.add_argument("--out", type=from_home, default=Path("demo-out"), help="folder for pictures, delta and report")
-    demo.add_argument("--concept", default="banana", help="an object or style of the demo model (default: banana)")
+    demo.add_argument("--concept", action=Joined, default="banana", help="one of the demo model's things or styles")
     forget = command("forget", run_forget, "Make a delta with which a checkpoint forgets a concept.")
     forget.add_argument(
         "--checkpoint",
@@ -68,12 +79,12 @@ def parser() -> argparse.ArgumentParser:
         required=True,
         help="a Stable Diffusion 1, 2 or XL checkpoint (.safetensors or a diffusers folder)",
     )
-    forget.add_argument("--concept", required=True, help="what to forget; several with commas: one delta each")
+    forget.add_argument("--concept", action=Joined, required=True, help="what to forget; several with commas")
     forget.add_argument("--out", required=True, type=from_home, help="the delta to write (.safetensors)")
     forget.add_argument("--preview", type=from_home, help="write before and after pictures here (.png)")
     forget.add_argument("--report", type=from_home, help="write the report here (.json)")
     for p in (demo, forget):
-        p.add_argument("--anchor", default="", help="what to draw instead (default: chosen by the tool)")
+        p.add_argument("--anchor", action=Joined, default="", help="what to draw instead (default: chosen by the tool)")
         p.add_argument("--keep", action="append", default=[], help="a concept that must survive; may be repeated")
         p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=f"a setting: {known}")
         p.add_argument(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,13 +12,19 @@ from ..config import ForgetConfig, truth_or_refuse
 from ..delta.info import MAX_CONCEPT
 from ..delta.stack import Stack
 from ..errors import BadSetting
+from ..words.anchors import ask_about_a_surname, ask_about_anchor, ask_about_no_anchor
+from ..words.prompt_syntax import MARKS
+from ..words.questions import STAYING
 from ..words.term_lists import unread
-from ..words.understood import about_kept, understood
+from ..words.understood import about_kept, shared_with, understood
 from ..words.vocabulary import Vocabulary
 from ..words.wish import Wish, read_names, read_wish
 from ..words.word_list import WordList
 from .request import asked_for
 from .vocabularies import vocabulary
+
+KEEPING = re.compile(r"(?i)^\s*(?:please\s+)?keep(?:ing)?\s+(?:the\s+)?(?=\w)")
+"""What people say before what is to stay."""
 
 
 def read_requests(
@@ -36,6 +43,7 @@ def read_requests(
     wish = read_wish(values.get("concept") or "", lists, force, known)
     if long := next((c for c in wish.concepts if len(c) > MAX_CONCEPT), ""):
         raise BadSetting(f"Forget: at most {MAX_CONCEPT} characters for one concept, not {len(long)}.")
+    ask_about_no_anchor(values.get("anchor"), force)
     anchors = names_in(values.get("anchor"), "Draw instead", lists, force, known)
     if len(anchors) > 1:
         raise BadSetting(f"Draw instead: name one concept, not {len(anchors)}.")
@@ -45,12 +53,17 @@ def read_requests(
     for number, concept in enumerate(wish.concepts):
         configs.append(ForgetConfig.from_flat({**shared, "concept": concept, "going": wish.concepts[number + 1 :]}))
         kind, name = asked_for(configs[-1], lists, stack, known)
-        if known:
-            # those before it have gone by then, so none of the others stays
-            moving = (*stack.concepts(), *(c for c in wish.concepts if c != concept))
-            about += understood(name, kind, lists[0], known, moving).sentences
+        if not force and configs[-1].kind == "auto":
+            ask_about_anchor(name, configs[-1].anchor, kind, lists, known)
+            if known and kind == "object" and f'"{concept}"' not in wish.typed.translate(MARKS):
+                ask_about_a_surname(name, lists, known)
+        # those before it have gone by then, so none of the others stays
+        moving = (*stack.concepts(), *(c for c in wish.concepts if c != concept))
+        told = understood(name, kind, lists[0], known, moving)
+        about.extend(told.sentences if known else told.about_group)
     about += unread(term_lists) if known else []
-    about += filter(None, [about_kept(configs[0].keep, lists[0], known)])
+    kept = configs[0].keep
+    about += filter(None, [about_kept(kept, lists[0], known), shared_with(kept, wish.concepts)])
     return replace(wish, about=tuple(about)), configs
 
 
@@ -64,10 +77,11 @@ def names_in(
     found: list[str] = []
     for text in texts:
         try:
-            names = read_names(text, lists, force, known)
+            names = read_names(KEEPING.sub("", text) if label == "Keep" else text, lists, force, known)
         except BadSetting as problem:
             # whoever reads the words knows no other field than the wish's
-            raise BadSetting(str(problem).replace("Forget: ", f"{label}: ", 1)) from None
+            said = str(problem).removeprefix("Forget: ").replace(STAYING, "says more than what belongs here")
+            raise BadSetting(f"{label}: {said}") from None
         if text.strip() and not names:
             raise BadSetting(f"{label}: '{text.strip()}' names no concept.")
         found += names

@@ -38,7 +38,12 @@ def content_words(text: str) -> frozenset[str]:
 
 def unpointed(text: str) -> str:
     """A text in small letters, each accent in one sign with its letter, without marks that may as well be left out."""
-    return OPTIONAL.sub("", unicodedata.normalize("NFKC", text).casefold())
+    return american(OPTIONAL.sub("", unicodedata.normalize("NFKC", text).casefold()))
+
+
+def american(text: str) -> str:
+    """British spellings in small letters as the lists have them."""
+    return text.replace("colour", "color").replace("grey", "gray")
 
 
 def is_spelled(sign: str) -> bool:

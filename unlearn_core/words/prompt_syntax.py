@@ -20,7 +20,7 @@ JOINTS = {"and", "or", "&", "+", "/"}
 """Between two known concepts, or beside a phrase in quotes, they make a list."""
 NOTHING = {*ARTICLES, *DETERMINERS, *JOINTS, "everything", "anything", "something", "nothing", "whatever"}
 """Words that name nothing by themselves."""
-POLITE = {"please", "thanks", "thank you", "etc"}
+POLITE = {"please", "thanks", "thank you", "etc", "and so on", "and so forth", "and more", "and others", "and the like"}
 """Parts of a list that name nothing either; as words of a longer name they may."""
 WORK = (
     "(?:(?:concept|digital|fan|line|comic|matte|oil|acrylic|watercolou?r|ink|pencil) )?"
@@ -32,6 +32,8 @@ IN_THE_STYLE = re.compile(
     rf"(?i)^(?:(?:{WORK} )?in (?:the |a )?styles? of|{WORK} by(?! (?:an?|the) (?-i:[a-z]))|by(?! (?:an?|the) )) "
 )
 """The words before an artist's name. Behind "by" an article names a place: By the Sea, a painting by the window."""
+HYPHENED = re.compile(r"(?i)(?<=\w)[-‐‑]styles?$")
+"""As in "Ghibli-style"."""
 IN_SOME_STYLE = re.compile(rf"(?i)^(?:{WORK} )?in (?:(?:an?|the) )?(\S.*?)[ -]styles?$")
 """As in "in a Ghibli style"."""
 TAG = re.compile(r"<[^<>]*>")
@@ -74,6 +76,8 @@ MARKS = str.maketrans(
 """Quotes of all languages, and the signs of prompts as Chinese and Japanese keyboards have them."""
 COPIED = dict.fromkeys(map(ord, "\ufeff\u200b\u200c\u200d\u2060\u00ad\u200e\u200f\u061c"))
 """Marks that nobody sees and that come along when a text is copied: they are left out."""
+ITEM = re.compile(r"(?m)^\s*(?:[-*•]\s*)?(?:[A-Za-z]\)|\[[ xX✓]\])\s+")
+"""What a list has before its lines: "a) cat", "[x] dog"."""
 EDGE = " \t.!?:;,*_~`'\"“”„«»-–—/\\#…。｡！？・〜～।॥۔؟¿¡"
 """What is cut off both ends."""
 ESCAPED = {r"\(": "\ue002", r"\)": "\ue003", r"\[": "\ue004", r"\]": "\ue005"}
@@ -85,7 +89,7 @@ def parts(text: str) -> list[tuple[str, bool]]:
 
     Raises `BadSetting` for a text that is too long, and for characters that nobody sees.
     """
-    text, phrases = without_quotes(text)
+    text, phrases = without_quotes(ITEM.sub("", text))
     text = EMBEDDING.sub(" , ", TAG.sub(lambda tag: " , " if MARKUP.match(tag[0]) else f" {tag[0][1:-1]} ", text))
     text = SQUARE.sub(lambda found: " , ".join(turns(found)) or found[0], WILDCARD.sub(r" \1 ", text))
     text = WEIGHT.sub(" ", text)
@@ -149,7 +153,7 @@ def read_piece(piece: str, phrases: list[str]) -> tuple[str, bool]:
 
 def as_style(text: str) -> str:
     """ "Ghibli style" for "in a Ghibli style", "style of Monet" for "paintings by Monet"; anything else as it is."""
-    return IN_SOME_STYLE.sub(r"\1 style", IN_THE_STYLE.sub("style of ", text))
+    return IN_SOME_STYLE.sub(r"\1 style", IN_THE_STYLE.sub("style of ", HYPHENED.sub(" style", text)))
 
 
 def joined_by_and(text: str, is_known: Callable[[str], bool]) -> list[str]:

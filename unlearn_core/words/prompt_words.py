@@ -15,15 +15,21 @@ COMMAND = re.compile(
     (?:forget|unlearn|remove|erase|delete|eliminate|get\s+rid\s+of|no\s+more|fewer|less(?!\s+(?:is|than|of)\b)
       |stop\s+(?:drawing|making|generating|showing|painting)
       |(?:don['’]?t|do\s+not|never)\s+(?:draw|make|generate|show|paint))
-    (?:\s*:\s*|\s+)(?:about\s+|how\s+to\s+draw\s+|the\s+(?:concept|word|idea)\s+(?:of\s+)?)?
+    (?:\s*:\s*|\s+)(?:(?:everything|anything|all)\s+(?:about|of|with)\s+|about\s+|how\s+to\s+draw\s+|the\s+(?:concept|word|idea)\s+(?:of\s+)?)?
     """
 )
 """What people say to a machine, in front of the noun."""
 AFTER = re.compile(
-    r"(?i)(?:\s+(?:please|only|forever|for good|completely|entirely|any\s?more|again|at all|for me|now"
+    r"(?i)(?:\s+(?:please|only|etc\.?|and so on|and others"
+    r"|forever|for good|completely|entirely|any\s?more|again|at all|for me|now"
     r"|(?:from|in) (?:this|the|my) (?:model|checkpoint|pictures?|images?)))+$"
 )
 """And what they say behind it."""
+BEFORE = re.compile(
+    r"(?i)(?:(?:only|just|also|then|first|second|third|finally|lots\s+of|a\s+lot\s+of"
+    r"|(?:all\s+)?(?:kinds|sorts|types)\s+of|(?:everything|anything|all)\s+(?:about|of|with)|about)\s+)+"
+)
+"""And what they say right before it."""
 SPOKEN_OF = re.compile(r"(?i)(?:concept|idea|notion|word|term)\b(?:\s+of\b)?\s*:?\s+")
 """How people speak of a word, after an article: the concept of cats, the word cat, concept: cat."""
 QUALITY = {
@@ -55,17 +61,21 @@ def is_description(part: str) -> bool:
     return plain in QUALITY or DESCRIPTION.fullmatch(plain) is not None
 
 
-def without_command(text: str, is_known: Callable[[str], bool]) -> str:
+def without_command(text: str, is_known: Callable[[str], bool], is_term: Callable[[str], bool] | None = None) -> str:
     """What is to be forgotten in "please forget the cats"; the text itself where it is no command.
 
+    is_term: the same of more words, where little is said before the noun: "all kinds of birds".
     Titles stay whole, as "Forget Paris" does, unless the rest is known; so does what is spoken of, "the word cat".
     """
     found = COMMAND.match(text)
     if not found:
         spoken = SPOKEN_OF.match(text)
         said = AFTER.sub("", text[spoken.end() :] if spoken else text)
+        before = BEFORE.match(said)
+        said = said[before.end() :] if before else said
+        known = is_known(said) or (before and is_term and is_term(said))
         # Apocalypse Now is a name
-        return said if said and is_known(said) and not text.split()[-1][0].isupper() else text
+        return said if said and known and not text.split()[-1][0].isupper() else text
     words = AFTER.sub("", text[found.end() :]).split()
     while len(words) > 1 and words[0].casefold() in ARTICLES | DETERMINERS:
         words = words[1:]

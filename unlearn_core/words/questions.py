@@ -54,10 +54,20 @@ STAYS = re.compile(
     r"(?i)(?:^|\s)(?:but|not|except|excluding|keep|keeping|apart\s+from|other\s+than)\s+(?=\w)|(?<=\w\w)\s-(?=[^\W\d])"
 )
 """What follows is to stay, as in "cats, but not dogs" and "cats -dogs"."""
+LEFT_OUT = re.compile(r"(?i)(?:no|without)\s+\w")
+"""The same at the beginning of a later part: "cat, no dogs"."""
+TAKEN_OFF = re.compile(r"\s*[^\s,;，、；-][^\n]*[,;，、；]\s*-(?=[^\W\d])")
+"""And as a sign before it, in a list whose first part has none: "cat, -dog"."""
+ONTO = re.compile(r"(?i)(?<=\S)\s*(?:[-=]+>|[→⇒➔➜])\s*(?=\S)|\s+(?:becomes?|instead\s+of)\s+")
+REPLACES = re.compile(
+    r"(?i)(?:please\s+)?(?:replace|swap|exchange|turn|change)\s+(\S.*?)\s+(?:with|by|for|into|to)\s+(\S.*)"
+)
+"""Between what is to go and what is to be drawn instead, or around both."""
 LONGEST_TITLE = 8
 """Words from which a text is no name any more."""
 MANY = 5
 """Parts from which a list of mostly unknown words is rather a prompt."""
+STAYING = "also says what is to stay: write only what is to go, and the rest under 'Keep'"
 INSIST = "or choose 'Go on regardless'"
 
 
@@ -70,14 +80,19 @@ def listed(concept: str, lists: Iterable[WordList]) -> str:
     return ""
 
 
-def ask_about_tags(rows: Sequence[tuple[str, bool]], lists: Sequence[WordList]) -> None:
+def ask_about_tags(
+    rows: Sequence[tuple[str, bool]], lists: Sequence[WordList], vocabulary: Vocabulary | None = None
+) -> None:
     """Raise `BadSetting` with a question for the tags of a prompt: half of them or more are no known things.
 
-    rows: (part, whether it stood in quotes); who writes quotes means a name.
+    rows: (part, whether it stood in quotes); who writes quotes means a name. vocabulary: what it knows counts as known
+    where no part says how the picture is to be.
     """
     free = [part for part, quoted in rows if not quoted]
     known = {part: name for part in free if (name := listed(without_article(part), lists)) or mentioned(part, lists)}
     described = [part for part in free if is_description(part) and not listed(part, lists)]
+    if vocabulary and not described:
+        known |= {part: term.text for part in free if part not in known and (term := vocabulary.find(part))}
     doubtful = [part for part in free if part in described or part not in known]
     prompt = described or (len(rows) >= MANY and known)
     if len(rows) < 2 or not prompt or 2 * len(doubtful) < len(rows):
@@ -89,18 +104,43 @@ def ask_about_tags(rows: Sequence[tuple[str, bool]], lists: Sequence[WordList]) 
     )
 
 
-def ask_about_what_stays(rows: Sequence[tuple[str, bool]]) -> None:
-    """Raise `BadSetting` with a question for a list that also says what is not meant: that would be forgotten too."""
+def ask_about_what_stays(text: str, rows: Sequence[tuple[str, bool]]) -> None:
+    """Raise `BadSetting` with a question for a list that also says what is not meant: that would be forgotten too.
+
+    text: what was typed. rows: its parts, and which of them stood in quotes.
+    """
     for number, (part, quoted) in enumerate(rows):
         command = COMMAND.match(part)
         said = part[command.end() :] if command else part
         found = None if quoted or is_title(part.split()) else STAYS.search(said)
         alone = found and found[0].split()[0].casefold() in ("keep", "keeping", "except", "excluding")
-        if found and (number or alone or said[: found.start()].strip()):
-            typed = ", ".join(part for part, _ in rows)
+        left_out = number and not quoted and not is_title(part.split()) and LEFT_OUT.match(said)
+        if left_out or (found and (number or alone or said[: found.start()].strip())):
+            raise also_stays(", ".join(part for part, _ in rows))
+    if not any(quoted for _, quoted in rows) and TAKEN_OFF.match(text):
+        raise also_stays(" ".join(text.split()))
+
+
+def also_stays(typed: str) -> BadSetting:
+    """The question about a list that says what is not meant."""
+    return BadSetting(f"'{typed}' {STAYING}; put a name of several words in quotes, {INSIST} to take every part.")
+
+
+def ask_about_another_in_its_place(text: str) -> None:
+    """Raise `BadSetting` for a text that says what to draw instead, as "cat -> dog" and "turn cats into dogs" do."""
+    for row in SEPARATORS.split(text):
+        sides = ONTO.split(row.strip())
+        whole = REPLACES.fullmatch(row.strip())
+        goes, comes = (
+            whole.groups() if whole else (sides if len(sides) == 2 and not is_title(row.split()) else ("", ""))
+        )
+        if "instead" in row.casefold().split():
+            goes, comes = comes, goes
+        goes, comes = (without_article(side.strip(EDGE)) for side in (goes, comes))
+        if goes and comes:
             raise BadSetting(
-                f"'{typed}' also says what is to stay: write only what is to go, and the rest under 'Keep'; put a name "
-                f"of several words in quotes, {INSIST} to take every part."
+                f"'{row.strip()}' also says what to draw instead: write '{goes}' here and '{comes}' under "
+                f"'Draw instead', one such pair at a time, {INSIST}."
             )
 
 

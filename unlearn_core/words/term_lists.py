@@ -28,6 +28,13 @@ LISTED_TAGS = {"danbooru": {"1", "4"}, "e621": {"1", "4", "5"}}
 """Kinds that are taken, by the beginning of a file's name; in others only artists and characters."""
 
 
+BULLET = re.compile(r"^\s*[-*•]\s+")
+REMARK = re.compile(r"(?:^|\s)#.*$")
+"""Before a line, and behind it; C# is a word."""
+CELLS = re.compile(r"\s*[\t;]\s*")
+"""Between a term and its kind as well as a comma."""
+
+
 def with_lists(vocabulary: Vocabulary, files: Sequence[Path]) -> Vocabulary:
     """The vocabulary with what can be read of some files; what cannot be read is passed over."""
     stamped = tuple((Path(f), stamp(Path(f))) for f in files[:MOST_FILES])
@@ -47,24 +54,27 @@ def joined(name: str, stamped: tuple[tuple[Path, tuple[int, int]], ...], vocabul
 
 def read_terms(file: Path) -> tuple[Term, ...]:
     """The terms of one list, the most used ones first; () where it cannot be read, is too large, or is no text."""
-    try:
-        if not file.is_file():
-            return ()  # a pipe would be waited for
-        with open(file, "rb") as opened:
-            data = opened.read(MOST_BYTES + 1)
-    except (OSError, ValueError):
-        return ()
-    text = text_of(data) if len(data) <= MOST_BYTES else None
-    if text is None:
-        return ()
-    lines = text.splitlines()[:MOST_ROWS]
+    lines = lines_of(file)
     table = file.suffix.casefold() == ".csv" or any(re.match(r"[^,]*,\d+,\d+(,|$)", line) for line in lines[:20])
-    found = tag_rows(lines, file.stem.casefold()) if table else own_rows(lines)
+    found = tag_rows(lines, file.stem.casefold()) if table else filter(None, map(own_row, lines))
     counted: dict[str, tuple[int, Term]] = {}
     for count, term in found:
         counted.setdefault(term.text, (count, term))
     order = sorted(counted.values(), key=lambda row: -row[0])
     return tuple(term for _, term in order[:MOST_TERMS])
+
+
+def lines_of(file: Path) -> list[str]:
+    """The lines of a list; [] where it cannot be read, is too large, or is no text."""
+    try:
+        if not file.is_file():
+            return []  # a pipe would be waited for
+        with open(file, "rb") as opened:
+            data = opened.read(MOST_BYTES + 1)
+    except (OSError, ValueError):
+        return []
+    text = text_of(data) if len(data) <= MOST_BYTES else None
+    return [] if text is None else text.splitlines()[:MOST_ROWS]
 
 
 def text_of(data: bytes) -> str | None:
@@ -75,12 +85,21 @@ def text_of(data: bytes) -> str | None:
 
 
 def unread(files: Sequence[Path]) -> list[str]:
-    """A sentence for each list of the artist's own that is there and gives no term."""
-    return [
-        f"No term could be read from {file}: save it as plain text (UTF-8), one term a line."
-        for file in files
-        if file.name == OWN_NAME and stamp(file)[1] and not read_terms(file)
-    ]
+    """A sentence for each list of the artist's own that is there and gives no term, or not one for each line."""
+    found = []
+    for file in files:
+        if file.name != OWN_NAME or not stamp(file)[1]:
+            continue
+        lines = lines_of(file)
+        odd = [number for number, line in enumerate(lines, 1) if bare(line) and own_row(line) is None]
+        if not read_terms(file):
+            found.append(f"No term could be read from {file}: save it as plain text (UTF-8), one term a line.")
+        elif odd:
+            found.append(
+                f"{len(odd)} of {len(lines)} lines of {file} could not be read, the first is line {odd[0]}: write one "
+                "term a line, with a comma and a kind behind it where you like, as in 'Ada Byron, character'."
+            )
+    return found
 
 
 def tag_rows(lines: Sequence[str], name: str) -> Iterator[tuple[int, Term]]:
@@ -98,18 +117,22 @@ def tag_rows(lines: Sequence[str], name: str) -> Iterator[tuple[int, Term]]:
                 yield int(row[2]), Term(text, kind, kind)
 
 
-def own_rows(lines: Sequence[str]) -> Iterator[tuple[int, Term]]:
-    """(0, term) of lines of the form "term" or "term, kind"; a number behind the comma is how often it is used."""
-    for line in lines:
-        if line.lstrip().startswith("#"):
-            continue
-        head, _, tail = line.rpartition(",")
-        last = tail.strip().casefold()
-        kind = last if head and last in KINDS else ""
-        text = readable(head if kind or (head and last.isdecimal()) else line)
-        if text and "," not in text:
-            kind = kind or "thing"
-            yield (int(last) if last.isdecimal() and len(last) < 12 else 0), Term(text, kind, kind)
+def own_row(line: str) -> tuple[int, Term] | None:
+    """(0, term) of a line "term" or "term, kind"; a number behind the comma is how often it is used. None: neither."""
+    line = bare(line)
+    head, _, tail = CELLS.sub(",", line).rpartition(",")
+    last = tail.strip().casefold()
+    kind = next((k for k in (last, last.removesuffix("s")) if head and k in KINDS), "")
+    text = readable(head if kind or (head and last.isdecimal()) else line)
+    if not text or "," in text:
+        return None
+    kind = kind or "thing"
+    return (int(last) if last.isdecimal() and len(last) < 12 else 0), Term(text, kind, kind)
+
+
+def bare(line: str) -> str:
+    """A line without the sign of a list before it and a remark behind it."""
+    return REMARK.sub("", BULLET.sub("", line)).strip()
 
 
 def readable(text: str) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 
+from .compare import share_a_word
 from .plurals import plural
 from .prompts import style_words
 from .questions import listed, mentioned
@@ -47,14 +48,19 @@ class Understood:
             out.append(f"With it {'goes' if len(self.forms) == 1 else 'go'} {quoted(self.forms)}.")
         if self.synonyms:
             out.append(f"Other words for it stay: {quoted(self.synonyms)}. Name them too if they are to go.")
-        if self.group:
-            some = ", ".join(f"'{word}'" for word in self.group)
-            out.append(f"It is a group: {some} and others stay. Name them too if they are to go.")
+        out += self.about_group
         if self.kinds:
             out.append(f"Its kinds may go with it, as {quoted(self.kinds)}. Write under 'Keep' those that are to stay.")
         if self.near:
             out.append(f"Near it, to stay, and perhaps to be drawn instead: {', '.join(self.near)}.")
         return tuple(out)
+
+    @property
+    def about_group(self) -> tuple[str, ...]:
+        """What stays of a group, also where the checkpoint's own list leaves nothing else to tell."""
+        some = ", ".join(f"'{word}'" for word in self.group)
+        name = f"'{self.concept}'"
+        return (f"{name} is a group: {some} and others stay. Name them too if they are to go.",) if some else ()
 
 
 def understood(
@@ -81,9 +87,10 @@ def understood(
     synonyms = vocabulary.synonyms(concept) if vocabulary and term else ()
     others = dict.fromkeys(chain(own, more) if concept in own else chain(more, own))
     gone = (concept, *moving)
-    free = [o for o in others if o not in (*synonyms, *group, *narrower) and not any(belongs_to(o, m) for m in gone)]
+    out = {*synonyms, *group, *narrower}
+    free = tuple(islice((o for o in others if o not in out and not any(belongs_to(o, m) for m in gone)), SHOWN))
     forms = () if style else forms_of(concept, vocabulary)
-    shown = (synonyms[:SHOWN], tuple(free[:SHOWN]), group[:FEW], () if group else kinds[:FEW])
+    shown = (synonyms[:SHOWN], free, group[:FEW], () if group else kinds[:FEW])
     return Understood(concept, kind, what_of(term), forms, *shown)
 
 
@@ -114,6 +121,18 @@ def about_kept(keep: Sequence[str], words: WordList, vocabulary: Vocabulary | No
     return (
         f"{whose} {named}, written under 'Keep': check the spelling. "
         f"{'A word' if one else 'Words'} that the model does not know {'keeps' if one else 'keep'} nothing."
+    )
+
+
+def shared_with(keep: Sequence[str], concepts: Sequence[str]) -> str:
+    """A sentence about words under Keep that hold a word of what is to go, or "": no prompt of theirs can be held."""
+    found = [word for word in keep if any(share_a_word(word, concept) for concept in concepts)]
+    if not found:
+        return ""
+    has, it = ("has", "it") if len(found) == 1 else ("have", "they")
+    return (
+        f"{quoted(found)}, written under 'Keep', {has} a word of what is to go, so {it} may change with it: look at "
+        "the pictures."
     )
 
 

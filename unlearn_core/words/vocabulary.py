@@ -15,7 +15,7 @@ from os.path import commonprefix
 from pathlib import Path
 from typing import NamedTuple
 
-from .compare import content_words, folded, is_spelled, same_thing, share_a_word, unpointed
+from .compare import american, content_words, folded, is_spelled, same_thing, share_a_word, unpointed
 from .plurals import readings
 
 FILE = Path(__file__).with_name("data") / "vocabulary.txt.gz"
@@ -86,6 +86,18 @@ class Vocabulary:
         spelled = {reading: key(" ".join([*before, reading])) for reading in readings(last)}
         found = [(reading != last, self._places[name]) for reading, name in spelled.items() if name in self._places]
         return self.terms[min(found)[1]] if found else None
+
+    def artist_called(self, surname: str) -> str:
+        """The most common artist or style whose last word this is, or ""."""
+        return self._surnames.get(key(surname), "")
+
+    @cached_property
+    def _surnames(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for term in self.terms:
+            if term.is_style and term.is_name and " " in term.text:
+                found.setdefault(key(term.text.split()[-1]), term.text)
+        return found
 
     def category(self, text: str) -> tuple[Term, ...]:
         """The other terms of the category that a text belongs to; () for an unknown one.
@@ -173,7 +185,7 @@ def bundled() -> Vocabulary:
 
 def key(text: str) -> str:
     """What the spellings of one term share: "ice-cream", "Ice Cream", "Tom & Jerry" with "and"; not vowel signs."""
-    plain = (text.casefold() if text.isascii() else unpointed(text)).replace("&", "and")
+    plain = (american(text.casefold()) if text.isascii() else unpointed(text)).replace("&", "and")
     return plain if plain.isalnum() else "".join(filter(is_spelled, plain)) or plain or text
 
 

@@ -23,6 +23,7 @@ from .prompt_words import without_command
 from .prompts import style_words
 from .questions import (
     ask_about_a_sentence,
+    ask_about_another_in_its_place,
     ask_about_quotes,
     ask_about_replaced,
     ask_about_tags,
@@ -37,6 +38,8 @@ from .word_list import WordList
 
 MOST = 20
 """Concepts in one wish."""
+MOST_READINGS = 12
+"""After so many times what comes off is nonsense, as "forget forget forget"."""
 STYLE = re.compile(r"(?i)\bstyles?\b")
 NUMBERS = {"one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "many", "several"}
 """Before a known word they say nothing of it."""
@@ -106,22 +109,33 @@ def read_names(
 
 
 def concepts_in(
-    text: str, lists: Sequence[WordList], force: bool, vocabulary: Vocabulary | None = None
+    text: str, lists: Sequence[WordList], force: bool, vocabulary: Vocabulary | None = None, again: int = MOST_READINGS
 ) -> Iterator[str]:
-    """Each concept, as its list spells it. Raises `BadSetting` with a question unless forced."""
+    """Each concept, as its list spells it. Raises `BadSetting` with a question unless forced.
+
+    again: how often what is left of a part may be read anew.
+    """
     rows = parts(text)
+
+    def is_mentioned(rest: str) -> bool:
+        return bool(mentioned(rest, lists))
+
+    def is_term(rest: str) -> bool:
+        return vocabulary is not None and vocabulary.find(rest) is not None
+
     if not force:
         ask_about_replaced(text)
-        ask_about_what_stays(rows)
-        ask_about_tags(rows, lists)
+        ask_about_another_in_its_place(text)
+        ask_about_what_stays(text, rows)
+        ask_about_tags(rows, lists, vocabulary)
     for part, quoted in rows:
         if quoted:
             if not force:
                 ask_about_quotes(part, lists)
             yield part
             continue
-        noun = part if listed(part, lists) else without_command(part, lambda rest: bool(mentioned(rest, lists)))
-        whole = vocabulary is not None and " " in noun and vocabulary.find(noun) is not None
+        noun = part if listed(part, lists) else without_command(part, is_mentioned, is_term)
+        whole = " " in noun and is_term(noun)
         for item in [noun] if whole else joined_by_and(noun, lambda name: is_known(name, lists)):
             concept = known_form(item, lists)
             if vocabulary and concept == item and not STYLE.search(concept) and not listed(concept, lists):
@@ -130,9 +144,10 @@ def concepts_in(
             if all(map(names_nothing, concept.casefold().split())):
                 continue
             unread = concept != part or parts(concept) != [(concept, False)]
-            if unread and concept != text and "\\" not in text and not TAG_BRACKETS.search(text.translate(MARKS)):
+            plain = "\\" not in text and not TAG_BRACKETS.search(text.translate(MARKS))
+            if unread and concept != text and plain and again:
                 # what has come off may have hidden more of it
-                yield from concepts_in(concept, lists, force, vocabulary)
+                yield from concepts_in(concept, lists, force, vocabulary, again - 1)
                 continue
             if not force:
                 ask_about_a_sentence(concept, lists)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import cache
 from .balance import BalanceStack
 from .before_run import listen
+from .cache_size import limit
 from .demo import LoadDemoModel
 from .forget import ForgetConcept
 from .pictures import BeforeAfter
@@ -21,7 +21,7 @@ class Unlearning(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """Their classes; from now on each workflow is seen before it is checked."""
         listen()
-        cache.limit()  # what is wrong with it is said at the start, not after the first run
+        limit()  # what is wrong with it is said at the start, not after the first run
         return [
             ForgetConcept,
             ForgetSettings,

@@ -63,9 +63,9 @@ class Sent:
         return self.found[key]
 
     def read(self, key: str) -> tuple[str, ...]:
-        """The concepts of a node; () where its words come by a link. Raises `BadSetting`."""
+        """The concepts of a node; () where its words, or "Go on regardless", come by a link. Raises `BadSetting`."""
         inputs = self.nodes[key]["inputs"]
-        if isinstance(inputs.get("concept"), list):
+        if isinstance(inputs.get("concept"), list) or isinstance(inputs.get("force"), list):
             return ()
         settings = inputs.get("settings")
         further = self.nodes.get(settings[0], {}).get("inputs", {}) if isinstance(settings, list) else {}

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
-import math
 import os
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,7 +14,6 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
-import folder_paths
 import numpy as np
 import torch
 from PIL import Image
@@ -24,29 +21,13 @@ from torch import Tensor
 
 from ..unlearn_core import BadDelta, Delta, ForgetConfig, UnlearnError, load, save
 from ..unlearn_core.method.vocabularies import vocabulary_of
-from ..unlearn_core.saved_work import NOTHING, NoSavedWork, SavedWork
+from ..unlearn_core.saved_work import NOTHING, NoSavedWork, SavedWork, tool
 from ..unlearn_core.untrusted import stamp
+from .cache_size import folder, limit
+from .functions import has_functions
 from .host import ComfyHostModel
 from .model_stack import stack_of
 from .pictures import as_image
-
-VERSION = 11
-"""Raised when the method changes so that the same request gives another delta."""
-LIMIT_VARIABLE, LIMIT_MB = "UNLEARN_CACHE_MB", 512
-GUIDANCE_ONLY = {
-    "sampler_cfg_function",
-    "sampler_post_cfg_function",
-    "sampler_pre_cfg_function",
-    "sampler_calc_cond_batch_function",
-    "disable_cfg1_optimization",
-    "denoise_mask_function",
-}
-"""Options of a MODEL that act where ComfyUI's own samplers add guidance or mask, which the core does by itself."""
-
-
-def folder() -> Path:
-    """Where cached deltas lie."""
-    return Path(folder_paths.get_user_directory()) / "unlearn_cache"
 
 
 @dataclass(frozen=True)
@@ -77,14 +58,14 @@ def keys(host: ComfyHostModel, model, config: ForgetConfig) -> Keys:
     if has_functions(model):
         return Keys()
     made_of = {
-        "version": VERSION,
+        "tool": tool(Path(__file__).parent),
         "base": host.fingerprint,
         "stack": [[p.sha256, p.strength] for p in stack_of(model).parents()],
         "patches": hashed(sorted(model.patches.items())),
         "sampling": [host.prediction_type, hashed(host.sigmas), *patched_sampling(model)],
         "text": hashed(host.encode([config.concept, "a photo"]).tokens),
         "latent_shape": host.latent_shape,
-        "words_file": host.words_file,
+        "words_file": hashlib.sha256(Path(host.words_file).read_bytes()).hexdigest() if host.words_file else "",
         "vocabulary": known.digest if (known := vocabulary_of(host)) else "",
     }
     untrained, trained = (
@@ -94,21 +75,6 @@ def keys(host: ComfyHostModel, model, config: ForgetConfig) -> Keys:
         for t in (False, True)
     )
     return Keys(untrained, trained, hashed(host.decoder())[:16])
-
-
-def has_functions(model) -> bool:
-    """Whether a MODEL answers through more than its weights, their patches and its sampling: FreeU, bypass LoRAs."""
-    options = {name: value for name, value in model.model_options.items() if name not in GUIDANCE_ONLY}
-    objects = {name: value for name, value in model.object_patches.items() if name != "model_sampling"}
-    others = (getattr(model, name, {}) for name in ("injections", "weight_wrapper_patches", "callbacks"))
-    return any(map(holds_anything, (options, objects, *others)))
-
-
-def holds_anything(value: Any) -> bool:
-    """Whether there is more in nested tables and lists than empty ones, which ComfyUI makes beforehand."""
-    if isinstance(value, dict):
-        return any(map(holds_anything, value.values()))
-    return bool(value) if isinstance(value, (list, tuple, set)) else True
 
 
 def patched_sampling(model) -> list[str]:
@@ -209,26 +175,13 @@ def rows_of(file: Path, count: int) -> Tensor:
     return whole.unflatten(1, (count, -1)).movedim(1, 0)
 
 
-def limit() -> float:
-    """The cache's size in bytes: `UNLEARN_CACHE_MB` megabytes, 0 for no cache; what is no number is the default."""
-    text = os.environ.get(LIMIT_VARIABLE, str(LIMIT_MB))
-    try:
-        megabytes = float(text)
-    except ValueError:
-        megabytes = math.nan
-    if math.isfinite(megabytes):
-        return megabytes * 2**20
-    if text.strip():
-        logging.warning(
-            "Unlearn: %s is '%s', which is no number of megabytes: %d is used.", LIMIT_VARIABLE, text, LIMIT_MB
-        )
-    return LIMIT_MB * 2**20
+def saved_work(host: ComfyHostModel) -> NoSavedWork:
+    """Where runs that are interrupted leave what they had finished, within a limit of its own of the same size.
 
-
-def saved_work() -> NoSavedWork:
-    """Where runs that are interrupted leave what they had finished, within a limit of its own of the same size."""
+    Nowhere for a MODEL with functions on it: its answer at one noise level may be another MODEL's.
+    """
     most = limit()
-    return SavedWork(folder() / "unfinished", most=most) if most > 0 else NOTHING
+    return SavedWork(folder() / "unfinished", most=most) if most > 0 and host.told_by_an_answer else NOTHING
 
 
 def write(name: str, delta: Delta, report: dict) -> None:

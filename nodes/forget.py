@@ -12,11 +12,13 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..unlearn_core import Delta, ForgetConfig, TrainingFailed
+from ..unlearn_core import BadSetting, Delta, ForgetConfig, TrainingFailed
 from ..unlearn_core.config import REQUEST
+from ..unlearn_core.delta.stack import MAX_STRENGTH
 from ..unlearn_core.method.attempts import unfinished
 from ..unlearn_core.method.forget import broken_in, forget_or_go_on, harm_in, summary
 from ..unlearn_core.method.request import at_own_guidance
+from ..unlearn_core.saved_work import NOTHING
 from ..unlearn_core.untrusted import stamp
 from . import cache
 from .before_run import about, checkpoint_name, literals, sent_nodes
@@ -93,6 +95,9 @@ class ForgetConcept(io.ComfyNode):
     @classmethod
     def execute(cls, model, clip, strength=1.0, resolution=0, vae=None, settings=None, **values) -> io.NodeOutput:
         """Make a delta for each concept, or take it from the cache; raises the core's one-sentence errors."""
+        if not abs(strength) <= MAX_STRENGTH:
+            # by a link, or as no number: ComfyUI looks at typed numbers alone
+            raise BadSetting(f"Strength: {strength} is not from -2 to 2: use 1 to forget.")
         key, nodes = cls.hidden.unique_id, sent_nodes(cls.hidden)
         wired = Wired(clip, vae, resolution, strength, key, checkpoint_name(nodes, key))
         own = literals(nodes.get(key, {}).get("inputs", {}))
@@ -107,7 +112,10 @@ class ForgetConcept(io.ComfyNode):
             shown = drawn_together(drawn) | {"text": (text,)}
             picture = sheet([(d.prompts, *d.pictures) for d in drawn]) if drawn else as_image_output(message(text))
         patched = done[-1].model
-        return io.NodeOutput(patched, stack_of(patched), picture, text, ui=shown)
+        stack = stack_of(patched)
+        if patched is model:
+            stack = replace(stack, withheld=wish.concepts)
+        return io.NodeOutput(patched, stack, picture, text, ui=shown)
 
 
 FAILED: list[str] = []
@@ -188,7 +196,8 @@ class Wired:
             info = replace(delta.info, config=config.deciding(), base_name=host.title)
             return Delta(delta.factors, info), report, cache.find_pictures(keys, report)
         memory.throw_exception_if_processing_interrupted()
-        saved = cache.saved_work()
+        saved = cache.saved_work(host)
+        progress.goes_on = saved is not NOTHING
         try:
             result = forget_or_go_on(host, config, host.stack, progress, saved)
         except TrainingFailed:

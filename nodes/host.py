@@ -18,8 +18,10 @@ from ..unlearn_core import BadCheckpoint, Conditioning, Stack, UnlearnError
 from ..unlearn_core.delta import layer_names as names
 from ..unlearn_core.delta.base_sample import Base
 from ..unlearn_core.prompt_cache import PromptCache
+from .cache_size import words_folder
+from .functions import has_functions
 from .loaded import Loaded, as_executed
-from .model_stack import facts_of, stack_of, term_lists, words_folder
+from .model_stack import facts_of, stack_of, term_lists
 from .weights import check_readable, not_paged, original_weights, scales_of, true_weight
 
 ARCHITECTURES = {"SD15": "sd1", "SD20": "sd2", "SDXL": "sdxl"}
@@ -62,6 +64,7 @@ class ComfyHostModel:
         self.device = model.load_device
         self.words_file = facts.words_file
         self.term_lists, self.cache_folder = term_lists(), words_folder()
+        self.told_by_an_answer = not has_functions(model)
         self.title = facts.title or title
         self.sigmas = torch.as_tensor(sampling.sigmas).float().to(self.device)
         weights = original_weights(model)
@@ -169,7 +172,8 @@ class ComfyHostModel:
         """Some numbers of the VAE that pictures are decoded with, to tell one from another; none without it."""
         if self._vae is None:
             return []
-        return [p.detach().flatten()[:64] for p in list(self._vae.first_stage_model.parameters())[-2:]]
+        numbers = (p.detach().flatten() for p in self._vae.first_stage_model.parameters())
+        return [n[:: max(1, n.numel() // 16)] for n in numbers]
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:

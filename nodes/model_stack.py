@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import comfy.sd
 import folder_paths
 
-from ..unlearn_core import BadDelta, Delta, Stack
+from ..unlearn_core import BadDelta, BadSetting, Delta, Stack
 from ..unlearn_core.delta.format import tensors
-from ..unlearn_core.saved_work import cache_folder
 from ..unlearn_core.words.term_lists import OWN_NAME, lists_in
 
-STACK, FACTS = "unlearn_stack", "unlearn_facts"
+STACK, FACTS, SCALINGS = "unlearn_stack", "unlearn_facts", "unlearn_scalings"
 
 
 @dataclass(frozen=True)
@@ -34,21 +32,23 @@ def term_lists() -> tuple[Path, ...]:
     return tuple(dict.fromkeys(file for pack in packs or ["."] for file in lists_in(Path(pack), own)))
 
 
-def words_folder() -> Path | None:
-    """Where what text encoders make of the vocabulary is kept; None where the artist wants no cache."""
-    if os.environ.get("UNLEARN_CACHE_MB", "").strip() == "0":
-        return None
-    return cache_folder(Path(folder_paths.get_user_directory()) / "unlearn_cache" / "vocabulary")
-
-
 def facts_of(model) -> BaseFacts:
     """The facts that a loader attached, or empty ones."""
     return model.get_attachment(FACTS) or BaseFacts()
 
 
 def stack_of(model) -> Stack:
-    """The deltas that are on a MODEL, lowest first."""
-    return model.get_attachment(STACK) or Stack()
+    """The deltas that are on a MODEL, lowest first.
+
+    Raises `BadSetting` for a merge of MODELs that was made on top of them: they act in part there.
+    """
+    stack = model.get_attachment(STACK) or Stack()
+    if len(stack) and scalings(model) > (model.get_attachment(SCALINGS) or 0):
+        raise BadSetting(
+            "This MODEL was merged with another one after deltas were put on it, so they act in part only: merge "
+            "first, then forget."
+        )
+    return stack
 
 
 def with_delta(model, delta: Delta, strength: float = 1.0):
@@ -66,6 +66,7 @@ def with_delta(model, delta: Delta, strength: float = 1.0):
             "load the checkpoint that it was made for."
         )
     patched.set_attachments(STACK, stack)
+    patched.set_attachments(SCALINGS, scalings(patched))
     return patched
 
 
@@ -79,6 +80,11 @@ def with_stack(model, stack: Stack):
 def other_patches(model) -> int:
     """Number of patches that are none of the stack's: of other LoRAs."""
     return patch_count(model) - sum(len(entry.delta.factors) for entry in stack_of(model))
+
+
+def scalings(model) -> int:
+    """Number of patches that scale what lies below them, as those of a merge do and those of LoRAs do not."""
+    return sum(patch[2] != 1.0 for patches in model.patches.values() for patch in patches)
 
 
 def patch_count(model) -> int:

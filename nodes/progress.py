@@ -37,6 +37,8 @@ class NodeProgress:
         self._shown, self._picture = 0, None
         self._begun = time.monotonic()
         self._drawn = 0
+        self.goes_on = False
+        """Whether a run that is stopped leaves something with which the next one goes on."""
 
     def __call__(self, report: StepReport) -> None:
         """The core's callback."""
@@ -88,7 +90,7 @@ class NodeProgress:
         if (now := round(PARTS * event["fraction"])) > self._shown:
             self._bar.update_absolute(now, PARTS, self._picture)
             self._shown, self._picture = now, None
-        send({"node": self._node, "part": number, **event})
+        send({"node": self._node, "part": number, "goes_on": self.goes_on, **event})
 
     def preview(self, latents: Tensor) -> tuple[str, Image.Image, int]:
         """The rough picture of some latents in ComfyUI's form for previews."""

@@ -91,6 +91,10 @@ class SaveDelta(io.ComfyNode):
             # a Forget Concept that kept nothing must not keep the rest of the workflow from running
             text = ("nothing was saved: there is no delta on the stack",)
             return io.NodeOutput("", ui={"text": text, "unlearn_folder": ()})
+        if stack.withheld and save == NEWEST:
+            named = ", ".join(f"'{concept}'" for concept in stack.withheld)
+            text = (f"nothing was saved: the last Forget Concept kept nothing of {named}",)
+            return io.NodeOutput("", ui={"text": text, "unlearn_folder": ()})
         folder = loras()
         with torch.inference_mode(False), torch.no_grad():
             chosen = deltas(stack, save)

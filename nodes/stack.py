@@ -12,6 +12,7 @@ from ..unlearn_core import BadDelta, Delta, Stack, UnlearnError, load
 from ..unlearn_core.delta.stack import OtherBase, lineage
 from ..unlearn_core.demo.recognition import CHECKPOINT
 from ..unlearn_core.host import check_stack
+from ..unlearn_core.untrusted import stamp
 from .before_run import checkpoint_name, sent_nodes
 from .host import ComfyHostModel
 from .model_stack import stack_of, with_stack
@@ -48,7 +49,10 @@ class LoadDelta(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, delta, strength) -> str:
-        """Changes when the file does."""
+        """Changes when the file does, and where its name comes by a link when any file in the loras folder does."""
+        if delta is None:
+            files = (folder_paths.get_full_path(FOLDER, name) for name in folder_paths.get_filename_list(FOLDER))
+            return f"{strength} {[stamp(Path(file)) for file in files if file]}"
         file = delta_file(delta)
         return f"{delta} {strength} {Path(file).stat().st_mtime_ns if file else 0}"
 

@@ -79,11 +79,15 @@ def number_of(*values: Any) -> int:
 
 
 @cache
-def tool() -> str:
-    """What this tool and its libraries are: another version may give other numbers for the same request."""
+def tool(*hosts: Path) -> str:
+    """What this tool and its libraries are: another version may give other numbers for the same request.
+
+    hosts: folders of more of its code.
+    """
     made = hashlib.blake2b(digest_size=SUM)
-    for file in sorted(Path(__file__).parent.rglob("*.py")):
-        made.update(file.read_bytes())
+    for folder in (Path(__file__).parent, *hosts):
+        for file in sorted(folder.rglob("*.py")):
+            made.update(file.read_bytes())
     return f"{__version__} {made.hexdigest()} torch {torch.__version__}"
 
 

@@ -106,6 +106,7 @@ export class Panel {
     this.track.style.visibility = "visible";
     this.fraction = report.fraction;
     this.part = report.part;
+    this.goesOn = report.goes_on;
     if (report.message) this.phase = phaseText(report);
     this.doing.textContent = this.phase || phaseText(report);
     const left = report.seconds_left == null ? "" : `, ${duration(report.seconds_left)} ${text("left", "left")}`;

@@ -14,6 +14,7 @@ const LATE = [0, 500, 2000];
 /** Milliseconds after which an opened node is laid out. */
 const SETTLED = 100;
 const STOPPED = ["stopped", "Stopped. Run goes on from here."];
+const ENDED = ["ended", "Stopped."];
 
 /** Milliseconds for which a toast stays. */
 const SHOWN = 10000;
@@ -70,7 +71,7 @@ app.registerExtension({
     api.addEventListener("unlearn.note", ({ detail }) => panelOf(detail.node, detail.prompt_id)?.told(detail.text));
     api.addEventListener("execution_interrupted", ({ detail }) => {
       const panel = panelOf(detail?.node_id, detail?.prompt_id);
-      panel?.ended(text(...STOPPED));
+      panel?.ended(text(...(panel.goesOn ? STOPPED : ENDED)));
       if (panel) tidy(nodeOf(detail.node_id));
     });
     api.addEventListener("executed", ({ detail }) => detail && ended(detail));

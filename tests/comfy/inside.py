@@ -20,6 +20,7 @@ import comfy.options  # noqa: E402
 import torch  # noqa: E402
 from our_pack import load_pack  # noqa: E402
 
+LIMIT = "UNLEARN_CACHE_MB"
 PROMPTS = ("a flat banana", "a photo of a cat", "two frogs in ink style")
 STEPS, GUIDANCE, SEED = 12, 3.0, 5
 
@@ -120,7 +121,7 @@ def cached(folder):
             for age, file in enumerate(sorted(cache.folder().glob("*.safetensors"), reverse=True)):
                 os.utime(file, (1e9 - age, 1e9 - age))
             assert cache.read("delta0")[0].info.concept == "cat"
-        os.environ[cache.LIMIT_VARIABLE] = limit
+        os.environ[LIMIT] = limit
         cache.write(name, Delta({"lora_unet_a": factor}, info), {"number": number})
         left = sorted(f.name for f in cache.folder().iterdir())
     return left
@@ -128,12 +129,12 @@ def cached(folder):
 
 def limits():
     """The cache's limit for some texts in its variable."""
-    from the_pack.nodes import cache
+    from the_pack.nodes.cache_size import limit
 
     found = {}
     for text in ("512MB", "", "nan", "inf", "0", "1.5"):
-        os.environ[cache.LIMIT_VARIABLE] = text
-        found[text] = cache.limit()
+        os.environ[LIMIT] = text
+        found[text] = limit()
     return found
 
 

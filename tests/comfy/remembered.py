@@ -3,7 +3,7 @@
 Runs inside ComfyUI: python boot.py COMFYUI_FOLDER remembered.py FOLDER --cpu
 Prints as its last line {"keys": {what is on the MODEL: names of the same request, for each time it was put on},
 "tidied": see `tidied`, "outcomes": see `outcomes`, "guidance": see `guidance`, "tries": see
-`tries`}.
+`tries`, "merged", "told", "saved": see the functions}.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import comfy.utils  # noqa: E402
 import torch  # noqa: E402
 from our_pack import load_pack  # noqa: E402
 
+LIMIT = "UNLEARN_CACHE_MB"
 QUICK = {"concept": "banana", "anchor": "dog", "quality": "quick", "sampling_steps": 1}
 
 
@@ -123,7 +124,7 @@ def tidied() -> list[str]:
             raise PermissionError(file)
         unlink(file, **options)
 
-    os.environ[cache.LIMIT_VARIABLE] = "0.00001"
+    os.environ[LIMIT] = "0.00001"
     try:
         Path.stat, Path.unlink = no_stat, no_unlink
         cache.tidy("newest")
@@ -131,7 +132,7 @@ def tidied() -> list[str]:
         return [repr(problem)]
     finally:
         Path.stat, Path.unlink = stat, unlink
-        del os.environ[cache.LIMIT_VARIABLE]
+        del os.environ[LIMIT]
     left = sorted(f.name for f in cache.folder().iterdir())
     for file in cache.folder().iterdir():
         file.unlink()
@@ -191,11 +192,11 @@ def outcomes(model, clip, vae) -> dict[str, dict]:
         run("checked")
     run("black", BlackVae())
     run("sound")
-    os.environ[cache.LIMIT_VARIABLE] = "0"
+    os.environ[LIMIT] = "0"
     try:
         run("switched off")
     finally:
-        del os.environ[cache.LIMIT_VARIABLE]
+        del os.environ[LIMIT]
     run("switched on")
     return found
 
@@ -220,6 +221,68 @@ def tries(model, clip) -> list[str]:
         found.append(forget.ForgetConcept.fingerprint_inputs())
     forget.forget_or_go_on = real
     return found
+
+
+def merged(model, delta: Path) -> dict[str, str]:
+    """{how a MODEL with a delta was merged: the concepts that are on it, or why that cannot be told}."""
+    from comfy_extras.nodes_model_merging import ModelAdd, ModelMergeSimple
+    from the_pack.nodes.model_stack import stack_of, with_delta
+    from the_pack.unlearn_core import UnlearnError, load
+
+    forgotten, merge = with_delta(model, load(delta)), ModelMergeSimple().merge
+    lora = comfy.utils.load_torch_file(str(delta))
+    ways = {
+        "after": lambda: merge(forgotten, model, 0.5)[0],
+        "before": lambda: with_delta(merge(model, halved(model), 0.5)[0], load(delta)),
+        "a LoRA after": lambda: comfy.sd.load_lora_for_models(forgotten, None, lora, 0.5, 0.0)[0],
+        "added": lambda: ModelAdd().merge(forgotten, model)[0],
+        "into another": lambda: merge(model, forgotten, 0.5)[0],
+    }
+    found = {}
+    for name, way in ways.items():
+        try:
+            found[name] = " ".join(stack_of(way()).concepts())
+        except UnlearnError as problem:
+            found[name] = str(problem)
+    return found
+
+
+def told(parts: dict, clip, vae) -> dict:
+    """What is kept on disk of a plain MODEL and of one with functions, and names of two autoencoders."""
+    from the_pack.nodes import cache
+    from the_pack.nodes.cache_size import words_folder
+    from the_pack.nodes.host import ComfyHostModel
+    from the_pack.unlearn_core.method.run import pictures_of
+    from the_pack.unlearn_core.saved_work import NOTHING
+
+    os.environ["UNLEARN_CACHE"] = str(FOLDER / "words")
+    hosts = {name: ComfyHostModel(parts[name](), clip, vae, 64) for name in ("nothing", "FreeU")}
+    found = {n: [pictures_of(h) is not None, cache.saved_work(h) is not NOTHING] for n, h in hosts.items()}
+    names = [cache.hashed(hosts["nothing"].decoder())]
+    weight = vae.first_stage_model.decoder.conv_out.weight
+    weight.data.neg_()
+    names.append(cache.hashed(hosts["nothing"].decoder()))
+    weight.data.neg_()
+    folders = []
+    for text in ("0", "0.0", "00", "-1", "1"):
+        os.environ[LIMIT] = text
+        folders.append(words_folder() is not None)
+    del os.environ[LIMIT]
+    return {**found, "autoencoders": names, "folders": folders}
+
+
+def saved_of(delta: Path) -> list[str]:
+    """What Save Delta says of a stack on top of which a request kept nothing, by what is to be saved."""
+    from the_pack.nodes.save import SaveDelta
+    from the_pack.unlearn_core import Stack, load
+
+    stack = replace(Stack().with_delta(load(delta)), withheld=("fox",))
+    grown = stack.with_delta(load(delta.with_name("forget_banana.safetensors")))
+    newest, each, both = (
+        SaveDelta.execute(s, "x", save=w)
+        for s, w in ((stack, "newest delta"), (stack, "each delta"), (grown, "newest delta"))
+    )
+    return [out.ui["text"][0] for out in (newest, each, both)]
 
 
 def guidance() -> dict[str, list[float]]:
@@ -252,6 +315,11 @@ def main() -> None:
         report = {"keys": named(patched(model, delta), clip), "tidied": tidied()}
     report |= {"outcomes": outcomes(model, clip, vae), "guidance": guidance()}
     report["tries"] = tries(model, clip)
+    with torch.no_grad():
+        report |= {"merged": merged(model, delta), "told": told(patched(model, delta), clip, vae)}
+    folder_paths.folder_names_and_paths["loras"] = ([str(FOLDER / "loras")], {".safetensors"})
+    (FOLDER / "loras").mkdir()
+    report["saved"] = saved_of(delta)
     print(json.dumps(report))
 
 

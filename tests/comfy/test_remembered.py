@@ -74,5 +74,24 @@ def test_a_run_that_had_no_room_is_tried_again_and_a_sound_one_is_not(seen):
     assert len({first, failed, again}) == 3 and sound == again
 
 
+def test_a_model_that_was_merged_after_it_forgot_is_refused(seen):
+    found = seen["merged"]
+    assert "merge first, then forget" in found["after"]
+    assert [found[way] for way in ("before", "a LoRA after", "added", "into another")] == ["cat", "cat", "cat", ""]
+
+
+def test_what_one_answer_does_not_tell_apart_is_not_kept(seen):
+    told = seen["told"]
+    assert told["nothing"] == [True, True] and told["FreeU"] == [False, False]
+    assert len(set(told["autoencoders"])) == 2
+    assert told["folders"] == [False, False, False, False, True]
+
+
+def test_save_delta_does_not_write_what_lies_below_a_request_that_kept_nothing(seen):
+    withheld, each, grown = seen["saved"]
+    assert withheld == "nothing was saved: the last Forget Concept kept nothing of 'fox'"
+    assert each.startswith("saved as x") and grown.startswith("saved as x")
+
+
 def test_before_and_after_draws_a_model_with_the_guidance_it_is_made_for(seen):
     assert seen["guidance"] == {"5.0": [5.0, 5.0, 1.0, 1.0], "7.0": [7.0, 7.0, 7.0, 7.0]}

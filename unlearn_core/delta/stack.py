@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import BadDelta, BadSetting
@@ -43,10 +43,12 @@ class Entry:
 class Stack:
     """Deltas in the order they were learned in.
 
-    Raises `BadDelta` when one acts twice, also inside a merge; what is switched off does not act.
+    withheld: what was to be forgotten on top of them and was not kept; it says nothing of the deltas themselves. Raises
+    `BadDelta` when one acts twice, also inside a merge; what is switched off does not act.
     """
 
     entries: tuple[Entry, ...] = ()
+    withheld: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         seen: set[str] = set()

@@ -184,7 +184,7 @@ def model_of(request: Request, host: HostModel, answer: Tensor) -> str:
 def pictures_of(host: HostModel) -> Path | None:
     """Where pictures of before are kept, with what else is the same for all requests; None where nothing is."""
     folder: Path | None = getattr(host, "cache_folder", None)
-    return folder / "pictures" if folder else None
+    return folder / "pictures" if folder and getattr(host, "told_by_an_answer", True) else None
 
 
 def loaded(host: HostModel) -> tuple:

@@ -112,6 +112,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return failed(f"gradio is missing ({e}). Start the page with: python install.py app")
     from .tab import build, theme
 
+    if args.out.exists() and not args.out.is_dir():
+        return failed(f"--out: '{args.out}' is a file: name a folder, or move that file.")
     try:
         args.out.mkdir(parents=True, exist_ok=True)
         open_checkpoint(args.checkpoint)  # what is no checkpoint is refused before the page opens

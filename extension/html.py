@@ -38,7 +38,8 @@ NOT_YET = 0.99
 
 def notice(text: str, kind: str = "info") -> str:
     """One sentence in a box. kind: "info", "good" or "bad"."""
-    return f'<div class="unlearn-box {kind}">{escape(text)}</div>' if text else ""
+    role = "alert" if kind == "bad" else "status"
+    return f'<div class="unlearn-box {kind}" role="{role}">{escape(text)}</div>' if text else ""
 
 
 def minutes(seconds: float) -> str:
@@ -138,7 +139,7 @@ def outcome(view: View | None, in_web_ui: bool) -> str:
     if not isinstance(made, ForgetResult):
         return ""
     if not made.earlier:
-        return headline(made) + one_outcome(made, USE[in_web_ui])
+        return headline(made) + one_outcome(made, (USE_WITH if made.below else USE)[in_web_ui])
     whole = (*made.earlier, made)
     parts = [overview(whole, in_web_ui)]
     for number, one in enumerate(whole, 1):
@@ -173,6 +174,10 @@ def overview(made: Sequence[ForgetResult], in_web_ui: bool) -> str:
 
 
 USE = {True: "Add this to a prompt:", False: "Copy it into your program's LoRA folder and add this to a prompt:"}
+USE_WITH = {
+    True: USE[True],
+    False: "Copy it and the deltas below it into your program's LoRA folder and add this to a prompt:",
+}
 USE_ALL = {
     True: "Add these to a prompt, all of them:",
     False: "Copy them into your program's LoRA folder and add these to a prompt, all of them:",

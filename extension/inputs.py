@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..unlearn_core import BadSetting, ForgetConfig
+from ..unlearn_core.words.prompt_syntax import as_it_looks
 
 MOST_PROMPTS, LONGEST_PROMPT = 16, 500
 WORDS = ("concept", "anchor", "keep")
@@ -29,13 +30,15 @@ def as_typed(words: Any) -> str:
 
 def read_prompts(text: str) -> list[str]:
     """One prompt a line, white space folded. Raises `BadSetting`."""
-    lines = [" ".join(line.split()) for line in written(text or "", "Prompts").splitlines()]
+    lines = [" ".join(line.split()) for line in as_it_looks(written(text or "", "Prompts")).splitlines()]
     lines = [line for line in lines if line]
     if len(lines) > MOST_PROMPTS:
         raise BadSetting(f"At most {MOST_PROMPTS} prompts at once, not {len(lines)}: remove some.")
-    for line in lines:
-        if len(line) > LONGEST_PROMPT or not line.isprintable():
-            raise BadSetting(f"A prompt is one line of at most {LONGEST_PROMPT} readable characters.")
+    for number, line in enumerate(lines, 1):
+        if len(line) > LONGEST_PROMPT:
+            raise BadSetting(f"Prompt {number} has {len(line)} characters: at most {LONGEST_PROMPT} are read.")
+        if not line.isprintable():
+            raise BadSetting(f"Prompt {number} holds invisible control characters: type it again by hand.")
     return lines
 
 
@@ -48,12 +51,14 @@ def written(value: Any, label: str) -> str:
 
 def number(value: Any, label: str, low: float, high: float) -> float:
     """`value` as a number within bounds, or `BadSetting`."""
+    if value in (None, ""):
+        raise BadSetting(f"{label}: it is empty. Write a number from {plain(low)} to {plain(high)}.")
     try:
         found = float(value)
     except (TypeError, ValueError, OverflowError):
         found = float("nan")
     if not low <= found <= high:
-        raise BadSetting(f"{label}: '{value}' is not a number from {low:g} to {high:g}.")
+        raise BadSetting(f"{label}: '{value}' is not a number from {plain(low)} to {plain(high)}.")
     return found
 
 
@@ -61,5 +66,10 @@ def whole(value: Any, label: str, low: int, high: int) -> int:
     """`value` as a whole number within bounds, or `BadSetting`."""
     found = number(value, label, low, high)
     if found != int(found):
-        raise BadSetting(f"{label}: {'it is empty' if value in (None, '') else repr(value)}. Write a whole number.")
+        raise BadSetting(f"{label}: {value!r}. Write a whole number.")
     return int(found)
+
+
+def plain(bound: float) -> str:
+    """A number as people write it."""
+    return str(int(bound)) if bound == int(bound) else f"{bound:g}"

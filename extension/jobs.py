@@ -203,6 +203,10 @@ def in_one_sentence(error: Exception) -> str:
     return f"Something unexpected went wrong ({name}). The console has the details. The model is unchanged."
 
 
+UNSTOPPABLE = {"candidates", "bake"}
+"""Kinds of jobs that have no button to stop them: they are short."""
+
+
 class Jobs:
     """All jobs of this process, the newest ones remembered."""
 
@@ -214,7 +218,9 @@ class Jobs:
         """Start a thread for the work. notes: see `View`. Raises `Busy` while another job runs."""
         with self._lock:
             if running := self.running():
-                raise Busy(f"Another job is running ({running.view().title}): wait until it ends, or stop it.")
+                now = running.view()
+                way = "wait until it ends" if now.kind in UNSTOPPABLE else "wait until it ends, or stop it"
+                raise Busy(f"Another job is running ({now.title}): {way}.")
             job = Job(kind, title, notes)
             self._jobs[job.id] = job
             for old in list(self._jobs)[:-REMEMBERED]:

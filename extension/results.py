@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from ..unlearn_core import Cancelled, UnlearnError
 
 
 def in_prompt(name: str, strength: float) -> str:
@@ -76,3 +78,22 @@ class CandidatesResult:
 def paired(prompts: Sequence[str], before: Sequence[str], after: Sequence[str]) -> tuple[Pair, ...]:
     """Prompts with their addresses; after may be empty, and before as well."""
     return tuple(Pair(p, b, after[i] if after else "") for i, (p, b) in enumerate(zip(prompts, before, strict=False)))
+
+
+def together(made: list[ForgetResult], left: Sequence[str] = ()) -> ForgetResult:
+    """Several concepts' results as one. left: what a stop has left undone."""
+    *earlier, last = made
+    undone = f"Not forgotten, because you stopped: {', '.join(map(repr, left))}." if left else ""
+    return replace(last, earlier=tuple(earlier), remark=" ".join(filter(None, [undone, last.remark])))
+
+
+def told_after(made: Sequence[ForgetResult], concept: str, error: UnlearnError, left: Sequence[str]) -> UnlearnError:
+    """What went wrong with one concept, said beside those that are done. left: those that were not begun."""
+    if not made:
+        return error
+    stopped = isinstance(error, Cancelled)
+    why = "you stopped" if stopped else str(error).removesuffix(".")
+    more = f" Not begun: {', '.join(map(repr, left))}." if left else ""
+    again = " Start makes the rest of the list." if stopped else ""
+    kind = Cancelled if stopped else UnlearnError
+    return kind(f"'{concept}' was not forgotten: {why}.{more} What came before it is saved, see below.{again}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import compress
 from pathlib import Path
@@ -13,7 +13,6 @@ from torch import Tensor
 
 from ..unlearn_core import (
     BadSetting,
-    Cancelled,
     Delta,
     ForgetConfig,
     HostModel,
@@ -23,9 +22,10 @@ from ..unlearn_core import (
     save,
 )
 from ..unlearn_core.delta.bake import bake, check_places
+from ..unlearn_core.delta.format import SUFFIX
 from ..unlearn_core.delta.merge import combine_cat, combine_svd
 from ..unlearn_core.delta.outputs import PICTURE_SIZE, TEXT_SIZE, check_room, check_writable, delta_size
-from ..unlearn_core.delta.stack import lineage
+from ..unlearn_core.delta.stack import FORGETS, Entry, lineage
 from ..unlearn_core.host import check_stack
 from ..unlearn_core.method.candidates import candidates
 from ..unlearn_core.method.forget import forget_or_go_on
@@ -41,7 +41,7 @@ from .jobs import Job, Jobs
 from .open_folder import open_folder
 from .pictures import data_urls, save_card
 from .program import HostProgram
-from .results import CandidatesResult, ForgetResult, Pair, PreviewResult, in_prompt, paired
+from .results import CandidatesResult, ForgetResult, Pair, PreviewResult, in_prompt, paired, together, told_after
 from .stack_file import Row, StackFile
 
 FORGET, PREVIEW, BAKE, CANDIDATES = "forget", "preview", "bake", "candidates"
@@ -86,7 +86,7 @@ class Service:
     def forget(self, values: dict[str, Any], prompts: str = "") -> Job:
         """Start to forget on top of the stack. values: settings by name, of any type a page gives."""
         own, stack = read_prompts(prompts), self.stack()
-        wish, configs = read_requests(values, self.words_file(), stack, self.program.term_lists())
+        wish, configs = read_requests(values, self.words_file(), stack, self.program.term_lists(), rest=True)
         self.stack_file.check_room(len(configs))
         self.check_checkpoint(stack)
         self.check_place(configs)
@@ -106,7 +106,7 @@ class Service:
                             raise UnlearnError(result.withheld)
                         found, now = self.keep(job, host, ForgetRequest(config, now, own), result)
                     except UnlearnError as e:
-                        raise told_after(made, config.concept, e) from e
+                        raise told_after(made, config.concept, e, [c.concept for c in configs[number + 1 :]]) from e
                     if not result.report["stopped"]:
                         saved.remove()
                     made.append(found)
@@ -216,7 +216,7 @@ class Service:
         """A new file in the folder, called after the wish, and the delta under its name."""
         folder = self.program.folder()
         folder.mkdir(parents=True, exist_ok=True)
-        file = free_file(folder, wish)
+        file = free_file(folder, wish.removesuffix(SUFFIX))
         delta = delta.named(file.stem)
         save(delta, file)
         self.program.file_changed(file)
@@ -288,8 +288,10 @@ class Service:
 
         return self.jobs.start(BAKE, f"Writing {out.name}", work)
 
-    def merge(self, name: str, method: str, rank: Any) -> tuple[Card, str]:
-        """One delta in place of those that are switched on, which leave the stack; (its card, a remark). Files stay.
+    def merge(self, name: str, method: str, rank: Any) -> tuple[Card, str, float]:
+        """One delta in place of those that are switched on, which leave the stack. Files stay.
+
+        (its card, a remark, what it has lost as part of all change)
 
         method: "exact" or "smaller", whose rank is taken. Raises `UnlearnError`.
         """
@@ -297,7 +299,7 @@ class Service:
         stack = self.stack_file.stack(tuple(active))
         if len(active) == 1:
             raise UnlearnError("One delta is one file already: there is nothing to merge it with.")
-        how = "exactly"
+        how, error = "exactly", 0.0
         if method == "smaller":
             merged, error = combine_svd(stack, whole(rank, "Rank", 1, 1024))
             how = f"with a relative error of {error:.1%}"
@@ -306,7 +308,7 @@ class Service:
         file, _ = self.saved(merged, named or f"forget {concepts(stack)}")
         self.stack_file.put_in_place(active, Row(file.name))
         remark = f"{len(stack.active)} deltas are merged {how}. They are off the stack, and their files stay."
-        return next(c for c in self.cards() if c.name == file.name), remark
+        return next(c for c in self.cards() if c.name == file.name), remark, error
 
     def open_folder(self) -> str:
         """Show the deltas on this machine's screen; says so. Raises `UnlearnError`."""
@@ -330,7 +332,7 @@ class Service:
             stack = self.stack()
         except UnlearnError as e:
             return [str(e)]
-        return [*lineage(stack), *(why for e in stack.active if (why := weakness(e.delta)))]
+        return [*lineage(stack), *(why for e in stack.active if (why := weakness(e)))]
 
     def tags(self) -> str:
         """The stack as a text for a prompt."""
@@ -343,13 +345,6 @@ def check_folder(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise BadSetting(not_there(folder))
     check_writable(folder / "new")
-
-
-def together(made: list[ForgetResult], left: Sequence[str] = ()) -> ForgetResult:
-    """Several concepts' results as one. left: what a stop has left undone."""
-    *earlier, last = made
-    undone = f"Not forgotten, because you stopped: {', '.join(map(repr, left))}." if left else ""
-    return replace(last, earlier=tuple(earlier), remark=" ".join(filter(None, [undone, last.remark])))
 
 
 def withheld(result: Result) -> ForgetResult:
@@ -365,22 +360,18 @@ def in_two(result: Result, seen: Sequence[Tensor | None]) -> tuple[tuple[Pair, .
     return tuple(compress(pairs, asked)), tuple(p for p, own in zip(pairs, asked, strict=True) if not own)
 
 
-def told_after(made: Sequence[ForgetResult], concept: str, error: UnlearnError) -> UnlearnError:
-    """What went wrong with one concept, said beside those that are done."""
-    if not made:
-        return error
-    kind = Cancelled if isinstance(error, Cancelled) else UnlearnError
-    why = "you stopped" if isinstance(error, Cancelled) else str(error)
-    return kind(f"'{concept}' was not forgotten: {why}. What came before it is saved, see below.")
-
-
 def pictures_share(config: ForgetConfig, prompts: Sequence[str]) -> float:
     """The part of a run's bar for the pictures that follow the work: the fast edit takes about as long as they do."""
     return 0.5 if config.quality == "quick" else 0.15 if prompts else 0.0
 
 
-def weakness(delta: Delta) -> str:
+def weakness(entry: Entry) -> str:
     """What speaks against a delta that is switched on, in a sentence, or ""."""
+    delta = entry.delta
+    if entry.strength < FORGETS:
+        return f"'{delta.label}' is on the stack at strength {entry.strength:g}, which does not forget it: set it to 1."
+    if entry.strength != 1.0:
+        return f"'{delta.label}' is on the stack at strength {entry.strength:g}; it was made and checked at 1."
     if delta.info.stopped:
         return f"'{delta.label}' is switched on although its run was stopped."
     if str(delta.info.check.get("verdict", "")).startswith("not forgotten"):

@@ -86,7 +86,13 @@ class StackFile:
 
     def check_room(self, count: int = 1, name: str = "") -> None:
         """Raise `BadSetting` when there is no room for so many more deltas; `name` takes its own place anew."""
-        if len([r for r in self.rows() if r.name != name]) + count > SLOTS:
+        room = SLOTS - len([r for r in self.rows() if r.name != name])
+        if 0 < room < count:
+            raise BadSetting(
+                f"The stack has room for {room} more, and {count} are asked for: name fewer, or merge some in the "
+                "Stack tab."
+            )
+        if room < count:
             raise BadSetting(FULL)
 
     def set(self, rows: tuple[Row, ...]) -> tuple[Row, ...]:

@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from ..unlearn_core import BadSetting, UnlearnError
-from ..unlearn_core.delta.stack import MAX_STRENGTH
+from ..unlearn_core.delta.stack import FORGETS, MAX_STRENGTH
 from . import html
 from .balancing import BALANCE, BalancedResult, start_balancing
 from .delta_library import Card, not_there, small_card
@@ -25,6 +25,8 @@ ALL_OFF = "All deltas of the stack are switched off: the model is as its checkpo
 AS_LEARNED = "Order and strengths suit the deltas that are switched on."
 HOW = "Balanced: a new delta that changes less of the rest. For fifty concepts and more; takes minutes."
 LOOK = "Look in Before / After at what has become of"
+MOST_LOST = 0.1
+"""Part of all change that a smaller merge may lose before it is called much."""
 
 
 class StackTab:
@@ -163,7 +165,12 @@ class StackTab:
         return lambda seen, value: self.changed(place, part, seen, value)
 
     def changed(self, place: int, part: str, seen: list, value: Any) -> list:
-        """Keep one value of one line; (what went wrong, all fields as they are now)."""
+        """Keep one value of one line; (what went wrong, all fields as they are now).
+
+        Of a number that is being typed nothing is written back: the next key would stand behind it.
+        """
+        if value in (None, ""):
+            return [gr.update() for _ in range(1 + len(self.fields()))]
         try:
             self.service.stack_file.change(name_at(seen, place), **{part: value})
         except UnlearnError as e:
@@ -201,7 +208,12 @@ class StackTab:
         if method == "balanced":
             start_balancing(self.service, name)
             return ""
-        card, remark = self.service.merge(name, method, rank)
+        card, remark, lost = self.service.merge(name, method, rank)
+        if lost > MOST_LOST:
+            raise UnlearnError(
+                f"{card.name}: {remark} That is much: look at its pictures, or remove it, put its parts back and "
+                "choose a higher rank, or exact."
+            )
         return f"{card.name}: {remark}"
 
     def stopped(self) -> str | None:
@@ -275,9 +287,9 @@ class StackTab:
         return html.sentences(self.service.remarks(), words, not doubts)
 
     def concepts(self, rows: Sequence[Row]) -> list[str]:
-        """What the rows forget, as far as their files can be read."""
+        """What the rows forget at their strength, as far as their files can be read."""
         by_name = self.service.cards_of(rows)
-        good = [r for r in rows if not r.wrong]
+        good = [r for r in rows if not r.wrong and (r.strength or 0) >= FORGETS]
         return [" + ".join(by_name[r.name].info.concepts) if r.name in by_name else r.name for r in good]
 
 

@@ -318,6 +318,8 @@ def check(f: dataclasses.Field, value: Any) -> Any:
             return tuple(words for part in parts if (words := clean_words(part, label)))
         if isinstance(default, bool):
             return truth(value)
+        if value in (None, "") and not isinstance(default, str):
+            raise BadSetting(f"{label}: it is empty, write {describe(f)}.")
         if isinstance(default, int):
             if float(value) != int(float(value)):
                 raise ValueError

@@ -10,6 +10,7 @@ import pytest
 from tests.webui.pack import load
 
 core, html, jobs = load("unlearn_core"), load("extension.html"), load("extension.jobs")
+Base = load("unlearn_core.delta.base_sample").Base
 library, loss_curve, results, stack_file = (
     load(f"extension.{name}") for name in ("delta_library", "loss_curve", "results", "stack_file")
 )
@@ -168,7 +169,7 @@ def test_a_delta_says_whether_it_is_for_the_chosen_checkpoint():
         ("0000000000000000", "for another checkpoint", "this checkpoint"),
         (None, "draws pear instead", "checkpoint"),
     ):
-        text = html.row(1, stack_file.Row(card.name), card, chosen)
+        text = html.row(1, stack_file.Row(card.name), card, chosen and Base(chosen))
         assert shown in text and hidden not in text and "2f0cc83c" not in text
         assert '<span class="whole">2026-01-01 12:00</span>' in text, "a date is one word"
 

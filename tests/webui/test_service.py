@@ -155,7 +155,7 @@ def test_forget_saves_a_listed_delta_with_a_card_and_the_next_one_stacks_on_it(s
     assert service.remarks() == [weak]
     service.stack_file.move("forget_frog.safetensors", -1)
     assert "must come before" in service.remarks()[0]
-    card, _ = service.merge("", "exact", 8)
+    card, *_ = service.merge("", "exact", 8)
     assert [r.name for r in service.stack_file.rows()] == [card.name]
     assert set(card.info.concepts) == {"banana", "frog"} and service.tags() == f"<lora:{card.stem}:1>"
     drawn = wait(service.preview("a banana\na cat", 0, 2, 3.0))

@@ -1,6 +1,7 @@
 """The stack as several pages change it, what is said of its deltas, and what is refused before any work."""
 
 import os
+import threading
 import types
 
 import pytest
@@ -225,3 +226,72 @@ def test_a_header_beyond_all_deltas_is_not_read(service, monkeypatch):
         file.truncate(2**23 + 8)
     monkeypatch.setattr(load("extension.delta_library"), "safe_open", lambda *_, **__: 1 / 0)
     assert service.cards() == []
+
+
+def test_a_delta_at_another_strength_is_told_and_is_not_without_its_concept(service):
+    made_for(service, "2f0cc83c00000000", "forgotten, the rest preserved")
+    for strength, words in ((0.05, "does not forget it"), (-1, "does not forget it"), (2, "made and checked at 1")):
+        service.stack_file.change("banana.safetensors", strength=strength)
+        (said,) = service.remarks()
+        assert words in said and f"strength {strength:g}" in said
+    service.stack_file.change("banana.safetensors", strength=1)
+    assert service.remarks() == []
+
+
+def test_a_stack_with_too_little_room_says_how_much_there_is(service):
+    for number in range(10):
+        (service.program.folder() / f"{number}.safetensors").touch()
+    service.stack_file.set(tuple(stack_file.Row(f"{n}.safetensors") for n in range(10)))
+    service.stack_file.check_room(2)
+    with pytest.raises(core.BadSetting, match="room for 2 more, and 3 are asked for"):
+        service.stack_file.check_room(3)
+
+
+def test_an_empty_number_is_called_empty(service):
+    for values, words in (
+        ({"concept": "cat", "seed": None}, "Seed: it is empty, write a whole number from 0 to 4294967295."),
+        ({"concept": "cat", "guidance": ""}, "Guidance: it is empty, write a number from"),
+    ):
+        with pytest.raises(core.BadSetting, match=words):
+            service.forget(values)
+    with pytest.raises(core.BadSetting, match="Seed: it is empty. Write a number from 0 to 4294967295."):
+        service.preview("a", None, 1, 1)
+    with pytest.raises(core.BadSetting, match="Prompt 2 holds invisible control characters"):
+        service.preview("a\nb\u202e", 0, 1, 1)
+
+
+def test_of_a_list_that_was_stopped_the_rest_is_forgotten(service, monkeypatch):
+    made_for(service, "2f0cc83c00000000", "forgotten, the rest preserved")
+    begun = []
+    monkeypatch.setattr(service.jobs, "start", lambda kind, title, work, notes=(): begun.append((title, notes)))
+    service.forget({"concept": "banana, cat, dog"})
+    ((title, notes),) = begun
+    assert title == "Forgetting 'cat', 'dog'" and "'banana': on the stack already." in notes
+    with pytest.raises(core.BadSetting, match="already forgotten 'banana'"):
+        service.forget({"concept": "banana"})
+    service.stack_file.change("banana.safetensors", strength=0.1)
+    with pytest.raises(core.BadSetting, match="at strength 0.1"):
+        service.forget({"concept": "banana, cat"})
+
+
+def test_what_a_stop_has_left_of_a_list_is_named():
+    results = load("extension.results")
+    told = results.told_after([object()], "cat", core.Cancelled("x"), ["dog", "frog"])
+    assert isinstance(told, core.Cancelled)
+    assert str(told) == (
+        "'cat' was not forgotten: you stopped. Not begun: 'dog', 'frog'. What came before it is saved, see below. "
+        "Start makes the rest of the list."
+    )
+    failed = results.told_after([object()], "cat", core.UnlearnError("No room."), [])
+    assert str(failed) == "'cat' was not forgotten: No room. What came before it is saved, see below."
+
+
+def test_a_stop_is_only_advised_where_there_is_a_button_for_it(service):
+    jobs = load("extension.jobs")
+    for kind, words in (("candidates", "wait until it ends."), ("forget", "wait until it ends, or stop it.")):
+        pool, go_on = jobs.Jobs(), threading.Event()
+        pool.start(kind, "x", lambda job, go_on=go_on: go_on.wait(10))
+        with pytest.raises(jobs.Busy) as busy:
+            pool.start("preview", "y", lambda job: None)
+        assert str(busy.value).endswith(words)
+        go_on.set()

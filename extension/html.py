@@ -60,6 +60,7 @@ def status(view: View | None, idle: str) -> str:
         return f'<div class="unlearn-idle">{escape(idle)}</div>' if idle else ""
     if view.finished:
         return finished(view)
+    once = f"if(window.unlearnShown!='{view.id}'){{window.unlearnShown='{view.id}';{INTO_SIGHT}}}"
     head = "Stopping…" if view.stopping else PHASES.get(view.phase, "Starting")
     if view.state == WAITING:
         head = "Waiting for the model" if not view.stopping else "Stopping…"
@@ -73,7 +74,7 @@ def status(view: View | None, idle: str) -> str:
         f'<div class="unlearn-status"><div class="line"><b>{escape(view.title)}</b>'
         f'<span class="left">{left}</span></div>{bar(min(view.fraction, NOT_YET), view.title)}'
         f'<div class="line small"><span class="phase">{escape(head)}</span><span>{", ".join(facts)}</span></div>'
-        f"{said(view.notes)}{curve(view.losses)}</div>"
+        f"{said(view.notes)}{curve(view.losses)}{acting(once)}</div>"
     )
 
 
@@ -341,6 +342,20 @@ NAMES = (
     " : e.closest('.block')?.querySelector('[data-testid=block-info]') || e.closest('label');"
     " if (words) e.setAttribute('aria-label', words.textContent.trim() + (line ? `: ${line}` : '')); })"
 )
+
+
+INTO_SIGHT = "this.parentElement.scrollIntoView({block:'nearest'})"
+"""In a narrow window what a button answers stands far below it; what is in sight stays where it is."""
+
+
+def acting(script: str) -> str:
+    """Nothing to see; the page runs a script of ours when this has come into it."""
+    return f'<i class="unlearn-names" onanimationend="{escape(script)}"></i>'
+
+
+def answer(text: str) -> str:
+    """What went wrong with what a button was pressed for, brought into sight."""
+    return notice(text, "bad").removesuffix("</div>") + acting(INTO_SIGHT) + "</div>" if text else ""
 
 
 def naming(name: str = "") -> str:

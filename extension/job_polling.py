@@ -73,8 +73,8 @@ def told(action: Callable[..., str | None]) -> Callable[..., str]:
         try:
             return html.notice(action(*values) or "", "good")
         except UnlearnError as e:
-            return html.notice(str(e), "bad")
+            return html.answer(str(e))
         except Exception as e:
-            return html.notice(in_one_sentence(e), "bad")
+            return html.answer(in_one_sentence(e))
 
     return event

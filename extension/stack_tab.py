@@ -170,7 +170,7 @@ class StackTab:
         Of a number that is being typed nothing is written back: the next key would stand behind it.
         """
         if value in (None, ""):
-            return [gr.update() for _ in range(1 + len(self.fields()))]
+            return [gr.update(), seen, *(gr.update() for _ in self.fields()[1:])]
         try:
             self.service.stack_file.change(name_at(seen, place), **{part: value})
         except UnlearnError as e:

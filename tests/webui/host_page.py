@@ -170,7 +170,11 @@ def check_strengths(page, folder):
     tab = function(page, "StackTab.shown").__self__
     seen = [[n, True, 1.0] for n in names]
     assert tab.shown()[0] == seen
-    for strength in (5, None, "x", True, [1]):
+    for nothing in (None, ""):
+        shown = tab.changed(0, "strength", seen, nothing)
+        assert shown[1] == seen and len(shown) == 1 + len(tab.fields())
+        assert all("value" not in field for n, field in enumerate(shown) if n != 1), "a number that is being typed"
+    for strength in (5, "x", True, [1]):
         shown = tab.changed(0, "strength", seen, strength)
         assert "Strengths go from -2 to 2" in shown[0], shown[0]
     assert "switched on or off" in tab.changed(0, "on", seen, "yes")[0]

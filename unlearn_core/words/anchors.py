@@ -45,12 +45,14 @@ def ask_about_anchor(
 
 
 def known_kind(text: str, lists: Sequence[WordList], vocabulary: Vocabulary | None) -> str:
-    """The kind of what a list or the vocabulary names, "" for anything else."""
-    words = next((words for words in lists if listed(text, [words])), None)
-    if words is not None:
-        return words.kind(listed(text, [words]))
-    term = vocabulary.find(text) if vocabulary else None
-    return "" if term is None else "style" if term.is_style else "object"
+    """The kind of what cannot be the other one, "" for others: a pencil or a sticker may be a style or a thing."""
+    if vocabulary is None:
+        words = next((words for words in lists if listed(text, [words])), None)
+        return words.kind(listed(text, [words])) if words else ""
+    term = vocabulary.find(text)
+    if term is None or term.kind == "thing":
+        return ""
+    return "object" if not term.is_style else "style" if term.is_name else ""
 
 
 def ask_about_a_surname(concept: str, lists: Sequence[WordList], vocabulary: Vocabulary) -> None:

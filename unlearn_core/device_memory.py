@@ -19,8 +19,11 @@ from .saved_work import NOTHING, NoSavedWork
 GIB = 2**30
 ON_A_CPU = 32
 """Most rows of a pass without gradient on a CPU: more save no time, and their tensors leave holes in the heap."""
-FULL = "out of memory", "can't allocate memory", "not enough memory", "Invalid buffer size", "STATUS_ALLOC_FAILED"
-"""What errors of full memory say: of cards, of Linux and macOS, of Windows, of MPS, and of CUDA's libraries."""
+FULL = (
+    *("out of memory", "can't allocate memory", "not enough memory", "Invalid buffer size", "STATUS_ALLOC_FAILED"),
+    *("could not create a primitive", "could not create a memory"),
+)
+"""What errors of full memory say: of cards, of Linux and macOS, of Windows, of MPS, of CUDA's libraries, of oneDNN."""
 
 
 def weight_bytes(modules: Iterable[nn.Module]) -> int:

@@ -52,7 +52,7 @@ def cache_folder(default: Path | None = None) -> Path | None:
     """Where what is the same for all requests is kept: as the variable says, else `default` or the user's own cache."""
     named = os.environ.get(CACHE_VARIABLE, "").strip()
     if named:
-        return None if named.casefold() == "off" else Path(named)
+        return None if named.casefold() == "off" else Path(os.path.expanduser(named))
     if default is not None:
         return default
     home = os.environ.get("LOCALAPPDATA") or os.environ.get("XDG_CACHE_HOME")

@@ -269,3 +269,18 @@ def test_strengths_inside_a_merge_count_too(model, tmp_path):
     out = tmp_path / "copy.safetensors"
     bake(stack_of((combine_cat(stack_of((unbaked.delta(), -2.0))), 1.0)), model, out)
     assert concepts_baked_into(out) == []
+
+
+def test_a_tokenizer_that_cannot_be_looked_into_is_refused_before_anything_is_written(tmp_path, monkeypatch):
+    source, real = unbaked.checkpoint(tmp_path / "from"), os.scandir
+
+    def refused(place):
+        if str(place).endswith("words"):
+            raise PermissionError(13, "Permission denied", str(place))
+        return real(place)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    (tmp_path / "to").mkdir()
+    with pytest.raises(BadCheckpoint, match="'words' beside the checkpoint cannot be read .Permission denied."):
+        bake(stack_of((unbaked.delta(), 1.0)), source, tmp_path / "to" / "out.safetensors")
+    assert list((tmp_path / "to").iterdir()) == []

@@ -1,14 +1,18 @@
 """A checkpoint is known again with numbers of another type, and a fine-tune of it is not."""
 
+import itertools
+from dataclasses import replace
+
 import pytest
 import torch
 
 from tests.deltas import a_delta
-from unlearn_core import BadDelta, Stack
+from unlearn_core import BadDelta, BadSetting, ForgetConfig, Stack
 from unlearn_core.delta.base_sample import COUNT, Base, BaseSample
-from unlearn_core.delta.format import load, save
-from unlearn_core.delta.merge import check_one_base
+from unlearn_core.delta.format import Delta, load, save
+from unlearn_core.delta.merge import check_one_base, combine_cat
 from unlearn_core.delta.stack import OtherBase, check_fits
+from unlearn_core.method.finished import finished
 
 TYPES = (torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2)
 
@@ -98,3 +102,49 @@ def test_deltas_of_one_base_in_two_types_can_be_merged():
 def test_a_sample_that_is_none_is_refused(text):
     with pytest.raises(BadDelta, match="sample"):
         a_delta(base_sample=text)
+
+
+def based(dtype, sampled=True, concept="banana", moved=0.0):
+    """A delta for the checkpoint with numbers of a type, with or without a sample of it."""
+    known = Base.of(weights(dtype, moved=moved))
+    text = known.sample.text() if sampled else ""
+    name = f"{dtype}".rpartition(".")[2]
+    return a_delta(
+        len(concept),
+        concept=concept,
+        base_fingerprint=known.fingerprint,
+        base_sample=text,
+        base_name=name if sampled else "",
+    )
+
+
+def test_what_can_be_merged_does_not_depend_on_the_order():
+    old = based(torch.float16, sampled=False)
+    new, rounded = based(torch.float16, concept="cat"), based(torch.bfloat16, concept="dog")
+    other = based(torch.float16, concept="frog", moved=0.05)
+    for order in itertools.permutations((old, new, rounded)):
+        stack = Stack()
+        for delta in order:
+            stack = stack.with_delta(delta)
+        merge = combine_cat(stack)
+        assert merge.info.base_sample and merge.info.base_name, [d.info.concept for d in order]
+    for order in itertools.permutations((new, other, rounded)):
+        stack = Stack()
+        for delta in order:
+            stack = stack.with_delta(delta)
+        with pytest.raises(BadDelta, match="only deltas for one base can be combined"):
+            combine_cat(stack)
+
+
+def test_what_an_earlier_run_has_made_on_a_rounded_copy_is_finished(tmp_path):
+    config = ForgetConfig("banana")
+    made = based(torch.bfloat16)
+    save(Delta(made.factors, replace(made.info, config=config.deciding())), tmp_path / "banana.safetensors")
+    for dtype, moved, fits in ((torch.float16, 0.0, True), (torch.bfloat16, 0.0, True), (torch.float16, 0.05, False)):
+        known = Base.of(weights(dtype, moved=moved))
+        base = known.fingerprint, "epsilon", known.sample.text()
+        if fits:
+            assert finished(tmp_path / "banana.safetensors", config, base).info.concept == "banana"
+        else:
+            with pytest.raises(BadSetting, match="made by another request"):
+                finished(tmp_path / "banana.safetensors", config, base)

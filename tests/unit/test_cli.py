@@ -308,6 +308,25 @@ def test_ctrl_c_keeps_a_marked_delta_and_ends_with_130(tiny, tmp_path, monkeypat
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_a_stopped_run_leaves_the_finished_delta_of_an_earlier_one(tiny, tmp_path, monkeypatch, capsys):
+    out, page = tmp_path / "o.safetensors", tmp_path / "o.png"
+    wish = [*FORGET, "--concept", "banana", *TRAINED, "--out", str(out), "--preview", str(page)]
+    assert main(wish) == 0
+    before = [out.read_bytes(), page.read_bytes()]
+    show = progress_bar.Bar.show
+
+    def pressed(self, report, *fraction):
+        show(self, report, *fraction)
+        if report.phase == "training" and report.done:
+            signal.raise_signal(signal.SIGINT)
+            monkeypatch.setattr(progress_bar.Bar, "show", show)
+
+    monkeypatch.setattr(progress_bar.Bar, "show", pressed)
+    assert main([*wish, "--set", "seed=1"]) == 130
+    assert [out.read_bytes(), page.read_bytes()] == before and not load(out).info.stopped
+    assert "o.safetensors is left as it is" in capsys.readouterr().err
+
+
 def test_a_second_ctrl_c_ends_at_once(tiny, tmp_path, monkeypatch, capsys):
     show, seen = progress_bar.Bar.show, []
 

@@ -322,9 +322,10 @@ def test_what_this_tool_has_written_may_be_replaced(place):
     save_pictures(place / "p.png", ["a cat"], torch.zeros(1, 3, 8, 8), None)
     (place / "r.json").write_text(json.dumps({"concept": "cat", "check": {}, "seed": 0, "steps": 0}))
     (place / "empty.png").touch()
-    Image.new("RGB", (8, 8)).save(place / "a.png")  # beside a delta, by a version that did not sign its pictures
-    for name in ("p.png", "r.json", "empty.png", "a.png"):
+    for name in ("p.png", "r.json", "empty.png"):
         assert may_be_replaced(place / name, DELTA), name
+    Image.new("RGB", (8, 8)).save(place / "a.png")
+    assert not may_be_replaced(place / "a.png", DELTA), "an artist's own card for the delta beside it"
 
 
 def test_a_merge_does_not_replace_the_delta_of_something_else(place, capsys):

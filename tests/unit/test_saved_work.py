@@ -3,13 +3,23 @@
 import os
 import shutil
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from unlearn_core import saved_work
-from unlearn_core.saved_work import MOST_BYTES, NOTHING, SavedWork, digest, discard, holds_work, saved_tensor
+from unlearn_core.saved_work import (
+    MOST_BYTES,
+    NOTHING,
+    SavedWork,
+    cache_folder,
+    digest,
+    discard,
+    holds_work,
+    saved_tensor,
+)
 
 KEY = digest("a request")
 
@@ -218,3 +228,8 @@ def test_snapshots_take_no_more_than_their_share(tmp_path, monkeypatch):
         now[0] += 1.0
         snapshot.write(dict, dict)
     assert written[0] == pytest.approx(123.0) and len(written) == 7, "3 s each take at most 1 % of the time"
+
+
+def test_the_home_folder_in_the_variable_is_the_home_folder(monkeypatch):
+    monkeypatch.setenv("UNLEARN_CACHE", "~/kept")
+    assert cache_folder() == Path.home() / "kept"

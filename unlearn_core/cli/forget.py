@@ -13,12 +13,13 @@ from torch import Tensor
 from ..config import ForgetConfig, settings
 from ..delta.atomic import write_json
 from ..delta.bake import concepts_baked_into
-from ..delta.format import SUFFIX, Delta, save
+from ..delta.format import SUFFIX, Delta, load, save
 from ..delta.outputs import DELTA, PICTURE_SIZE, Output, delta_size, prepare
 from ..delta.paths import each_its_own, read_with, safe_file_name
 from ..delta.stack import Stack, lineage
-from ..errors import BadSetting, Cancelled, UnlearnError, one_line
+from ..errors import BadDelta, BadSetting, Cancelled, UnlearnError, one_line
 from ..host import HostModel
+from ..host import base_of as known_base
 from ..method.finished import Base, check_parents, order_of, there
 from ..method.forget import forget_or_go_on, summary
 from ..method.request import Request
@@ -214,7 +215,8 @@ def as_it_goes_on(wanted: Wanted, host: HostModel, stack: Stack) -> Wanted:
 
 def base_of(host: HostModel) -> Base:
     """Of the model, as a delta names it."""
-    return host.fingerprint, host.prediction_type
+    sample = known_base(host).sample
+    return host.fingerprint, host.prediction_type, sample.text() if sample else ""
 
 
 def ask_about_baked(checkpoint: str, concepts: Sequence[str]) -> None:
@@ -301,6 +303,9 @@ def made(
     # as `load` calls it, so that a delta on top of it names the same parent
     delta = result.delta.named(one_line(files.delta.stem))
     report = result.report
+    if report["stopped"] and is_whole(files.delta):
+        say(f"note: {files.delta} is left as it is: an earlier run has finished it, and this one was stopped.")
+        return Done(host, stack, delta, report, files, saved)
     if not result.withheld:
         report = finished_report(report, files.delta, save(delta, files.delta), host.layers())
     if files.preview:
@@ -309,6 +314,14 @@ def made(
     if files.report:
         write_json(files.report, report)
     return Done(host, stack, delta, report, files, saved)
+
+
+def is_whole(file: Path) -> bool:
+    """Whether a finished delta is in a file."""
+    try:
+        return file.exists() and not load(file).info.stopped
+    except BadDelta:
+        return False
 
 
 def write_pictures(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
@@ -35,7 +36,11 @@ def described(delta: Delta, file: Path) -> dict:
         "architecture": info.architecture,
         "prediction_type": info.prediction_type,
         "base_fingerprint": info.base_fingerprint,
-        "parents": [{"name": p.name, "concept": p.concept, "strength": p.strength} for p in info.parents],
+        "base_name": info.base_name,
+        "has_base_sample": bool(info.base_sample),
+        "parents": [asdict(p) for p in info.parents],
+        "merged": [asdict(p) for p in info.merged],
+        "near": list(info.near),
         "steps": info.steps,
         "stopped": info.stopped,
         "check": dict(info.check),

@@ -29,7 +29,7 @@ from ..errors import BadSetting, Cancelled, one_line
 from ..evaluate.stack_report import report_on
 from ..host import HostModel, check_stack
 from ..method.balance import balance
-from ..method.finished import finished
+from ..method.finished import Base, finished
 from ..method.forget import Result
 from ..method.retrain import Retraining, recorded, retrain
 from ..progress import Progress, StepReport
@@ -171,9 +171,9 @@ def places(removal: Removal, folder: Path) -> list[Path]:
     return found
 
 
-def base_of(delta: Delta) -> tuple[str, str]:
+def base_of(delta: Delta) -> Base:
     """Of the model that it was made for."""
-    return delta.info.base_fingerprint, delta.info.prediction_type
+    return delta.info.base_fingerprint, delta.info.prediction_type, delta.info.base_sample
 
 
 def opened(args: argparse.Namespace, stack: Stack) -> HostModel:

@@ -90,7 +90,8 @@ def saved_work(delta: Path, resume: bool) -> SavedWork:
     """Of the run that makes a delta. resume: go on from what is there; otherwise say that it is there."""
     folder = unfinished(delta)
     if not resume and holds_work(folder):
-        print(f"note: a stopped run is kept in {folder}: add --resume to go on with it.", file=sys.stderr)
+        note = f"note: a stopped run is kept in {folder}: add --resume to go on with it. It goes when this one ends."
+        print(note, file=sys.stderr)
     return SavedWork(folder, resume)
 
 

@@ -11,7 +11,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -167,17 +167,21 @@ def changes_of(stack: Stack, source: Source) -> dict[str, list[tuple[float, Fact
     """
     denoiser = source.denoiser
     layers = named_tensors(denoiser, stack)
+    check_types({layers[name] for entry in stack for name in entry.delta.factors if name in layers}, source)
     marks = [n for n in denoiser if n.endswith(layer_names.FINGERPRINTED)] or denoiser
     base = Base.of({n: source.tensor(n) for n in marks})
     check_fits(stack, base, stack.entries[0].delta.info.architecture, layers)
-    changes = gathered(stack, layers)
-    for name in changes:
+    return gathered(stack, layers)
+
+
+def check_types(names: Collection[str], source: Source) -> None:
+    """Raise `BadCheckpoint` where tensors of the denoiser are of a type that cannot hold a sum."""
+    for name in names:
         if (kind := source.header[source.prefix + name]["dtype"]) not in DTYPES:
             raise BadCheckpoint(
                 f"'{source.path.name}' holds its layers as {kind}, into which nothing can be baked: "
                 "use the float16 file."
             )
-    return changes
 
 
 def write_copy(

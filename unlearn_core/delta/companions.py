@@ -132,7 +132,7 @@ def taken(place: Path, why: str) -> str:
 def read_all(path: Path) -> dict[str, bytes]:
     """A file's bytes under "", or those of all files in a folder. Raises `BadCheckpoint`."""
     try:
-        found = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
+        found = files_in(path) if path.is_dir() else [path]
         if len(found) > MOST_FILES or sum(f.stat().st_size for f in found) > MOST_BYTES:
             raise BadCheckpoint(f"'{path.name}' is too large to belong to a checkpoint: move it away.")
         if path.is_dir():
@@ -140,6 +140,16 @@ def read_all(path: Path) -> dict[str, bytes]:
         return {"": path.read_bytes()}
     except OSError as e:
         raise BadCheckpoint(f"'{path.name}' beside the checkpoint cannot be read ({e.strerror or e}).") from e
+
+
+def files_in(folder: Path) -> list[Path]:
+    """All files in a folder, in order. Raises `OSError` where a part of it cannot be looked at."""
+
+    def fail(problem: OSError) -> None:
+        raise problem
+
+    walked = os.walk(folder, onerror=fail)
+    return sorted(file for where, _, names in walked for name in names if (file := Path(where, name)).is_file())
 
 
 @contextmanager

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from itertools import combinations
 from typing import Any
 
 import torch
@@ -82,8 +84,8 @@ def merged_info(stack: Stack, config: dict[str, Any]) -> DeltaInfo:
         steps=sum(i.steps for i in infos),
         stopped=joined([f"{i.concept}: {i.stopped}" for i in infos if i.stopped]),
         merged=tuple(inside),
-        base_name=infos[0].base_name,
-        base_sample=infos[0].base_sample,
+        base_name=told_of(infos, "base_name"),
+        base_sample=told_of(infos, "base_sample"),
         near=tuple(dict.fromkeys(term for i in infos for term in i.near))[:MAX_ROWS],
     )
 
@@ -102,19 +104,26 @@ def check_one_base(stack: Stack) -> None:
     """Raise `BadDelta` when nothing is active or the active deltas were made for different bases."""
     if not stack.active:
         raise BadDelta("There is nothing to merge: give at least one delta of a strength other than 0.")
-    first = stack.active[0].delta
-    sample = BaseSample.read(first.info.base_sample) if first.info.base_sample else None
-    base = Base(first.info.base_fingerprint, sample)
-    for name in ("architecture", "prediction_type", "base_fingerprint"):
-        for entry in stack.active:
-            info = entry.delta.info
-            if name == "base_fingerprint" and base.made(info.base_fingerprint, info.base_sample):
-                continue
-            if (one := getattr(first.info, name)) != (other := getattr(info, name)):
-                raise BadDelta(
-                    f"'{first.label}' was made for the base {one} and '{entry.delta.label}' for {other}: "
-                    "only deltas for one base can be combined."
-                )
+    deltas = [e.delta for e in stack.active]
+    samples = {d.info.base_fingerprint: d.info.base_sample for d in deltas if d.info.base_sample}
+    bases = {d.info.base_fingerprint: d for d in deltas}
+    known = {f: Base(f, BaseSample.read(samples[f]) if f in samples else None) for f in bases}
+    pairs = [(deltas[0], d, name) for d in deltas for name in ("architecture", "prediction_type")]
+    pairs += [(bases[a], bases[b], "base_fingerprint") for a, b in combinations(bases, 2)]
+    for one, other, name in pairs:
+        mine, its = getattr(one.info, name), getattr(other.info, name)
+        if mine == its or (name == "base_fingerprint" and known[mine].made(its, samples.get(its, ""))):
+            continue
+        raise BadDelta(
+            f"'{one.label}' was made for the base {mine} and '{other.label}' for {its}: only deltas for one base can "
+            "be combined."
+        )
+
+
+def told_of(infos: Sequence[DeltaInfo], name: str) -> str:
+    """What the deltas say of the first one's base, "" where none of them says it."""
+    first = infos[0].base_fingerprint
+    return next((text for i in infos if i.base_fingerprint == first and (text := getattr(i, name))), "")
 
 
 def parts_of(stack: Stack) -> list[Parent]:

@@ -136,10 +136,7 @@ def shortened(file: Path) -> str:
 
 
 def may_be_replaced(file: Path, mark: str) -> bool:
-    """Whether an existing file is empty or this tool's, as its header, its signature or its words say.
-
-    Pictures of older versions are not signed: such a page is known by the delta beside it.
-    """
+    """Whether an existing file is empty or this tool's, as its header, its signature or its words say."""
     kind = file.suffix.lower()
     try:
         if not file.stat().st_size:
@@ -148,7 +145,7 @@ def may_be_replaced(file: Path, mark: str) -> bool:
             return mark in texts_in(file)
         if kind == ".json":
             return is_report(file)
-        return is_signed(file) or DELTA in texts_in(file.with_suffix(SUFFIX))
+        return is_signed(file)
     except OSError:
         return False
 

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PureWindowsPath
 
-from ..errors import BadDelta, BadSetting
+from ..errors import BadCheckpoint, BadDelta, BadSetting
 
 
 def safe_file_name(text: str) -> str:
@@ -126,8 +126,13 @@ def tokenizer_folder(checkpoint: Path) -> Path | None:
     config = beside(checkpoint, ".yaml")
     if not config.is_file():
         return None
-    with open(config, "rb") as file:
-        found = tokenizer_named(file.read(MAX_YAML), checkpoint)
+    try:
+        with open(config, "rb") as file:
+            text = file.read(MAX_YAML)
+    except OSError as e:
+        why = e.strerror or type(e).__name__
+        raise BadCheckpoint(f"'{config.name}' cannot be read ({why}): ask for the right to read it.") from e
+    found = tokenizer_named(text, checkpoint)
     return found[0] if found else None
 
 

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..config import ForgetConfig
+from ..delta.base_sample import Base as Known
+from ..delta.base_sample import BaseSample
 from ..delta.format import Delta, load
 from ..delta.stack import Stack
 from ..errors import BadDelta, BadSetting, one_line
 
-Base = tuple[str, str]
-"""Fingerprint and prediction type of a model."""
+Base = tuple[str, str, str]
+"""Fingerprint, prediction type and sample ("" for none) of a model, see `delta.base_sample`."""
 
 
 def finished(file: Path, config: ForgetConfig, base: Base, stack: Stack | None = None) -> Delta | None:
@@ -34,9 +36,17 @@ def there(file: Path, config: ForgetConfig, base: Base) -> Delta | None:
         delta = load(file)
     except BadDelta as e:
         raise BadSetting(f"{file} is in the way ({e}) Choose another place, or delete it.") from e
-    if (delta.info.base_fingerprint, delta.info.prediction_type) != base or delta.info.config != config.deciding():
+    if not made_for(delta, base) or delta.info.config != config.deciding():
         raise of_another_request(file)
     return delta
+
+
+def made_for(delta: Delta, base: Base) -> bool:
+    """Whether a delta was made for a model, with numbers of whatever type."""
+    fingerprint, prediction_type, sample = base
+    known = Known(fingerprint, BaseSample.read(sample) if sample else None)
+    info = delta.info
+    return info.prediction_type == prediction_type and known.made(info.base_fingerprint, info.base_sample)
 
 
 def check_parents(file: Path, delta: Delta, stack: Stack) -> None:

@@ -114,6 +114,8 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
             weights = {n: file.get_tensor(n) for n in names}
     except Unreadable as e:
         raise BadCheckpoint(f"{path.name} is not a readable .safetensors checkpoint: {e}.") from e
+    except PermissionError as e:
+        raise BadCheckpoint(f"{path.name} cannot be read ({e.strerror}): ask for the right to read it.") from e
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError, AttributeError) as e:
         raise BadCheckpoint(
             f"{path.name} is not a readable .safetensors checkpoint ({e}): it may not be whole, download it again."

@@ -109,13 +109,8 @@ def based(dtype, sampled=True, concept="banana", moved=0.0):
     known = Base.of(weights(dtype, moved=moved))
     text = known.sample.text() if sampled else ""
     name = f"{dtype}".rpartition(".")[2]
-    return a_delta(
-        len(concept),
-        concept=concept,
-        base_fingerprint=known.fingerprint,
-        base_sample=text,
-        base_name=name if sampled else "",
-    )
+    facts = {"base_fingerprint": known.fingerprint, "base_sample": text, "base_name": name if sampled else ""}
+    return a_delta(sum(map(ord, concept)), concept=concept, stopped="", merged=(), **facts)
 
 
 def test_what_can_be_merged_does_not_depend_on_the_order():

@@ -252,6 +252,13 @@ class SampledHost(HostModel, Protocol):
     """Of the weights without the stack; None where they are packed."""
 
 
+class PatchedHost(HostModel, Protocol):
+    """A host whose model may have functions on it that act at some noise levels only."""
+
+    told_by_an_answer: bool
+    """Whether one answer tells its model from others; where not, no picture that it has drawn is remembered."""
+
+
 def base_of(host: HostModel) -> Base:
     """The host's checkpoint as deltas know it."""
     return Base(host.fingerprint, getattr(host, "base_sample", None))

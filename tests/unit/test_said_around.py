@@ -42,6 +42,8 @@ def test_what_is_to_be_drawn_instead_is_told_where_it_belongs(typed, goes, comes
         ("All About Eve", ["All About Eve"]),
         ("Just Dance", ["Just Dance"]),
         ("No Face, cat", ["No Face", "cat"]),
+        ("turn signal by hand", ["turn signal by hand"]),
+        ("change purse for coins", ["change purse for coins"]),
     ],
 )
 def test_words_around_a_name_are_no_part_of_it(typed, concepts):

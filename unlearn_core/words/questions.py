@@ -60,7 +60,8 @@ TAKEN_OFF = re.compile(r"\s*[^\s,;，、；-][^\n]*[,;，、；]\s*-(?=[^\W\d])"
 """And as a sign before it, in a list whose first part has none: "cat, -dog"."""
 ONTO = re.compile(r"(?i)(?<=\S)\s*(?:[-=]+>|[→⇒➔➜])\s*(?=\S)|\s+(?:becomes?|instead\s+of)\s+")
 REPLACES = re.compile(
-    r"(?i)(?:please\s+)?(?:replace|swap|exchange|turn|change)\s+(\S.*?)\s+(?:with|by|for|into|to)\s+(\S.*)"
+    r"(?i)(?:please\s+)?(?:replace\s+(\S.*?)\s+(?:with|by)|(?:swap|exchange)\s+(\S.*?)\s+(?:with|by|for)"
+    r"|(?:turn|change)\s+(\S.*?)\s+(?:into|to))\s+(\S.*)"
 )
 """Between what is to go and what is to be drawn instead, or around both."""
 LONGEST_TITLE = 8
@@ -129,11 +130,10 @@ def also_stays(typed: str) -> BadSetting:
 def ask_about_another_in_its_place(text: str) -> None:
     """Raise `BadSetting` for a text that says what to draw instead, as "cat -> dog" and "turn cats into dogs" do."""
     for row in SEPARATORS.split(text):
-        sides = ONTO.split(row.strip())
         whole = REPLACES.fullmatch(row.strip())
-        goes, comes = (
-            whole.groups() if whole else (sides if len(sides) == 2 and not is_title(row.split()) else ("", ""))
-        )
+        # of three verbs one has been found
+        sides = [*filter(None, whole.groups())] if whole else ONTO.split(row.strip())
+        goes, comes = sides if len(sides) == 2 and (whole or not is_title(row.split())) else ("", "")
         if "instead" in row.casefold().split():
             goes, comes = comes, goes
         goes, comes = (without_article(side.strip(EDGE)) for side in (goes, comes))

@@ -136,10 +136,9 @@ def test_what_an_earlier_run_has_made_on_a_rounded_copy_is_finished(tmp_path):
     made = based(torch.bfloat16)
     save(Delta(made.factors, replace(made.info, config=config.deciding())), tmp_path / "banana.safetensors")
     for dtype, moved, fits in ((torch.float16, 0.0, True), (torch.bfloat16, 0.0, True), (torch.float16, 0.05, False)):
-        known = Base.of(weights(dtype, moved=moved))
-        base = known.fingerprint, "epsilon", known.sample.text()
+        model = Base.of(weights(dtype, moved=moved)), "epsilon"
         if fits:
-            assert finished(tmp_path / "banana.safetensors", config, base).info.concept == "banana"
+            assert finished(tmp_path / "banana.safetensors", config, model).info.concept == "banana"
         else:
             with pytest.raises(BadSetting, match="made by another request"):
-                finished(tmp_path / "banana.safetensors", config, base)
+                finished(tmp_path / "banana.safetensors", config, model)

@@ -18,9 +18,8 @@ from ..delta.outputs import DELTA, PICTURE_SIZE, Output, delta_size, prepare
 from ..delta.paths import each_its_own, read_with, safe_file_name
 from ..delta.stack import Stack, lineage
 from ..errors import BadDelta, BadSetting, Cancelled, UnlearnError, one_line
-from ..host import HostModel
-from ..host import base_of as known_base
-from ..method.finished import Base, check_parents, order_of, there
+from ..host import HostModel, base_of
+from ..method.finished import Model, check_parents, order_of, there
 from ..method.forget import forget_or_go_on, summary
 from ..method.request import Request
 from ..method.wishes import read_requests
@@ -208,15 +207,14 @@ def as_it_goes_on(wanted: Wanted, host: HostModel, stack: Stack) -> Wanted:
 
     Raises `BadSetting` for a file in the way before the work on those before it.
     """
-    found = [there(files.delta, config, base_of(host)) for config, files in wanted]
+    found = [there(files.delta, config, model_of(host)) for config, files in wanted]
     order = order_of([files.delta for _, files in wanted], found, stack, on_top=wanted[0][0].force)
     return [wanted[i] for i in order]
 
 
-def base_of(host: HostModel) -> Base:
+def model_of(host: HostModel) -> Model:
     """Of the model, as a delta names it."""
-    sample = known_base(host).sample
-    return host.fingerprint, host.prediction_type, sample.text() if sample else ""
+    return base_of(host), host.prediction_type
 
 
 def ask_about_baked(checkpoint: str, concepts: Sequence[str]) -> None:
@@ -247,7 +245,7 @@ def chosen(args: argparse.Namespace) -> dict[str, Any]:
 
 def ready(files: Files, config: ForgetConfig, host: HostModel, stack: Stack | None = None) -> Delta | None:
     """What an earlier run has finished: its delta is of this request, and all that it was asked for is written."""
-    delta = there(files.delta, config, base_of(host))
+    delta = there(files.delta, config, model_of(host))
     if delta is None or delta.info.stopped:
         return None
     if stack is not None:

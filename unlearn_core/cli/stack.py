@@ -29,7 +29,7 @@ from ..errors import BadSetting, Cancelled, one_line
 from ..evaluate.stack_report import report_on
 from ..host import HostModel, check_stack
 from ..method.balance import balance
-from ..method.finished import Base, finished
+from ..method.finished import Model, finished
 from ..method.forget import Result
 from ..method.retrain import Retraining, recorded, retrain
 from ..progress import Progress, StepReport
@@ -167,13 +167,13 @@ def places(removal: Removal, folder: Path) -> list[Path]:
     stems = each_its_own(safe_file_name(e.delta.label) for e in removal.after)
     found = [folder / f"{stem}{SUFFIX}" for stem in stems]
     for place, config, entry in zip(found, configs, removal.after, strict=True):
-        finished(place, config, base_of(entry.delta))
+        finished(place, config, model_of(entry.delta))
     return found
 
 
-def base_of(delta: Delta) -> Base:
+def model_of(delta: Delta) -> Model:
     """Of the model that it was made for."""
-    return delta.info.base_fingerprint, delta.info.prediction_type, delta.info.base_sample
+    return delta.info.base, delta.info.prediction_type
 
 
 def opened(args: argparse.Namespace, stack: Stack) -> HostModel:
@@ -267,7 +267,7 @@ def made_anew(host: HostModel, removal: Removal, new: list[Path], force: bool) -
             return named
 
         def ready(old: Entry, config: ForgetConfig, below: Stack) -> Delta | None:
-            return finished(place_of(old), config, base_of(old.delta), below)
+            return finished(place_of(old), config, model_of(old.delta), below)
 
         def saved(old: Entry) -> SavedWork:
             locks.enter_context(only_run(place_of(old)))

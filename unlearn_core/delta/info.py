@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import BadDelta
-from .base_sample import BaseSample
+from .base_sample import Base, BaseSample
 
 KINDS = ("object", "style")
 MAX_TEXT = 1000
@@ -135,6 +135,11 @@ class DeltaInfo:
         if not isinstance(self.near, (list, tuple)) or len(self.near) > MAX_ROWS:
             raise BadDelta("The delta's near terms are too many or not a list.")
         object.__setattr__(self, "near", tuple(checked_text(t, "near term") for t in self.near))
+
+    @property
+    def base(self) -> Base:
+        """The model that it was made for."""
+        return Base(self.base_fingerprint, BaseSample.read(self.base_sample) if self.base_sample else None)
 
     @property
     def concepts(self) -> tuple[str, ...]:

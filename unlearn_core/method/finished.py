@@ -6,29 +6,28 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..config import ForgetConfig
-from ..delta.base_sample import Base as Known
-from ..delta.base_sample import BaseSample
+from ..delta.base_sample import Base
 from ..delta.format import Delta, load
 from ..delta.stack import Stack
 from ..errors import BadDelta, BadSetting, one_line
 
-Base = tuple[str, str, str]
-"""Fingerprint, prediction type and sample ("" for none) of a model, see `delta.base_sample`."""
+Model = tuple[Base, str]
+"""A model, and what it is taken to predict."""
 
 
-def finished(file: Path, config: ForgetConfig, base: Base, stack: Stack | None = None) -> Delta | None:
+def finished(file: Path, config: ForgetConfig, model: Model, stack: Stack | None = None) -> Delta | None:
     """The delta in `file` that this request has made; None where there is none yet, or a stopped run's.
 
     stack: what it has to be made on top of; None while that is not known. Raises `BadSetting` when another request or
     no request at all made the file: it is not to be overwritten.
     """
-    delta = there(file, config, base)
+    delta = there(file, config, model)
     if delta is not None and stack is not None:
         check_parents(file, delta, stack)
     return None if delta is None or delta.info.stopped else delta
 
 
-def there(file: Path, config: ForgetConfig, base: Base) -> Delta | None:
+def there(file: Path, config: ForgetConfig, model: Model) -> Delta | None:
     """The delta in `file`, a stopped run's too; None where no file is. Raises `BadSetting` for what is not to go."""
     if not file.exists():
         return None
@@ -36,17 +35,15 @@ def there(file: Path, config: ForgetConfig, base: Base) -> Delta | None:
         delta = load(file)
     except BadDelta as e:
         raise BadSetting(f"{file} is in the way ({e}) Choose another place, or delete it.") from e
-    if not made_for(delta, base) or delta.info.config != config.deciding():
+    if not made_for(delta, model) or delta.info.config != config.deciding():
         raise of_another_request(file)
     return delta
 
 
-def made_for(delta: Delta, base: Base) -> bool:
+def made_for(delta: Delta, model: Model) -> bool:
     """Whether a delta was made for a model, with numbers of whatever type."""
-    fingerprint, prediction_type, sample = base
-    known = Known(fingerprint, BaseSample.read(sample) if sample else None)
-    info = delta.info
-    return info.prediction_type == prediction_type and known.made(info.base_fingerprint, info.base_sample)
+    (base, prediction_type), info = model, delta.info
+    return info.prediction_type == prediction_type and base.made(info.base_fingerprint, info.base_sample)
 
 
 def check_parents(file: Path, delta: Delta, stack: Stack) -> None:
